@@ -1,0 +1,44 @@
+# Two commands do everything on a fresh machine: `make demo` and `make test`. Needs Python 3.11 to 3.13.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: help demo test check environment bench-data bench-train lock clean
+
+help:  ## say what can be made
+	@grep -hE '^[a-z-]+:.*##' Makefile | sed 's/:.*## /\t/' | expand -t 16
+
+demo: environment  ## set up, then run the flower classifier on the built-in sample
+	$(BIN)/kedro run --pipeline flower_classifier
+
+test: environment  ## set up, then run all tests
+	$(BIN)/pytest
+
+check: environment  ## set up, then lint, types and import directions
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+environment: .venv/installed  ## set up alone: .venv, as requirements.lock says
+
+.venv/installed: requirements.lock pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' || \
+		{ echo "Python 3.11 to 3.13 is needed: make PYTHON=python3.12 ..."; exit 1; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --requirements requirements.lock
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --editable .
+	touch $@
+
+bench-data: environment  ## data loading against its peers, images per CPU-second
+	$(BIN)/python benchmarks/data_loading.py
+
+bench-train: environment  ## one epoch through the pipeline against a bare loop
+	$(BIN)/python benchmarks/training_loop.py
+
+lock: environment  ## resolve requirements.lock anew
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --extra dev --extra notebooks --extra viz \
+		--no-annotate --no-header --no-emit-index-url --upgrade pyproject.toml --output-file requirements.lock
+
+clean:  ## remove the environment; data and tracked runs stay
+	rm -rf .venv

@@ -1,0 +1,421 @@
+"""How fast pictures reach the model: this project's store, the article's HDF5 file, torchvision's ImageFolder.
+
+    make bench-data        or        python benchmarks/data_loading.py --help
+
+The figure is images per CPU-second: pictures divided by user + system time of this process and its workers, median of
+interleaved rounds. Task F gives a float32 batch after RandomResizedCrop(300), flip, ColorJitter(.2, .2, .2) and
+Normalize; task U a uint8 batch after crop and flip. F is compared with F, U with U.
+"""
+
+import argparse
+import datetime
+import gc
+import json
+import os
+import platform
+import re
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from importlib import metadata
+from importlib.util import find_spec
+from pathlib import Path
+
+import cv2
+import h5py
+import numpy as np
+import pandas as pd
+import psutil
+import simplejpeg
+import torch
+from PIL import Image
+from torch.utils.data import DataLoader, Dataset, Sampler
+from torchvision import datasets, transforms
+from torchvision.transforms import v2
+
+from eightgig.core.errors import StoreError
+from eightgig.data.folders import scan_class_folders
+from eightgig.data.hdf5 import ImageStore, write_store
+from eightgig.data.loader import create_loader
+from eightgig.data.manifest import build_manifest
+from eightgig.data.parameters import AugmentParameters, DataParameters
+from eightgig.data.transforms import IMAGENET_MEAN, IMAGENET_STD, DeviceColour
+
+BATCH_SIZE = 32
+IMAGE_SIZE = 300
+ARTICLE_SIDE = 320
+NUM_DAMAGES = 300
+RESULTS = Path(__file__).parent / "results"
+
+# goal, numerator, denominator, at least
+SPEED_GOALS = (
+    ("against the article's HDF5, F", "store F", "article F", 100.0),
+    ("against the article's HDF5, U", "store U", "article U", 150.0),
+    ("against ImageFolder v1, F", "store F", "ImageFolder v1 F", 2.0),
+    ("against ImageFolder v1, U", "store U", "ImageFolder v1 U", 1.5),
+    ("against ImageFolder v2, U", "store U", "ImageFolder v2 U", 1.5),
+    ("decoded tier against ImageFolder v1, U", "decoded U", "ImageFolder v1 U", 5.0),
+    ("decoded tier against ImageFolder v2, U", "decoded U", "ImageFolder v2 U", 5.0),
+    ("against FFCV, U", "store U", "FFCV U", 1.0),
+    ("against DALI on the CPU, U", "store U", "DALI U", 1.2),
+)
+
+
+class ArticleDataset(Dataset[tuple[torch.Tensor, int]]):
+    """The article's HDF5Dataset (section 3.2.2), with the task's transforms."""
+
+    def __init__(self, path: Path, transform: Callable[[Image.Image], torch.Tensor]) -> None:
+        self.file = h5py.File(path, "r")
+        self.transform = transform
+
+    def __len__(self) -> int:
+        return len(self.file["images"])
+
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
+        return self.transform(Image.fromarray(self.file["images"][index])), int(self.file["labels"][index])
+
+
+def build_article(folder: Path, path: Path) -> None:
+    """Write the article's file: all decoded pictures in memory, then gzip with automatic chunks."""
+    scan = scan_class_folders(folder)
+    pictures = [cv2.imread(str(folder / name), cv2.IMREAD_COLOR_RGB) for name, _ in scan.files]
+    images = np.stack([cv2.resize(picture, (ARTICLE_SIDE, ARTICLE_SIDE)) for picture in pictures])
+    with h5py.File(path, "w") as file:
+        file.create_dataset("images", data=images, compression="gzip")
+        file.create_dataset("labels", data=np.array([label for _, label in scan.files]), compression="gzip")
+
+
+def build_store(folder: Path, path: Path, **options: object) -> None:
+    """Write this project's store from a manifest that is already there."""
+    classes = scan_class_folders(folder).classes
+    write_store(path, pd.read_pickle(folder.with_suffix(".manifest")), folder, classes, **options)  # noqa: S301
+
+
+BUILDS: dict[str, Callable[[Path, Path], None]] = {
+    "article": build_article,
+    "store": build_store,
+    "small": lambda folder, path: build_store(folder, path, short_side=320),
+    "decoded": lambda folder, path: build_store(folder, path, tier="decoded", decoded_side=ARTICLE_SIDE),
+    "manifest": lambda folder, path: make_manifest(folder).to_pickle(path),
+}
+
+
+def make_manifest(folder: Path) -> pd.DataFrame:
+    """Inspect every picture, as ingest does."""
+    return build_manifest(scan_class_folders(folder), DataParameters(root=str(folder)))[0]
+
+
+def measure_build(name: str, folder: Path, path: Path) -> dict[str, float]:
+    """Build in a process of its own; give its CPU seconds and how much its memory grew, MiB."""
+    arguments = [sys.executable, __file__, "--build", name, str(folder), str(path)]
+    output = subprocess.run(arguments, check=True, capture_output=True, text=True).stdout  # noqa: S603
+    return dict(json.loads(output), file_bytes=path.stat().st_size)
+
+
+def run_build(name: str, folder: Path, path: Path) -> None:
+    """Be that process."""
+    simplejpeg.decode_jpeg(next(folder.rglob("*.jpg")).read_bytes())
+    process, ended, peaks = psutil.Process(), threading.Event(), [0]
+
+    def watch() -> None:
+        while not ended.wait(0.02):
+            peaks.append(process.memory_info().rss)
+
+    resident, cpu = process.memory_info().rss, time.process_time()
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    BUILDS[name](folder, path)
+    cpu_s = time.process_time() - cpu
+    ended.set()
+    watcher.join()
+    print(json.dumps({"cpu_s": cpu_s, "growth_mib": (max(peaks) - resident) / 2**20}))
+
+
+def draw_photos(folder: Path, num_images: int) -> None:
+    """Write JPEGs of 500 x 400, quality 90, about 77 KB, with the spectrum of photos: detail falls with frequency."""
+    rng = np.random.default_rng(0)
+    rows, columns = np.fft.fftfreq(400)[:, None], np.fft.rfftfreq(500)[None]
+    falloff = np.maximum(np.hypot(rows, columns), 1 / 500) ** 1.32
+    for number in range(num_images):
+        noise = rng.normal(size=(4, 2, *falloff.shape))
+        planes = np.fft.irfft2((noise[:, 0] + 1j * noise[:, 1]) / falloff, (400, 500))
+        planes /= planes.std(axis=(1, 2), keepdims=True)
+        pixels = np.clip(128 + 40 * (planes[0] + 0.6 * planes[1:]), 0, 255).astype(np.uint8)
+        path = folder / f"class_{number % 5}" / f"{number:06d}.jpg"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        image_HWC = np.ascontiguousarray(pixels.transpose(1, 2, 0))
+        path.write_bytes(simplejpeg.encode_jpeg(image_HWC, quality=90, colorsubsampling="420"))
+
+
+def enlarge_photos(root: Path, folder: Path, num_images: int) -> None:
+    """Write the photos below `root` at 500 x 400, quality 90, again and again mirrored until there are enough."""
+    scan = scan_class_folders(root)
+    for number in range(num_images):
+        name, label = scan.files[number % len(scan.files)]
+        image_HWC = cv2.resize(cv2.imread(str(root / name)), (500, 400), interpolation=cv2.INTER_CUBIC)
+        shifted_HWC = np.roll(image_HWC, 7 * (number // len(scan.files)), axis=1)
+        path = folder / scan.classes[label] / f"{number:06d}.jpg"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(path), shifted_HWC, [cv2.IMWRITE_JPEG_QUALITY, 90])
+
+
+def v1_transform(task: str) -> transforms.Compose:
+    """Torchvision's first interface, as the article uses it."""
+    crop = [transforms.RandomResizedCrop(IMAGE_SIZE), transforms.RandomHorizontalFlip()]
+    if task == "U":
+        return transforms.Compose([*crop, transforms.PILToTensor()])
+    colour = [transforms.ColorJitter(0.2, 0.2, 0.2), transforms.ToTensor()]
+    return transforms.Compose([*crop, *colour, transforms.Normalize(IMAGENET_MEAN, IMAGENET_STD)])
+
+
+def v2_transform(task: str) -> v2.Compose:
+    """Torchvision's second interface, as its documentation advises: tensors, uint8 until the end."""
+    crop = [v2.PILToTensor(), v2.RandomResizedCrop(IMAGE_SIZE, antialias=True), v2.RandomHorizontalFlip()]
+    if task == "U":
+        return v2.Compose(crop)
+    colour = [v2.ColorJitter(0.2, 0.2, 0.2), v2.ToDtype(torch.float32, scale=True)]
+    return v2.Compose([*crop, *colour, v2.Normalize(IMAGENET_MEAN, IMAGENET_STD)])
+
+
+class SomeIndices(Sampler[int]):
+    """Gives `count` random positions of a data set."""
+
+    def __init__(self, size: int) -> None:
+        self.size = self.count = size
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(torch.randperm(self.size)[: self.count].tolist())
+
+
+Batches = Callable[[int], Iterable[object]]
+"""Gives batches of about so many pictures; called again, it goes on with the same workers."""
+
+
+def plain_batches(dataset: Dataset[object], num_workers: int) -> Batches:
+    """Load random pictures with PyTorch's usual collation."""
+    sampler = SomeIndices(len(dataset))
+    persistent = num_workers > 0
+    loader = DataLoader(dataset, BATCH_SIZE, sampler=sampler, num_workers=num_workers, persistent_workers=persistent)
+
+    def run(num_images: int) -> Iterable[object]:
+        sampler.count = num_images
+        return loader
+
+    return run
+
+
+def store_batches(store: ImageStore, task: str, num_workers: int) -> Batches:
+    """Load from this project's store; for F the colours follow in this process, as on a device."""
+    options = {"batch_size": BATCH_SIZE, "num_workers": num_workers, "augment": AugmentParameters()}
+    loader = create_loader(store, range(len(store)), image_size=IMAGE_SIZE, **options)
+    colour = DeviceColour(AugmentParameters()) if task == "F" else lambda images: images
+
+    def run(num_images: int) -> Iterable[object]:
+        loader.sampler.set_epoch(loader.sampler.epoch + 1, offset=len(store) - num_images)
+        return (colour(batch["images"]) for batch in loader)
+
+    return run
+
+
+def dali_batches(folder: Path) -> Batches:
+    """Load with NVIDIA DALI on the CPU: its own fused decode and crop."""
+    from nvidia.dali import fn, pipeline_def, types
+
+    @pipeline_def(batch_size=BATCH_SIZE, num_threads=os.cpu_count() or 1, device_id=None)
+    def pipeline() -> object:
+        files, _ = fn.readers.file(file_root=str(folder), random_shuffle=True)
+        images = fn.decoders.image_random_crop(files, device="cpu", output_type=types.RGB)
+        images = fn.resize(images, size=(IMAGE_SIZE, IMAGE_SIZE))
+        return fn.flip(images, horizontal=fn.random.coin_flip())
+
+    pipe = pipeline()
+    pipe.build()
+    return lambda num_images: (pipe.run() for _ in range(-(-num_images // BATCH_SIZE)))
+
+
+def cpu_seconds() -> float:
+    """User and system time of this process and of its workers."""
+    process = psutil.Process()
+    times = [one.cpu_times() for one in (process, *process.children(recursive=True))]
+    return sum(time.user + time.system for time in times)
+
+
+def images_per_cpu_second(batches: Batches, num_images: int) -> float:
+    """Warm up, so that the workers are there, then count the time of one run through the pictures."""
+    exhaust(batches(num_images // 8))
+    start = cpu_seconds()
+    exhaust(batches(num_images))
+    return num_images / (cpu_seconds() - start)
+
+
+def exhaust(batches: Iterable[object]) -> None:
+    """Take every batch and drop it."""
+    for _ in batches:
+        pass
+
+
+def make_cases(work: Path, number: int, workers: int) -> dict[str, tuple[Callable[[], Batches], int]]:
+    """Give (maker of batches, number of images) of each case that can run here."""
+    photos, few = work / "photos", min(number, 2 * BATCH_SIZE)
+    cases: dict[str, tuple[Callable[[], Batches], int]] = {}
+    for task in ("F", "U"):
+        for name, transform in (("v1", v1_transform(task)), ("v2", v2_transform(task))):
+            folder = datasets.ImageFolder(str(photos), transform)
+            cases[f"ImageFolder {name} {task}"] = (lambda f=folder: plain_batches(f, workers)), number
+        article = ArticleDataset(work / "article.h5", v1_transform(task))
+        # About half a second an image, so a few tell enough; in this process, as an open HDF5 file cannot be shared.
+        cases[f"article {task}"] = (lambda a=article: plain_batches(a, 0)), few
+        for name in ("store", "small", "decoded"):
+            store = ImageStore(work / f"{name}.h5")
+            cases[f"{name} {task}"] = (lambda s=store, t=task: store_batches(s, t, workers)), number
+    if find_spec("nvidia") and find_spec("nvidia.dali"):
+        cases["DALI U"] = (lambda: dali_batches(photos)), number
+    return cases
+
+
+def count_detected_damages(store_path: Path) -> int:
+    """Change one byte of the picture data at a time, `NUM_DAMAGES` times; count how often reading it fails."""
+    store, rng, num_detected = ImageStore(store_path), np.random.default_rng(0), 0
+    with h5py.File(store_path, "r") as file:
+        start, num_bytes = file["jpeg"].id.get_offset(), file["jpeg"].size
+        offsets = file["offsets"][...]
+    with store_path.open("r+b", buffering=0) as file:
+        for position in rng.integers(num_bytes, size=NUM_DAMAGES).tolist():
+            file.seek(start + position)
+            original = file.read(1)
+            for content in (bytes([original[0] ^ 1 << int(rng.integers(8))]), original):
+                file.seek(start + position)
+                file.write(content)
+                try:
+                    store.decode(int(np.searchsorted(offsets, position, "right")) - 1)
+                except StoreError:
+                    num_detected += 1
+    return num_detected
+
+
+def judge_speed(medians: dict[str, float]) -> list[dict[str, object]]:
+    """Compare the medians with the goals; a case that did not run is a row that says so."""
+    rows: list[dict[str, object]] = []
+    for goal, ours, theirs, bar in SPEED_GOALS:
+        if theirs in medians:
+            ratio = medians[ours] / medians[theirs]
+            rows.append({"goal": goal, "wanted": f">= {bar:g}x", "found": f"{ratio:.2f}x", "met": ratio >= bar})
+        else:
+            found = f"not measured: {theirs.split()[0]} is not installed"
+            rows.append({"goal": goal, "wanted": f">= {bar:g}x", "found": found, "met": None})
+    return rows
+
+
+def judge_builds(builds: dict[str, dict[str, float]], source_bytes: int, num_detected: int) -> list[dict[str, object]]:
+    """Compare size, memory and effort of building with the goals."""
+    jpeg, decoded = (builds[name]["file_bytes"] / source_bytes for name in ("store", "decoded"))
+    growth = builds["store"]["growth_mib"]
+    effort = builds["article"]["cpu_s"] / builds["store"]["cpu_s"]
+    return [
+        {"goal": "disk: JPEG tier / files", "wanted": "<= 1.005", "found": f"{jpeg:.4f}", "met": jpeg <= 1.005},
+        {"goal": "disk: decoded tier / files", "wanted": "<= 4.1", "found": f"{decoded:.2f}", "met": decoded <= 4.1},
+        {"goal": "build: memory", "wanted": "<= +50 MB", "found": f"+{growth:.0f} MiB", "met": growth <= 47},
+        {"goal": "build: CPU, article / store", "wanted": ">= 30x", "found": f"{effort:.0f}x", "met": effort >= 30},
+        {
+            "goal": "damaged bytes detected",
+            "wanted": f"{NUM_DAMAGES} of {NUM_DAMAGES}",
+            "found": f"{num_detected} of {NUM_DAMAGES}",
+            "met": num_detected == NUM_DAMAGES,
+        },
+    ]
+
+
+def cpu_name() -> str:
+    """Give the processor's name as the system tells it."""
+    info = Path("/proc/cpuinfo")
+    names = re.findall(r"model name\s*:\s*(.+)", info.read_text()) if info.exists() else []
+    return names[0].strip() if names else platform.processor() or platform.machine()
+
+
+def measure_rounds(work: Path, options: argparse.Namespace) -> dict[str, list[float]]:
+    """Run every case once a round, so that a busy moment of the machine does not fall on one case alone."""
+    cases = make_cases(work, min(options.images_per_round, options.num_images), options.workers)
+    speeds: dict[str, list[float]] = {name: [] for name in cases}
+    for number in range(options.rounds):
+        for name, (make_batches, num_images) in cases.items():
+            speeds[name].append(images_per_cpu_second(make_batches(), num_images))
+            gc.collect()  # ends the workers
+            print(f"round {number + 1}: {name:20s} {speeds[name][-1]:8.1f} images / CPU-second", flush=True)
+    return speeds
+
+
+def measure(options: argparse.Namespace, work: Path) -> dict[str, object]:
+    """Prepare the files, measure, judge."""
+    photos = work / "photos"
+    if options.root:
+        enlarge_photos(options.root, photos, options.num_images)
+    else:
+        draw_photos(photos, options.num_images)
+    source_bytes = sum(path.stat().st_size for path in photos.rglob("*.jpg"))
+    print(f"{options.num_images} JPEGs, {source_bytes / options.num_images / 1024:.1f} KiB each", flush=True)
+    builds = {"manifest": measure_build("manifest", photos, photos.with_suffix(".manifest"))}
+    for name in ("store", "small", "decoded", "article"):
+        builds[name] = measure_build(name, photos, work / f"{name}.h5")
+        print(f"build {name}: {builds[name]}", flush=True)
+    speeds = measure_rounds(work, options)
+    medians = {name: statistics.median(values) for name, values in speeds.items()}
+    rows = judge_speed(medians) + judge_builds(builds, source_bytes, count_detected_damages(work / "store.h5"))
+    return {
+        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+        "cpu": cpu_name(),
+        "num_cores": os.cpu_count(),
+        "versions": {name: metadata.version(name) for name in ("torch", "torchvision", "h5py", "pillow", "simplejpeg")},
+        "num_images": options.num_images,
+        "images_per_round": min(options.images_per_round, options.num_images),
+        "rounds": options.rounds,
+        "workers": options.workers,
+        "photos": "enlarged real photos" if options.root else "drawn",
+        "bytes_per_image": source_bytes / options.num_images,
+        "images_per_cpu_second": {name: round(value, 2) for name, value in medians.items()},
+        "rounds_images_per_cpu_second": speeds,
+        "builds": builds,
+        "goals": rows,
+    }
+
+
+def print_table(result: dict[str, object]) -> None:
+    """Show the medians and the goals."""
+    for name, speed in result["images_per_cpu_second"].items():
+        print(f"{name:24s} {speed:9.1f} images / CPU-second")
+    verdicts = {True: "met", False: "NOT MET", None: "-"}
+    for row in result["goals"]:
+        print(f"{row['goal']:42s} {row['wanted']:12s} {row['found']:40s} {verdicts[row['met']]}")
+
+
+def main() -> None:
+    """Read the options, measure, keep and show the result."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--num-images", type=int, default=3000, help="pictures in the data set")
+    parser.add_argument("--images-per-round", type=int, default=1500, help="pictures loaded by each case in a round")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--root", type=Path, help="class folders of photos to enlarge, instead of drawn ones")
+    parser.add_argument("--build", nargs=3, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    cv2.setNumThreads(0)
+    if options.build:
+        run_build(options.build[0], Path(options.build[1]), Path(options.build[2]))
+        return
+    with tempfile.TemporaryDirectory(prefix="bench-data-") as work:
+        result = measure(options, Path(work))
+    slug = re.sub(r"[^a-z0-9]+", "-", cpu_name().lower()).strip("-")
+    RESULTS.mkdir(exist_ok=True)
+    (RESULTS / f"data_loading-{slug}.json").write_text(json.dumps(result, indent=2) + "\n")
+    print_table(result)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,125 @@
+"""One training epoch through the project's loop against a bare PyTorch loop: same model, loader, steps and weights.
+
+The two run in turn, round by round, and the figure is the median of the rounds' ratios, so that a machine that slows
+down slows both. Run it with `make bench-train`; it draws its own pictures and needs no data.
+"""
+
+import argparse
+import json
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from eightgig.core.device import describe_device, resolve_device
+from eightgig.core.tracker import NoTracker
+from eightgig.data.hdf5 import ImageStore
+from eightgig.data.parameters import AugmentParameters, DataParameters
+from eightgig.data.transforms import DeviceColour
+from eightgig.models.classifiers import build_classifier
+from eightgig.models.parameters import ModelParameters
+from eightgig.pipelines.flower_classifier.nodes import FlowerClassifier
+from eightgig.stages import ingest
+from eightgig.stages.plan import plan_memory
+from eightgig.training.loop import Trainer
+from eightgig.training.parameters import TrainParameters
+from eightgig.vram.parameters import PlanParameters
+
+BAR = 1.05
+
+
+def build_store(folder: Path, num_images: int) -> ImageStore:
+    """Draw pictures and store them."""
+    data = DataParameters(num_images=num_images)
+    raw = ingest.collect(data).materialise(folder)
+    manifest, _ = ingest.inspect(raw, data)
+    ingest.build_store(raw, manifest, data).write(folder / "store.h5")
+    return ImageStore(folder / "store.h5")
+
+
+def bare_epoch(module: nn.Module, optimizer: torch.optim.Optimizer, colour: DeviceColour, batches, device) -> None:
+    """Train one epoch as one would write it by hand, in float32."""
+    module.train()
+    colour.train()
+    for batch in batches:
+        images = colour(batch["images"].to(device, non_blocking=True))
+        loss = functional.cross_entropy(module(images), batch["labels"].to(device, non_blocking=True))
+        loss.backward()
+        nn.utils.clip_grad_norm_(module.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        loss.item()
+
+
+def seconds(function: Callable[[], object]) -> tuple[float, float]:
+    """Give wall and CPU seconds of one call."""
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    wall, cpu = time.perf_counter(), time.process_time()
+    function()
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return time.perf_counter() - wall, time.process_time() - cpu
+
+
+def main() -> None:
+    """Measure, print and keep the result."""
+    options = argparse.ArgumentParser(description=__doc__)
+    options.add_argument("--num-images", type=int, default=96)
+    options.add_argument("--image-size", type=int, default=96)
+    options.add_argument("--batch-size", type=int, default=16)
+    options.add_argument("--rounds", type=int, default=9)
+    options.add_argument("--results", type=Path, default=Path(__file__).parent / "results")
+    arguments = options.parse_args()
+    device = resolve_device("auto")
+    case = FlowerClassifier()
+    model = ModelParameters(name="tf_efficientnet_lite0", weights="none", image_size=arguments.image_size)
+    train = TrainParameters(batch_size=arguments.batch_size, accumulation=1, augment=AugmentParameters(), num_workers=0)
+    with tempfile.TemporaryDirectory() as folder:
+        store = build_store(Path(folder), arguments.num_images)
+        plan = plan_memory(case, store, model, train, PlanParameters(precision="fp32"))
+        batches = case.train_batches(
+            store, range(len(store)), image_size=model.image_size, batch_size=train.batch_size, train=train
+        )
+        network = case.build_network(model, len(store.classes))
+        trainer = Trainer(
+            network.module, case.objective(network, train), plan=plan, parameters=train, steps=1000, tracker=NoTracker()
+        )
+        twin = build_classifier(model.name, weights="none", num_classes=len(store.classes)).module
+        twin.load_state_dict(network.module.state_dict())
+        twin = twin.to(device, memory_format=torch.channels_last)
+        colour = DeviceColour(mean=network.mean, std=network.std, augment=train.augment).to(device)
+        kernel = {"fused": True} if device == "cuda" else {"foreach": True}
+        optimizer = torch.optim.AdamW(twin.parameters(), lr=1e-4, **kernel)
+        rounds = []
+        for number in range(arguments.rounds + 1):
+            ours = seconds(lambda: trainer.train_epoch(1, batches))
+            bare = seconds(lambda: bare_epoch(twin, optimizer, colour, batches, device))
+            if number:  # the first round warms up
+                rounds.append({"ours_wall_s": ours[0], "bare_wall_s": bare[0], "ours_cpu_s": ours[1], "bare_cpu_s": bare[1]})
+    ratio = statistics.median(r["ours_wall_s"] / r["bare_wall_s"] for r in rounds)
+    cpu_ratio = statistics.median(r["ours_cpu_s"] / r["bare_cpu_s"] for r in rounds)
+    result = {
+        "device": describe_device(device),
+        "torch": torch.__version__,
+        "date": datetime.now(UTC).date().isoformat(),
+        "options": {k: v for k, v in vars(arguments).items() if k != "results"},
+        "wall_ratio_median": round(ratio, 4),
+        "cpu_ratio_median": round(cpu_ratio, 4),
+        "bar": BAR,
+        "met": ratio <= BAR,
+        "rounds": rounds,
+    }
+    print(json.dumps({k: v for k, v in result.items() if k != "rounds"}, indent=2))
+    name = "training_loop-" + "-".join(describe_device(device).split(",")[0].lower().split()) + ".json"
+    (arguments.results / name).write_text(json.dumps(result, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()

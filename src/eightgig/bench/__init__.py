@@ -1,0 +1,1 @@
+"""Latency, memory and accuracy of runners, measured on the same inputs."""

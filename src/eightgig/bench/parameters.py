@@ -1,0 +1,25 @@
+"""What the user may choose about measuring; imports nothing heavy, so that Kedro reads it fast."""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from eightgig.core.records import Record
+
+
+class LatencyParameters(Record):
+    """How long latency is measured.
+
+    Attributes:
+        batch_sizes: each is measured; the first is the one that tables call latency, the last throughput.
+        warmup: untimed calls of each runner at each batch size before all others.
+        rounds: turns each runner gets; fewer when `seconds` are over, but at least 3.
+        calls_per_turn: timed calls in one turn.
+        seconds: longest time for one batch size, all runners together.
+    """
+
+    batch_sizes: tuple[Annotated[int, Field(ge=1)], ...] = Field(default=(1, 16), min_length=1)
+    warmup: int = Field(default=3, ge=0)
+    rounds: int = Field(default=30, ge=1)
+    calls_per_turn: int = Field(default=3, ge=1)
+    seconds: float = Field(default=15.0, gt=0)

@@ -1,0 +1,1 @@
+"""What every room may use: errors, records, units, seeding, device, progress, the tracker's Protocol."""

@@ -1,0 +1,60 @@
+"""Which device a run uses, and what it is called."""
+
+import os
+import platform
+from pathlib import Path
+from typing import Literal
+
+from eightgig.core.errors import ConfigurationError
+
+DeviceChoice = Literal["auto", "cuda", "cpu"]
+DeviceKind = Literal["cuda", "cpu"]
+
+
+def resolve_device(choice: DeviceChoice) -> DeviceKind:
+    """Give the device to use: `auto` takes CUDA where torch can use it and the CPU otherwise.
+
+    Raises:
+        ConfigurationError: `cuda` was asked for and torch finds no usable GPU.
+    """
+    import torch
+
+    if choice == "cuda" and not torch.cuda.is_available():
+        raise ConfigurationError(
+            "device 'cuda' was asked for, but torch finds no usable GPU "
+            f"(torch {torch.__version__}, CUDA build {torch.version.cuda or 'none'}). "
+            "Check the driver with nvidia-smi, or set the parameter to 'auto' or 'cpu'."
+        )
+    if choice == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    return choice
+
+
+def describe_device(kind: DeviceKind) -> str:
+    """Name the device for a person: the GPU's name, or the CPU's model and its core count."""
+    if kind == "cuda":
+        import torch
+
+        return str(torch.cuda.get_device_name())
+    return f"{_cpu_model()}, {usable_cores()} cores"
+
+
+def usable_cores() -> int:
+    """Count the CPU cores this process may use (a container often may use fewer than the machine has)."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def loader_processes(choice: int | Literal["auto"]) -> int:
+    """Give the number of processes that load data: `auto` leaves two cores to training, and takes four at most."""
+    return max(0, min(4, usable_cores() - 2)) if choice == "auto" else choice
+
+
+def _cpu_model() -> str:
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        for line in cpuinfo.read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()

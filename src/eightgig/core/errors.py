@@ -1,0 +1,60 @@
+"""Every error this project raises on purpose, as one tree.
+
+EightgigError
+├── ConfigurationError    a parameter names what does not exist, or two contradict each other
+├── DataError             the user's files are not what the case study needs
+│   ├── ImageRejectedError   one picture cannot be used (goes to rejects.csv, the run goes on)
+│   └── StoreError        a store is missing, incomplete or damaged
+├── BudgetError           no plan fits the memory budget
+├── TrainingError         training cannot go on (loss is not finite, ...)
+├── WeightsError          weights are missing, damaged, or of another model
+└── ExportError           an exported file is not what it claims to be
+
+A message says what was wanted, what was found, and the way out.
+"""
+
+
+class EightgigError(Exception):
+    """Root of all errors raised on purpose."""
+
+
+class ConfigurationError(EightgigError):
+    """A parameter names what does not exist, or two parameters contradict each other."""
+
+
+class DataError(EightgigError):
+    """The user's files are not what the case study needs."""
+
+
+class ImageRejectedError(DataError):
+    """One picture cannot be used.
+
+    Attributes:
+        reason: a short code, the `reason` column of rejects.csv (for example `truncated`).
+        detail: what was found, for a person.
+    """
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(f"{reason}: {detail}")
+        self.reason = reason
+        self.detail = detail
+
+
+class StoreError(DataError):
+    """A store is missing, incomplete or damaged."""
+
+
+class BudgetError(EightgigError):
+    """No plan fits the memory budget."""
+
+
+class TrainingError(EightgigError):
+    """Training cannot go on."""
+
+
+class WeightsError(EightgigError):
+    """Weights are missing, damaged, or belong to another model."""
+
+
+class ExportError(EightgigError):
+    """An exported file is not what it claims to be."""

@@ -1,0 +1,84 @@
+"""One writer at a time, and a file that is either whole or not there."""
+
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+from filelock import FileLock, Timeout
+
+from eightgig.core.errors import StoreError
+
+_WINNER_WAIT_S = 1.0
+
+
+@contextmanager
+def exclusive_replacement(path: Path) -> Iterator[Path]:
+    """Give a temporary path beside `path`; when the block ends well, it replaces `path` in one step.
+
+    After any failure `path` is what it was before. What a killed writer left is removed by the next one. The
+    operating system drops a dead process's lock, so no lock is ever stale.
+
+    Raises:
+        StoreError: another process is writing the same file (it is named), or the folder cannot be written.
+    """
+    lock = FileLock(path.with_name(f".{path.name}.lock"))
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise StoreError(
+            f"{path}: wanted to write it, but {_winner(path)} is writing it now. Wait until that run ends, or give "
+            "this run another output path."
+        ) from None
+    except OSError as error:
+        raise StoreError(f"{path}: the folder cannot be written ({error}). Choose another folder.") from error
+    try:
+        _remove_leftovers(path)
+        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        try:
+            temporary.touch()
+            yield temporary
+            os.replace(temporary, path)  # noqa: PTH105  (the same; named as in the notes it follows)
+            _sync_folder(path.parent)
+        finally:
+            temporary.unlink(missing_ok=True)
+    finally:
+        lock.release()
+
+
+def _writers(path: Path) -> dict[int, Path]:
+    """Find the temporary files of all writers, dead ones too, by process id."""
+    start, end = f".{path.name}.", ".tmp"
+    names = [p.name for p in path.parent.iterdir() if p.name.startswith(start) and p.name.endswith(end)]
+    ids = {name[len(start) : -len(end)]: name for name in names}
+    return {int(number): path.parent / name for number, name in ids.items() if number.isdigit()}
+
+
+def _winner(path: Path) -> str:
+    """Name the process that holds the lock; between its lock and its first file it has no name yet."""
+    deadline = time.monotonic() + _WINNER_WAIT_S
+    while time.monotonic() < deadline:
+        for process_id in _writers(path):
+            if process_id != os.getpid() and psutil.pid_exists(process_id):
+                return f"process {process_id}"
+        time.sleep(0.02)
+    return "another process"
+
+
+def _remove_leftovers(path: Path) -> None:
+    for leftover in _writers(path).values():
+        leftover.unlink(missing_ok=True)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make the new name last through a power cut; Windows has no such call and needs none."""
+    if os.name == "nt":
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,99 @@
+"""The list of usable pictures (manifest) and of refused ones (rejects), made by opening every file once."""
+
+from pathlib import Path
+
+import pandas as pd
+
+from eightgig.core.errors import DataError, ImageRejectedError
+from eightgig.data.folders import ClassFolders, require_enough
+from eightgig.data.images import Inspection, inspect_image
+from eightgig.data.parameters import DataParameters
+from eightgig.data.streaming import Progress, stream_map
+
+MANIFEST_COLUMNS = (
+    "path", "label", "class_name", "codec", "width", "height", "byte_count", "content_hash", "note",
+)  # fmt: skip
+REJECT_COLUMNS = ("path", "class_name", "reason", "detail")
+
+
+def build_manifest(
+    folders: ClassFolders, parameters: DataParameters, on_progress: Progress | None = None
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Give (manifest, rejects): one row a usable picture, and one a refused file with its reason.
+
+    Memory for pictures does not grow with their number. The same picture twice in one class is kept (the split keeps
+    the copies together); in two classes all copies are refused, since nobody can tell which label is right.
+
+    Raises:
+        DataError: more than `max_reject_fraction` are refused, or classes have too few different pictures left.
+    """
+    accepted, rejected = _inspect_all(folders, parameters, on_progress)
+    manifest = pd.DataFrame(accepted, columns=list(MANIFEST_COLUMNS))
+    manifest, conflicts = _split_off_conflicts(manifest)
+    rejects = pd.DataFrame(rejected, columns=list(REJECT_COLUMNS))
+    rejects = pd.concat([rejects, conflicts]).sort_values("path", ignore_index=True)
+    _refuse_too_many(folders, rejects, parameters.max_reject_fraction)
+    _refuse_small_classes(folders, manifest, parameters.min_images_per_class)
+    return manifest, rejects
+
+
+def _inspect_all(
+    folders: ClassFolders, parameters: DataParameters, on_progress: Progress | None
+) -> tuple[list[dict[str, object]], list[dict[str, object]]]:
+    def inspect(file: tuple[str, int]) -> Inspection | ImageRejectedError:
+        return _inspect(folders.root, file[0], parameters)
+
+    accepted: list[dict[str, object]] = []
+    rejected: list[dict[str, object]] = []
+    for number, (file, result) in enumerate(zip(folders.files, stream_map(inspect, folders.files), strict=True), 1):
+        path, label = file
+        row: dict[str, object] = {"path": path, "class_name": folders.classes[label]}
+        if isinstance(result, Inspection):
+            accepted.append({**row, "label": label, **result.model_dump()})
+        else:
+            printable = path.encode("utf-8", "backslashreplace").decode()
+            rejected.append({**row, "path": printable, "reason": result.reason, "detail": result.detail})
+        if on_progress:
+            on_progress(number, len(folders.files))
+    return accepted, rejected
+
+
+def _inspect(root: Path, path: str, parameters: DataParameters) -> Inspection | ImageRejectedError:
+    try:
+        path.encode()
+        return inspect_image(root / path, max_pixels=parameters.max_pixels, min_side=parameters.min_side)
+    except UnicodeEncodeError:
+        return ImageRejectedError("unreadable", "the file name is not UTF-8 text; rename the file")
+    except ImageRejectedError as error:
+        return error
+
+
+def _split_off_conflicts(manifest: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Separate pictures that lie in more than one class."""
+    by_content = manifest.groupby("content_hash")["class_name"]
+    in_conflict = by_content.transform("nunique").gt(1) if len(manifest) else pd.Series(dtype=bool)
+    conflicts = manifest[in_conflict]
+    details = [
+        "the same picture lies in the classes " + ", ".join(sorted(set(conflicts["class_name"][same])))
+        for content in conflicts["content_hash"]
+        for same in [conflicts["content_hash"] == content]
+    ]
+    rows = conflicts[["path", "class_name"]].assign(reason="conflicting_label", detail=details)
+    return manifest[~in_conflict].reset_index(drop=True), rows
+
+
+def _refuse_too_many(folders: ClassFolders, rejects: pd.DataFrame, max_fraction: float) -> None:
+    if len(rejects) <= max_fraction * len(folders.files):
+        return
+    reasons = ", ".join(f"{count} {reason}" for reason, count in rejects["reason"].value_counts().items())
+    first = "; ".join(f"{row.path} ({row.reason}: {row.detail})" for row in rejects.head(5).itertuples())
+    raise DataError(
+        f"{folders.root}: {len(rejects)} of {len(folders.files)} files cannot be used ({reasons}); at most "
+        f"{max_fraction:.0%} may be refused. First: {first}. Repair or remove them, or raise data.max_reject_fraction."
+    )
+
+
+def _refuse_small_classes(folders: ClassFolders, manifest: pd.DataFrame, min_images: int) -> None:
+    """Count different pictures: three copies of one cannot be spread over three splits."""
+    counts = manifest.groupby("class_name")["content_hash"].nunique().reindex(list(folders.classes), fill_value=0)
+    require_enough(folders.root, {str(name): int(count) for name, count in counts.items()}, min_images)

@@ -1,0 +1,99 @@
+"""What a run is told about its pictures: where they are, how they are stored, split and varied."""
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, model_validator
+
+from eightgig.core.records import Record
+
+Fraction = Annotated[float, Field(gt=0.0, lt=1.0)]
+Strength = Annotated[float, Field(ge=0.0, lt=1.0)]
+
+# Pillow refuses more than this by itself (2 x its MAX_IMAGE_PIXELS), so a higher limit would be a promise not kept.
+PILLOW_LIMIT_PIXELS = 178_956_970
+
+
+class DataParameters(Record):
+    """Where pictures come from, which are refused, how they are split and stored.
+
+    Attributes:
+        source: `rendered` (drawn by code), `folder` (class folders under `root`), `oxford102` (below `root`
+            or fetched).
+        root: folder of the pictures; with it, `rendered` becomes `folder`.
+        seed: for rendering and for the split.
+        val_fraction: share of the pictures, in each class, kept for validation.
+        test_fraction: share kept for the final test.
+        num_images: how many pictures to draw; `rendered` only.
+        max_pixels: a picture with more pixels is refused by its header, before decoding.
+        min_side: a picture with a shorter side, in pixels, is refused.
+        max_reject_fraction: the run fails when a larger share of the files is refused.
+        min_images_per_class: different pictures a class must have; three let each split have one.
+        store_short_side: pictures with a longer short side are stored smaller, as JPEG; None stores all as they are.
+        tier: `jpeg` stores files as they are; `decoded` stores pixels: faster to read, about four times the size.
+        decoded_side: side, in pixels, of the square pictures of the decoded tier.
+        allow_download: whether `oxford102` may be fetched when it is not below `root`.
+    """
+
+    source: Literal["rendered", "folder", "oxford102"] = "rendered"
+    root: str | None = None
+    seed: int = 0
+    val_fraction: Fraction = 0.15
+    test_fraction: Fraction = 0.15
+    num_images: int = Field(default=600, ge=1)
+    max_pixels: int = Field(default=100_000_000, ge=1, le=PILLOW_LIMIT_PIXELS)
+    min_side: int = Field(default=16, ge=1)
+    max_reject_fraction: float = Field(default=0.05, ge=0.0, le=1.0)
+    min_images_per_class: int = Field(default=3, ge=3)
+    store_short_side: int | None = Field(default=None, ge=16)
+    tier: Literal["jpeg", "decoded"] = "jpeg"
+    decoded_side: int = Field(default=320, ge=16)
+    allow_download: bool = True
+
+    @model_validator(mode="before")
+    @classmethod
+    def _root_means_folder(cls, values: Any) -> Any:
+        if isinstance(values, dict) and values.get("root") and values.get("source", "rendered") == "rendered":
+            return {**values, "source": "folder"}
+        return values
+
+    @model_validator(mode="after")
+    def _agree(self) -> Self:
+        if self.source == "folder" and not self.root:
+            raise ValueError(
+                "source 'folder' needs a root. Set data.root to the folder of the pictures, "
+                "or data.source to 'rendered'."
+            )
+        if self.val_fraction + self.test_fraction >= 0.9:
+            raise ValueError(
+                f"val_fraction {self.val_fraction} + test_fraction {self.test_fraction} leave under a tenth for "
+                "training. Keep their sum below 0.9."
+            )
+        return self
+
+
+class AugmentParameters(Record):
+    """How a training picture is varied; the values are torchvision's, the strengths the article's.
+
+    Attributes:
+        crop_scale: smallest and largest share of the picture's area that a random crop keeps.
+        crop_ratio: smallest and largest width / height of a crop.
+        flip: probability of a left-right flip.
+        brightness: factors are drawn from [1 - brightness, 1 + brightness].
+        contrast: likewise.
+        saturation: likewise.
+    """
+
+    crop_scale: tuple[float, float] = (0.08, 1.0)
+    crop_ratio: tuple[float, float] = (3 / 4, 4 / 3)
+    flip: float = Field(default=0.5, ge=0.0, le=1.0)
+    brightness: Strength = 0.2
+    contrast: Strength = 0.2
+    saturation: Strength = 0.2
+
+    @model_validator(mode="after")
+    def _ranges_rise(self) -> Self:
+        if not 0 < self.crop_scale[0] <= self.crop_scale[1] <= 1:
+            raise ValueError(f"crop_scale {self.crop_scale}: wanted 0 < smallest <= largest <= 1")
+        if not 0 < self.crop_ratio[0] <= self.crop_ratio[1]:
+            raise ValueError(f"crop_ratio {self.crop_ratio}: wanted 0 < smallest <= largest")
+        return self

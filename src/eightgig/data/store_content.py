@@ -1,0 +1,38 @@
+"""What a store is to hold, before it is written: the hand-over from the ingest stage to the store's dataset."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from eightgig.core.progress import progress
+from eightgig.data.folders import ClassFolders
+from eightgig.data.hdf5 import write_store
+from eightgig.data.parameters import DataParameters
+
+
+@dataclass(frozen=True)
+class StoreContent:
+    """The manifest's pictures, below the folder they were found in; nothing is read until `write`."""
+
+    manifest: pd.DataFrame
+    folders: ClassFolders
+    parameters: DataParameters
+
+    def write(self, path: Path) -> None:
+        """Stream the pictures into a store at `path`, which is replaced when the new one is whole.
+
+        Raises:
+            StoreError: a picture changed since it was inspected, another process is writing, or space is short.
+        """
+        with progress("writing the store") as report:
+            write_store(
+                path,
+                self.manifest,
+                self.folders.root,
+                self.folders.classes,
+                short_side=self.parameters.store_short_side,
+                tier=self.parameters.tier,
+                decoded_side=self.parameters.decoded_side,
+                progress=report,
+            )

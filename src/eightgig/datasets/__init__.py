@@ -1,0 +1,1 @@
+"""Thin Kedro adapters: each saves atomically and says honestly whether it exists."""

@@ -1,0 +1,28 @@
+"""The HDF5 store as a dataset."""
+
+from typing import TYPE_CHECKING
+
+from eightgig.datasets.files import FileDataset
+
+if TYPE_CHECKING:
+    from eightgig.data.hdf5 import ImageStore
+    from eightgig.data.store_content import StoreContent
+
+
+class StoreDataset(FileDataset["StoreContent", "ImageStore"]):
+    """A flat JPEG store: saved by streaming pictures into it, loaded as a reader that holds none of them."""
+
+    def save(self, data: "StoreContent") -> None:
+        """Stream the pictures into a new store; the old one stays until the new one is whole."""
+        data.write(self.path)
+
+    def load(self) -> "ImageStore":
+        """Open the store's index."""
+        from eightgig.data.hdf5 import ImageStore
+
+        return ImageStore(self.path)
+
+    def _exists(self) -> bool:
+        from eightgig.data.hdf5 import is_complete
+
+        return is_complete(self.path)

@@ -1,0 +1,25 @@
+"""The raw pictures as a dataset."""
+
+from typing import TYPE_CHECKING
+
+from eightgig.core.files import write_text
+from eightgig.datasets.files import FileDataset
+
+if TYPE_CHECKING:
+    from eightgig.data.sources import RawPictures, Source
+
+
+class RawPicturesDataset(FileDataset["Source", "RawPictures"]):
+    """A JSON file that says where the pictures are; saving a source brings them to the file's folder where needed."""
+
+    def save(self, data: "Source") -> None:
+        """Let the source bring its pictures to disk, then write where they are."""
+        self.path.unlink(missing_ok=True)
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        write_text(self.path, data.materialise(self.path.parent).model_dump_json(indent=2) + "\n")
+
+    def load(self) -> "RawPictures":
+        """Read where the pictures are."""
+        from eightgig.data.sources import RawPictures
+
+        return RawPictures.model_validate_json(self.path.read_text(encoding="utf-8"))

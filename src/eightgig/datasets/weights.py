@@ -1,0 +1,79 @@
+"""Trained weights as safetensors, with a card beside them that says what they are."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from kedro.io import DatasetError
+
+from eightgig.core.files import sha256_of, write_bytes, write_text
+from eightgig.core.records import Record
+from eightgig.datasets.files import FileDataset
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+class WeightsCard(Record):
+    """What a file of weights is: enough to build the network again and to feed it rightly.
+
+    Attributes:
+        model: library and name, as `model.name` takes it.
+        mean: of the channels, for inputs scaled to 0..1; `std` likewise.
+        sha256: of the file of weights; written when it is saved.
+    """
+
+    model: str
+    started_from: str
+    classes: tuple[str, ...]
+    image_size: int
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    best_epoch: int
+    val_accuracy: float
+    num_parameters: int
+    sha256: str = ""
+    eightgig_version: str
+    torch_version: str
+    trained_on: str
+
+
+@dataclass(frozen=True)
+class Weights:
+    """A state dict with its card."""
+
+    state: dict[str, "Tensor"]
+    card: WeightsCard
+
+
+class WeightsDataset(FileDataset[Weights, Weights]):
+    """`NAME.safetensors` with `NAME.card.json` beside it, which holds the weights' SHA-256."""
+
+    def save(self, data: Weights) -> None:
+        """Write the weights, then the card that vouches for them."""
+        from safetensors.torch import save
+
+        content = save({name: tensor.detach().cpu().contiguous() for name, tensor in data.state.items()})
+        card = data.card.model_copy(update={"sha256": sha256_of(content)})
+        self._card_path.unlink(missing_ok=True)
+        write_bytes(self.path, content)
+        write_text(self._card_path, card.model_dump_json(indent=2) + "\n")
+
+    def load(self) -> Weights:
+        """Read weights and card, and check that they belong together."""
+        from safetensors.torch import load
+
+        content = self.path.read_bytes()
+        card = WeightsCard.model_validate_json(self._card_path.read_text(encoding="utf-8"))
+        if sha256_of(content) != card.sha256:
+            raise DatasetError(
+                f"{self.path} is not the file its card vouches for (SHA-256 differs): it is damaged or was replaced. "
+                "Train again, or put the right file back."
+            )
+        return Weights(load(content), card)
+
+    def _exists(self) -> bool:
+        return self.path.is_file() and self._card_path.is_file()
+
+    @property
+    def _card_path(self) -> Any:
+        return self.path.with_suffix(".card.json")

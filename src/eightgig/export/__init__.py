@@ -1,0 +1,1 @@
+"""Models as files for other runtimes: ONNX, INT8, and the runners that execute them."""

@@ -1,0 +1,137 @@
+"""A trained network as one self-contained ONNX file that carries its own card.
+
+The file holds the eval() graph with BatchNorm folded, a batch of any size, all weights inside, and in its metadata
+what a program needs to use it: classes, colours, image size, and where it comes from.
+"""
+
+import copy
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+import onnx
+import torch
+from google.protobuf.message import DecodeError, EncodeError  # type: ignore[import-untyped]
+from torch import Tensor, nn
+
+from eightgig.core.errors import ExportError
+
+# The newest opset that torch 2.11 to 2.14 both write without converting versions afterwards.
+OPSET = 20
+
+
+def export_onnx(
+    module: nn.Module,
+    example_N3HW: Tensor,
+    *,
+    card: Mapping[str, str],
+    input_name: str = "images",
+    output_name: str = "logits",
+) -> bytes:
+    """Give `module` in eval mode as a checked ONNX file with a dynamic batch.
+
+    Args:
+        module: one tensor in, one tensor out, batch first. It is not changed: a copy on the CPU is exported.
+        example_N3HW: an input of the right shape and dtype; its values and batch size do not matter.
+        card: written to the file's metadata, with torch's version (see `ClassifierCard.to_metadata`).
+        input_name: the graph's input.
+        output_name: the graph's output.
+
+    Raises:
+        ExportError: torch cannot export this network, or the result is not a valid self-contained file.
+    """
+    frozen = copy.deepcopy(module).cpu().eval()
+    # A batch of one would be taken for a constant.
+    example = example_N3HW.detach()[:1].cpu().repeat(2, *[1] * (example_N3HW.dim() - 1))
+    with _quiet_exporter(), torch.inference_mode(mode=False):
+        try:
+            program = torch.onnx.export(
+                frozen,
+                (example,),
+                dynamo=True,
+                dynamic_shapes=({0: torch.export.Dim("batch")},),
+                input_names=[input_name],
+                output_names=[output_name],
+                opset_version=OPSET,
+                external_data=False,
+                verbose=False,
+            )
+        except torch.onnx.OnnxExporterError as error:
+            reason = str(error).strip().splitlines()[0]
+            raise ExportError(
+                f"{type(module).__name__}: torch cannot export it to ONNX ({reason}). "
+                "Usual causes: Python branches on tensor values, or an operator that ONNX does not have."
+            ) from error
+    if program is None:
+        raise ExportError(f"{type(module).__name__}: torch gave no ONNX program")
+    return _finish(program.model_proto, {**card, "torch_version": torch.__version__})
+
+
+def load_onnx(onnx_file: bytes) -> onnx.ModelProto:
+    """Give the parsed model.
+
+    Raises:
+        ExportError: not an ONNX file, or one whose weights lie in another file.
+    """
+    try:
+        model = onnx.load_model_from_string(onnx_file)
+    except DecodeError as error:
+        raise ExportError(
+            f"wanted an ONNX file, found {len(onnx_file)} bytes that are none. Export it again."
+        ) from error
+    outside = [tensor.name for tensor in _tensors(model) if tensor.data_location == onnx.TensorProto.EXTERNAL]
+    if outside:
+        raise ExportError(
+            f"wanted a self-contained ONNX file, found {len(outside)} tensors with their data in another file "
+            f"({outside[0]}, ...). Save it with external_data=False."
+        )
+    if not model.graph.node:
+        raise ExportError("wanted an ONNX file, found one without a single node. Export it again.")
+    return model
+
+
+def read_card(onnx_file: bytes) -> dict[str, str]:
+    """Give the card of an ONNX file; empty when it carries none. ExportError as `load_onnx`."""
+    return {entry.key: entry.value for entry in load_onnx(onnx_file).metadata_props}
+
+
+def dump_onnx(model: onnx.ModelProto, card: Mapping[str, str]) -> bytes:
+    """Give the bytes of `model` with `card` as its metadata, after ONNX's own full check.
+
+    Raises:
+        ExportError: the model is not valid, or larger than the 2 GiB that one file may hold.
+    """
+    del model.metadata_props[:]
+    onnx.helper.set_model_props(model, dict(card))
+    try:
+        onnx.checker.check_model(model, full_check=True)
+        content = model.SerializeToString(deterministic=True)
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
+        raise ExportError(f"the exported graph is not valid ONNX: {error}") from error
+    except (EncodeError, ValueError) as error:  # protobuf's limit
+        raise ExportError(f"the model does not fit one ONNX file of 2 GiB: {error}") from error
+    load_onnx(content)
+    return content
+
+
+def _finish(model: onnx.ModelProto, card: Mapping[str, str]) -> bytes:
+    # The exporter notes the Python stack of every node: paths of this machine, and a third of a small file.
+    for node in model.graph.node:
+        node.ClearField("metadata_props")
+        node.ClearField("doc_string")
+    model.graph.ClearField("metadata_props")
+    return dump_onnx(model, card)
+
+
+def _tensors(model: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
+    yield from model.graph.initializer
+    for node in model.graph.node:
+        yield from (attribute.t for attribute in node.attribute if attribute.type == onnx.AttributeProto.TENSOR)
+
+
+@contextmanager
+def _quiet_exporter() -> Iterator[None]:
+    with warnings.catch_warnings():
+        # torch 2.11 calls its own deprecated test while it copies the program; 2.12 and later do not.
+        warnings.filterwarnings("ignore", r"`isinstance\(treespec, LeafSpec\)` is deprecated", FutureWarning)
+        yield

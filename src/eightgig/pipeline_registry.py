@@ -1,0 +1,11 @@
+"""All pipelines of the project, found by their folder."""
+
+from kedro.framework.project import find_pipelines
+from kedro.pipeline import Pipeline
+
+
+def register_pipelines() -> dict[str, Pipeline]:
+    """Give each case study's pipeline by its name; `__default__` is the flower classifier."""
+    pipelines: dict[str, Pipeline] = find_pipelines(raise_errors=True)
+    pipelines["__default__"] = pipelines["flower_classifier"]
+    return pipelines

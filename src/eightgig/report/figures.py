@@ -1,0 +1,300 @@
+"""Figures of a report: what a person looks at first. Each function takes a table and gives one plotly figure.
+
+Figures have no background of their own and a palette that reads on white and on near-black, so that a page, a notebook
+and kedro-viz can show them as they are. Missing columns and missing values leave gaps; they are never made up.
+"""
+
+import itertools
+import math
+from collections.abc import Sequence
+
+import pandas as pd
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+
+BLUE, ORANGE, GREEN, VIOLET = "#4c8dd6", "#e08a3c", "#4fa36b", "#9a78c8"
+RED, TEAL, GOLD, GREY = "#d65c5c", "#3fa7a7", "#c9a227", "#8a93a0"
+PALETTE = (BLUE, ORANGE, GREEN, VIOLET, TEAL, GOLD, RED, GREY)
+FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, sans-serif"
+GRID, CLEAR = "rgba(138,147,160,0.22)", "rgba(0,0,0,0)"
+MOST_CLASSES_WITH_NUMBERS = 16
+
+_CURVES: tuple[tuple[str, dict[str, str]], ...] = (
+    ("Loss", {"train_loss": "training", "val_loss": "validation"}),
+    ("Validation accuracy", {"val_accuracy": "validation accuracy"}),
+    ("Learning rate", {"learning_rate": "learning rate"}),
+    ("Gradient norm", {"gradient_norm": "gradient norm"}),
+    ("Images a second", {"images_per_second": "images a second"}),
+    ("Seconds an epoch", {"seconds": "seconds"}),
+)
+
+
+def _styled(figure: go.Figure, *, height_px: int = 380, **layout: object) -> go.Figure:
+    """Give the figure its transparent ground, quiet grid and system font."""
+    figure.update_layout(
+        template="none",
+        height=height_px,
+        paper_bgcolor=CLEAR,
+        plot_bgcolor=CLEAR,
+        colorway=list(PALETTE),
+        font={"family": FONT, "size": 13, "color": "#7b8492"},
+        margin={"l": 60, "r": 20, "t": 40, "b": 50},
+        legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0, "traceorder": "normal"},
+        hoverlabel={"font": {"family": FONT}},
+    )
+    figure.update_layout(**layout)
+    figure.update_xaxes(gridcolor=GRID, zeroline=False, linecolor=GRID, automargin=True, title_font_size=13)
+    figure.update_yaxes(gridcolor=GRID, zeroline=False, linecolor=GRID, automargin=True, title_font_size=13)
+    return figure
+
+
+def training_curves(history: pd.DataFrame) -> go.Figure:
+    """Give one small panel each for loss, accuracy, learning rate, gradient norm and speed, over the epochs.
+
+    Args:
+        history: one row an epoch: `epoch` and any of `train_loss, val_loss, val_accuracy, learning_rate,
+            gradient_norm, seconds, images_per_second`. A panel without its columns is left out.
+    """
+    panels = [
+        (title, columns)
+        for title, columns in _CURVES
+        if any(name in history and history[name].notna().any() for name in columns)
+    ]
+    num_rows = max(1, math.ceil(len(panels) / 2))
+    figure = make_subplots(
+        rows=num_rows, cols=2, subplot_titles=[title for title, _ in panels], vertical_spacing=0.28 / num_rows
+    )
+    for index, (_, columns) in enumerate(panels):
+        for colour, (name, label) in zip((BLUE, ORANGE), columns.items(), strict=False):
+            if name not in history:
+                continue
+            line = go.Scatter(
+                x=history["epoch"],
+                y=history[name],
+                name=label,
+                mode="lines+markers",
+                marker={"size": 5},
+                line={"color": colour, "width": 2},
+                showlegend=len(columns) > 1,
+            )
+            figure.add_trace(line, row=index // 2 + 1, col=index % 2 + 1)
+    figure.update_annotations(font={"size": 13})
+    whole = {"tickmode": "linear", "dtick": 1} if len(history) <= 12 else {}
+    figure.update_xaxes(title=None, tickformat="d", **whole)
+    figure.update_yaxes(rangemode="tozero")
+    return _styled(
+        figure, height_px=70 + 210 * num_rows, hovermode="x", legend={"orientation": "h", "y": -0.06, "yanchor": "top"}
+    )
+
+
+def memory_against_budget(parts: pd.DataFrame, budget_gib: float) -> go.Figure:
+    """Give, for each phase, the predicted parts stacked, what was measured beside them, and the budget as a line.
+
+    Args:
+        parts: columns `phase, part, gib, kind`; kind is `predicted` or `measured`.
+        budget_gib: the memory that the run may use.
+    """
+    figure = go.Figure()
+    predicted, measured = (parts[parts["kind"] == kind] for kind in ("predicted", "measured"))
+    for index, (part, rows) in enumerate(predicted.groupby("part", sort=False)):
+        figure.add_bar(
+            x=rows["phase"],
+            y=rows["gib"],
+            name=str(part),
+            offsetgroup="predicted",
+            marker={"color": PALETTE[index % 7], "line": {"width": 0}},
+            hovertemplate="%{y:.2f} GiB",
+        )
+    for part, rows in measured.groupby("part", sort=False):
+        figure.add_bar(
+            x=rows["phase"],
+            y=rows["gib"],
+            name=f"measured: {part}",
+            offsetgroup="measured",
+            hovertemplate="%{y:.2f} GiB",
+            marker={"color": "rgba(138,147,160,0.55)", "line": {"color": GREY, "width": 1.5}},
+        )
+    figure.add_hline(y=budget_gib, line={"color": RED, "width": 2, "dash": "dash"}, name="budget")
+    figure.add_annotation(
+        x=1,
+        xref="paper",
+        y=budget_gib,
+        text=f"budget {budget_gib:.2f} GiB",
+        showarrow=False,
+        xanchor="right",
+        yanchor="bottom",
+        font={"color": RED},
+    )
+    side = {"orientation": "v", "x": 1.02, "y": 1, "yanchor": "top"}
+    figure.update_xaxes(showgrid=False)
+    figure.update_yaxes(title="GiB", rangemode="tozero")
+    return _styled(figure, height_px=420, barmode="stack", bargap=0.35, legend=side)
+
+
+def confusion(matrix: pd.DataFrame) -> go.Figure:
+    """Give the confusion matrix: rows are the true classes, columns the predicted; the shade is the share of the row.
+
+    Args:
+        matrix: square, counts, its index and columns the class names.
+    """
+    totals = matrix.sum(axis=1)
+    shares = matrix.div(totals.where(totals > 0), axis=0)
+    names = [str(name) for name in matrix.columns]
+    counts = matrix.where(matrix != 0, "").to_numpy(dtype=object)  # empty where nothing was confused: easier to read
+    numbers = {"text": counts, "texttemplate": "%{text}"} if len(names) <= MOST_CLASSES_WITH_NUMBERS else {}
+    heat = go.Heatmap(
+        z=shares.to_numpy(),
+        x=names,
+        y=[str(name) for name in matrix.index],
+        zmin=0,
+        zmax=1,
+        xgap=2,
+        ygap=2,
+        colorscale=[[0, "rgba(138,147,160,0.10)"], [0.02, "rgba(76,141,214,0.25)"], [1, "rgba(76,141,214,0.85)"]],
+        showscale=False,
+        customdata=matrix.to_numpy(),
+        textfont={"color": "#7b8492"},
+        hovertemplate="%{y} taken for %{x}: %{customdata} (%{z:.0%})<extra></extra>",
+        **numbers,
+    )
+    figure = go.Figure(heat)
+    figure.update_xaxes(title="predicted", showgrid=False)
+    figure.update_yaxes(title="true", autorange="reversed", showgrid=False)
+    return _styled(figure, height_px=int(min(900, 170 + 42 * len(names))), margin={"l": 60, "r": 10, "t": 20, "b": 50})
+
+
+def speed_against_accuracy(benchmark: pd.DataFrame) -> go.Figure:
+    """Give latency against accuracy, one marker a variant, its area the file's size; what could not run is listed.
+
+    Args:
+        benchmark: columns `variant, accuracy` (0..1), `latency_p50_ms`, and if known `latency_p95_ms`, `size_mib`,
+            `note`. Rows without accuracy or latency are listed under the figure, not drawn.
+    """
+    ran = benchmark[benchmark["latency_p50_ms"].notna() & benchmark["accuracy"].notna()]
+    largest_mib = ran["size_mib"].max() if "size_mib" in ran else float("nan")
+    figure = go.Figure()
+    for colour, (_, row) in zip(itertools.cycle(PALETTE), ran.iterrows()):
+        figure.add_trace(_variant(row, colour, largest_mib))
+    wide = len(ran) > 1 and ran["latency_p50_ms"].max() > 10 * ran["latency_p50_ms"].min()
+    kind = "log" if wide else "linear"
+    figure.update_xaxes(title="latency p50, ms (the line reaches to p95)", type=kind, rangemode="tozero")
+    figure.update_yaxes(title="accuracy", tickformat=".0%" if _spread(ran) > 0.04 else ".1%", **_accuracy_range(ran))
+    return _with_missing(figure, [str(name) for name in benchmark.drop(ran.index)["variant"]])
+
+
+def _variant(row: pd.Series, colour: str, largest_mib: float) -> go.Scatter:
+    """Give the marker of one variant, with a line from p50 to p95; without a size it is as large as the largest."""
+    size_mib, late_ms, name = row.get("size_mib"), row.get("latency_p95_ms"), str(row["variant"])
+    size_px = 14 + 34 * (math.sqrt(size_mib / largest_mib) if pd.notna(size_mib) else 1.0)
+    delay_ms = late_ms - row["latency_p50_ms"] if pd.notna(late_ms) else 0.0
+    return go.Scatter(
+        x=[row["latency_p50_ms"]],
+        y=[row["accuracy"]],
+        error_x={"array": [delay_ms], "arrayminus": [0], "thickness": 1.2, "visible": delay_ms > 0},
+        mode="markers+text",
+        name=name,
+        text=[name],
+        textposition="top center",
+        cliponaxis=False,
+        showlegend=False,
+        marker={"size": size_px, "color": colour, "opacity": 0.85, "line": {"width": 0}},
+        hovertemplate="%{x:.2f} ms, %{y:.1%}" + (f", {size_mib:.1f} MiB" if pd.notna(size_mib) else ""),
+    )
+
+
+def _with_missing(figure: go.Figure, names: list[str]) -> go.Figure:
+    """List under the figure what could not run."""
+    bottom_px = 70 + 20 * len(names)
+    if names:
+        figure.add_annotation(
+            text="<br>".join(f"not run: {name}" for name in names),
+            align="left",
+            showarrow=False,
+            xref="paper",
+            yref="paper",
+            x=0,
+            y=0,
+            yshift=-58,
+            xanchor="left",
+            yanchor="top",
+        )
+    return _styled(figure, height_px=360 + bottom_px, margin={"l": 60, "r": 30, "t": 40, "b": bottom_px})
+
+
+def _spread(ran: pd.DataFrame) -> float:
+    return float(ran["accuracy"].max() - ran["accuracy"].min()) if len(ran) else 1.0
+
+
+def _accuracy_range(ran: pd.DataFrame) -> dict[str, Sequence[float]]:
+    """Leave room around the markers, so that a difference of a point neither vanishes nor looks like a cliff."""
+    if not len(ran):
+        return {"range": (0, 1)}
+    middle, half = float(ran["accuracy"].max() + ran["accuracy"].min()) / 2, max(0.03, 0.75 * _spread(ran))
+    return {"range": (middle - half, min(1.005, middle + 1.3 * half))}
+
+
+def per_class(table: pd.DataFrame) -> go.Figure:
+    """Give precision, recall and F1 of each class as dots on a line, the weakest class at the bottom.
+
+    Args:
+        table: columns `class, precision, recall, f1` (0..1), and if known `support`.
+    """
+    rows = table.sort_values("f1", na_position="first")
+    counts = rows["support"] if "support" in rows else pd.Series(float("nan"), index=rows.index)
+    names = [
+        f"{name} ({count:.0f})" if pd.notna(count) else str(name)
+        for name, count in zip(rows["class"], counts, strict=True)
+    ]
+    low, high = rows[["precision", "recall"]].min(axis=1), rows[["precision", "recall"]].max(axis=1)
+    span = go.Bar(
+        x=high - low,
+        base=low,
+        y=names,
+        orientation="h",
+        width=0.12,
+        marker={"color": GRID},
+        showlegend=False,
+        hoverinfo="skip",
+    )
+    figure = go.Figure(span)
+    for column, colour, symbol in (
+        ("precision", BLUE, "circle"),
+        ("recall", ORANGE, "diamond"),
+        ("f1", GREEN, "line-ns-open"),
+    ):
+        marker = {"color": colour, "size": 11, "symbol": symbol, "line": {"width": 2, "color": colour}}
+        figure.add_scatter(
+            x=rows[column],
+            y=names,
+            mode="markers",
+            name=column,
+            marker=marker,
+            hovertemplate="%{x:.1%}",
+            cliponaxis=False,
+        )
+    lowest = float(rows[["precision", "recall", "f1"]].min().min()) if len(rows) else 0.0
+    start = 0.0 if math.isnan(lowest) or lowest < 0.5 else math.floor(lowest * 10 - 0.5) / 10
+    figure.update_xaxes(tickformat=".0%", range=(start, 1.01))
+    return _styled(figure, height_px=int(120 + 30 * max(3, len(rows))))
+
+
+def class_balance(splits: pd.DataFrame) -> go.Figure:
+    """Give how many pictures of each class each split holds.
+
+    Args:
+        splits: columns `class, split, num_images`, one row a class and split.
+    """
+    figure = go.Figure()
+    for index, (split, rows) in enumerate(splits.groupby("split", sort=False)):
+        figure.add_bar(
+            y=rows["class"].astype(str),
+            x=rows["num_images"],
+            name=str(split),
+            orientation="h",
+            marker={"color": PALETTE[index % len(PALETTE)], "line": {"width": 0}},
+            hovertemplate="%{x} pictures",
+        )
+    num_classes = splits["class"].nunique()
+    figure.update_xaxes(title="pictures", rangemode="tozero")
+    figure.update_yaxes(autorange="reversed")
+    return _styled(figure, height_px=int(130 + 28 * max(3, num_classes)), barmode="stack", bargap=0.35)

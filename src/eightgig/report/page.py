@@ -1,0 +1,196 @@
+"""One report page, as plain values and figures, and how it becomes one self-contained HTML file.
+
+A page says nothing about what kind of model it shows, so every case study uses it:
+`Page > Section > Facts | Table | Chart | Gallery | Code`.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from typing import Any, ClassVar
+
+import jinja2
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+from markupsafe import Markup
+from numpy.typing import NDArray
+from plotly.offline import get_plotlyjs
+
+from eightgig.report.pictures import Mark, to_data_uri
+
+MISSING = "–"
+Cell = str | float | int | bool | None
+
+
+@dataclass(frozen=True)
+class Fact:
+    """One figure a person should see: a label, a value and what it is compared with."""
+
+    label: str
+    value: Cell
+    note: str = ""
+    mark: Mark = "plain"
+    part: float | None = None  # 0..1 draws a bar: how much of a budget is used
+
+
+@dataclass(frozen=True)
+class Facts:
+    """A list of labelled values, for parameters, versions and the machine."""
+
+    facts: Sequence[Fact]
+    caption: str = ""
+    kind: ClassVar[str] = "facts"
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows under named columns; missing values become dashes, numbers are set to the right."""
+
+    columns: Sequence[str]
+    rows: Sequence[Sequence[Cell]]
+    caption: str = ""
+    kind: ClassVar[str] = "table"
+
+    @classmethod
+    def from_frame(cls, frame: pd.DataFrame, *, caption: str = "", formats: Mapping[str, str] | None = None) -> "Table":
+        """Give the table of a DataFrame: its index left out, `_` in names as spaces.
+
+        Args:
+            frame: the rows.
+            caption: what stands over it.
+            formats: how to write a column, for example `{"accuracy": ".1%"}`.
+        """
+        formats = formats or {}
+        columns = [[_formatted(value, formats.get(str(name))) for value in frame[name]] for name in frame]
+        return cls([_heading(str(name)) for name in frame], list(zip(*columns, strict=True)), caption)
+
+    @property
+    def numeric(self) -> list[bool]:
+        """Which columns hold nothing but numbers."""
+        columns = list(zip(*self.rows, strict=True)) if self.rows else [() for _ in self.columns]
+        return [all(map(_is_number, cells)) and not all(map(_is_missing, cells)) for cells in columns]
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A plotly figure."""
+
+    figure: go.Figure
+    caption: str = ""
+    kind: ClassVar[str] = "chart"
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture with its caption: a short line, and a quieter second one."""
+
+    source: str  # a data: address
+    caption: str = ""
+    note: str = ""
+    mark: Mark = "plain"
+
+    @classmethod
+    def from_array(
+        cls, image_HWC: NDArray[np.uint8], caption: str = "", *, note: str = "", mark: Mark = "plain"
+    ) -> "Picture":
+        """Give the picture of an array (height, width, 3) uint8, at most 360 px a side."""
+        return cls(to_data_uri(image_HWC, longest_side_px=360), caption, note, mark)
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """Pictures side by side."""
+
+    pictures: Sequence[Picture]
+    caption: str = ""
+    kind: ClassVar[str] = "gallery"
+
+
+@dataclass(frozen=True)
+class Code:
+    """Text as it is typed: commands, a configuration."""
+
+    text: str
+    caption: str = ""
+    kind: ClassVar[str] = "code"
+
+
+Block = Facts | Table | Chart | Gallery | Code
+
+
+@dataclass(frozen=True)
+class Section:
+    """A heading, some sentences (a blank line parts paragraphs), and blocks that stand below one another."""
+
+    title: str
+    prose: str = ""
+    blocks: Sequence[Block] = ()
+
+
+@dataclass(frozen=True)
+class Page:
+    """A whole report: its name, one line on what it shows, the headline figures, the sections in order, a last line."""
+
+    title: str
+    subtitle: str
+    headline: Sequence[Fact]
+    sections: Sequence[Section]
+    footer: str = ""
+
+
+def render_page(page: Page) -> str:
+    """Give the page as one HTML text that loads nothing: style, figures, pictures and plotly.js are inside.
+
+    Everything that comes from data is escaped. It follows the reader's light or dark setting and has a switch.
+    """
+    has_charts = any(isinstance(block, Chart) for section in page.sections for block in section.blocks)
+    return _template().render(page=page, plotly_js=Markup(get_plotlyjs()) if has_charts else "")  # noqa: S704 - plotly's own
+
+
+def _template() -> jinja2.Template:
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters.update(
+        shown=shown, figure_json=_figure_json, paragraphs=lambda text: text.strip().split("\n\n")
+    )
+    return environment.from_string(files(__package__).joinpath("page.html.j2").read_text(encoding="utf-8"))
+
+
+def _figure_json(figure: go.Figure) -> Markup:
+    """Give the figure as JSON that cannot end the script element it stands in."""
+    return Markup(figure.to_json().replace("<", "\\u003c"))  # noqa: S704 - "<" is written as an escape
+
+
+def _heading(name: str) -> str:
+    """Write a column's name for a person: `size_mib` is `size MiB`."""
+    return " ".join({"mib": "MiB", "gib": "GiB"}.get(word, word) for word in name.split("_"))
+
+
+def _is_missing(value: object) -> bool:
+    return value == "" if isinstance(value, str) else bool(pd.isna(value))  # type: ignore[call-overload]
+
+
+def _is_number(value: object) -> bool:
+    """Tell what is set to the right: a number, or a text that starts like one."""
+    return _is_missing(value) or not isinstance(value, str) or value.lstrip("+-−")[:1].isdigit()
+
+
+def _formatted(value: object, spec: str | None) -> Cell:
+    if spec is None or _is_missing(value) or isinstance(value, str):
+        return value  # type: ignore[return-value]
+    return format(value, spec)
+
+
+def shown(value: Any) -> str:
+    """Write a cell for a person: a dash for what is missing, `1,234` and `0.9123` for numbers, yes and no."""
+    if _is_missing(value):
+        return MISSING
+    if isinstance(value, bool | np.bool_):
+        return "yes" if value else "no"
+    if isinstance(value, int | np.integer):
+        return f"{value:,}"
+    if isinstance(value, float | np.floating):
+        return f"{value:,.0f}" if abs(float(value)) >= 1000 else f"{value:.4g}"
+    return str(value)

@@ -1,0 +1,20 @@
+"""How Kedro runs this project."""
+
+import os
+
+from eightgig.hooks import MlflowHook, NodeMemoryHook
+
+_tracking = MlflowHook()
+# Kedro calls hooks last in, first out: a run is measured to its end before its MLflow run is closed.
+HOOKS = (_tracking, NodeMemoryHook(on_finished=_tracking.log_metrics))
+DISABLE_HOOKS_FOR_PLUGINS = ("kedro-telemetry",)
+
+CONFIG_LOADER_ARGS = {
+    "base_env": "base",
+    "default_run_env": "local",
+    "config_patterns": {"tracking": ["tracking*"]},
+    # Where all files go: the project's `data/` unless the environment names another folder, for example on a fast disk.
+    "custom_resolvers": {"data_root": lambda: os.environ.get("EIGHTGIG_DATA", "data")},
+    # Without it a nested `--params a.b=1` would replace the whole group `a`.
+    "merge_strategy": {"parameters": "soft"},
+}

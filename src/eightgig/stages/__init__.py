@@ -1,0 +1,1 @@
+"""The stages every case study goes through, one module a stage."""

@@ -1,0 +1,39 @@
+"""Heavy types for the annotations of nodes: real to a type checker, `Any` at run time.
+
+Kedro resolves the annotations of every node when it builds the pipelines, to check parameters before anything runs;
+importing torch for that would cost seconds at each `kedro` command.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from pandas import DataFrame as Table
+    from plotly.graph_objects import Figure
+    from torch.utils.data import DataLoader
+
+    from eightgig.data.folders import ClassFolders
+    from eightgig.data.hdf5 import ImageStore
+    from eightgig.data.store_content import StoreContent
+    from eightgig.models.classifiers import Classifier
+    from eightgig.training.loop import TrainingResult
+    from eightgig.training.objective import Batch, Objective
+
+    Batches = DataLoader[Batch]
+    Picture = NDArray[Any]
+else:
+    Batches = ClassFolders = Classifier = Figure = ImageStore = Any
+    Objective = Picture = StoreContent = Table = TrainingResult = Any
+
+__all__ = [
+    "Batches",
+    "ClassFolders",
+    "Classifier",
+    "Figure",
+    "ImageStore",
+    "Objective",
+    "Picture",
+    "StoreContent",
+    "Table",
+    "TrainingResult",
+]

@@ -1,0 +1,58 @@
+"""What a case study brings to the stages, and how stages become one pipeline."""
+
+from collections.abc import Callable, Iterable
+from types import MethodType
+from typing import Any, Protocol
+
+from kedro.pipeline import Node, Pipeline
+from kedro.pipeline import node as kedro_node
+
+from eightgig.datasets.weights import WeightsCard
+from eightgig.models.parameters import ModelParameters
+from eightgig.stages.annotations import Batches, Classifier, ImageStore, Objective
+from eightgig.training.parameters import TrainParameters
+
+
+class Case(Protocol):
+    """Only what differs between case studies; `pipelines/<case>/nodes.py` has one object of this shape."""
+
+    def build_network(self, model: ModelParameters, num_classes: int) -> Classifier:
+        """Give the network, with the weights it starts from."""
+
+    def forward(self, model: ModelParameters) -> Callable[[Any, int], Any]:
+        """Give a function that runs a module on a batch of a given size, for counting what a pass takes."""
+
+    def objective(self, network: Classifier, train: TrainParameters) -> Objective:
+        """Give the loss and the score."""
+
+    def train_batches(
+        self, store: ImageStore, indices: Iterable[int], *, image_size: int, batch_size: int, train: TrainParameters
+    ) -> Batches:
+        """Give the augmented batches of an epoch, shuffled."""
+
+    def eval_batches(
+        self, store: ImageStore, indices: Iterable[int], *, image_size: int, batch_size: int
+    ) -> Batches:
+        """Give batches without augmentation, in order."""
+
+    def eval_picture(self, image_HWC: Any, *, image_size: int) -> Any:
+        """Give one picture (uint8, any size) as `eval_batches` would: a uint8 tensor, 3 x image_size x image_size."""
+
+    def inputs(self, card: WeightsCard, batch: Any) -> Any:
+        """Give a batch as the network's float32 input, normalised as its card says."""
+
+
+def stage_node(function: Callable[..., Any], inputs: dict[str, str], outputs: Any, *, case: Case | None = None) -> Node:
+    """Make a node of a stage's function, named after it; `case`, where given, becomes its first argument."""
+    bound = MethodType(function, case) if case is not None else function
+    return kedro_node(bound, inputs=inputs, outputs=outputs, name=function.__name__)
+
+
+def stage_pipeline(name: str, nodes: list[Node]) -> Pipeline:
+    """Make a stage: a namespace of its own in the graph, a tag to run it by, and dataset names that all stages share."""
+    return Pipeline(nodes, namespace=name, prefix_datasets_with_namespace=False, tags=[name])
+
+
+def case_pipeline(name: str, stages: Iterable[Pipeline]) -> Pipeline:
+    """Sum the stages under the case study's name, which becomes the prefix of all datasets and parameters."""
+    return Pipeline(sum(stages, Pipeline([])), namespace=name)

@@ -1,0 +1,63 @@
+"""Ingest: from pictures on disk to an HDF5 store, its splits, and a list of what was refused."""
+
+from pathlib import Path
+
+from kedro.pipeline import Pipeline
+
+from eightgig.core.progress import progress
+from eightgig.data.parameters import DataParameters
+from eightgig.data.sources import RawPictures, Source, open_source
+from eightgig.stages.annotations import ClassFolders, StoreContent, Table
+from eightgig.stages.case import stage_node, stage_pipeline
+
+
+def create_pipeline() -> Pipeline:
+    """Give the nodes from `params:data` to `store` and `splits`."""
+    return stage_pipeline(
+        "ingest",
+        [
+            stage_node(collect, {"data": "params:data"}, "raw"),
+            stage_node(inspect, {"raw": "raw", "data": "params:data"}, ["manifest", "rejects"]),
+            stage_node(split, {"manifest": "manifest", "data": "params:data"}, "splits"),
+            stage_node(build_store, {"raw": "raw", "manifest": "manifest", "data": "params:data"}, "store"),
+        ],
+    )
+
+
+def collect(data: DataParameters) -> Source:
+    """Give the source of pictures that the parameters name."""
+    return open_source(data)
+
+
+def inspect(raw: RawPictures, data: DataParameters) -> tuple[Table, Table]:
+    """Look at every file once; give the manifest of those that are kept, and the others with reasons."""
+    from eightgig.data.manifest import build_manifest
+
+    with progress("looking at pictures") as report:
+        return build_manifest(_class_folders(raw), data, report)
+
+
+def split(manifest: Table, data: DataParameters) -> Table:
+    """Divide the manifest into train, val and test."""
+    from eightgig.data.splits import make_splits
+
+    return make_splits(
+        manifest, val_fraction=data.val_fraction, test_fraction=data.test_fraction, seed=data.seed
+    )
+
+
+def build_store(raw: RawPictures, manifest: Table, data: DataParameters) -> StoreContent:
+    """Give what the store's dataset writes: the manifest's pictures, streamed."""
+    from eightgig.data.store_content import StoreContent
+
+    return StoreContent(manifest, _class_folders(raw), data)
+
+
+def _class_folders(raw: RawPictures) -> ClassFolders:
+    if raw.source == "oxford102":
+        from eightgig.data.oxford102 import read_oxford102
+
+        return read_oxford102(Path(raw.root), allow_download=False)
+    from eightgig.data.folders import scan_class_folders
+
+    return scan_class_folders(Path(raw.root))

@@ -1,0 +1,154 @@
+"""Report: the figures, and one page that shows the whole run."""
+
+from kedro.pipeline import Pipeline
+
+from eightgig.bench.records import ClassificationReport
+from eightgig.core.units import gib
+from eightgig.data.parameters import DataParameters
+from eightgig.data.sources import RawPictures
+from eightgig.datasets.weights import Weights
+from eightgig.models.parameters import ModelParameters
+from eightgig.stages import page
+from eightgig.stages.annotations import Figure, ImageStore, Picture, Table
+from eightgig.stages.case import stage_node, stage_pipeline
+from eightgig.stages.export import ParityTable
+from eightgig.training.parameters import TrainParameters
+from eightgig.vram.measure import MeasuredPhase
+from eightgig.vram.plan import MemoryPlan
+from eightgig.vram.trace import VramTrace
+
+_FIGURES = ("curves", "memory", "confusion", "per_class", "speed", "balance")
+
+
+def create_pipeline() -> Pipeline:
+    """Give the nodes from all results to the figures and `report`."""
+    results = {
+        "splits": "splits",
+        "history": "history",
+        "memory_plan": "memory_plan",
+        "vram_trace": "vram_trace",
+        "export_memory": "export_memory",
+        "per_class": "per_class_table",
+        "confusion": "confusion_table",
+        "benchmark": "benchmark_table",
+    }
+    page_inputs = {
+        "title": "params:title",
+        "raw": "raw",
+        "rejects": "rejects",
+        "store": "store",
+        "splits": "splits",
+        "weights": "weights",
+        "memory_plan": "memory_plan",
+        "vram_trace": "vram_trace",
+        "metrics": "metrics",
+        "predictions": "predictions_table",
+        "parity": "parity",
+        "benchmark": "benchmark_table",
+        "new_pictures": "predict_table",
+        "new_pictures_sheet": "predict_sheet",
+        "model": "params:model",
+        "data": "params:data",
+        "train": "params:train",
+        **{f"{name}_figure": f"{name}_figure" for name in _FIGURES},
+    }
+    figures = [f"{name}_figure" for name in _FIGURES]
+    return stage_pipeline(
+        "report", [stage_node(draw_figures, results, figures), stage_node(write_page, page_inputs, "report")]
+    )
+
+
+def draw_figures(
+    splits: Table,
+    history: Table,
+    memory_plan: MemoryPlan,
+    vram_trace: VramTrace,
+    export_memory: MeasuredPhase,
+    per_class: Table,
+    confusion: Table,
+    benchmark: Table,
+) -> tuple[Figure, Figure, Figure, Figure, Figure, Figure]:
+    """Give the figures of the page: curves, memory, confusion, classes, speed, balance."""
+    from eightgig.report import figures
+
+    counts = splits.groupby(["class_name", "split"], sort=False).size().rename("num_images").reset_index()
+    return (
+        figures.training_curves(history),
+        figures.memory_against_budget(_memory_parts(memory_plan, vram_trace, export_memory), _usable_gib(memory_plan)),
+        figures.confusion(confusion.set_index(confusion.columns[0])),
+        figures.per_class(per_class),
+        figures.speed_against_accuracy(benchmark),
+        figures.class_balance(counts.rename(columns={"class_name": "class"})),
+    )
+
+
+def write_page(
+    title: str,
+    raw: RawPictures,
+    rejects: Table,
+    store: ImageStore,
+    splits: Table,
+    weights: Weights,
+    memory_plan: MemoryPlan,
+    vram_trace: VramTrace,
+    metrics: ClassificationReport,
+    predictions: Table,
+    parity: ParityTable,
+    benchmark: Table,
+    new_pictures: Table,
+    new_pictures_sheet: Picture,
+    data: DataParameters,
+    model: ModelParameters,
+    train: TrainParameters,
+    **figures: Figure,
+) -> str:
+    """Give the page: what was trained on what, the plan, the training, the results, the variants, the errors."""
+    from eightgig.report.page import Page, render_page
+
+    card = weights.card
+    sections = [
+        page.data_section(raw, rejects, store, splits, figures["balance_figure"]),
+        page.plan_section(memory_plan, vram_trace, figures["memory_figure"]),
+        page.training_section(card, figures["curves_figure"]),
+        page.results_section(metrics, figures["confusion_figure"], figures["per_class_figure"]),
+        page.variants_section(benchmark, parity, figures["speed_figure"]),
+        page.errors_section(store, predictions),
+        page.new_pictures_section(new_pictures, new_pictures_sheet),
+        page.making_section(card, {"data": data, "model": model, "train": train}),
+    ]
+    return render_page(
+        Page(
+            title=title,
+            subtitle=f"{card.model} on {raw.origin}; trained on {card.trained_on}.",
+            headline=page.headline(card, metrics, memory_plan, vram_trace, benchmark),
+            sections=sections,
+            footer=f"eightgig {card.eightgig_version}",
+        )
+    )
+
+
+def _memory_parts(plan: MemoryPlan, trace: VramTrace, export: MeasuredPhase) -> Table:
+    """Give the rows `phase, part, gib, kind` that the memory figure wants."""
+    import pandas as pd
+
+    predicted = [
+        (_phase_name(phase.phase, phase.device), part, gib(size), "predicted")
+        for phase in plan.predicted
+        for part, size in phase.parts.items()
+    ]
+    seen = [(_phase_name(c.phase, c.measured.device), c.measured) for c in trace.phases]
+    seen.append((_phase_name("export", export.device), export))
+    measured = [(name, _measured_name(phase), gib(phase.peak_bytes), "measured") for name, phase in seen]
+    return pd.DataFrame(predicted + measured, columns=["phase", "part", "gib", "kind"])
+
+
+def _phase_name(phase: str, device: str) -> str:
+    return f"{phase} ({'GPU' if device == 'cuda' else 'CPU'})"
+
+
+def _measured_name(phase: MeasuredPhase) -> str:
+    return "growth of resident memory" if phase.peak_allocated_bytes is None else "allocated on the GPU"
+
+
+def _usable_gib(plan: MemoryPlan) -> float:
+    return gib(plan.budget_bytes)

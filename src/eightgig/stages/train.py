@@ -1,0 +1,81 @@
+"""Train: obey the plan, keep the best weights, and put the memory that was measured beside the prediction."""
+
+from pathlib import Path
+
+from kedro.pipeline import Pipeline
+
+from eightgig.core.tracker import Tracker
+from eightgig.datasets.weights import Weights
+from eightgig.models.parameters import ModelParameters
+from eightgig.stages.annotations import ImageStore, Table
+from eightgig.stages.case import Case, stage_node, stage_pipeline
+from eightgig.stages.trained import card_of, indices_of
+from eightgig.training.parameters import TrainParameters
+from eightgig.vram.plan import MemoryPlan
+from eightgig.vram.trace import VramTrace
+
+
+def create_pipeline(case: Case) -> Pipeline:
+    """Give the node from `store`, `splits` and `memory_plan` to `weights`, `history` and `vram_trace`."""
+    inputs = {
+        "store": "store",
+        "splits": "splits",
+        "memory_plan": "memory_plan",
+        "model": "params:model",
+        "train": "params:train",
+        "checkpoints": "checkpoints",
+        "tracker": "tracker",
+    }
+    outputs = ["weights", "history", "vram_trace"]
+    return stage_pipeline("train", [stage_node(train_network, inputs, outputs, case=case)])
+
+
+def train_network(
+    case: Case,
+    store: ImageStore,
+    splits: Table,
+    memory_plan: MemoryPlan,
+    model: ModelParameters,
+    train: TrainParameters,
+    checkpoints: Path,
+    tracker: Tracker,
+) -> tuple[Weights, Table, VramTrace]:
+    """Train the network as the plan says.
+
+    Returns:
+        The weights of the best epoch with their card; a table of all epochs; memory predicted beside measured.
+    """
+    import pandas as pd
+
+    from eightgig.core.seeding import seed_everything
+    from eightgig.training.loop import Trainer
+    from eightgig.training.recompute import apply_checkpointing
+    from eightgig.vram.budget import enforced_budget
+    from eightgig.vram.measure import MemoryMeter
+
+    seed_everything(train.seed)
+    meters = MemoryMeter("train", memory_plan.device), MemoryMeter("validate", memory_plan.device)
+    network = case.build_network(model, len(store.classes))
+    module = apply_checkpointing(network.module) if memory_plan.checkpointing == "full" else network.module
+    train_batches = case.train_batches(
+        store, indices_of(splits, "train"), image_size=model.image_size, batch_size=memory_plan.micro_batch, train=train
+    )
+    val_batches = case.eval_batches(
+        store, indices_of(splits, "val"), image_size=model.image_size, batch_size=train.eval_batch_size
+    )
+    with enforced_budget(memory_plan):
+        trainer = Trainer(
+            module,
+            case.objective(network, train),
+            plan=memory_plan,
+            parameters=train,
+            steps=train.epochs * -(-len(train_batches) // memory_plan.accumulation),
+            tracker=tracker,
+            checkpoints=checkpoints,
+            meters=meters,
+        )
+        result = trainer.fit(train_batches, val_batches)
+    trace = VramTrace.of(memory_plan, tuple(meter.result() for meter in meters))
+    card = card_of(network, store, image_size=model.image_size, result=result, device_name=memory_plan.device_name)
+    history = pd.DataFrame([row.model_dump() for row in result.history])
+    return Weights(result.best_state, card), history, trace

@@ -1,0 +1,54 @@
+"""From a trained network to its weights' card, and back."""
+
+from eightgig import __version__
+from eightgig.core.errors import WeightsError
+from eightgig.datasets.weights import Weights, WeightsCard
+from eightgig.models.parameters import ModelParameters
+from eightgig.stages.annotations import Classifier, ImageStore, Table, TrainingResult
+from eightgig.stages.case import Case
+
+
+def indices_of(splits: Table, split: str) -> list[int]:
+    """Give the store's indices of one split."""
+    return [int(index) for index in splits.loc[splits["split"] == split, "index"]]
+
+
+def card_of(
+    network: Classifier, store: ImageStore, *, image_size: int, result: TrainingResult, device_name: str
+) -> WeightsCard:
+    """Give the card of a network that was just trained."""
+    import torch
+
+    return WeightsCard(
+        model=f"{network.library}/{network.name}",
+        started_from=network.weights_source,
+        classes=store.classes,
+        image_size=image_size,
+        mean=network.mean,
+        std=network.std,
+        best_epoch=result.best_epoch,
+        val_accuracy=result.best_score,
+        num_parameters=sum(weight.numel() for weight in network.module.parameters()),
+        eightgig_version=__version__,
+        torch_version=torch.__version__,
+        trained_on=device_name,
+    )
+
+
+def restore(case: Case, weights: Weights) -> Classifier:
+    """Give the trained network, in evaluation mode on the CPU.
+
+    Raises:
+        WeightsError: the weights do not fit the network that their card names.
+    """
+    card = weights.card
+    blank = ModelParameters(name=card.model, weights="none", image_size=card.image_size)
+    network = case.build_network(blank, len(card.classes))
+    try:
+        network.module.load_state_dict(weights.state)
+    except RuntimeError as error:
+        raise WeightsError(
+            f"the weights do not fit {card.model} of the installed libraries: {error}. Train once more with these versions."
+        ) from error
+    network.module.eval()
+    return network

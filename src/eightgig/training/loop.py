@@ -1,0 +1,254 @@
+"""The training loop: epochs of accumulation windows, in the precision and batch sizes of a memory plan."""
+
+import logging
+import math
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import TypeVar
+
+import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from eightgig.core.errors import TrainingError
+from eightgig.core.progress import track
+from eightgig.core.records import Record
+from eightgig.core.tracker import Tracker
+from eightgig.training.checkpoint import save_checkpoint
+from eightgig.training.objective import Batch, Objective
+from eightgig.training.optim import build_optimizer, learning_rate_at, set_learning_rate
+from eightgig.training.parameters import TrainParameters
+from eightgig.vram.measure import MemoryMeter
+from eightgig.vram.plan import MemoryPlan, Precision
+
+logger = logging.getLogger(__name__)
+Item = TypeVar("Item")
+_ACCELERATE_PRECISION: dict[Precision, str] = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}
+
+
+class EpochRow(Record):
+    """One epoch, a row of the history. Rates and norms are of optimizer steps; `seconds` are of training alone."""
+
+    epoch: int
+    train_loss: float
+    val_loss: float
+    val_accuracy: float
+    learning_rate: float
+    gradient_norm: float
+    gradient_norm_max: float
+    skipped_steps: int
+    seconds: float
+    val_seconds: float
+    images_per_second: float
+
+
+@dataclass(frozen=True)
+class TrainingResult:
+    """The weights of the best epoch, and how all epochs went."""
+
+    best_state: dict[str, Tensor]
+    best_epoch: int
+    best_score: float
+    history: tuple[EpochRow, ...]
+
+
+@dataclass
+class _EpochSums:
+    """What one epoch adds up; norms stay on the device until the epoch is over, so that no step waits for them."""
+
+    loss: float = 0.0
+    count: int = 0
+    skipped: int = 0
+    norms: list[Tensor] = field(default_factory=list)
+
+    def norm(self) -> tuple[float, float]:
+        """Give the mean and the largest gradient norm before clipping."""
+        if not self.norms:
+            return float("nan"), float("nan")
+        stacked = torch.stack(self.norms)
+        return stacked.mean().item(), stacked.max().item()
+
+
+class Trainer:
+    """Trains one module on one objective, as a memory plan says.
+
+    Args:
+        module: on the CPU; moved to the plan's device.
+        steps: optimizer steps of all epochs, for the schedule.
+        checkpoints: folder for the checkpoint of each epoch; None keeps none.
+        meters: measure the `train` and `validate` phases while they run.
+    """
+
+    def __init__(
+        self,
+        module: nn.Module,
+        objective: Objective,
+        *,
+        plan: MemoryPlan,
+        parameters: TrainParameters,
+        steps: int,
+        tracker: Tracker,
+        checkpoints: Path | None = None,
+        meters: tuple[MemoryMeter, MemoryMeter] | None = None,
+    ) -> None:
+        # accelerate keeps its settings in process-wide state; a second run in one process may want another precision.
+        AcceleratorState._reset_state(reset_partial_state=True)
+        self.accelerator = Accelerator(mixed_precision=_ACCELERATE_PRECISION[plan.precision], cpu=plan.device == "cpu")
+        if plan.memory_format == "channels_last":
+            module = module.to(memory_format=torch.channels_last)
+        module = module.to(self.accelerator.device)
+        optimizer = build_optimizer(module, parameters, plan)
+        self._steps, self._step = steps, 0
+        self.module, self.optimizer = self.accelerator.prepare(module, optimizer)
+        self.objective, self.plan, self.parameters = objective, plan, parameters
+        self.tracker, self.checkpoints = tracker, checkpoints
+        self.meters = meters or (MemoryMeter("train", plan.device), MemoryMeter("validate", plan.device))
+        self._skipped_in_a_row = 0
+
+    def fit(self, train_batches: DataLoader[Batch], val_batches: DataLoader[Batch]) -> TrainingResult:
+        """Train all epochs, or until the validation score has not risen for `patience` epochs.
+
+        Raises:
+            TrainingError: too many steps in a row had a loss or gradients that were not finite.
+        """
+        history: list[EpochRow] = []
+        best_state, best_epoch, best_score = self._weights(), 0, float("-inf")
+        for epoch in range(1, self.parameters.epochs + 1):
+            row = self._epoch(epoch, train_batches, val_batches)
+            history.append(row)
+            self.tracker.log_metrics({k: v for k, v in row.model_dump().items() if k != "epoch"}, step=epoch)
+            logger.info(
+                "epoch %d of %d: loss %.3f, validation loss %.3f, accuracy %.3f, %.0f images/s",
+                epoch,
+                self.parameters.epochs,
+                row.train_loss,
+                row.val_loss,
+                row.val_accuracy,
+                row.images_per_second,
+            )
+            if row.val_accuracy > best_score:
+                best_state, best_epoch, best_score = self._weights(), epoch, row.val_accuracy
+            self._keep_checkpoint(epoch)
+            if self.parameters.patience and epoch - best_epoch >= self.parameters.patience:
+                logger.info("no better score for %d epochs: stopped early", self.parameters.patience)
+                break
+        return TrainingResult(best_state, best_epoch, best_score, tuple(history))
+
+    def step(self, window: list[Batch]) -> tuple[float, Tensor | None]:
+        """Do one optimizer step on a window of micro-batches; give the summed loss and the gradient's norm.
+
+        Every micro-batch's summed loss is divided by the number of samples in the WHOLE window, so that unequal sizes
+        and a short last window give exactly the gradient of the one big batch. A step whose loss or gradients are not
+        finite is skipped whole, and its norm is None.
+        """
+        self.module.train()
+        set_learning_rate(self.optimizer, self._learning_rate())
+        total = sum(self.objective.count(batch) for batch in window)
+        losses = []
+        for position, batch in enumerate(window, start=1):
+            with self._no_gradient_sync(last=position == len(window)):
+                loss = self.objective.loss_sum(self.module, batch, self.accelerator.device)
+                self.accelerator.backward(loss / total)
+            losses.append(loss.detach())
+        loss_sum = torch.stack(losses).sum().item()
+        norm = self.accelerator.clip_grad_norm_(self.module.parameters(), self.parameters.max_gradient_norm)
+        return loss_sum, self._update(loss_sum, norm)
+
+    def _update(self, loss_sum: float, norm: Tensor) -> Tensor | None:
+        # A scaler looks at the gradients itself, and lowers its scale; without one they are looked at here.
+        scaled = self.accelerator.scaler is not None
+        finite = math.isfinite(loss_sum) and (scaled or bool(norm.isfinite()))
+        if finite:
+            self.optimizer.step()
+            finite = not self.accelerator.optimizer_step_was_skipped
+        elif scaled:
+            self.accelerator.scaler.update()
+        self._step += 1
+        self.optimizer.zero_grad(set_to_none=True)
+        return norm.detach() if finite else None
+
+    def _epoch(self, epoch: int, train_batches: DataLoader[Batch], val_batches: DataLoader[Batch]) -> EpochRow:
+        learning_rate = self._learning_rate()
+        train_meter, val_meter = self.meters
+        begun = time.perf_counter()
+        with train_meter:
+            sums = self.train_epoch(epoch, train_batches)
+        trained = time.perf_counter()
+        with val_meter:
+            result = self.objective.evaluate(self.module, track(val_batches, "validating"), self.accelerator.device)
+        norm, largest = sums.norm()
+        return EpochRow(
+            epoch=epoch,
+            train_loss=sums.loss / max(1, sums.count),
+            val_loss=result["loss"],
+            val_accuracy=result["score"],
+            learning_rate=learning_rate,
+            gradient_norm=norm,
+            gradient_norm_max=largest,
+            skipped_steps=sums.skipped,
+            seconds=trained - begun,
+            val_seconds=time.perf_counter() - trained,
+            images_per_second=sums.count / (trained - begun),
+        )
+
+    def train_epoch(self, epoch: int, batches: DataLoader[Batch]) -> _EpochSums:
+        """Do one epoch's optimizer steps; give what they add up to.
+
+        Raises:
+            TrainingError: too many steps in a row were not finite.
+        """
+        batches.sampler.set_epoch(epoch)  # type: ignore[attr-defined]
+        sums = _EpochSums()
+        steps = -(-len(batches) // self.plan.accumulation)
+        for window in track(windows(batches, self.plan.accumulation), f"epoch {epoch}", total=steps):
+            loss, norm = self.step(window)
+            if norm is None:
+                self._skip(sums, window, loss)
+                continue
+            self._skipped_in_a_row = 0
+            sums.loss += loss
+            sums.count += sum(self.objective.count(batch) for batch in window)
+            sums.norms.append(norm)
+        return sums
+
+    def _skip(self, sums: _EpochSums, window: list[Batch], loss: float) -> None:
+        sums.skipped += 1
+        self._skipped_in_a_row += 1
+        if self._skipped_in_a_row < self.parameters.max_skipped_steps:
+            return
+        samples = [int(i) for batch in window for i in batch["indices"]][:8]
+        raise TrainingError(
+            f"{self._skipped_in_a_row} optimizer steps in a row had a loss or gradients that were not finite (the last "
+            f"loss: {loss}); the last window began with the samples {samples} of the store. Lower "
+            "train.learning_rate, set plan.precision to bf16 or fp32, or look at these samples."
+        )
+
+    def _no_gradient_sync(self, *, last: bool) -> AbstractContextManager[None]:
+        # Several processes exchange gradients once a window, not once a micro-batch.
+        return nullcontext() if last else self.accelerator.no_sync(self.module)
+
+    def _learning_rate(self) -> float:
+        return learning_rate_at(self._step, num_steps=self._steps, parameters=self.parameters)
+
+    def _weights(self) -> dict[str, Tensor]:
+        state = self.accelerator.unwrap_model(self.module).state_dict()
+        return {name: tensor.detach().cpu().clone() for name, tensor in state.items()}
+
+    def _keep_checkpoint(self, epoch: int) -> None:
+        if self.checkpoints is None:
+            return
+        state = {"epoch": epoch, "step": self._step, "model": self._weights()}
+        save_checkpoint(self.checkpoints, {**state, "optimizer": self.optimizer.state_dict()})
+
+
+def windows(batches: Iterable[Item], size: int) -> Iterator[list[Item]]:
+    """Group consecutive batches; the last group may be shorter."""
+    iterator = iter(batches)
+    while window := list(islice(iterator, size)):
+        yield window

@@ -1,0 +1,48 @@
+"""The optimizer, and the learning rate as a pure function of the step."""
+
+import math
+
+from torch import nn
+from torch.optim import AdamW, Optimizer
+
+from eightgig.training.parameters import TrainParameters
+from eightgig.vram.plan import MemoryPlan
+
+
+def learning_rate_at(step: int, *, num_steps: int, parameters: TrainParameters) -> float:
+    """Give the learning rate of optimizer step `step` (from 0) of `num_steps`.
+
+    It rises linearly over the warm-up, reaching `learning_rate` on its last step, and then falls by half a cosine,
+    reaching `final_learning_rate` as the step after the last.
+    """
+    warmup = round(parameters.warmup_fraction * num_steps)
+    if step < warmup:
+        return parameters.learning_rate * (step + 1) / warmup
+    if parameters.schedule == "constant":
+        return parameters.learning_rate
+    done = min(1.0, (step - warmup) / max(1, num_steps - warmup))
+    span = parameters.learning_rate - parameters.final_learning_rate
+    return parameters.final_learning_rate + span * (1 + math.cos(math.pi * done)) / 2
+
+
+def build_optimizer(module: nn.Module, parameters: TrainParameters, plan: MemoryPlan) -> AdamW:
+    """Give AdamW with the kernel that the plan counts on.
+
+    Biases and normalisation weights (one dimension) are not decayed: decay there only shrinks scales.
+    """
+    trained = [weight for weight in module.parameters() if weight.requires_grad]
+    groups = [
+        {"params": [w for w in trained if w.ndim > 1], "weight_decay": parameters.weight_decay},
+        {"params": [w for w in trained if w.ndim <= 1], "weight_decay": 0.0},
+    ]
+    kernel = {"fused": True} if plan.optimizer_kernel == "fused" else {"foreach": True}
+    return AdamW([group for group in groups if group["params"]], lr=parameters.learning_rate, **kernel)
+
+
+def set_learning_rate(optimizer: Optimizer, learning_rate: float) -> None:
+    """Make all groups step with this rate from now on.
+
+    The rate is a function of the step alone, so there is no schedule object whose state could go astray.
+    """
+    for group in optimizer.param_groups:
+        group["lr"] = learning_rate

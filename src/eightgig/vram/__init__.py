@@ -1,0 +1,1 @@
+"""Memory: what a plan says, what is enforced, what is measured."""

@@ -1,0 +1,34 @@
+"""What all tests share: where real data may lie, and which tests need a GPU."""
+
+from pathlib import Path
+
+import pytest
+
+PROJECT = Path(__file__).resolve().parents[1]
+
+
+def pytest_collection_modifyitems(items):
+    """Skip tests that need CUDA where there is none."""
+    marked = [item for item in items if item.get_closest_marker("gpu")]
+    if not marked:
+        return
+    import torch
+
+    if not torch.cuda.is_available():
+        for item in marked:
+            item.add_marker(pytest.mark.skip(reason="needs CUDA"))
+
+
+@pytest.fixture(scope="session")
+def project_path() -> Path:
+    """The project's folder."""
+    return PROJECT
+
+
+@pytest.fixture(scope="session")
+def real_flowers() -> Path:
+    """A folder of real photos in class folders, where one lies beside the project."""
+    folder = PROJECT.parent / "shared" / "data" / "flowers5"
+    if not folder.is_dir():
+        pytest.skip("no real photos beside the project (../shared/data/flowers5)")
+    return folder

@@ -1,0 +1,97 @@
+"""Rows 17 and 18 of the reliability notes, as far as the folder tells."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from eightgig.core.errors import DataError
+from eightgig.data.folders import scan_class_folders
+
+
+def touch(root: Path, *names: str) -> None:
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(b"x")
+
+
+def test_nested_mixed_case_and_sorted(tmp_path: Path) -> None:
+    touch(tmp_path, "rose/b.JPG", "rose/deep/er/a.Jpeg", "daisy/z.png", "daisy/a.webp", "rose/c.BMP", "rose/note.txt")
+    found = scan_class_folders(tmp_path)
+    assert found.classes == ("daisy", "rose")
+    assert found.files == (
+        ("daisy/a.webp", 0), ("daisy/z.png", 0), ("rose/b.JPG", 1), ("rose/c.BMP", 1), ("rose/deep/er/a.Jpeg", 1),
+    )  # fmt: skip
+    assert found.num_skipped == 1
+
+
+def test_what_no_class_is_and_no_picture_is_skipped(tmp_path: Path) -> None:
+    touch(tmp_path, "a/1.jpg", "b/1.jpg", "a/._1.jpg", "b/Thumbs.db", "a/.ipynb_checkpoints/1-checkpoint.jpg")
+    touch(tmp_path, ".ipynb_checkpoints/x.jpg", "__MACOSX/a/1.jpg", "b/__MACOSX/1.jpg", ".DS_Store", "loose.jpg")
+    found = scan_class_folders(tmp_path)
+    assert [path for path, _ in found.files] == ["a/1.jpg", "b/1.jpg"]
+    assert found.num_skipped == 2
+
+
+def test_formats_that_are_not_read_are_still_listed(tmp_path: Path) -> None:
+    touch(tmp_path, "a/1.jpg", "b/1.jpg", "b/2.TIFF", "b/3.heic")
+    assert len(scan_class_folders(tmp_path).files) == 4
+
+
+def test_links_are_followed_but_not_in_circles(tmp_path: Path) -> None:
+    touch(tmp_path, "photos/a/1.jpg", "photos/b/1.jpg", "elsewhere/2.jpg")
+    root = tmp_path / "photos"
+    (root / "a" / "back").symlink_to(root / "a")
+    (root / "a" / "up").symlink_to(root)
+    (root / "b" / "more").symlink_to(tmp_path / "elsewhere")
+    paths = [path for path, _ in scan_class_folders(root).files]
+    assert "b/more/2.jpg" in paths
+    assert len(paths) < 10
+
+
+def test_no_folder(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"there is no such folder. Set data.root"):
+        scan_class_folders(tmp_path / "none")
+    touch(tmp_path, "file")
+    with pytest.raises(DataError, match="found a file"):
+        scan_class_folders(tmp_path / "file")
+
+
+def test_pictures_without_class_folders_show_the_layout(tmp_path: Path) -> None:
+    touch(tmp_path, "1.jpg", "2.jpg")
+    with pytest.raises(DataError, match=r"found 2 pictures directly in it(.|\n)*daisy/one.jpg"):
+        scan_class_folders(tmp_path)
+    touch(tmp_path, "only/1.jpg")
+    with pytest.raises(DataError, match="at least two class folders, found only 'only'"):
+        scan_class_folders(tmp_path)
+
+
+def test_all_bad_classes_are_in_one_message(tmp_path: Path) -> None:
+    touch(tmp_path, "full/1.jpg", "full/2.jpg", "full/3.jpg", "single/1.jpg")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError, match=r"at least 3 .* 'empty' has none, 'single' has 1") as caught:
+        scan_class_folders(tmp_path, min_images_per_class=3)
+    assert "full" not in str(caught.value).replace(str(tmp_path), "")
+
+
+def test_ready_made_splits_are_refused_and_their_differences_named(tmp_path: Path) -> None:
+    touch(tmp_path, "train/daisy/1.jpg", "train/rose/1.jpg", "val/daisy/1.jpg", "val/tulip/1.jpg")
+    with pytest.raises(DataError, match=r"ready-made splits \(train, val\)") as caught:
+        scan_class_folders(tmp_path)
+    assert "'rose' (only in train), 'tulip' (only in val)" in str(caught.value)
+    assert "daisy' (only" not in str(caught.value)
+
+
+def test_classes_may_be_called_train_when_they_hold_pictures(tmp_path: Path) -> None:
+    touch(tmp_path, "train/1.jpg", "test/1.jpg")
+    assert scan_class_folders(tmp_path).classes == ("test", "train")
+
+
+def test_a_class_name_that_is_no_text(tmp_path: Path, make_folders: Callable[..., Path]) -> None:
+    root = make_folders(daisy=1, rose=1)
+    try:
+        (root / "ro\udcffse").mkdir()
+    except OSError:
+        pytest.skip("this file system takes only UTF-8 names")
+    with pytest.raises(DataError, match="is not UTF-8 text"):
+        scan_class_folders(root)

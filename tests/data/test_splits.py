@@ -1,0 +1,63 @@
+import pandas as pd
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from eightgig.data.splits import make_splits
+
+
+def manifest(contents_by_class: dict[str, list[int]]) -> pd.DataFrame:
+    rows = [
+        {"path": f"{name}/{number}.jpg", "class_name": name, "content_hash": f"{name}-{content}"}
+        for name, contents in contents_by_class.items()
+        for number, content in enumerate(contents)
+    ]
+    return pd.DataFrame(rows)
+
+
+classes = st.dictionaries(
+    st.sampled_from(["daisy", "rose", "tulip"]),
+    st.lists(st.integers(0, 30), min_size=1, max_size=60),
+    min_size=1,
+)
+fractions = st.floats(0.01, 0.44)
+
+
+@settings(deadline=None, max_examples=150)
+@given(classes, fractions, fractions, st.integers(0, 5))
+def test_splits_hold_what_they_promise(
+    contents: dict[str, list[int]], val_fraction: float, test_fraction: float, seed: int
+) -> None:
+    table = manifest(contents)
+    splits = make_splits(table, val_fraction=val_fraction, test_fraction=test_fraction, seed=seed)
+    assert list(splits.columns) == ["index", "path", "class_name", "split"]
+    assert splits["index"].tolist() == list(range(len(table)))
+    assert splits["path"].tolist() == table["path"].tolist()
+    assert splits.groupby(table["content_hash"])["split"].nunique().max() == 1
+    for name, rows in splits.groupby("class_name"):
+        wanted = min(len(set(contents[str(name)])), 3)
+        assert rows["split"].nunique() == wanted
+        assert "train" in set(rows["split"])
+
+
+@settings(deadline=None, max_examples=50)
+@given(classes, st.randoms(use_true_random=False))
+def test_the_order_of_files_and_their_names_do_not_matter(contents: dict[str, list[int]], rng: object) -> None:
+    table = manifest(contents)
+    order = list(range(len(table)))
+    rng.shuffle(order)  # type: ignore[attr-defined]
+    shuffled = table.iloc[order].reset_index(drop=True)
+    first, second = (make_splits(t, val_fraction=0.2, test_fraction=0.2, seed=1) for t in (table, shuffled))
+    by_content = [
+        dict(zip(t["content_hash"], s["split"], strict=True)) for t, s in ((table, first), (shuffled, second))
+    ]
+    assert by_content[0] == by_content[1]
+
+
+def test_shares_are_as_wanted_in_each_class_and_the_seed_decides() -> None:
+    table = manifest({"daisy": list(range(200)), "rose": list(range(100))})
+    splits = make_splits(table, val_fraction=0.15, test_fraction=0.25, seed=1)
+    counts = splits.groupby(["class_name", "split"]).size()
+    assert counts["daisy"].to_dict() == {"test": 50, "train": 120, "val": 30}
+    assert counts["rose"].to_dict() == {"test": 25, "train": 60, "val": 15}
+    other = make_splits(table, val_fraction=0.15, test_fraction=0.25, seed=2)
+    assert (splits["split"] != other["split"]).mean() > 0.2

@@ -1,0 +1,167 @@
+"""The loop: right gradients, guarded steps, the best weights."""
+
+import math
+
+import pytest
+import torch
+from torch.nn import functional
+
+from eightgig.core.errors import TrainingError
+from eightgig.core.tracker import NoTracker
+from eightgig.training.checkpoint import load_checkpoint
+from eightgig.training.loop import Trainer, windows
+from eightgig.training.parameters import TrainParameters
+
+
+def make_trainer(module, objective, plan, *, checkpoints=None, **recipe):
+    parameters = TrainParameters(**{"epochs": 2, "learning_rate": 0.05, "max_gradient_norm": 1e9, **recipe})
+    return Trainer(
+        module, objective, plan=plan, parameters=parameters, steps=100, tracker=NoTracker(), checkpoints=checkpoints
+    )
+
+
+def test_unequal_micro_batches_give_the_gradient_of_the_one_big_batch(make_module, objective, make_memory_plan):
+    inputs, labels = torch.randn(11, 6), torch.randint(0, 3, (11,))
+    expected = make_module()
+    functional.cross_entropy(expected(inputs), labels).backward()
+    trainer = make_trainer(make_module(), objective, make_memory_plan())
+    seen = {}
+    trainer.optimizer.step = lambda: seen.update(
+        {name: weight.grad.clone() for name, weight in trainer.module.named_parameters()}
+    )
+    cuts = [0, 4, 9, 11]  # micro-batches of 4, 5 and 2
+    window = [
+        {"inputs": inputs[a:b], "labels": labels[a:b], "indices": torch.arange(a, b)}
+        for a, b in zip(cuts, cuts[1:], strict=False)
+    ]
+
+    loss_sum, norm = trainer.step(window)
+
+    for name, weight in expected.named_parameters():
+        torch.testing.assert_close(seen[name], weight.grad, rtol=1e-5, atol=1e-7)
+    assert loss_sum == pytest.approx(11 * functional.cross_entropy(make_module()(inputs), labels).item(), rel=1e-5)
+    assert norm is not None
+
+
+def test_partial_window_by_hand(objective, make_memory_plan):
+    """One weight w, loss of a sample = cross-entropy of (w x, 0): the gradient at w = 0 is -x / 2 for class 0."""
+
+    class OneWeight(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.weight = torch.nn.Parameter(torch.zeros(1, 1))
+
+        def forward(self, x):
+            return torch.cat([x @ self.weight, torch.zeros(len(x), 1)], dim=1)
+
+    trainer = make_trainer(OneWeight(), objective, make_memory_plan())
+    gradients = []
+    trainer.optimizer.step = lambda: gradients.append(trainer.module.weight.grad.item())
+
+    def batch(*xs):
+        return {
+            "inputs": torch.tensor([[x] for x in xs]),
+            "labels": torch.zeros(len(xs), dtype=torch.int64),
+            "indices": torch.arange(len(xs)),
+        }
+
+    trainer.step([batch(2.0, 4.0), batch(6.0)])
+    trainer.step([batch(8.0)])  # the short last window counts its one sample fully
+
+    assert gradients == pytest.approx([-(2 + 4 + 6) / 2 / 3, -8 / 2])
+
+
+def test_windows_group_and_keep_the_short_last_one():
+    assert list(windows(range(7), 3)) == [[0, 1, 2], [3, 4, 5], [6]]
+
+
+@pytest.mark.parametrize("micro_batch", [12, 4, 3])
+def test_accumulation_does_not_change_the_result(micro_batch, make_module, objective, make_memory_plan, make_loader):
+    def train(size):
+        trainer = make_trainer(make_module(), objective, make_memory_plan(accumulation=12 // size), epochs=3)
+        trainer.fit(make_loader(30, size), make_loader(9, 9))
+        return trainer.accelerator.unwrap_model(trainer.module).state_dict()
+
+    reference, other = train(12), train(micro_batch)
+    for name, weight in reference.items():
+        torch.testing.assert_close(other[name], weight, rtol=1e-4, atol=1e-5)
+
+
+def test_learns_and_keeps_the_best_epoch(make_module, objective, make_memory_plan, make_loader, tmp_path):
+    trainer = make_trainer(make_module(), objective, make_memory_plan(), epochs=4, checkpoints=tmp_path)
+    result = trainer.fit(make_loader(60, 4), make_loader(30, 30))
+
+    scores = [row.val_accuracy for row in result.history]
+    assert result.best_score == max(scores) > 0.9
+    assert result.best_epoch == scores.index(max(scores)) + 1
+    assert [row.epoch for row in result.history] == [1, 2, 3, 4]
+    assert all(row.gradient_norm > 0 and row.images_per_second > 0 for row in result.history)
+    assert load_checkpoint(tmp_path)["epoch"] == 4
+
+
+def test_best_weights_are_of_the_best_epoch_not_the_last(make_module, objective, make_memory_plan, make_loader):
+    scores = iter([0.5, 0.9, 0.7])
+    states = []
+
+    class Scripted(type(objective)):
+        def evaluate(self, module, batches, device):
+            states.append({name: weight.clone() for name, weight in module.state_dict().items()})
+            score = next(scores)
+            return {"loss": 1.0, "score": score}
+
+    trainer = make_trainer(make_module(), Scripted(), make_memory_plan(), epochs=3)
+    result = trainer.fit(make_loader(12, 4), make_loader(3, 3))
+    assert (result.best_epoch, result.best_score) == (2, 0.9)
+    assert torch.equal(result.best_state["0.weight"], states[1]["0.weight"])
+    assert not torch.equal(result.best_state["0.weight"], states[2]["0.weight"])
+
+
+def test_patience_stops_early(make_module, objective, make_memory_plan, make_loader):
+    class Flat(type(objective)):
+        def evaluate(self, module, batches, device):
+            return {"loss": 1.0, "score": 0.5}
+
+    trainer = make_trainer(make_module(), Flat(), make_memory_plan(), epochs=9, patience=2)
+    assert len(trainer.fit(make_loader(8, 4), make_loader(3, 3)).history) == 3
+
+
+def test_a_loss_that_is_not_finite_changes_nothing(make_module, objective, make_memory_plan):
+    trainer = make_trainer(make_module(), objective, make_memory_plan())
+    before = {name: weight.clone() for name, weight in trainer.module.state_dict().items()}
+    bad = {"inputs": torch.full((2, 6), math.nan), "labels": torch.tensor([0, 1]), "indices": torch.tensor([5, 6])}
+
+    _, norm = trainer.step([bad])
+
+    assert norm is None
+    for name, weight in trainer.module.state_dict().items():
+        assert torch.equal(weight, before[name])
+    assert all(weight.grad is None for weight in trainer.module.parameters())
+
+
+def test_training_stops_after_too_many_bad_steps_and_names_the_samples(
+    make_module, objective, make_memory_plan, make_loader
+):
+    loader = make_loader(12, 4)
+    loader.dataset.inputs[:] = math.nan
+    trainer = make_trainer(make_module(), objective, make_memory_plan(), max_skipped_steps=2)
+    with pytest.raises(TrainingError, match=r"2 optimizer steps in a row .* began with the samples \[\d+, .*learning_rate"):
+        trainer.fit(loader, make_loader(3, 3))
+
+
+def test_gradients_are_clipped_and_the_norm_before_is_kept(make_module, objective, make_memory_plan, make_loader):
+    trainer = make_trainer(make_module(), objective, make_memory_plan(), max_gradient_norm=1e-3)
+    seen = []
+    trainer.optimizer.step = lambda: seen.append(
+        torch.stack([w.grad.norm() for w in trainer.module.parameters()]).norm().item()
+    )
+    trainer.module.train()
+    _, norm = trainer.step([next(iter(make_loader(4, 4)))])
+    assert seen[0] == pytest.approx(1e-3, rel=1e-3)
+    assert norm.item() > 1e-2
+
+
+def test_bf16_on_the_cpu_trains(make_module, objective, make_memory_plan, make_loader):
+    trainer = make_trainer(make_module(), objective, make_memory_plan(precision="bf16"), epochs=4)
+    result = trainer.fit(make_loader(60, 4), make_loader(30, 30))
+    assert result.best_score > 0.8
+    assert all(tensor.dtype == torch.float32 for tensor in result.best_state.values())
