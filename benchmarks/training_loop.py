@@ -102,7 +102,9 @@ def main() -> None:
             ours = seconds(lambda: trainer.train_epoch(1, batches))
             bare = seconds(lambda: bare_epoch(twin, optimizer, colour, batches, device))
             if number:  # the first round warms up
-                rounds.append({"ours_wall_s": ours[0], "bare_wall_s": bare[0], "ours_cpu_s": ours[1], "bare_cpu_s": bare[1]})
+                rounds.append(
+                    {"ours_wall_s": ours[0], "bare_wall_s": bare[0], "ours_cpu_s": ours[1], "bare_cpu_s": bare[1]}
+                )
     ratio = statistics.median(r["ours_wall_s"] / r["bare_wall_s"] for r in rounds)
     cpu_ratio = statistics.median(r["ours_cpu_s"] / r["bare_cpu_s"] for r in rounds)
     result = {

@@ -1,8 +1,11 @@
 """What all tests share: where real data may lie, and which tests need a GPU."""
 
+import os
 from pathlib import Path
 
 import pytest
+
+os.environ.setdefault("GOMP_SPINCOUNT", "10000")  # as the project's settings do, before torch is imported
 
 PROJECT = Path(__file__).resolve().parents[1]
 

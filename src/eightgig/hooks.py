@@ -8,7 +8,7 @@ from typing import Any
 
 from kedro.framework.context import KedroContext
 from kedro.framework.hooks import hook_impl
-from kedro.io import CatalogProtocol
+from kedro.io import DataCatalog
 from kedro.pipeline import Pipeline
 from kedro.pipeline.node import Node
 
@@ -36,14 +36,14 @@ class TrackingParameters(Record):
 class MlflowHook:
     """Keeps one MLflow run for each `kedro run`: parameters, figures, and the files whose catalog entry asks for it.
 
-    A catalog entry says `metadata: {mlflow: artifact}` to have its file kept, or `{mlflow: metrics}` to have the numbers
-    of its record kept.
+    A catalog entry says `metadata: {mlflow: artifact}` to have its file kept, or `{mlflow: metrics}` to have the
+    numbers of its record kept.
     """
 
     def __init__(self) -> None:
         self._parameters = TrackingParameters(enabled=False)
         self._project = Path()
-        self._catalog: CatalogProtocol | None = None
+        self._catalog: DataCatalog | None = None
 
     @hook_impl
     def after_context_created(self, context: KedroContext) -> None:
@@ -52,7 +52,7 @@ class MlflowHook:
         self._parameters = TrackingParameters.model_validate(context.config_loader["tracking"])
 
     @hook_impl
-    def before_pipeline_run(self, run_params: dict[str, Any], pipeline: Pipeline, catalog: CatalogProtocol) -> None:
+    def before_pipeline_run(self, run_params: dict[str, Any], pipeline: Pipeline, catalog: DataCatalog) -> None:
         """Start the run, and keep its parameters."""
         if not self._parameters.enabled:
             return
@@ -71,7 +71,7 @@ class MlflowHook:
         """Keep the file or the numbers of a dataset whose catalog entry asks for it."""
         if self._catalog is None:
             return
-        dataset = self._catalog.get(dataset_name)
+        dataset: Any = self._catalog.get(dataset_name)
         wanted = (getattr(dataset, "metadata", None) or {}).get("mlflow")
         if wanted == "artifact":
             _import_mlflow().log_artifact(str(dataset._filepath), dataset_name.rpartition(".")[2])
@@ -125,7 +125,9 @@ class NodeMemoryHook:
         """Say where time and memory went."""
         self._close()
         for phase in self._measured:
-            logger.info("%-28s %6.1f s, %s at most", phase.phase, phase.seconds, format_bytes(phase.peak_resident_bytes))
+            logger.info(
+                "%-28s %6.1f s, %s at most", phase.phase, phase.seconds, format_bytes(phase.peak_resident_bytes)
+            )
         self._on_finished(
             {f"seconds.{phase.phase}": phase.seconds for phase in self._measured}
             | {f"peak_resident_gib.{phase.phase}": gib(phase.peak_resident_bytes) for phase in self._measured}
@@ -146,7 +148,7 @@ class NodeMemoryHook:
 
 
 def _choose_experiment(mlflow: Any, name: str) -> None:
-    """Make the experiment if it is new; with a database file, its artifacts lie beside that file, not where we stand."""
+    """Make the experiment if it is new; with a database file, artifacts lie beside that file, not where we stand."""
     uri = mlflow.get_tracking_uri()
     if uri.startswith("sqlite:///") and mlflow.get_experiment_by_name(name) is None:
         database = Path(uri.removeprefix("sqlite:///")).resolve()
@@ -165,7 +167,7 @@ def _import_mlflow() -> Any:
     return mlflow
 
 
-def _run_parameters(pipeline: Pipeline, catalog: CatalogProtocol) -> Iterator[tuple[str, str]]:
+def _run_parameters(pipeline: Pipeline, catalog: DataCatalog) -> Iterator[tuple[str, str]]:
     for name in sorted(pipeline.inputs()):
         if name.startswith("params:"):
             value = catalog.load(name)
@@ -184,7 +186,9 @@ def _leaves(value: Any, name: str) -> Iterator[tuple[str, Any]]:
 
 def _numbers(value: Any, name: str) -> Iterator[tuple[str, float]]:
     if isinstance(value, list | tuple):
-        value = {str(inner.get("phase", i)) if isinstance(inner, dict) else str(i): inner for i, inner in enumerate(value)}
+        value = {
+            str(inner.get("phase", i)) if isinstance(inner, dict) else str(i): inner for i, inner in enumerate(value)
+        }
     for key, leaf in _leaves(value, name):
         if isinstance(leaf, list | tuple):
             yield from _numbers(leaf, key)

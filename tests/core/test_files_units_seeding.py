@@ -39,7 +39,12 @@ def test_sha256():
 
 def test_seeds_are_stable_and_told_apart():
     assert seed_from(0, "augment", 1, 2) == 8124456633294986454
-    seeds = {seed_from(0, "augment", 1, 2), seed_from(0, "augment", 12), seed_from("0", "augment", 1, 2), seed_from(0, 1, 2)}
+    seeds = {
+        seed_from(0, "augment", 1, 2),
+        seed_from(0, "augment", 12),
+        seed_from("0", "augment", 1, 2),
+        seed_from(0, 1, 2),
+    }
     assert len(seeds) == 4
     assert all(0 <= seed < 2**63 for seed in seeds)
 
@@ -59,5 +64,7 @@ def test_loader_processes(monkeypatch):
 def test_cuda_that_is_not_there_is_refused(monkeypatch):
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     assert resolve_device("auto") == "cpu"
-    with pytest.raises(ConfigurationError, match=r"torch finds no usable GPU .* nvidia-smi, or set the parameter to 'auto'"):
+    with pytest.raises(
+        ConfigurationError, match=r"torch finds no usable GPU .* nvidia-smi, or set the parameter to 'auto'"
+    ):
         resolve_device("cuda")

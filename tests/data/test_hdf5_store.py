@@ -395,13 +395,10 @@ def test_memory_does_not_grow_with_the_number_of_pictures(tmp_path: Path) -> Non
     assert float(ended.stdout) < 40
 
 
-def test_the_flowers_at_hand(tmp_path: Path, manifest_of: Callable[..., tuple]) -> None:
-    root = Path(__file__).parents[3] / "shared" / "data" / "flowers5"
-    if not root.is_dir():
-        pytest.skip("the real photos are not at hand")
-    manifest, _ = manifest_of(root)
+def test_real_photos(tmp_path: Path, real_flowers: Path, manifest_of: Callable[..., tuple]) -> None:
+    manifest, _ = manifest_of(real_flowers)
     start = time.process_time()
-    write_store(tmp_path / "s.h5", manifest, root, scan_class_folders(root).classes)
+    write_store(tmp_path / "s.h5", manifest, real_flowers, scan_class_folders(real_flowers).classes)
     assert time.process_time() - start < 5
     store = ImageStore(tmp_path / "s.h5")
     assert len(store) == len(manifest)

@@ -85,10 +85,7 @@ def test_a_file_name_that_is_no_text_is_a_reject(make_folders: MakeFolders, mani
     assert rejects["reason"].tolist() == ["unreadable"]
 
 
-def test_the_flowers_at_hand() -> None:
-    root = Path(__file__).parents[3] / "shared" / "data" / "flowers5"
-    if not root.is_dir():
-        pytest.skip("the real photos are not at hand")
-    manifest, rejects = build_manifest(scan_class_folders(root), DataParameters(root=str(root)))
+def test_real_photos(real_flowers: Path) -> None:
+    manifest, rejects = build_manifest(scan_class_folders(real_flowers), DataParameters(root=str(real_flowers)))
     assert len(manifest) + len(rejects) == 1000
     assert len(rejects) <= 50

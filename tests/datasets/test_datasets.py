@@ -53,7 +53,9 @@ def test_record_round_trip_and_preview(tmp_path):
 def test_a_record_of_another_version_is_refused(tmp_path):
     dataset = RecordDataset(filepath=str(tmp_path / "f.json"), record="eightgig.vram.plan.Finding")
     (tmp_path / "f.json").write_text('{"code": "VRAM001", "colour": 3}')
-    with pytest.raises(DatasetError, match=r"f.json is not a Finding of this version.*colour.*Run the stage that makes it"):
+    with pytest.raises(
+        DatasetError, match=r"(?s)f.json is not a Finding of this version.*colour.*Run the stage that makes it"
+    ):
         dataset.load()
 
 
@@ -101,7 +103,7 @@ def test_bytes_text_and_pictures(tmp_path):
 def test_checkpoint_folder_is_made_and_never_saved(tmp_path):
     dataset = CheckpointFolderDataset(filepath=str(tmp_path / "a" / "checkpoints"))
     assert dataset.load().is_dir()
-    with pytest.raises(DatasetError, match="written by|writes into it"):
+    with pytest.raises(DatasetError, match="the training loop writes into it"):
         dataset.save("something")
 
 

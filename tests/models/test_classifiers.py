@@ -14,29 +14,11 @@ from eightgig.core.errors import ConfigurationError, WeightsError
 from eightgig.models.classifiers import build_classifier
 from eightgig.models.parameters import ModelParameters
 
-FAMILIES = [
-    "alexnet",
-    "convnext_tiny",
-    "densenet121",
-    "efficientnet_b3",
-    "googlenet",
-    "inception_v3",
-    "maxvit_t",
-    "mnasnet0_5",
-    "mobilenet_v3_small",
-    "resnet50",
-    "resnext50_32x4d",
-    "shufflenet_v2_x0_5",
-    "squeezenet1_1",
-    "swin_t",
-    "vgg11",
-    "vit_b_16",
-    "wide_resnet50_2",
-    "tf_efficientnet_lite0",
-    "timm/convnext_atto",
-    "timm/deit_tiny_distilled_patch16_224",
-    "timm/resnet10t",
-]
+TORCHVISION = ("alexnet", "convnext_tiny", "densenet121", "efficientnet_b3", "googlenet", "inception_v3", "maxvit_t")
+TORCHVISION += ("mnasnet0_5", "mobilenet_v3_small", "resnet50", "resnext50_32x4d", "shufflenet_v2_x0_5")
+TORCHVISION += ("squeezenet1_1", "swin_t", "vgg11", "vit_b_16", "wide_resnet50_2")
+TIMM = ("convnext_atto", "deit_tiny_distilled_patch16_224", "resnet10t", "tf_efficientnet_lite0")
+FAMILIES = (*TORCHVISION, *(f"timm/{name}" for name in TIMM))
 
 
 @pytest.mark.parametrize("name", FAMILIES)

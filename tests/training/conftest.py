@@ -33,7 +33,9 @@ class PointObjective:
         return len(batch["labels"])
 
     def loss_sum(self, module, batch, device):
-        return functional.cross_entropy(module(batch["inputs"].to(device)).float(), batch["labels"].to(device), reduction="sum")
+        return functional.cross_entropy(
+            module(batch["inputs"].to(device)).float(), batch["labels"].to(device), reduction="sum"
+        )
 
     def evaluate(self, module, batches, device):
         module.eval()

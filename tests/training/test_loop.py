@@ -1,6 +1,7 @@
 """The loop: right gradients, guarded steps, the best weights."""
 
 import math
+from itertools import pairwise
 
 import pytest
 import torch
@@ -30,10 +31,7 @@ def test_unequal_micro_batches_give_the_gradient_of_the_one_big_batch(make_modul
         {name: weight.grad.clone() for name, weight in trainer.module.named_parameters()}
     )
     cuts = [0, 4, 9, 11]  # micro-batches of 4, 5 and 2
-    window = [
-        {"inputs": inputs[a:b], "labels": labels[a:b], "indices": torch.arange(a, b)}
-        for a, b in zip(cuts, cuts[1:], strict=False)
-    ]
+    window = [{"inputs": inputs[a:b], "labels": labels[a:b], "indices": torch.arange(a, b)} for a, b in pairwise(cuts)]
 
     loss_sum, norm = trainer.step(window)
 
@@ -144,7 +142,9 @@ def test_training_stops_after_too_many_bad_steps_and_names_the_samples(
     loader = make_loader(12, 4)
     loader.dataset.inputs[:] = math.nan
     trainer = make_trainer(make_module(), objective, make_memory_plan(), max_skipped_steps=2)
-    with pytest.raises(TrainingError, match=r"2 optimizer steps in a row .* began with the samples \[\d+, .*learning_rate"):
+    with pytest.raises(
+        TrainingError, match=r"2 optimizer steps in a row .* began with the samples \[\d+, .*learning_rate"
+    ):
         trainer.fit(loader, make_loader(3, 3))
 
 

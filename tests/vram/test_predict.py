@@ -17,10 +17,6 @@ def test_a_line_through_two_points():
     assert (line.fixed, line.per_sample, line.at(10)) == (20, 50, 520)
 
 
-def run(module, *shape):
-    return module(next(module.parameters()).new_empty(*shape))
-
-
 def test_a_linear_layer_and_relu_by_hand():
     """Saved: the input of the first layer, the ReLU's output (also the input of the second), at 4 bytes a value."""
     module = nn.Sequential(nn.Linear(10, 20), nn.ReLU(), nn.Linear(20, 5))

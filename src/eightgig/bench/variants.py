@@ -7,9 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from eightgig.bench.classification import ClassificationReport, evaluate
+from eightgig.bench.classification import evaluate
 from eightgig.bench.latency import LatencyReport, measure_latency
 from eightgig.bench.parameters import LatencyParameters
+from eightgig.bench.records import ClassificationReport
 from eightgig.core.errors import ConfigurationError, DataError, EightgigError
 from eightgig.core.records import Record
 from eightgig.core.units import mib

@@ -128,10 +128,10 @@ def _empty_batch(num_images: int, image_size: int) -> torch.Tensor:
     if get_worker_info() is None:
         return torch.empty(shape, dtype=torch.uint8)
     storage = torch.UntypedStorage._new_shared(math.prod(shape))  # as PyTorch's own default_collate does
-    return torch.empty(0, dtype=torch.uint8).set_(storage, 0, shape)
+    return torch.empty(0, dtype=torch.uint8).set_(storage).view(shape)
 
 
-def create_loader(  # noqa: PLR0913  (as many as a DataLoader has)
+def create_loader(
     store: ImageStore,
     indices: Sequence[int] | npt.NDArray[np.int64],
     *,

@@ -51,7 +51,7 @@ class _Payload:
     codec: Codec
 
 
-def write_store(  # noqa: PLR0913  (the stage passes parameters one by one)
+def write_store(
     path: Path,
     manifest: pd.DataFrame,
     root: Path,

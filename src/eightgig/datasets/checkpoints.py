@@ -21,7 +21,7 @@ class CheckpointFolderDataset(AbstractDataset[None, Path]):
         self._filepath.mkdir(parents=True, exist_ok=True)
         return self._filepath
 
-    def save(self, data: None) -> None:
+    def save(self, data: None) -> None:  # noqa: ARG002
         """Refuse: checkpoints are written by the training loop."""
         raise DatasetError("A checkpoint folder is an input: the training loop writes into it.")
 

@@ -21,7 +21,7 @@ class TrackerDataset(AbstractDataset[None, Tracker]):
         run = mlflow.active_run()
         return MlflowTracker(run.info.run_id) if run else NoTracker()
 
-    def save(self, data: None) -> None:
+    def save(self, data: None) -> None:  # noqa: ARG002
         """Refuse: figures are logged through the tracker, not saved."""
         raise DatasetError("A tracker is an input: log figures through it instead of saving it.")
 

@@ -43,6 +43,7 @@ class TorchRunner:
     @torch.inference_mode()
     def run(self, images_N3HW: Images) -> Logits:
         """Give logits_NK float32; copying them to the host waits for the device."""
-        images = torch.from_numpy(images_N3HW).to(self.device, self._dtype)
+        writeable = np.require(images_N3HW, np.float32, ["C", "W"])  # torch warns of read-only memory
+        images = torch.from_numpy(writeable).to(self.device, self._dtype)
         logits: Logits = self._module(images).float().cpu().numpy().astype(np.float32, copy=False)
         return logits

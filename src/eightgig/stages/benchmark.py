@@ -1,5 +1,6 @@
 """Benchmark: how good the network is on pictures it never saw, and how fast each of its forms runs here."""
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from kedro.pipeline import Pipeline
@@ -8,6 +9,7 @@ from pydantic import Field
 from eightgig.bench.parameters import LatencyParameters
 from eightgig.bench.records import ClassificationReport
 from eightgig.core.device import resolve_device
+from eightgig.core.errors import ConfigurationError
 from eightgig.core.progress import track
 from eightgig.core.records import Record
 from eightgig.datasets.weights import Weights
@@ -104,19 +106,24 @@ def _variants(case: Case, weights: Weights, onnx_files: dict[str, bytes]) -> "li
 
     weights_bytes = sum(tensor.numel() * tensor.element_size() for tensor in weights.state.values())
 
-    def torch_runner(device: str, half: bool = False) -> "Runner":
-        resolve_device("cuda" if device == "cuda" else "cpu")
+    def torch_runner(device: str, precision: str) -> "Runner":
+        if device == "cuda" and resolve_device("auto") != "cuda":
+            raise ConfigurationError("not run: torch finds no usable GPU here")
         module = restore(case, weights).module
-        return TorchRunner(module.half() if half else module, device)
+        return TorchRunner(module.half() if precision == "fp16" else module, device)
+
+    def torch_variant(name: str, device: str, precision: str, size_bytes: int) -> Variant:
+        return Variant(name, "torch eager", precision, device, partial(torch_runner, device, precision), size_bytes)
+
+    def onnx_variant(name: str, file: bytes) -> Variant:
+        precision = name.removeprefix("onnx_")
+        return Variant(name, "ONNX Runtime", precision, "cpu", partial(OnnxRuntimeRunner, file), len(file))
 
     return [
-        Variant("torch_cpu", "torch eager", "fp32", "cpu", lambda: torch_runner("cpu"), weights_bytes),
-        *(
-            Variant(name, "ONNX Runtime", name.removeprefix("onnx_"), "cpu", lambda f=file: OnnxRuntimeRunner(f), len(file))
-            for name, file in onnx_files.items()
-        ),
-        Variant("torch_cuda", "torch eager", "fp32", "cuda", lambda: torch_runner("cuda"), weights_bytes),
-        Variant("torch_cuda_fp16", "torch eager", "fp16", "cuda", lambda: torch_runner("cuda", True), weights_bytes // 2),
+        torch_variant("torch_cpu", "cpu", "fp32", weights_bytes),
+        *(onnx_variant(name, file) for name, file in onnx_files.items()),
+        torch_variant("torch_cuda", "cuda", "fp32", weights_bytes),
+        torch_variant("torch_cuda_fp16", "cuda", "fp16", weights_bytes // 2),
     ]
 
 

@@ -30,9 +30,7 @@ class Case(Protocol):
     ) -> Batches:
         """Give the augmented batches of an epoch, shuffled."""
 
-    def eval_batches(
-        self, store: ImageStore, indices: Iterable[int], *, image_size: int, batch_size: int
-    ) -> Batches:
+    def eval_batches(self, store: ImageStore, indices: Iterable[int], *, image_size: int, batch_size: int) -> Batches:
         """Give batches without augmentation, in order."""
 
     def eval_picture(self, image_HWC: Any, *, image_size: int) -> Any:
@@ -49,7 +47,7 @@ def stage_node(function: Callable[..., Any], inputs: dict[str, str], outputs: An
 
 
 def stage_pipeline(name: str, nodes: list[Node]) -> Pipeline:
-    """Make a stage: a namespace of its own in the graph, a tag to run it by, and dataset names that all stages share."""
+    """Make a stage: a namespace of its own in the graph, a tag to run it by; all stages share their datasets' names."""
     return Pipeline(nodes, namespace=name, prefix_datasets_with_namespace=False, tags=[name])
 
 

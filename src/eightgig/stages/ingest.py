@@ -41,9 +41,7 @@ def split(manifest: Table, data: DataParameters) -> Table:
     """Divide the manifest into train, val and test."""
     from eightgig.data.splits import make_splits
 
-    return make_splits(
-        manifest, val_fraction=data.val_fraction, test_fraction=data.test_fraction, seed=data.seed
-    )
+    return make_splits(manifest, val_fraction=data.val_fraction, test_fraction=data.test_fraction, seed=data.seed)
 
 
 def build_store(raw: RawPictures, manifest: Table, data: DataParameters) -> StoreContent:

@@ -83,7 +83,9 @@ def predict_pictures(
             if len(tiles) < predict.sheet_pictures:
                 tiles.append(Tile(_thumbnail(sample.image_HWC), f"{row[0]} {row[1]:.0%}"))
     if not rows:
-        raise DataError(f"{predict.source}: none of {len(rejects)} files can be read as a picture: {_examples(rejects)}")
+        raise DataError(
+            f"{predict.source}: none of {len(rejects)} files can be read as a picture: {_examples(rejects)}"
+        )
     table = pd.DataFrame(rows, columns=list(_TABLE_COLUMNS))
     return table, pd.DataFrame(rejects, columns=list(_REJECT_COLUMNS)), contact_sheet(tiles)
 

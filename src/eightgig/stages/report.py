@@ -71,7 +71,8 @@ def draw_figures(
     """Give the figures of the page: curves, memory, confusion, classes, speed, balance."""
     from eightgig.report import figures
 
-    counts = splits.groupby(["class_name", "split"], sort=False).size().rename("num_images").reset_index()
+    by_split = splits.sort_values("split", key=lambda names: names.map(["train", "val", "test"].index), kind="stable")
+    counts = by_split.groupby(["class_name", "split"], sort=False).size().rename("num_images").reset_index()
     return (
         figures.training_curves(history),
         figures.memory_against_budget(_memory_parts(memory_plan, vram_trace, export_memory), _usable_gib(memory_plan)),

@@ -48,7 +48,7 @@ def restore(case: Case, weights: Weights) -> Classifier:
         network.module.load_state_dict(weights.state)
     except RuntimeError as error:
         raise WeightsError(
-            f"the weights do not fit {card.model} of the installed libraries: {error}. Train once more with these versions."
+            f"the weights do not fit {card.model} of the installed libraries: {error}. Train again with these versions."
         ) from error
     network.module.eval()
     return network

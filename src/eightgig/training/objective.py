@@ -9,7 +9,8 @@ from torch.nn import functional
 
 from eightgig.data.transforms import DeviceColour
 
-Batch = Mapping[str, Tensor]
+Batch = Mapping[str, Any]
+"""Tensors by name; the first axis of each is the sample."""
 
 
 class Objective(Protocol):

@@ -35,8 +35,9 @@ def build_optimizer(module: nn.Module, parameters: TrainParameters, plan: Memory
         {"params": [w for w in trained if w.ndim > 1], "weight_decay": parameters.weight_decay},
         {"params": [w for w in trained if w.ndim <= 1], "weight_decay": 0.0},
     ]
-    kernel = {"fused": True} if plan.optimizer_kernel == "fused" else {"foreach": True}
-    return AdamW([group for group in groups if group["params"]], lr=parameters.learning_rate, **kernel)
+    fused = plan.optimizer_kernel == "fused"
+    kept = [group for group in groups if group["params"]]
+    return AdamW(kept, lr=parameters.learning_rate, fused=fused, foreach=not fused)
 
 
 def set_learning_rate(optimizer: Optimizer, learning_rate: float) -> None:

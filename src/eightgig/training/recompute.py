@@ -48,7 +48,7 @@ def _recompute(block: nn.Module) -> None:
             return forward(*inputs, **options)
         return checkpoint(forward, *inputs, use_reentrant=False, context_fn=contexts, **options)
 
-    block.forward = recomputing_forward  # type: ignore[method-assign]
+    block.forward = recomputing_forward
 
 
 @contextmanager

@@ -85,7 +85,7 @@ def leaf(pen: Pen, shape: Shape, at: Point, angle: float, size: Size) -> None:
     stamp(pen.layer, sprite, frame(at, angle, size))
 
 
-def ring(  # noqa: PLR0913 - how a ring of petals is made
+def ring(
     pen: Pen,
     pose: Pose,
     sprites: list[Sprite],

@@ -55,9 +55,7 @@ class FlowerClassifier:
             pin_memory=torch.cuda.is_available(),
         )
 
-    def eval_batches(
-        self, store: ImageStore, indices: Iterable[int], *, image_size: int, batch_size: int
-    ) -> Batches:
+    def eval_batches(self, store: ImageStore, indices: Iterable[int], *, image_size: int, batch_size: int) -> Batches:
         """Give centre crops in the order of `indices`."""
         from eightgig.data.loader import create_loader
 
