@@ -12,7 +12,7 @@ from PIL import Image
 
 from eightgig.data.folders import scan_class_folders
 from eightgig.data.hdf5 import ImageStore, write_store
-from eightgig.data.manifest import build_manifest
+from eightgig.data.manifest import build_manifest, require_usable
 from eightgig.data.parameters import DataParameters
 
 
@@ -74,7 +74,10 @@ def make_folders(tmp_path: Path, encode: Callable[..., bytes]) -> Callable[..., 
 @pytest.fixture
 def manifest_of() -> Callable[..., tuple[pd.DataFrame, pd.DataFrame]]:
     def _build(root: Path, **options: object) -> tuple[pd.DataFrame, pd.DataFrame]:
-        return build_manifest(scan_class_folders(root), DataParameters(root=str(root), **options))
+        parameters = DataParameters(root=str(root), **options)
+        manifest, rejects = build_manifest(scan_class_folders(root), parameters)
+        require_usable(root, manifest, rejects, parameters)
+        return manifest, rejects
 
     return _build
 

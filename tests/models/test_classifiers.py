@@ -114,3 +114,11 @@ def test_parameters_are_read_without_torch() -> None:
     modules = "eightgig.models.parameters, eightgig.export.parameters, eightgig.export.card, eightgig.bench.parameters"
     code = f"import {modules}, sys; sys.exit(any(m in sys.modules for m in ('torch', 'onnx', 'numpy')))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("name", ["tf_efficientnet_lite0", "resnet18.a1_in1k", "vit_tiny_patch16_224"])
+def test_a_new_head_starts_small(name: str) -> None:
+    """Logits of an untrained head must not drown what the pretrained layers know."""
+    classifier = build_classifier(f"timm/{name}", weights="none", num_classes=5)
+    head = classifier.module.get_classifier()
+    assert head.weight.abs().max() <= 1 / head.in_features**0.5

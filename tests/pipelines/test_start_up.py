@@ -4,6 +4,7 @@ import subprocess
 import sys
 import tomllib
 
+import pandas as pd
 import pytest
 from pydantic import ValidationError
 
@@ -75,3 +76,13 @@ def test_a_typo_is_refused_before_anything_runs(open_session):
     with open_session(runtime_params=wrong) as session, pytest.raises(Exception, match=r"(?s)train.*epoch") as caught:
         session.run(pipeline_names=["flower_classifier"], tags=["ingest"])
     assert "Extra inputs are not permitted" in str(caught.value) or isinstance(caught.value, ValidationError)
+
+
+def test_names_stay_text_in_every_table(open_session):
+    """A class may be called 12, NA or null."""
+    table = pd.DataFrame({"path": ["12/a.jpg", "NA/b.jpg"], "class_name": ["12", "NA"], "split": ["train", "val"]})
+    with open_session() as session:
+        catalog = session.load_context().catalog
+        for name in ("manifest", "rejects", "splits", "predictions_table"):
+            catalog.save(f"flower_classifier.{name}", table)
+            pd.testing.assert_frame_equal(catalog.load(f"flower_classifier.{name}"), table, check_dtype=False)

@@ -23,18 +23,23 @@ def build_manifest(
 
     Memory for pictures does not grow with their number. The same picture twice in one class is kept (the split keeps
     the copies together); in two classes all copies are refused, since nobody can tell which label is right.
-
-    Raises:
-        DataError: more than `max_reject_fraction` are refused, or classes have too few different pictures left.
+    Whether what is left will do is asked afterwards (`require_usable`), so that the list of rejects is never lost.
     """
     accepted, rejected = _inspect_all(folders, parameters, on_progress)
     manifest = pd.DataFrame(accepted, columns=list(MANIFEST_COLUMNS))
     manifest, conflicts = _split_off_conflicts(manifest)
     rejects = pd.DataFrame(rejected, columns=list(REJECT_COLUMNS))
-    rejects = pd.concat([rejects, conflicts]).sort_values("path", ignore_index=True)
-    _refuse_too_many(folders, rejects, parameters.max_reject_fraction)
-    _refuse_small_classes(folders, manifest, parameters.min_images_per_class)
-    return manifest, rejects
+    return manifest, pd.concat([rejects, conflicts]).sort_values("path", ignore_index=True)
+
+
+def require_usable(root: Path, manifest: pd.DataFrame, rejects: pd.DataFrame, parameters: DataParameters) -> None:
+    """Refuse a set of pictures of which too much was refused.
+
+    Raises:
+        DataError: more than `max_reject_fraction` of the files, or classes with too few different pictures left.
+    """
+    _refuse_too_many(root, len(manifest), rejects, parameters.max_reject_fraction)
+    _refuse_small_classes(root, manifest, rejects, parameters.min_images_per_class)
 
 
 def _inspect_all(
@@ -82,18 +87,20 @@ def _split_off_conflicts(manifest: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataF
     return manifest[~in_conflict].reset_index(drop=True), rows
 
 
-def _refuse_too_many(folders: ClassFolders, rejects: pd.DataFrame, max_fraction: float) -> None:
-    if len(rejects) <= max_fraction * len(folders.files):
+def _refuse_too_many(root: Path, num_usable: int, rejects: pd.DataFrame, max_fraction: float) -> None:
+    num_files = num_usable + len(rejects)
+    if len(rejects) <= max_fraction * num_files:
         return
     reasons = ", ".join(f"{count} {reason}" for reason, count in rejects["reason"].value_counts().items())
     first = "; ".join(f"{row.path} ({row.reason}: {row.detail})" for row in rejects.head(5).itertuples())
     raise DataError(
-        f"{folders.root}: {len(rejects)} of {len(folders.files)} files cannot be used ({reasons}); at most "
+        f"{root}: {len(rejects)} of {num_files} files cannot be used ({reasons}); at most "
         f"{max_fraction:.0%} may be refused. First: {first}. Repair or remove them, or raise data.max_reject_fraction."
     )
 
 
-def _refuse_small_classes(folders: ClassFolders, manifest: pd.DataFrame, min_images: int) -> None:
+def _refuse_small_classes(root: Path, manifest: pd.DataFrame, rejects: pd.DataFrame, min_images: int) -> None:
     """Count different pictures: three copies of one cannot be spread over three splits."""
-    counts = manifest.groupby("class_name")["content_hash"].nunique().reindex(list(folders.classes), fill_value=0)
-    require_enough(folders.root, {str(name): int(count) for name, count in counts.items()}, min_images)
+    classes = sorted({*manifest["class_name"], *rejects["class_name"]})
+    counts = manifest.groupby("class_name")["content_hash"].nunique().reindex(classes, fill_value=0)
+    require_enough(root, {str(name): int(count) for name, count in counts.items()}, min_images)

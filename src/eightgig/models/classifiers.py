@@ -15,7 +15,7 @@ from torch import nn
 
 from eightgig.core.errors import ConfigurationError, WeightsError
 from eightgig.models import efficientnet_lite
-from eightgig.models.heads import drop_auxiliary_outputs, head_names, replace_head, set_dropout
+from eightgig.models.heads import drop_auxiliary_outputs, head_names, replace_head, set_dropout, start_head_small
 from eightgig.models.weights import load_matching, read_state_dict
 
 Library = Literal["torchvision", "timm"]
@@ -117,6 +117,8 @@ def _from_timm(name: str, weights: str, num_classes: int, dropout: float | None)
         lambda: timm.create_model(name, pretrained=wants_default, num_classes=num_classes, **overrides), name, weights
     )
     config = resolve_data_config({}, model=module)
+    if not (wants_default and _pretrained_config(module).get("num_classes") == num_classes):
+        start_head_small(module)
     source = f"timm {_hub_name(module)} (download)" if wants_default else _load(module, name, weights)
     mean, std = (efficientnet_lite.MEAN, efficientnet_lite.STD) if _is_lite0(name) else (config["mean"], config["std"])
     return Classifier(module, name, "timm", source, tuple(mean), tuple(std), config["input_size"][-1])
@@ -161,6 +163,10 @@ def _is_lite0(name: str) -> bool:
     return name.partition(".")[0] == efficientnet_lite.ARCHITECTURE  # timm may add a tag: `.in1k`
 
 
+def _pretrained_config(module: nn.Module) -> dict[str, Any]:
+    return dict(getattr(module, "pretrained_cfg", None) or {})
+
+
 def _hub_name(module: nn.Module) -> str:
-    config = getattr(module, "pretrained_cfg", None) or {}
+    config = _pretrained_config(module)
     return f"{config.get('architecture', type(module).__name__)}.{config.get('tag') or 'default'}"

@@ -18,7 +18,9 @@ def create_pipeline() -> Pipeline:
         [
             stage_node(collect, {"data": "params:data"}, "raw"),
             stage_node(inspect, {"raw": "raw", "data": "params:data"}, ["manifest", "rejects"]),
-            stage_node(split, {"manifest": "manifest", "data": "params:data"}, "splits"),
+            stage_node(
+                split, {"raw": "raw", "manifest": "manifest", "rejects": "rejects", "data": "params:data"}, "splits"
+            ),
             stage_node(build_store, {"raw": "raw", "manifest": "manifest", "data": "params:data"}, "store"),
         ],
     )
@@ -37,10 +39,16 @@ def inspect(raw: RawPictures, data: DataParameters) -> tuple[Table, Table]:
         return build_manifest(_class_folders(raw), data, report)
 
 
-def split(manifest: Table, data: DataParameters) -> Table:
-    """Divide the manifest into train, val and test."""
+def split(raw: RawPictures, manifest: Table, rejects: Table, data: DataParameters) -> Table:
+    """Divide the manifest into train, val and test.
+
+    Raises:
+        DataError: too many files were refused, or classes have too few pictures; the list of rejects is on disk by now.
+    """
+    from eightgig.data.manifest import require_usable
     from eightgig.data.splits import make_splits
 
+    require_usable(Path(raw.root), manifest, rejects, data)
     return make_splits(manifest, val_fraction=data.val_fraction, test_fraction=data.test_fraction, seed=data.seed)
 
 

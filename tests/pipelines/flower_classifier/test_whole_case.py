@@ -127,7 +127,7 @@ def test_the_page_needs_no_network_and_shows_all(done):
 def test_mlflow_holds_parameters_figures_and_files(done):
     client, tracked = MlflowClient(tracking_uri(done)), all_runs(done)[-1]
     parameters, metrics = tracked.data.params, tracked.data.metrics
-    assert parameters["flower_classifier.train.learning_rate"] == "0.001"
+    assert parameters["flower_classifier.train.learning_rate"] == "0.0007"
     assert parameters["flower_classifier.train.augment.flip"] == "0.5"
     assert tracked.info.status == "FINISHED"
     assert {"val_accuracy", "gradient_norm", "metrics.accuracy", "seconds.train.train_network"} <= set(metrics)

@@ -1,0 +1,28 @@
+"""How a stage's function becomes a node that knows its case."""
+
+from eightgig.data.parameters import DataParameters
+from eightgig.stages.case import case_pipeline, stage_node, stage_pipeline
+
+
+class Loud:
+    def shout(self, word):
+        return word.upper()
+
+
+def speak(case, word: str, data: DataParameters) -> str:
+    return case.shout(word) + data.source
+
+
+def test_a_node_is_named_after_its_function_and_calls_it_with_the_case():
+    node = stage_node(speak, {"word": "word", "data": "params:data"}, "said", case=Loud())
+    assert node.name == "speak"
+    assert node.run({"word": "ha", "params:data": DataParameters()}) == {"said": "HArendered"}
+
+
+def test_stages_share_datasets_and_cases_do_not():
+    first = stage_pipeline("first", [stage_node(speak, {"word": "a", "data": "params:data"}, "b", case=Loud())])
+    whole = case_pipeline("shouting", [first])
+    assert [node.name for node in whole.nodes] == ["shouting.first.speak"]
+    assert whole.inputs() == {"shouting.a", "params:shouting.data"}
+    assert whole.outputs() == {"shouting.b"}
+    assert [node.name for node in whole.only_nodes_with_tags("first").nodes] == ["shouting.first.speak"]
