@@ -185,10 +185,9 @@ def _leaves(value: Any, name: str) -> Iterator[tuple[str, Any]]:
 
 
 def _numbers(value: Any, name: str) -> Iterator[tuple[str, float]]:
+    """Give a record's numbers by their dotted names; of lists only those by phase, since a class may have any name."""
     if isinstance(value, list | tuple):
-        value = {
-            str(inner.get("phase", i)) if isinstance(inner, dict) else str(i): inner for i, inner in enumerate(value)
-        }
+        value = {item["phase"]: item for item in value if isinstance(item, dict) and "phase" in item}
     for key, leaf in _leaves(value, name):
         if isinstance(leaf, list | tuple):
             yield from _numbers(leaf, key)

@@ -3,7 +3,7 @@
 import hashlib
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 
@@ -18,9 +18,9 @@ def atomic_write(target: Path) -> Iterator[Path]:
     temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     try:
         yield temporary
-        _flush_to_disk(temporary)
+        _flush_file(temporary)
         temporary.replace(target)
-        _flush_to_disk(target.parent)
+        _flush_folder(target.parent)
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -41,11 +41,17 @@ def sha256_of(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def _flush_to_disk(path: Path) -> None:
-    # Windows can neither open a folder nor sync a read-only handle: the rename alone is what it offers.
-    with suppress(PermissionError, OSError):
-        handle = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
+def _flush_file(path: Path) -> None:
+    with path.open("r+b") as file:
+        os.fsync(file.fileno())
+
+
+def _flush_folder(folder: Path) -> None:
+    """Make the new name last through a power cut; Windows has no such call and needs none."""
+    if os.name == "nt":
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -10,6 +10,7 @@ import psutil
 from filelock import FileLock, Timeout
 
 from eightgig.core.errors import StoreError
+from eightgig.core.files import atomic_write
 
 _WINNER_WAIT_S = 1.0
 
@@ -37,14 +38,9 @@ def exclusive_replacement(path: Path) -> Iterator[Path]:
         raise StoreError(f"{path}: the folder cannot be written ({error}). Choose another folder.") from error
     try:
         _remove_leftovers(path)
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-        try:
-            temporary.touch()
+        with atomic_write(path) as temporary:
+            temporary.touch()  # at once: its name tells a second writer who is at work
             yield temporary
-            os.replace(temporary, path)  # noqa: PTH105  (the same; named as in the notes it follows)
-            _sync_folder(path.parent)
-        finally:
-            temporary.unlink(missing_ok=True)
     finally:
         lock.release()
 
@@ -71,14 +67,3 @@ def _winner(path: Path) -> str:
 def _remove_leftovers(path: Path) -> None:
     for leftover in _writers(path).values():
         leftover.unlink(missing_ok=True)
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make the new name last through a power cut; Windows has no such call and needs none."""
-    if os.name == "nt":
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -36,7 +36,7 @@ def inspect(raw: RawPictures, data: DataParameters) -> tuple[Table, Table]:
     from eightgig.data.manifest import build_manifest
 
     with progress("looking at pictures") as report:
-        return build_manifest(_class_folders(raw), data, report)
+        return build_manifest(_class_folders(raw, data), data, report)
 
 
 def split(raw: RawPictures, manifest: Table, rejects: Table, data: DataParameters) -> Table:
@@ -56,14 +56,14 @@ def build_store(raw: RawPictures, manifest: Table, data: DataParameters) -> Stor
     """Give what the store's dataset writes: the manifest's pictures, streamed."""
     from eightgig.data.store_content import StoreContent
 
-    return StoreContent(manifest, _class_folders(raw), data)
+    return StoreContent(manifest, _class_folders(raw, data), data)
 
 
-def _class_folders(raw: RawPictures) -> ClassFolders:
+def _class_folders(raw: RawPictures, data: DataParameters) -> ClassFolders:
     if raw.source == "oxford102":
         from eightgig.data.oxford102 import read_oxford102
 
         return read_oxford102(Path(raw.root), allow_download=False)
     from eightgig.data.folders import scan_class_folders
 
-    return scan_class_folders(Path(raw.root))
+    return scan_class_folders(Path(raw.root), min_images_per_class=data.min_images_per_class)

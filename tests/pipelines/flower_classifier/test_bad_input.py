@@ -64,13 +64,8 @@ def test_bad_files_are_listed_and_odd_ones_are_mended(ingest, tmp_path):
     (root / "daisy" / "page.jpg").write_text("<!DOCTYPE html><p>404</p>")
     (root / "daisy" / "cut.jpg").write_bytes(jpeg_bytes(50)[:900])
     (root / "daisy" / "bomb.png").write_bytes(huge_png())
-    for mode, name in (
-        ("L", "grey.jpg"),
-        ("CMYK", "cmyk.jpg"),
-        ("RGBA", "alpha.PNG"),
-        ("P", "palette.png"),
-        ("1", "bit.bmp"),
-    ):
+    odd = {"L": "grey.jpg", "CMYK": "cmyk.jpg", "RGBA": "alpha.PNG", "P": "palette.png", "1": "bit.bmp"}
+    for mode, name in odd.items():
         picture(60 + len(name), mode).save(root / "rose" / name)
     gradient = np.linspace(0, 65535, 48 * 40).reshape(40, 48).astype(np.uint16)
     Image.fromarray(gradient).save(root / "rose" / "deep.png")
@@ -131,9 +126,9 @@ def test_all_bad_classes_are_in_one_message(ingest, tmp_path):
     fill(root / "daisy", 0)
     fill(root / "rose", 100, count=1)
     (root / "tulip").mkdir()
-    with pytest.raises(DataError, match=r"'tulip' has none") as caught:
+    expected = r"at least 3 different usable pictures, but 'rose' has 1, 'tulip' has none. Add pictures"
+    with pytest.raises(DataError, match=expected):
         ingest(root)
-    assert "'rose' has 1" in str(caught.value) or "tulip" in str(caught.value)
 
 
 def test_a_root_that_is_not_there(ingest):

@@ -169,7 +169,8 @@ def test_predicts_a_folder_and_lists_bad_files(done, session_factory, tmp_path):
     assert rows["top_5"].str.count(";").eq(4).all()
     rejects = pd.read_csv(output / "predict_rejects.csv")
     assert rejects["file"].str.endswith("bad.jpg").tolist() == [True]
-    assert Image.open(output / "predict.png").size[0] > 200
+    with Image.open(output / "predict.png") as sheet:
+        assert sheet.size[0] > 200
 
 
 def test_a_source_that_is_not_there_is_refused(done, session_factory):
