@@ -38,8 +38,8 @@ def build_store(folder: Path, num_images: int) -> ImageStore:
     """Draw pictures and store them."""
     data = DataParameters(num_images=num_images)
     raw = ingest.collect(data).materialise(folder)
-    manifest, _ = ingest.inspect(raw, data)
-    ingest.build_store(raw, manifest, data).write(folder / "store.h5")
+    manifest, rejects = ingest.inspect(raw, data)
+    ingest.build_store(raw, manifest, ingest.split(raw, manifest, rejects, data), data).write(folder / "store.h5")
     return ImageStore(folder / "store.h5")
 
 

@@ -21,7 +21,9 @@ def create_pipeline() -> Pipeline:
             stage_node(
                 split, {"raw": "raw", "manifest": "manifest", "rejects": "rejects", "data": "params:data"}, "splits"
             ),
-            stage_node(build_store, {"raw": "raw", "manifest": "manifest", "data": "params:data"}, "store"),
+            stage_node(
+                build_store, {"raw": "raw", "manifest": "manifest", "splits": "splits", "data": "params:data"}, "store"
+            ),
         ],
     )
 
@@ -52,11 +54,14 @@ def split(raw: RawPictures, manifest: Table, rejects: Table, data: DataParameter
     return make_splits(manifest, val_fraction=data.val_fraction, test_fraction=data.test_fraction, seed=data.seed)
 
 
-def build_store(raw: RawPictures, manifest: Table, data: DataParameters) -> StoreContent:
-    """Give what the store's dataset writes: the manifest's pictures, streamed."""
+def build_store(raw: RawPictures, manifest: Table, splits: Table, data: DataParameters) -> StoreContent:
+    """Give what the store's dataset writes: the pictures of the splits, streamed.
+
+    It waits for the splits, so that a set which is refused replaces no store.
+    """
     from eightgig.data.store_content import StoreContent
 
-    return StoreContent(manifest, _class_folders(raw, data), data)
+    return StoreContent(manifest.iloc[splits["index"]], _class_folders(raw, data), data)
 
 
 def _class_folders(raw: RawPictures, data: DataParameters) -> ClassFolders:

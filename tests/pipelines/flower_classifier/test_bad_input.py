@@ -119,6 +119,7 @@ def test_too_many_bad_files_stop_the_run_and_the_list_is_kept(ingest, tmp_path):
         ingest(root)
     rejects = pd.read_csv(tmp_path / "data/02_intermediate/flower_classifier/rejects.csv")
     assert len(rejects) == 4
+    assert not (tmp_path / "data/05_model_input/flower_classifier/store.h5").exists()
 
 
 def test_all_bad_classes_are_in_one_message(ingest, tmp_path):
