@@ -1,8 +1,11 @@
 # Two commands do everything on a fresh machine: `make demo` and `make test`. Needs Python 3.11 to 3.13.
 PYTHON ?= python3
 BIN := .venv/bin
+RUNS ?= runs.csv
+OUT ?= conf/local/calibration.json
+MINUTES ?= 60
 
-.PHONY: help demo test check environment bench-data bench-train lock clean
+.PHONY: help demo test check doctor environment bench-data bench-train bench-vram bench-gpu calibrate lock clean
 
 help:  ## say what can be made
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed 's/:.*## /\t/' | expand -t 16
@@ -18,6 +21,9 @@ check: environment  ## set up, then lint, types and import directions
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+doctor: environment  ## say what this machine can run, and what to change
+	$(BIN)/python -m eightgig.vram.doctor
 
 environment: .venv/installed  ## set up alone: .venv, as requirements.lock says
 
@@ -35,6 +41,15 @@ bench-data: environment  ## data loading against its peers, images per CPU-secon
 
 bench-train: environment  ## one epoch through the pipeline against a bare loop
 	$(BIN)/python benchmarks/training_loop.py
+
+bench-vram: environment  ## the memory predictor against measured runs: RUNS=runs.csv
+	$(BIN)/python benchmarks/vram_accuracy.py $(RUNS)
+
+bench-gpu: environment  ## the memory predictor against the GPU at hand: MINUTES=60, resumes
+	$(BIN)/python benchmarks/vram_gpu.py --minutes $(MINUTES)
+
+calibrate: environment  ## measure the constants of hidden memory on the GPU at hand: OUT=conf/local/calibration.json
+	$(BIN)/python -m eightgig.vram.tracing.calibrate --out $(OUT)
 
 lock: environment  ## resolve requirements.lock anew
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --extra dev --extra notebooks --extra viz \

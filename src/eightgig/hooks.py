@@ -1,4 +1,4 @@
-"""What happens around every run: an MLflow run is kept, and each node's time and memory are measured."""
+"""What happens around every run: a look at the machine, an MLflow run, each node's time and memory."""
 
 import logging
 import os
@@ -14,7 +14,10 @@ from kedro.pipeline.node import Node
 
 from eightgig.core.records import Record
 from eightgig.core.units import format_bytes, gib
-from eightgig.vram.measure import MeasuredPhase, MemoryMeter
+from eightgig.report.memory_metrics import plan_metrics, trace_metrics
+from eightgig.vram.plan import MemoryPlan
+from eightgig.vram.runtime.measure import MeasuredPhase, MemoryMeter
+from eightgig.vram.trace import VramTrace
 
 logger = logging.getLogger(__name__)
 _MAX_PARAMETER_LENGTH = 6000  # MLflow's own limit
@@ -36,8 +39,8 @@ class TrackingParameters(Record):
 class MlflowHook:
     """Keeps one MLflow run for each `kedro run`: parameters, figures, and the files whose catalog entry asks for it.
 
-    A catalog entry says `metadata: {mlflow: artifact}` to have its file kept, or `{mlflow: metrics}` to have the
-    numbers of its record kept.
+    A catalog entry says `metadata: {mlflow: artifact}` to have its file kept, `{mlflow: metrics}` to have the numbers
+    of its record kept, or names both in a list.
     """
 
     def __init__(self) -> None:
@@ -72,11 +75,11 @@ class MlflowHook:
         if self._catalog is None:
             return
         dataset: Any = self._catalog.get(dataset_name)
-        wanted = (getattr(dataset, "metadata", None) or {}).get("mlflow")
-        if wanted == "artifact":
-            _import_mlflow().log_artifact(str(dataset._filepath), dataset_name.rpartition(".")[2])
-        elif wanted == "metrics":
-            self.log_metrics(dict(_numbers(data.model_dump(), dataset_name.rpartition(".")[2])))
+        wanted, name = (getattr(dataset, "metadata", None) or {}).get("mlflow", ()), dataset_name.rpartition(".")[2]
+        if "artifact" in wanted:
+            _import_mlflow().log_artifact(str(dataset._filepath), name)
+        if "metrics" in wanted:
+            self.log_metrics(_metrics(data, name))
 
     @hook_impl
     def after_pipeline_run(self) -> None:
@@ -147,6 +150,28 @@ class NodeMemoryHook:
             self._meter = None
 
 
+class DoctorHook:
+    """Says before a run what of this machine may spoil it, each finding once; `make doctor` says all."""
+
+    def __init__(self) -> None:
+        self._told: set[str] = set()
+
+    @hook_impl
+    def before_pipeline_run(self) -> None:
+        """Log warnings and problems; readings that go wrong never stop a run."""
+        from eightgig.vram.doctor import diagnose
+
+        try:
+            findings = diagnose("quick").serious
+        except (OSError, ValueError) as error:
+            logger.debug("the doctor could not look at this machine: %s", error)
+            return
+        for finding in findings:
+            if finding.code not in self._told:
+                self._told.add(finding.code)
+                logger.warning("%s", finding.sentence())
+
+
 def _choose_experiment(mlflow: Any, name: str) -> None:
     """Make the experiment if it is new; with a database file, artifacts lie beside that file, not where we stand."""
     uri = mlflow.get_tracking_uri()
@@ -182,6 +207,18 @@ def _leaves(value: Any, name: str) -> Iterator[tuple[str, Any]]:
             yield from _leaves(inner, f"{name}.{key}")
     else:
         yield name, value
+
+
+def _metrics(record: Record, name: str) -> dict[str, float]:
+    """Give a record's figures by their dotted names: those that its kind is known by, or else all its numbers."""
+    match record:
+        case MemoryPlan():
+            figures = plan_metrics(record)
+        case VramTrace():
+            figures = trace_metrics(record)
+        case _:
+            return dict(_numbers(record.model_dump(), name))
+    return {f"{name}.{key}": value for key, value in figures.items()}
 
 
 def _numbers(value: Any, name: str) -> Iterator[tuple[str, float]]:

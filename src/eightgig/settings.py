@@ -2,7 +2,7 @@
 
 import os
 
-from eightgig.hooks import MlflowHook, NodeMemoryHook
+from eightgig.hooks import DoctorHook, MlflowHook, NodeMemoryHook
 
 # torch's threads wait for one another by spinning, for long: on a busy machine that makes two threads several times
 # slower than one (docs/decisions/0005). Must be set before torch is imported; the environment's own setting wins.
@@ -10,7 +10,7 @@ os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
 _tracking = MlflowHook()
 # Kedro calls hooks last in, first out: a run is measured to its end before its MLflow run is closed.
-HOOKS = (_tracking, NodeMemoryHook(on_finished=_tracking.log_metrics))
+HOOKS = (_tracking, NodeMemoryHook(on_finished=_tracking.log_metrics), DoctorHook())
 DISABLE_HOOKS_FOR_PLUGINS = ("kedro-telemetry",)
 
 CONFIG_LOADER_ARGS = {

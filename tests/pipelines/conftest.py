@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from kedro.framework.project import pipelines
 from kedro.framework.session import KedroSession
 from kedro.framework.startup import bootstrap_project
 
@@ -14,6 +15,7 @@ def session_factory(project_path) -> Callable[..., KedroSession]:
     bootstrap_project(project_path)
 
     def make(env: str | None = None, runtime_params: dict | None = None) -> KedroSession:
+        pipelines.configure("eightgig.pipeline_registry")  # a run before may have left the one that it asked for
         return KedroSession.create(project_path=project_path, env=env, runtime_params=runtime_params)
 
     return make

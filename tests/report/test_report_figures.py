@@ -54,25 +54,6 @@ def test_curves_leave_out_panels_without_data(history):
     ]
 
 
-def test_memory_stacks_the_parts_and_draws_the_budget():
-    parts = pd.DataFrame(
-        [
-            ("train", "weights", 0.1, "predicted"),
-            ("train", "activations", 0.9, "predicted"),
-            ("validate", "weights", 0.1, "predicted"),
-            ("train", "peak", 1.1, "measured"),
-        ],
-        columns=["phase", "part", "gib", "kind"],
-    )
-    figure = figures.memory_against_budget(parts, 1.5)
-    assert names(figure) == ["weights", "activations", "measured: peak"]
-    assert [trace.offsetgroup for trace in figure.data] == ["predicted", "predicted", "measured"]
-    assert figure.layout.barmode == "stack"
-    (line,) = figure.layout.shapes
-    assert line.y0 == line.y1 == 1.5
-    assert figure.layout.annotations[0].text == "budget 1.50 GiB"
-
-
 def test_confusion_shades_by_share_and_leaves_empty_rows_empty():
     matrix = pd.DataFrame([[3, 1], [0, 0]], index=["a", "b"], columns=["a", "b"])
     (heat,) = figures.confusion(matrix).data

@@ -7,7 +7,20 @@ import pandas as pd
 import plotly.graph_objects as go
 import pytest
 
-from eightgig.report.page import Chart, Code, Fact, Facts, Gallery, Page, Picture, Section, Table, render_page, shown
+from eightgig.report.page import (
+    Chart,
+    Code,
+    Fact,
+    Facts,
+    Folded,
+    Gallery,
+    Page,
+    Picture,
+    Section,
+    Table,
+    render_page,
+    shown,
+)
 
 EVIL = "<script>alert('daisy')</script>"
 PICTURE = Picture.from_array(np.zeros((8, 8, 3), np.uint8), caption=EVIL, note=EVIL, mark="bad")
@@ -38,6 +51,7 @@ def everything(text: str) -> Page:
         chart,
         Gallery([PICTURE]),
         Code(text),
+        Folded(text, [Table([text], [[text]], text), Facts([Fact(text, text)], text), Code(text)]),
     )
     return Page(text, text, [Fact(text, text, text)], [Section(text, text, blocks)], footer=text)
 
@@ -137,6 +151,13 @@ def test_sections_stand_in_order_with_links_and_paragraphs():
 
 def test_empty_tables_and_galleries_say_so():
     assert render_page(page(Table(["a"], []), Gallery([]))).count("nothing to show") == 2
+
+
+def test_what_is_folded_opens_without_a_script():
+    html = render_page(page(Folded("In figures", [Table(["a"], [[1]], "From a trace")])))
+    inside = html.partition("<details><summary>In figures</summary>")[2].partition("</details>")[0]
+    assert "<figcaption>From a trace</figcaption>" in inside
+    assert '<td class="number">1</td>' in inside
 
 
 def test_it_follows_the_readers_light_or_dark_setting():

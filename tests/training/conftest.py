@@ -73,11 +73,12 @@ def make_memory_plan():
         phases = tuple(PhaseMemory(phase=p, device="cpu", parameters=1000) for p in ("train", "validate", "export"))
         plan = MemoryPlan(
             model="test",
-            image_size=8,
+            sample="8 px",
             device="cpu",
             device_name="test",
             micro_batch=4,
             accumulation=1,
+            eval_batch=9,
             precision="fp32",
             checkpointing="none",
             optimizer_kernel="foreach",
@@ -86,6 +87,7 @@ def make_memory_plan():
             context_bytes=0,
             budget_bytes=8 * 2**30,
             predicted=phases,
+            needed_bytes=1080,
             predicted_reserved_bytes=1080,
             margin_bytes=8 * 2**30 - 1080,
             fits=True,

@@ -1,4 +1,4 @@
-"""Measured memory, predicted memory, and the cap."""
+"""Measured memory beside predicted memory."""
 
 import time
 
@@ -6,16 +6,22 @@ import numpy as np
 import pytest
 
 from eightgig.core.units import MIB
-from eightgig.vram.budget import enforced_budget
-from eightgig.vram.measure import MeasuredPhase, MemoryMeter
 from eightgig.vram.plan import MemoryPlan, PhaseMemory
+from eightgig.vram.runtime.measure import MeasuredPhase, MemoryMeter
+from eightgig.vram.runtime.verdict import Recovered, Verdict
 from eightgig.vram.trace import VramTrace
 
 
-def make_plan(device="cpu", budget_bytes=8 * 2**30):
+def make_plan():
     phases = [PhaseMemory(phase=p, device="cpu", parameters=100 * MIB) for p in ("train", "validate", "export")]
     return MemoryPlan.model_construct(
-        device=device, budget_bytes=budget_bytes, device_name="test", predicted=tuple(phases)
+        device="cpu",
+        budget_bytes=8 * 2**30,
+        device_name="test",
+        predicted=tuple(phases),
+        micro_batch=8,
+        accumulation=2,
+        eval_batch=8,
     )
 
 
@@ -47,17 +53,11 @@ def test_predicted_beside_measured():
     assert trace.phases[0].error_fraction == pytest.approx(0.25)
 
 
-def test_on_the_cpu_nothing_is_capped():
-    with enforced_budget(make_plan()):
-        pass
-
-
-@pytest.mark.gpu
-def test_the_cap_holds_on_a_bigger_card():
-    import torch
-
-    with enforced_budget(make_plan("cuda", budget_bytes=256 * MIB)):
-        torch.empty(128 * MIB, dtype=torch.uint8, device="cuda")
-        with pytest.raises(torch.OutOfMemoryError):
-            torch.empty(300 * MIB, dtype=torch.uint8, device="cuda")
-    torch.empty(300 * MIB, dtype=torch.uint8, device="cuda")
+def test_the_trace_says_how_the_plan_was_carried_out():
+    planned = make_plan()
+    verdict = Verdict(code="too_big", finding="a", advice="b")
+    once = Recovered(phase="train", step=3, failed_batch=8, batch=4, verdict=verdict)
+    smaller = planned.model_copy(update={"micro_batch": 4, "accumulation": 4})
+    trace = VramTrace.of(planned, (), final_plan=smaller, recovered=(once,))
+    assert (trace.final_micro_batch, trace.final_accumulation, trace.recovered) == (4, 4, (once,))
+    assert VramTrace.of(planned, ()).final_micro_batch == 8

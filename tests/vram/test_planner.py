@@ -2,41 +2,80 @@
 
 import pytest
 
-from eightgig.core.errors import BudgetError
+from eightgig.core.errors import BudgetError, PredictionError
 from eightgig.core.units import GIB, MIB
+from eightgig.vram.cards.catalog import card_named
 from eightgig.vram.parameters import PlanParameters
 from eightgig.vram.plan import MemoryPlan
-from eightgig.vram.planner import PlanRequest, make_plan
-from eightgig.vram.predict import Affine, Footprint
+from eightgig.vram.planning.planner import make_plan
+from eightgig.vram.planning.request import PlanRequest
+from eightgig.vram.tracing.events import AllocationTrace, OpCost
+from eightgig.vram.tracing.prediction import Prediction
+from eightgig.vram.tracing.spec import WorkloadSpec
+
+STATIC = 400  # MiB: weights 100, gradients 100, AdamW 200
 
 
-def footprint(mib_per_sample, *, batch_norm=True, widest=1):
-    return Footprint(
-        parameter_bytes=100 * MIB,
-        gradient_bytes=100 * MIB,
-        optimizer_bytes=200 * MIB,
-        saved=Affine(fixed=0, per_sample=mib_per_sample * MIB),
-        widest=Affine(fixed=0, per_sample=widest * MIB),
-        has_batch_norm=batch_norm,
-    )
+class StraightLines:
+    """Stands for the predictor: memory is 400 MiB and so many MiB a sample, by level of checkpointing."""
+
+    def __init__(self, none=100, selective=60, full=20, offload=5, validate=1, *, batch_norm=True, untraceable=()):
+        self.mib = {"none": none, "selective": selective, "full": full, "offload": offload, "validate": validate}
+        self.batch_norm, self.untraceable = batch_norm, untraceable
+        self.asked = []
+
+    def predict(self, workload, options, *, generation):
+        self.asked.append(options)
+        if options.checkpointing in self.untraceable:
+            raise PredictionError("this network cannot be recomputed in part")
+        level = "offload" if options.offload else options.checkpointing
+        validates = options.phase == "validate"
+        activations = self.mib["validate" if validates else level] * options.micro_batch * MIB
+        held = {"parameters": 100 * MIB, "temporaries" if validates else "activations": activations}
+        if not validates:
+            held |= {"gradients": 100 * MIB, "optimizer": 200 * MIB}
+        total = sum(held.values())
+        return Prediction(
+            phase=options.phase,
+            peak_allocated=total,
+            peak_reserved=round(1.1 * total),
+            smallest_cap=total,
+            num_segments=1,
+            fragmentation=0.1,
+            at_peak=held,
+            largest=(),
+            timeline=(),
+        )
+
+    def trace(self, workload, options):
+        return AllocationTrace((), {}, {}, (), has_batch_norm=self.batch_norm)
+
+    def costs(self, workload, options):
+        recomputed = {"none": 1.0, "selective": 1.1, "full": 1.3}[options.checkpointing]
+        return (OpCost("mm", "forward", int(1e12 * recomputed * options.micro_batch), 1, "fp16"),)
+
+    def context_bytes(self, generation):
+        return GIB // 2
 
 
-def request(plain=100, recomputed=20, *, device="cuda", eval_batch=64, **kind):
-    return PlanRequest(
-        model="net",
-        image_size=300,
-        micro_batch=32,
-        accumulation=4,
-        eval_batch=eval_batch,
-        precision="fp16",
-        device=device,
-        device_name="card",
-        footprints={"none": footprint(plain, **kind), "full": footprint(recomputed, **kind)},
-    )
+def request(**changes):
+    asked = {
+        "name": "net",
+        "workload": WorkloadSpec(factory="nowhere:make"),
+        "sample": "300 px",
+        "effective_batch": 128,
+        "micro_batch": 32,
+        "eval_batch": 64,
+        "device": "cuda",
+        "device_name": "card",
+        "card": card_named("RTX 3070"),
+    }
+    return PlanRequest(**{**asked, **changes})
 
 
-def plan(asked, budget_gib):
-    return make_plan(asked, PlanParameters(budget_gib=budget_gib, context_gib=0.5, margin_fraction=0.0))
+def plan(lines, budget_gib, asked=None, **parameters):
+    parameters = {"margin_fraction": 0.0, "budget_gib": budget_gib, **parameters}
+    return make_plan(asked or request(), PlanParameters(**parameters), predictor=lines)
 
 
 def codes(made):
@@ -44,80 +83,184 @@ def codes(made):
 
 
 def test_what_fits_is_left_alone():
-    made = plan(request(), 8)
+    lines = StraightLines()
+    made = plan(lines, 8)
     assert (made.micro_batch, made.accumulation, made.checkpointing, made.fits) == (32, 4, "none", True)
-    assert made.phase("train").parts == {
-        "parameters": 100 * MIB,
-        "gradients": 100 * MIB,
-        "optimizer": 200 * MIB,
-        "activations": 3200 * MIB,
-        "workspace": 2 * 8_519_680,
-    }
-    assert made.margin_bytes == round(7.5 * GIB) - 3600 * MIB - 2 * 8_519_680
+    assert made.needed_bytes == made.phase("train").smallest_cap_bytes == (STATIC + 3200) * MIB
+    assert made.margin_bytes == round(7.5 * GIB) - (STATIC + 3200) * MIB
     assert codes(made) == []
+    assert len(made.considered) == 1
+    assert lines.asked[0].accumulates
+
+
+def test_the_margin_is_added_to_what_is_needed():
+    assert plan(StraightLines(), 8, margin_fraction=0.05).needed_bytes == round(3600 * MIB * 1.05)
 
 
 def test_a_smaller_micro_batch_comes_first_at_the_same_effective_batch():
-    made = plan(request(), 3.0)  # 2.5 GiB usable: 400 + 16 x 100 + 16.25 MiB fits
+    made = plan(StraightLines(), 2.8)  # 2.3 GiB usable = 2355 MiB: 400 + 16 x 100 fits, 400 + 32 x 100 does not
     assert (made.micro_batch, made.accumulation, made.checkpointing) == (16, 8, "none")
     assert made.effective_batch == 128
     assert codes(made) == ["VRAM001"]
-    assert made.findings[0].message.startswith("micro-batch 32 does not fit: 16 with 8 accumulation steps")
-
-
-def test_checkpointing_comes_before_a_batch_that_starves_batch_norm():
-    made = plan(request(), 1.6)  # 1.1 GiB: 8 x 100 + 416 does not fit; 32 x 20 + 416 does
-    assert (made.micro_batch, made.checkpointing) == (32, "full")
-    assert codes(made) == ["VRAM002"]
-
-
-def test_without_batch_norm_micro_batch_one_comes_before_checkpointing():
-    made = plan(request(batch_norm=False), 1.1)
-    assert (made.micro_batch, made.checkpointing) == (1, "none")
-
-
-def test_a_starved_batch_norm_is_a_finding():
-    made = plan(request(plain=500, recomputed=400), 2.6)
-    assert (made.micro_batch, made.checkpointing) == (4, "full") or made.micro_batch < 8
-    assert "VRAM003" in codes(made)
-
-
-def test_validation_counts():
-    made = plan(request(plain=10, widest=40), 8)
-    assert codes(made) == ["VRAM004"]
-    assert made.predicted_reserved_bytes == made.phase("validate").peak_bytes == (300 + 64 * 40) * MIB + 8_519_680
-
-
-def test_margin_is_kept_free():
-    tight = PlanParameters(budget_gib=4.1, context_gib=0.5, margin_fraction=0.0)
-    careful = tight.model_copy(update={"margin_fraction": 0.1})
-    assert make_plan(request(), tight).micro_batch == 32
-    assert make_plan(request(), careful).micro_batch == 16
-
-
-def test_the_cpu_is_a_finding_and_has_no_workspace():
-    made = plan(request(device="cpu"), 8)
-    assert codes(made) == ["VRAM005"]
-    assert made.phase("train").workspace == 0
-
-
-def test_nothing_fits_says_what_would():
-    with pytest.raises(BudgetError) as caught:
-        plan(request(plain=900, recomputed=800), 1.0)
-    assert str(caught.value) == (
-        "net at 300 px does not fit: even micro-batch 1 with checkpointing full needs 1.2 GiB (parameters 100.0 MiB, "
-        "gradients 100.0 MiB, optimizer 200.0 MiB, activations 800.0 MiB, workspace 16.2 MiB); usable are 512.0 MiB of "
-        "the 1 GiB budget. It would fit a card of 1.7 GiB or more; or take a smaller image_size, or a smaller model."
+    assert made.findings[0].message == (
+        "micro-batch 32 does not fit: 16 with 8 accumulation steps, the same effective batch of 128"
     )
 
 
-def test_a_plan_survives_its_file():
-    made = plan(request(), 3.0)
+def test_recomputing_comes_before_a_batch_that_starves_batch_norm():
+    # 1126 MiB: 400 + 8 x 100 does not fit; selective 400 + 8 x 60 does, and no larger one; 16 x 60 + 400 is too much.
+    made = plan(StraightLines(), 1.6)
+    assert (made.micro_batch, made.checkpointing) == (8, "selective")
+    assert codes(made) == ["VRAM001", "VRAM006"]
+    assert "10% more time a step" in made.findings[1].message
+
+
+def test_whole_blocks_come_after_cheap_ops():
+    made = plan(StraightLines(selective=99), 1.65)  # 1177 MiB: 400 + 32 x 20, and no level above at 8
+    assert (made.micro_batch, made.checkpointing) == (32, "full")
+    assert codes(made) == ["VRAM002"]
+    assert "30% more time a step" in made.findings[0].message
+
+
+def test_offloading_comes_last():
+    made = plan(StraightLines(500, 500, 500), 1.2)  # 716 MiB: 400 + 500 does not fit, 400 + 32 x 5 does
+    assert (made.micro_batch, made.checkpointing, made.offload) == (32, "full", True)
+    assert codes(made) == ["VRAM002", "VRAM007"]
+
+
+def test_a_batch_that_starves_batch_norm_comes_before_offloading():
+    made = plan(StraightLines(selective=100, full=99), 1.2)
+    assert (made.micro_batch, made.checkpointing, made.offload) == (2, "none", False)
+    assert "VRAM003" in codes(made)
+
+
+def test_offloading_may_be_refused():
+    with pytest.raises(BudgetError, match=r"does not fit 1\.2 GiB"):
+        plan(StraightLines(500, 500, 500), 1.2, offload="never")
+
+
+def test_a_starved_batch_norm_is_a_finding():
+    made = plan(StraightLines(500, 500, 500, 500), 2.4)  # 1946 MiB: 400 + 2 x 500
+    assert made.micro_batch == 2
+    assert codes(made) == ["VRAM001", "VRAM003"]
+    assert "BatchNorm sees only 2 samples" in made.findings[1].message
+
+
+def test_without_batch_norm_micro_batch_one_comes_before_recomputing():
+    made = plan(StraightLines(batch_norm=False), 1.1)  # 614 MiB
+    assert (made.micro_batch, made.checkpointing) == (2, "none")
+
+
+def test_only_divisors_of_the_effective_batch_are_taken():
+    made = plan(StraightLines(batch_norm=False), 8, request(effective_batch=60, micro_batch=60))  # 73 would fit
+    assert made.micro_batch * made.accumulation == 60
+
+
+def test_the_largest_that_fits_is_found_where_memory_is_no_straight_line():
+    class Bent(StraightLines):
+        def predict(self, workload, options, *, generation):
+            made = super().predict(workload, options, generation=generation)
+            extra = 900 * MIB if options.micro_batch == 16 and options.phase == "train" else 0
+            return made.model_copy(update={"smallest_cap": made.smallest_cap + extra})
+
+    made = plan(Bent(), 2.6)  # 16 would fit on the line, and does not
+    assert (made.micro_batch, made.checkpointing) == (8, "none")
+
+
+def test_a_level_that_cannot_be_traced_is_passed_over():
+    made = plan(StraightLines(untraceable=("selective",)), 1.6)
+    assert (made.micro_batch, made.checkpointing) == (32, "full")
+
+
+def test_a_network_that_cannot_be_traced_says_so():
+    with pytest.raises(PredictionError, match="cannot be recomputed in part"):
+        plan(StraightLines(untraceable=("none", "selective", "full")), 8)
+
+
+def test_validation_is_made_smaller_where_it_does_not_fit():
+    made = plan(StraightLines(validate=100), 6)  # 5632 MiB: 300 and 64 x 100 does not fit, 32 x 100 does
+    assert made.eval_batch == 32
+    assert codes(made) == ["VRAM004"]
+    assert made.findings[0].message == "validation with 64 samples at a time does not fit: 32 at a time"
+
+
+def test_validation_holds_the_optimizers_state_and_no_gradients():
+    validate = plan(StraightLines(), 8).phase("validate")
+    assert (validate.optimizer, validate.gradients, validate.temporaries) == (200 * MIB, 0, 64 * MIB)
+    assert validate.smallest_cap_bytes == 364 * MIB
+
+
+def test_saving_and_export_are_in_the_plan():
+    made = plan(StraightLines(), 8)
+    assert made.phase("checkpoint").peak_bytes == 300 * MIB
+    assert made.phase("export").device == "cpu"
+
+
+def test_nothing_fits_names_the_nearest_and_the_card_for_it():
+    with pytest.raises(BudgetError) as raised:
+        plan(StraightLines(9000, 9000, 9000, 9000), 8)
+    message = str(raised.value)
+    assert message.startswith("net at 300 px does not fit 8 GiB: the nearest, micro-batch 1 x 128, fp16")
+    assert "needs 9.2 GiB" in message
+    assert "usable are 7.5 GiB, short of 1.7 GiB" in message
+    assert "It fits a card of 9.7 GiB or more, such as the RTX 3080 (10 GiB)" in message
+
+
+def test_nothing_fits_any_card():
+    with pytest.raises(BudgetError, match=r"no card of the catalog: it takes 9\d\d\.\d GiB"):
+        plan(StraightLines(999_000, 999_000, 999_000, 999_000), 8)
+
+
+def test_a_level_that_is_asked_for_is_taken():
+    assert plan(StraightLines(), 8, checkpointing="full").checkpointing == "full"
+
+
+def test_the_fastest_precision_that_is_allowed():
+    assert plan(StraightLines(), 8, request(precisions=("fp32", "bf16"))).precision == "bf16"
+
+
+@pytest.mark.parametrize(
+    ("device", "optimizer", "kernel"),
+    [
+        ("cuda", "adamw", "fused"),
+        ("cuda", "sgd", "foreach"),
+        ("cpu", "adamw", "foreach"),
+    ],
+)
+def test_the_optimizers_kernel(device, optimizer, kernel):
+    made = plan(StraightLines(), 8, request(device=device, optimizer=optimizer))
+    assert made.optimizer_kernel == kernel
+
+
+def test_no_gpu_is_a_finding_and_nothing_is_offloaded():
+    made = plan(StraightLines(), 8, request(device="cpu"))
+    assert codes(made) == ["VRAM005"]
+
+
+def test_inference_alone():
+    made = plan(StraightLines(), 8, request(task="infer", micro_batch=16, effective_batch=16))
+    assert [phase.phase for phase in made.predicted] == ["validate"]
+    assert made.needed_bytes == 116 * MIB
+
+
+def test_inference_that_does_not_fit():
+    with pytest.raises(BudgetError, match="does not fit 1 GiB"):
+        plan(StraightLines(validate=1000), 1, request(task="infer", micro_batch=16, effective_batch=16))
+
+
+def test_time_is_by_the_card_of_the_request():
+    fast, slow = (plan(StraightLines(), 8, request(card=card_named(name))) for name in ("RTX 3090", "RTX 3070"))
+    assert fast.seconds_per_step < slow.seconds_per_step
+    assert plan(StraightLines(), 8, request(card=None)).seconds_per_step is None
+
+
+def test_a_plan_survives_json():
+    made = plan(StraightLines(), 1.6)
     assert MemoryPlan.model_validate_json(made.model_dump_json()) == made
 
 
-def test_sentence():
-    assert plan(request(), 8).sentence() == (
+def test_the_sentence_says_it_all():
+    assert plan(StraightLines(), 8).sentence() == (
         "micro-batch 32 x 4 accumulation, fp16, checkpointing none: 3.5 GiB of 7.5 GiB usable on a 8 GiB card, "
         "fits with 4.0 GiB to spare"
     )

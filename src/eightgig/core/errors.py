@@ -6,6 +6,7 @@ EightgigError
 │   ├── ImageRejectedError   one picture cannot be used (goes to rejects.csv, the run goes on)
 │   └── StoreError        a store is missing, incomplete or damaged
 ├── BudgetError           no plan fits the memory budget
+├── PredictionError       a network cannot be traced for the memory it would take
 ├── TrainingError         training cannot go on (loss is not finite, ...)
 ├── WeightsError          weights are missing, damaged, or of another model
 └── ExportError           an exported file is not what it claims to be
@@ -46,6 +47,10 @@ class StoreError(DataError):
 
 class BudgetError(EightgigError):
     """No plan fits the memory budget."""
+
+
+class PredictionError(EightgigError):
+    """A network cannot be traced for the memory it would take."""
 
 
 class TrainingError(EightgigError):

@@ -87,50 +87,6 @@ def training_curves(history: pd.DataFrame) -> go.Figure:
     )
 
 
-def memory_against_budget(parts: pd.DataFrame, budget_gib: float) -> go.Figure:
-    """Give, for each phase, the predicted parts stacked, what was measured beside them, and the budget as a line.
-
-    Args:
-        parts: columns `phase, part, gib, kind`; kind is `predicted` or `measured`.
-        budget_gib: the memory that the run may use.
-    """
-    figure = go.Figure()
-    predicted, measured = (parts[parts["kind"] == kind] for kind in ("predicted", "measured"))
-    for index, (part, rows) in enumerate(predicted.groupby("part", sort=False)):
-        figure.add_bar(
-            x=rows["phase"],
-            y=rows["gib"],
-            name=str(part),
-            offsetgroup="predicted",
-            marker={"color": PALETTE[index % 7], "line": {"width": 0}},
-            hovertemplate="%{y:.2f} GiB",
-        )
-    for part, rows in measured.groupby("part", sort=False):
-        figure.add_bar(
-            x=rows["phase"],
-            y=rows["gib"],
-            name=f"measured: {part}",
-            offsetgroup="measured",
-            hovertemplate="%{y:.2f} GiB",
-            marker={"color": "rgba(138,147,160,0.55)", "line": {"color": GREY, "width": 1.5}},
-        )
-    figure.add_hline(y=budget_gib, line={"color": RED, "width": 2, "dash": "dash"}, name="budget")
-    figure.add_annotation(
-        x=1,
-        xref="paper",
-        y=budget_gib,
-        text=f"budget {budget_gib:.2f} GiB",
-        showarrow=False,
-        xanchor="right",
-        yanchor="bottom",
-        font={"color": RED},
-    )
-    side = {"orientation": "v", "x": 1.02, "y": 1, "yanchor": "top"}
-    figure.update_xaxes(showgrid=False)
-    figure.update_yaxes(title="GiB", rangemode="tozero")
-    return _styled(figure, height_px=420, barmode="stack", bargap=0.35, legend=side)
-
-
 def confusion(matrix: pd.DataFrame) -> go.Figure:
     """Give the confusion matrix: rows are the true classes, columns the predicted; the shade is the share of the row.
 

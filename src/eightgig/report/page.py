@@ -1,7 +1,7 @@
 """One report page, as plain values and figures, and how it becomes one self-contained HTML file.
 
 A page says nothing about what kind of model it shows, so every case study uses it:
-`Page > Section > Facts | Table | Chart | Gallery | Code`.
+`Page > Section > Facts | Table | Chart | Gallery | Code | Folded`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -116,7 +116,17 @@ class Code:
     kind: ClassVar[str] = "code"
 
 
-Block = Facts | Table | Chart | Gallery | Code
+@dataclass(frozen=True)
+class Folded:
+    """What only some readers want: one line that opens to the rest. Without charts, which need a width to be drawn."""
+
+    summary: str
+    blocks: Sequence[Facts | Table | Code]
+    caption: ClassVar[str] = ""
+    kind: ClassVar[str] = "folded"
+
+
+Block = Facts | Table | Chart | Gallery | Code | Folded
 
 
 @dataclass(frozen=True)

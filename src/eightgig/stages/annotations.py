@@ -18,12 +18,13 @@ if TYPE_CHECKING:
     from eightgig.models.classifiers import Classifier
     from eightgig.training.loop import TrainingResult
     from eightgig.training.objective import Batch, Objective
+    from eightgig.vram.tracing.spec import WorkloadSpec
 
     Batches = DataLoader[Batch]
     Picture = NDArray[Any]
 else:
     Batches = ClassFolders = Classifier = Figure = ImageStore = Any
-    Objective = Picture = StoreContent = Table = TrainingResult = Any
+    Objective = Picture = StoreContent = Table = TrainingResult = WorkloadSpec = Any
 
 __all__ = [
     "Batches",
@@ -36,4 +37,5 @@ __all__ = [
     "StoreContent",
     "Table",
     "TrainingResult",
+    "WorkloadSpec",
 ]

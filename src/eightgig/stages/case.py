@@ -9,7 +9,7 @@ from kedro.pipeline import node as kedro_node
 
 from eightgig.datasets.weights import WeightsCard
 from eightgig.models.parameters import ModelParameters
-from eightgig.stages.annotations import Batches, Classifier, ImageStore, Objective
+from eightgig.stages.annotations import Batches, Classifier, ImageStore, Objective, WorkloadSpec
 from eightgig.training.parameters import TrainParameters
 
 
@@ -19,8 +19,8 @@ class Case(Protocol):
     def build_network(self, model: ModelParameters, num_classes: int) -> Classifier:
         """Give the network, with the weights it starts from."""
 
-    def forward(self, model: ModelParameters) -> Callable[[Any, int], Any]:
-        """Give a function that runs a module on a batch of a given size, for counting what a pass takes."""
+    def workload(self, model: ModelParameters, num_classes: int, train: TrainParameters) -> WorkloadSpec:
+        """Say where the memory planner's child process finds what this case trains."""
 
     def objective(self, network: Classifier, train: TrainParameters) -> Objective:
         """Give the loss and the score."""

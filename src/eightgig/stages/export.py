@@ -12,7 +12,7 @@ from eightgig.export.parity import ParityReport
 from eightgig.stages.annotations import ImageStore, Table
 from eightgig.stages.case import Case, stage_node, stage_pipeline
 from eightgig.stages.trained import indices_of, restore
-from eightgig.vram.measure import MeasuredPhase, MemoryMeter
+from eightgig.vram.runtime.measure import MeasuredPhase, MemoryMeter
 
 
 class ExportParameters(Record):

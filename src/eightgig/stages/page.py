@@ -102,49 +102,6 @@ def data_section(
     )
 
 
-def plan_section(plan: MemoryPlan, trace: VramTrace, memory: Figure) -> "report.Section":
-    """Show what the plan promised, and what was measured."""
-    from eightgig.report.page import Chart, Fact, Facts, Section
-    from eightgig.report.page import Table as PageTable
-
-    facts = [
-        Fact("fits", plan.fits, f"margin {format_bytes(plan.margin_bytes)}", "good" if plan.fits else "bad"),
-        Fact("micro-batch", plan.micro_batch),
-        Fact("accumulation", plan.accumulation, f"effective batch {plan.effective_batch}"),
-        Fact("precision", plan.precision),
-        Fact("checkpointing", plan.checkpointing),
-        Fact("optimizer", f"{plan.optimizer}, {plan.optimizer_kernel}"),
-        Fact("card", f"{plan.budget_gib:g} GiB", f"less {format_bytes(plan.context_bytes)} context"),
-        Fact("planned for", plan.device_name),
-    ]
-    compared = [
-        (
-            phase.phase,
-            format_bytes(phase.predicted_bytes),
-            format_bytes(phase.measured.peak_bytes),
-            None if phase.error_fraction is None or plan.device == "cpu" else f"{phase.error_fraction:+.0%}",
-        )
-        for phase in trace.phases
-    ]
-    blocks: list[Any] = [
-        Facts(facts),
-        Chart(memory, "Memory by phase: predicted, measured, and the budget"),
-        PageTable(("phase", "predicted", "measured", "prediction's error"), compared),
-    ]
-    if plan.findings:
-        blocks.append(PageTable(("code", "finding"), [(f.code, f.message) for f in plan.findings], "Findings"))
-    on_cpu = (
-        "\n\nOn the CPU the measured figure is the growth of the whole process's memory, libraries and caches "
-        "included: it does not test the prediction. Memory is kept after training, so later phases include it."
-    )
-    return Section(
-        "The memory plan",
-        f"{plan.sentence()[0].upper()}{plan.sentence()[1:]}.\n\nPredicted from {plan.method}."
-        + ("" if plan.device == "cuda" else on_cpu),
-        blocks,
-    )
-
-
 def training_section(card: WeightsCard, curves: Figure) -> "report.Section":
     """Show how the training went."""
     from eightgig.report.page import Chart, Section

@@ -1,4 +1,4 @@
-"""Plan: what training will take, and the batch sizes and precision that fit the budget."""
+"""Plan: what training will take, and the batch sizes, precision and levers that fit the budget."""
 
 from kedro.pipeline import Pipeline
 
@@ -8,7 +8,9 @@ from eightgig.stages.annotations import ImageStore
 from eightgig.stages.case import Case, stage_node, stage_pipeline
 from eightgig.training.parameters import TrainParameters
 from eightgig.vram.parameters import PlanParameters
-from eightgig.vram.plan import Checkpointing, MemoryPlan
+from eightgig.vram.plan import MemoryPlan
+
+_DEFAULT_CARD = "RTX 3070"
 
 
 def create_pipeline(case: Case) -> Pipeline:
@@ -24,35 +26,32 @@ def plan_memory(
 
     Raises:
         BudgetError: nothing fits.
+        PredictionError: the network cannot be traced.
     """
     import logging
 
     from eightgig.training.precision import resolve_precision
-    from eightgig.training.recompute import apply_checkpointing
-    from eightgig.vram.planner import PlanRequest, make_plan
-    from eightgig.vram.predict import Footprint, measure_footprint
+    from eightgig.vram.cards.catalog import card_named
+    from eightgig.vram.cards.found import card_found
+    from eightgig.vram.planning.planner import make_plan
+    from eightgig.vram.planning.request import PlanRequest
 
     device = resolve_device(plan.device)
-    precision = resolve_precision(plan.precision, device)
-    unweighted = model.model_copy(update={"weights": "none"})  # their values play no part in what they take
-
-    def footprint(checkpointing: Checkpointing) -> Footprint:
-        module = case.build_network(unweighted, len(store.classes)).module
-        module = apply_checkpointing(module) if checkpointing == "full" else module
-        return measure_footprint(module, case.forward(model), precision=precision)
-
-    choices: tuple[Checkpointing, ...] = ("none", "full") if plan.checkpointing == "auto" else (plan.checkpointing,)
     request = PlanRequest(
-        model=model.name,
-        image_size=model.image_size,
+        name=model.name,
+        workload=case.workload(model, len(store.classes), train),
+        sample=f"{model.image_size} px",
+        effective_batch=train.batch_size * train.accumulation,
         micro_batch=train.batch_size,
-        accumulation=train.accumulation,
         eval_batch=train.eval_batch_size,
-        precision=precision,
+        precisions=(resolve_precision(plan.precision, device),),
+        channels_last=True,
         device=device,
         device_name=describe_device(device),
-        footprints={choice: footprint(choice) for choice in choices},
+        card=card_named(plan.card) if plan.card else card_found() or card_named(_DEFAULT_CARD),
     )
     made = make_plan(request, plan)
     logging.getLogger(__name__).info("%s", made.sentence())
+    for finding in made.findings:
+        logging.getLogger(__name__).info("%s: %s", finding.code, finding.message)
     return made

@@ -8,16 +8,16 @@ from eightgig.data.parameters import DataParameters
 from eightgig.data.sources import RawPictures
 from eightgig.datasets.weights import Weights
 from eightgig.models.parameters import ModelParameters
-from eightgig.stages import page
+from eightgig.stages import memory_page, page
 from eightgig.stages.annotations import Figure, ImageStore, Picture, Table
 from eightgig.stages.case import stage_node, stage_pipeline
 from eightgig.stages.export import ParityTable
 from eightgig.training.parameters import TrainParameters
-from eightgig.vram.measure import MeasuredPhase
 from eightgig.vram.plan import MemoryPlan
+from eightgig.vram.runtime.measure import MeasuredPhase
 from eightgig.vram.trace import VramTrace
 
-_FIGURES = ("curves", "memory", "confusion", "per_class", "speed", "balance")
+_FIGURES = ("curves", "memory_step", "memory_phases", "confusion", "per_class", "speed", "balance")
 
 
 def create_pipeline() -> Pipeline:
@@ -41,6 +41,8 @@ def create_pipeline() -> Pipeline:
         "weights": "weights",
         "memory_plan": "memory_plan",
         "vram_trace": "vram_trace",
+        "export_memory": "export_memory",
+        "history": "history",
         "metrics": "metrics",
         "predictions": "predictions_table",
         "parity": "parity",
@@ -67,15 +69,19 @@ def draw_figures(
     per_class: Table,
     confusion: Table,
     benchmark: Table,
-) -> tuple[Figure, Figure, Figure, Figure, Figure, Figure]:
-    """Give the figures of the page: curves, memory, confusion, classes, speed, balance."""
-    from eightgig.report import figures
+) -> tuple[Figure, Figure, Figure, Figure, Figure, Figure, Figure]:
+    """Give the figures of the page: curves, memory over a step and by phase, confusion, classes, speed, balance."""
+    from eightgig.report import figures, memory
 
+    budget_gib = gib(memory_plan.budget_bytes)
     by_split = splits.sort_values("split", key=lambda names: names.map(["train", "val", "test"].index), kind="stable")
     counts = by_split.groupby(["class_name", "split"], sort=False).size().rename("num_images").reset_index()
     return (
         figures.training_curves(history),
-        figures.memory_against_budget(_memory_parts(memory_plan, vram_trace, export_memory), _usable_gib(memory_plan)),
+        memory.memory_over_step(
+            memory_page.timeline_table(memory_plan), budget_gib, measured_gib=memory_page.measured_peak_gib(vram_trace)
+        ),
+        memory.memory_against_budget(memory_page.phases_table(memory_plan, vram_trace, export_memory), budget_gib),
         figures.confusion(confusion.set_index(confusion.columns[0])),
         figures.per_class(per_class),
         figures.speed_against_accuracy(benchmark),
@@ -92,6 +98,8 @@ def write_page(
     weights: Weights,
     memory_plan: MemoryPlan,
     vram_trace: VramTrace,
+    export_memory: MeasuredPhase,
+    history: Table,
     metrics: ClassificationReport,
     predictions: Table,
     parity: ParityTable,
@@ -109,7 +117,14 @@ def write_page(
     card = weights.card
     sections = [
         page.data_section(raw, rejects, store, splits, figures["balance_figure"]),
-        page.plan_section(memory_plan, vram_trace, figures["memory_figure"]),
+        memory_page.memory_section(
+            memory_plan,
+            vram_trace,
+            export_memory,
+            history,
+            step=figures["memory_step_figure"],
+            phases=figures["memory_phases_figure"],
+        ),
         page.training_section(card, figures["curves_figure"]),
         page.results_section(metrics, figures["confusion_figure"], figures["per_class_figure"]),
         page.variants_section(benchmark, parity, figures["speed_figure"]),
@@ -126,30 +141,3 @@ def write_page(
             footer=f"eightgig {card.eightgig_version}",
         )
     )
-
-
-def _memory_parts(plan: MemoryPlan, trace: VramTrace, export: MeasuredPhase) -> Table:
-    """Give the rows `phase, part, gib, kind` that the memory figure wants."""
-    import pandas as pd
-
-    predicted = [
-        (_phase_name(phase.phase, phase.device), part, gib(size), "predicted")
-        for phase in plan.predicted
-        for part, size in phase.parts.items()
-    ]
-    seen = [(_phase_name(c.phase, c.measured.device), c.measured) for c in trace.phases]
-    seen.append((_phase_name("export", export.device), export))
-    measured = [(name, _measured_name(phase), gib(phase.peak_bytes), "measured") for name, phase in seen]
-    return pd.DataFrame(predicted + measured, columns=["phase", "part", "gib", "kind"])
-
-
-def _phase_name(phase: str, device: str) -> str:
-    return f"{phase} ({'GPU' if device == 'cuda' else 'CPU'})"
-
-
-def _measured_name(phase: MeasuredPhase) -> str:
-    return "growth of resident memory" if phase.peak_allocated_bytes is None else "allocated on the GPU"
-
-
-def _usable_gib(plan: MemoryPlan) -> float:
-    return gib(plan.budget_bytes)

@@ -24,6 +24,7 @@ def create_pipeline(case: Case) -> Pipeline:
         "model": "params:model",
         "train": "params:train",
         "checkpoints": "checkpoints",
+        "flight_recorder": "flight_recorder",
         "tracker": "tracker",
     }
     outputs = ["weights", "history", "vram_trace"]
@@ -38,6 +39,7 @@ def train_network(
     model: ModelParameters,
     train: TrainParameters,
     checkpoints: Path,
+    flight_recorder: Path,
     tracker: Tracker,
 ) -> tuple[Weights, Table, VramTrace]:
     """Train the network as the plan says.
@@ -49,21 +51,25 @@ def train_network(
 
     from eightgig.core.seeding import seed_everything
     from eightgig.training.loop import Trainer
-    from eightgig.training.recompute import apply_checkpointing
-    from eightgig.vram.budget import enforced_budget
-    from eightgig.vram.measure import MemoryMeter
+    from eightgig.vram.runtime.budget import enforced_budget
+    from eightgig.vram.runtime.measure import MemoryMeter
+    from eightgig.vram.runtime.recompute import apply_checkpointing
+    from eightgig.vram.runtime.recorder import FlightRecorder
 
     seed_everything(train.seed)
     meters = MemoryMeter("train", memory_plan.device), MemoryMeter("validate", memory_plan.device)
     network = case.build_network(model, len(store.classes))
-    module = apply_checkpointing(network.module) if memory_plan.checkpointing == "full" else network.module
+    module = apply_checkpointing(network.module, memory_plan.checkpointing)
     train_batches = case.train_batches(
         store, indices_of(splits, "train"), image_size=model.image_size, batch_size=memory_plan.micro_batch, train=train
     )
     val_batches = case.eval_batches(
-        store, indices_of(splits, "val"), image_size=model.image_size, batch_size=train.eval_batch_size
+        store, indices_of(splits, "val"), image_size=model.image_size, batch_size=memory_plan.eval_batch
     )
-    with enforced_budget(memory_plan):
+    with (
+        enforced_budget(memory_plan) as budget,
+        FlightRecorder(memory_plan, flight_recorder, budget=budget, record_history=train.record_memory) as recorder,
+    ):
         trainer = Trainer(
             module,
             case.objective(network, train),
@@ -73,9 +79,15 @@ def train_network(
             tracker=tracker,
             checkpoints=checkpoints,
             meters=meters,
+            recorder=recorder,
         )
         result = trainer.fit(train_batches, val_batches)
-    trace = VramTrace.of(memory_plan, tuple(meter.result() for meter in meters))
+    trace = VramTrace.of(
+        memory_plan,
+        tuple(meter.result() for meter in meters),
+        final_plan=trainer.plan,
+        recovered=trainer.recovered,
+    )
     card = card_of(network, store, image_size=model.image_size, result=result, device_name=memory_plan.device_name)
     history = pd.DataFrame([row.model_dump() for row in result.history])
     return Weights(result.best_state, card), history, trace

@@ -5,7 +5,8 @@ import math
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import TypeVar
@@ -18,71 +19,47 @@ from torch.utils.data import DataLoader
 
 from eightgig.core.errors import TrainingError
 from eightgig.core.progress import track
-from eightgig.core.records import Record
 from eightgig.core.tracker import Tracker
 from eightgig.training.checkpoint import save_checkpoint
+from eightgig.training.history import EpochRow, EpochSums, TrainingResult
 from eightgig.training.objective import Batch, Objective
 from eightgig.training.optim import build_optimizer, learning_rate_at, set_learning_rate
 from eightgig.training.parameters import TrainParameters
-from eightgig.vram.measure import MemoryMeter
+from eightgig.training.recovery import Recovery, forget_attempt
+from eightgig.training.rehearsal import rehearse
 from eightgig.vram.plan import MemoryPlan, Precision
+from eightgig.vram.runtime.measure import MemoryMeter
+from eightgig.vram.runtime.offload import offloaded
+from eightgig.vram.runtime.recorder import FlightRecorder
+from eightgig.vram.runtime.verdict import Recovered
 
+__all__ = ["EpochRow", "Trainer", "TrainingResult", "windows"]
 logger = logging.getLogger(__name__)
 Item = TypeVar("Item")
 _ACCELERATE_PRECISION: dict[Precision, str] = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}
 
 
-class EpochRow(Record):
-    """One epoch, a row of the history. Rates and norms are of optimizer steps; `seconds` are of training alone."""
-
-    epoch: int
-    train_loss: float
-    val_loss: float
-    val_accuracy: float
-    learning_rate: float
-    gradient_norm: float
-    gradient_norm_max: float
-    skipped_steps: int
-    seconds: float
-    val_seconds: float
-    images_per_second: float
-
-
 @dataclass(frozen=True)
-class TrainingResult:
-    """The weights of the best epoch, and how all epochs went."""
+class _Gradients:
+    """What one window gives, before the optimizer steps; `finite` is False when it must not step."""
 
-    best_state: dict[str, Tensor]
-    best_epoch: int
-    best_score: float
-    history: tuple[EpochRow, ...]
-
-
-@dataclass
-class _EpochSums:
-    """What one epoch adds up; norms stay on the device until the epoch is over, so that no step waits for them."""
-
-    loss: float = 0.0
-    count: int = 0
-    skipped: int = 0
-    norms: list[Tensor] = field(default_factory=list)
-
-    def norm(self) -> tuple[float, float]:
-        """Give the mean and the largest gradient norm before clipping."""
-        if not self.norms:
-            return float("nan"), float("nan")
-        stacked = torch.stack(self.norms)
-        return stacked.mean().item(), stacked.max().item()
+    loss_sum: float
+    norm: Tensor
+    finite: bool
 
 
 class Trainer:
-    """Trains one module on one objective, as a memory plan says.
+    """Trains one module on one objective, as a memory plan says, and in smaller pieces where memory runs out.
 
     Args:
         module: on the CPU; moved to the plan's device.
         steps: optimizer steps of all epochs, for the schedule.
         checkpoints: folder for the checkpoint of each epoch; None keeps none.
         meters: measure the `train` and `validate` phases while they run.
+        recorder: notes what memory does; None notes it for this object alone.
+
+    Raises:
+        TrainingError: weights, gradients and the optimizer's state do not fit, whatever the batch.
     """
 
     def __init__(
@@ -96,6 +73,7 @@ class Trainer:
         tracker: Tracker,
         checkpoints: Path | None = None,
         meters: tuple[MemoryMeter, MemoryMeter] | None = None,
+        recorder: FlightRecorder | None = None,
     ) -> None:
         # accelerate keeps its settings in process-wide state; a second run in one process may want another precision.
         AcceleratorState._reset_state(reset_partial_state=True)
@@ -106,10 +84,31 @@ class Trainer:
         optimizer = build_optimizer(module, parameters, plan)
         self._steps, self._step = steps, 0
         self.module, self.optimizer = self.accelerator.prepare(module, optimizer)
-        self.objective, self.plan, self.parameters = objective, plan, parameters
+        self.objective, self.parameters, self._loaded_accumulation = objective, parameters, plan.accumulation
         self.tracker, self.checkpoints = tracker, checkpoints
         self.meters = meters or (MemoryMeter("train", plan.device), MemoryMeter("validate", plan.device))
+        self.recorder = recorder or FlightRecorder(plan)
+        self.recovery = Recovery(
+            plan,
+            self.module,
+            recorder=self.recorder,
+            tracker=tracker,
+            forget=partial(forget_attempt, self.accelerator, self.optimizer),
+            num_processes=self.accelerator.num_processes,
+        )
         self._skipped_in_a_row = 0
+        with self.recovery.no_way_back("before the first step: the optimizer's state and its step do not fit"):
+            rehearse(optimizer)
+
+    @property
+    def plan(self) -> MemoryPlan:
+        """The plan as it is carried out now: with the smaller micro-batch, once memory ran out."""
+        return self.recovery.plan
+
+    @property
+    def recovered(self) -> tuple[Recovered, ...]:
+        """Each time memory ran out and training went on."""
+        return tuple(self.recovery.recovered)
 
     def fit(self, train_batches: DataLoader[Batch], val_batches: DataLoader[Batch]) -> TrainingResult:
         """Train all epochs, or until the validation score has not risen for `patience` epochs.
@@ -145,43 +144,55 @@ class Trainer:
 
         Every micro-batch's summed loss is divided by the number of samples in the WHOLE window, so that unequal sizes
         and a short last window give exactly the gradient of the one big batch. A step whose loss or gradients are not
-        finite is skipped whole, and its norm is None.
+        finite is skipped whole, and its norm is None. Where memory runs out, the same window is done again in smaller
+        micro-batches, as if nothing had been.
+
+        Raises:
+            TrainingError: it does not fit with one sample at a time, or memory ran out in the optimizer itself.
         """
         self.module.train()
         set_learning_rate(self.optimizer, self._learning_rate())
-        total = sum(self.objective.count(batch) for batch in window)
+        self.recorder.step_begins(self._step)
+        computed = self.recovery.run("train", lambda pieces: self._gradients(list(pieces(window))))
+        return computed.loss_sum, computed.norm if self._update(computed) else None
+
+    def _gradients(self, micro_batches: list[Batch]) -> _Gradients:
+        # All that may fail and be done again: nothing here touches weights or the optimizer.
+        total = sum(self.objective.count(batch) for batch in micro_batches)
         losses = []
-        for position, batch in enumerate(window, start=1):
-            with self._no_gradient_sync(last=position == len(window)):
-                loss = self.objective.loss_sum(self.module, batch, self.accelerator.device)
+        for position, batch in enumerate(micro_batches, start=1):
+            with self._no_gradient_sync(last=position == len(micro_batches)):
+                with offloaded() if self.plan.offload else nullcontext():
+                    loss = self.objective.loss_sum(self.module, batch, self.accelerator.device)
                 self.accelerator.backward(loss / total)
             losses.append(loss.detach())
         loss_sum = torch.stack(losses).sum().item()
         norm = self.accelerator.clip_grad_norm_(self.module.parameters(), self.parameters.max_gradient_norm)
-        return loss_sum, self._update(loss_sum, norm)
-
-    def _update(self, loss_sum: float, norm: Tensor) -> Tensor | None:
         # A scaler looks at the gradients itself, and lowers its scale; without one they are looked at here.
         scaled = self.accelerator.scaler is not None
-        finite = math.isfinite(loss_sum) and (scaled or bool(norm.isfinite()))
-        if finite:
-            self.optimizer.step()
-            finite = not self.accelerator.optimizer_step_was_skipped
-        elif scaled:
+        return _Gradients(loss_sum, norm.detach(), math.isfinite(loss_sum) and (scaled or bool(norm.isfinite())))
+
+    def _update(self, computed: _Gradients) -> bool:
+        stepped = computed.finite
+        if stepped:
+            with self.recovery.no_way_back(f"inside optimizer step {self._step}, which may have changed some weights"):
+                self.optimizer.step()
+            stepped = not self.accelerator.optimizer_step_was_skipped
+        elif self.accelerator.scaler is not None:
             self.accelerator.scaler.update()
         self._step += 1
         self.optimizer.zero_grad(set_to_none=True)
-        return norm.detach() if finite else None
+        return stepped
 
     def _epoch(self, epoch: int, train_batches: DataLoader[Batch], val_batches: DataLoader[Batch]) -> EpochRow:
         learning_rate = self._learning_rate()
         train_meter, val_meter = self.meters
         begun = time.perf_counter()
-        with train_meter:
+        with train_meter, self.recorder.phase("train"):
             sums = self.train_epoch(epoch, train_batches)
         trained = time.perf_counter()
-        with val_meter:
-            result = self.objective.evaluate(self.module, track(val_batches, "validating"), self.accelerator.device)
+        with val_meter, self.recorder.phase("validate"):
+            result = self._validate(val_batches)
         norm, largest = sums.norm()
         return EpochRow(
             epoch=epoch,
@@ -197,16 +208,24 @@ class Trainer:
             images_per_second=sums.count / (trained - begun),
         )
 
-    def train_epoch(self, epoch: int, batches: DataLoader[Batch]) -> _EpochSums:
+    def _validate(self, batches: DataLoader[Batch]) -> dict[str, float]:
+        return self.recovery.run(
+            "validate",
+            lambda pieces: self.objective.evaluate(
+                self.module, pieces(track(batches, "validating")), self.accelerator.device
+            ),
+        )
+
+    def train_epoch(self, epoch: int, batches: DataLoader[Batch]) -> EpochSums:
         """Do one epoch's optimizer steps; give what they add up to.
 
         Raises:
             TrainingError: too many steps in a row were not finite.
         """
         batches.sampler.set_epoch(epoch)  # type: ignore[attr-defined]
-        sums = _EpochSums()
-        steps = -(-len(batches) // self.plan.accumulation)
-        for window in track(windows(batches, self.plan.accumulation), f"epoch {epoch}", total=steps):
+        sums = EpochSums()
+        steps = -(-len(batches) // self._loaded_accumulation)
+        for window in track(windows(batches, self._loaded_accumulation), f"epoch {epoch}", total=steps):
             loss, norm = self.step(window)
             if norm is None:
                 self._skip(sums, window, loss)
@@ -217,7 +236,7 @@ class Trainer:
             sums.norms.append(norm)
         return sums
 
-    def _skip(self, sums: _EpochSums, window: list[Batch], loss: float) -> None:
+    def _skip(self, sums: EpochSums, window: list[Batch], loss: float) -> None:
         sums.skipped += 1
         self._skipped_in_a_row += 1
         if self._skipped_in_a_row < self.parameters.max_skipped_steps:

@@ -21,6 +21,8 @@ class TrainParameters(Record):
         max_gradient_norm: gradients are clipped to this global norm.
         patience: epochs without a better validation accuracy after which training stops; None trains all epochs.
         max_skipped_steps: steps in a row whose loss or gradients were not finite, after which training stops.
+        record_memory: whether the flight recorder notes from the start where each allocation on the GPU is made; once
+            memory ran out it does so anyway.
         num_workers: loader processes; `auto` leaves two cores to training and takes four at most, none on two cores.
     """
 
@@ -37,6 +39,7 @@ class TrainParameters(Record):
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
     patience: int | None = Field(default=None, ge=1)
     max_skipped_steps: int = Field(default=20, ge=1)
+    record_memory: bool = False
     num_workers: int | Literal["auto"] = "auto"
     seed: int = 0
     augment: AugmentParameters = AugmentParameters()

@@ -1,11 +1,13 @@
 """What may be asked of the memory planner."""
 
+from pathlib import Path
 from typing import Literal
 
 from pydantic import Field
 
 from eightgig.core.device import DeviceChoice
 from eightgig.core.records import Record
+from eightgig.vram.plan import Attention, Checkpointing
 
 
 class PlanParameters(Record):
@@ -14,16 +16,25 @@ class PlanParameters(Record):
     Attributes:
         device: where the run will train; `auto` is the GPU when torch can use one.
         budget_gib: the whole card's memory, the CUDA context included.
-        context_gib: what the driver and torch's kernels take of the card before the first tensor. 290 to 670 MB were
-            seen, by lazy or eager loading; the default is between the two.
-        margin_fraction: share of the predicted allocation kept free for what the allocator reserves on top.
+        card: the card by its catalog name (docs/cases/gpu_guide.md), for its kernels' hidden memory and for times;
+            None takes the card that is found, and the RTX 3070 where there is none.
+        context_gib: what the driver and torch's kernels take of the card before the first tensor; None takes the
+            calibration's.
+        calibration: a file of measured constants, as `make calibrate` writes it; None takes the packaged ones.
+        margin_fraction: share of the predicted need that is kept free for what the prediction does not see.
         precision: `auto` is fp16 with a gradient scaler on CUDA and fp32 on the CPU.
-        checkpointing: `auto` recomputes activations only when nothing else fits.
+        attention: `sdpa` is torch's fused attention, `eager` the whole matrix.
+        checkpointing: `auto` recomputes activations only when nothing else fits: cheap ones first, then whole blocks.
+        offload: `auto` moves activations to the machine's memory when recomputing is not enough.
     """
 
     device: DeviceChoice = "auto"
     budget_gib: float = Field(default=8.0, gt=0)
-    context_gib: float = Field(default=0.5, ge=0)
-    margin_fraction: float = Field(default=0.08, ge=0, lt=1)
+    card: str | None = None
+    context_gib: float | None = Field(default=None, ge=0)
+    calibration: Path | None = None
+    margin_fraction: float = Field(default=0.05, ge=0, lt=1)
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
-    checkpointing: Literal["auto", "none", "full"] = "auto"
+    attention: Attention = "sdpa"
+    checkpointing: Literal["auto"] | Checkpointing = "auto"
+    offload: Literal["auto", "never"] = "auto"

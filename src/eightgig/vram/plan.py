@@ -1,4 +1,4 @@
-"""The memory plan: what a run will do, what that takes, and whether it fits."""
+"""The memory plan: what a run will do, what that takes, how long it lasts, and whether it fits."""
 
 from typing import Literal
 
@@ -7,7 +7,12 @@ from eightgig.core.records import Record
 from eightgig.core.units import format_bytes
 
 Precision = Literal["fp32", "bf16", "fp16"]
-Checkpointing = Literal["none", "full"]
+Checkpointing = Literal["none", "selective", "full"]
+Attention = Literal["none", "eager", "sdpa"]
+Phase = Literal["train", "validate", "checkpoint", "export"]
+Bottleneck = Literal["compute", "memory bandwidth", "launch"]
+OptimizerName = Literal["adamw", "adam", "sgd"]
+OptimizerKernel = Literal["fused", "foreach"]
 
 
 class Finding(Record):
@@ -21,27 +26,35 @@ class PhaseMemory(Record):
     """Predicted bytes of one phase at its peak, by holder.
 
     Attributes:
-        phase: `train`, `validate` or `export`.
+        phase: `train`, `validate`, `checkpoint` (saving one) or `export`.
         device: where the phase runs; a phase on the CPU takes nothing of the card.
         parameters: weights and buffers.
         gradients: of the parameters, held through the whole accumulation window.
         optimizer: the optimizer's state.
-        activations: what the forward pass keeps for the backward pass, with the batch itself.
-        workspace: scratch memory of libraries (cuBLAS).
+        activations: what the forward pass keeps for the backward pass.
+        batch: the input of the network.
+        temporaries: what ops make and drop again.
+        workspace: scratch memory of libraries (cuBLAS, cuDNN, attention).
+        reserved_bytes: what the allocator would take from the card, were there no cap.
+        smallest_cap_bytes: the smallest cap under which the phase does not run out: it decides what fits.
     """
 
-    phase: Literal["train", "validate", "export"]
+    phase: Phase
     device: DeviceKind
     parameters: int = 0
     gradients: int = 0
     optimizer: int = 0
     activations: int = 0
+    batch: int = 0
+    temporaries: int = 0
     workspace: int = 0
+    reserved_bytes: int = 0
+    smallest_cap_bytes: int = 0
 
     @property
     def peak_bytes(self) -> int:
-        """All holders together."""
-        return self.parameters + self.gradients + self.optimizer + self.activations + self.workspace
+        """All holders together: what torch.cuda.max_memory_allocated will say."""
+        return sum(self.parts.values())
 
     @property
     def parts(self) -> dict[str, int]:
@@ -51,41 +64,82 @@ class PhaseMemory(Record):
             "gradients": self.gradients,
             "optimizer": self.optimizer,
             "activations": self.activations,
+            "batch": self.batch,
+            "temporaries": self.temporaries,
             "workspace": self.workspace,
         }
 
 
+class Moment(Record):
+    """Bytes by holder, in the order of `PhaseMemory.parts`, when a step has done `done` of its events (0 to 1)."""
+
+    done: float
+    phase: str
+    held: tuple[int, ...]
+
+
+class Considered(Record):
+    """A way of running that the planner looked at, in its order: what it needs, and how long a step takes."""
+
+    precision: Precision
+    checkpointing: Checkpointing
+    offload: bool
+    micro_batch: int
+    accumulation: int
+    needed_bytes: int
+    fits: bool
+    seconds_per_step: float | None = None
+
+
 class MemoryPlan(Record):
-    """What a training run will do, as promised before it starts; the train stage obeys it.
+    """What a run will do, as promised before it starts; the train stage obeys it.
 
     The optimizer steps once for `micro_batch * accumulation` samples, whatever the plan: fitting the card never changes
     what is computed (BatchNorm apart, for which there is a finding).
 
     Attributes:
+        sample: the size of one sample, for a person: `300 px`, `1024 tokens`.
+        eval_batch: samples at a time where no gradients are needed.
+        offload: whether what the backward pass needs waits in the machine's memory.
         budget_bytes: what may be allocated: the card less its context.
-        margin_bytes: budget less the reserved prediction of the largest phase; negative when the plan does not fit.
+        needed_bytes: the smallest cap of the phase that needs most, with the margin for what was not foreseen.
+        margin_bytes: budget less `needed_bytes`; negative when the plan does not fit.
+        predicted_reserved_bytes: what the allocator takes of the card where nothing stops it.
+        timeline: who holds what over one training step.
+        largest: the modules and ops that hold most at the peak, with their bytes.
+        seconds_per_step: by a roofline of `card`, for an optimizer step; None where no card was named.
+        considered: what was looked at before this plan, and this plan.
         method: how the prediction was made.
     """
 
     model: str
-    image_size: int
+    sample: str
     device: DeviceKind
     device_name: str
+    card: str | None = None
     micro_batch: int
     accumulation: int
+    eval_batch: int
     precision: Precision
-    attention: Literal["none", "sdpa"] = "none"
+    attention: Attention = "sdpa"
     checkpointing: Checkpointing
-    optimizer: Literal["adamw"] = "adamw"
-    optimizer_kernel: Literal["fused", "foreach"]
+    offload: bool = False
+    optimizer: OptimizerName = "adamw"
+    optimizer_kernel: OptimizerKernel
     memory_format: Literal["channels_last", "contiguous"]
     budget_gib: float
     context_bytes: int
     budget_bytes: int
     predicted: tuple[PhaseMemory, ...]
+    needed_bytes: int
     predicted_reserved_bytes: int
     margin_bytes: int
     fits: bool
+    timeline: tuple[Moment, ...] = ()
+    largest: tuple[tuple[str, int], ...] = ()
+    seconds_per_step: float | None = None
+    bottleneck: Bottleneck | None = None
+    considered: tuple[Considered, ...] = ()
     findings: tuple[Finding, ...] = ()
     method: str
 
@@ -102,8 +156,8 @@ class MemoryPlan(Record):
         """Say the plan in one line, for logs and pages."""
         return (
             f"micro-batch {self.micro_batch} x {self.accumulation} accumulation, {self.precision}, "
-            f"checkpointing {self.checkpointing}: {format_bytes(self.predicted_reserved_bytes)} of "
-            f"{format_bytes(self.budget_bytes)} usable on a {self.budget_gib:g} GiB card, "
-            f"{'fits with' if self.fits else 'short of'} {format_bytes(abs(self.margin_bytes))}"
+            f"checkpointing {self.checkpointing}{', activations offloaded' if self.offload else ''}: "
+            f"{format_bytes(self.needed_bytes)} of {format_bytes(self.budget_bytes)} usable on a {self.budget_gib:g} "
+            f"GiB card, {'fits with' if self.fits else 'short of'} {format_bytes(abs(self.margin_bytes))}"
             f"{' to spare' if self.fits else ''}"
         )

@@ -1,8 +1,9 @@
 """Predicted memory beside measured memory, phase by phase."""
 
 from eightgig.core.records import Record
-from eightgig.vram.measure import MeasuredPhase
 from eightgig.vram.plan import MemoryPlan
+from eightgig.vram.runtime.measure import MeasuredPhase
+from eightgig.vram.runtime.verdict import Recovered
 
 
 class PhaseComparison(Record):
@@ -20,15 +21,33 @@ class PhaseComparison(Record):
 
 
 class VramTrace(Record):
-    """All phases of one run."""
+    """All phases of one run.
+
+    Attributes:
+        final_micro_batch, final_accumulation, final_eval_batch: as at the end of the run: other than the plan's, once
+            memory ran out.
+        recovered: each time memory ran out and the run went on.
+    """
 
     device_name: str
     budget_bytes: int
     phases: tuple[PhaseComparison, ...]
+    final_micro_batch: int | None = None
+    final_accumulation: int | None = None
+    final_eval_batch: int | None = None
+    recovered: tuple[Recovered, ...] = ()
 
     @classmethod
-    def of(cls, plan: MemoryPlan, measured: tuple[MeasuredPhase, ...]) -> "VramTrace":
-        """Put what was measured beside what the plan predicted."""
+    def of(
+        cls,
+        plan: MemoryPlan,
+        measured: tuple[MeasuredPhase, ...],
+        *,
+        final_plan: MemoryPlan | None = None,
+        recovered: tuple[Recovered, ...] = (),
+    ) -> "VramTrace":
+        """Put what was measured beside what the plan predicted, and how the plan was carried out in the end."""
+        final_plan = final_plan or plan
         return cls(
             device_name=plan.device_name,
             budget_bytes=plan.budget_bytes,
@@ -36,4 +55,8 @@ class VramTrace(Record):
                 PhaseComparison(phase=seen.phase, predicted_bytes=plan.phase(seen.phase).peak_bytes, measured=seen)
                 for seen in measured
             ),
+            final_micro_batch=final_plan.micro_batch,
+            final_accumulation=final_plan.accumulation,
+            final_eval_batch=final_plan.eval_batch,
+            recovered=recovered,
         )

@@ -64,6 +64,9 @@ EXPECTED = [
     "07_model_output/{case}/predict.png",
     "08_reporting/{case}/history.csv",
     "08_reporting/{case}/vram_trace.json",
+    "08_reporting/{case}/flight_recorder/report.json",
+    "08_reporting/{case}/memory_step.plotly.json",
+    "08_reporting/{case}/memory_phases.plotly.json",
     "08_reporting/{case}/report.html",
 ]
 
@@ -120,6 +123,7 @@ def test_the_page_needs_no_network_and_shows_all(done):
     page = (done / "data/08_reporting" / CASE / "report.html").read_text(encoding="utf-8")
     for title in ("What was trained on what", "The memory plan", "Speed against accuracy", "What it got wrong"):
         assert title in page
+    assert "Who holds the memory over one training step" in page
     assert 'src="http' not in page
     assert "torch finds no usable GPU" in page or "torch_cuda" in page
 
@@ -132,10 +136,14 @@ def test_mlflow_holds_parameters_figures_and_files(done):
     assert tracked.info.status == "FINISHED"
     assert {"val_accuracy", "gradient_norm", "metrics.accuracy", "seconds.train.train_network"} <= set(metrics)
     assert "peak_resident_gib.ingest.build_store" in metrics
+    plan = read_json(done / "data/05_model_input" / CASE / "memory_plan.json")
+    assert metrics["memory_plan.needed_gib"] == pytest.approx(plan["needed_bytes"] / 2**30)
+    assert metrics["vram_trace.train.predicted_peak_gib"] == metrics["memory_plan.train.predicted_peak_gib"] > 0
+    assert metrics["vram_trace.recoveries"] == 0
     history = client.get_metric_history(tracked.info.run_id, "val_accuracy")
     assert [point.step for point in history] == [1, 2]
     folders = {item.path for item in client.list_artifacts(tracked.info.run_id)}
-    assert {"report", "memory_plan", "onnx_int8", "curves_figure", "benchmark_table"} <= folders
+    assert {"report", "memory_plan", "onnx_int8", "curves_figure", "memory_step_figure", "benchmark_table"} <= folders
 
 
 def all_runs(folder):

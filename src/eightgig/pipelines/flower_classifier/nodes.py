@@ -1,12 +1,12 @@
 """What is particular to the flower classifier: a torchvision or timm classifier on square crops of photos."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 from eightgig.core.device import loader_processes
 from eightgig.datasets.weights import WeightsCard
 from eightgig.models.parameters import ModelParameters
-from eightgig.stages.annotations import Batches, Classifier, ImageStore, Objective
+from eightgig.stages.annotations import Batches, Classifier, ImageStore, Objective, WorkloadSpec
 from eightgig.training.parameters import TrainParameters
 
 
@@ -19,14 +19,12 @@ class FlowerClassifier:
 
         return build_classifier(model.name, weights=model.weights, num_classes=num_classes, dropout=model.dropout)
 
-    def forward(self, model: ModelParameters) -> Callable[[Any, int], Any]:
-        """Give a function that runs a module on empty pictures of the configured size."""
+    def workload(self, model: ModelParameters, num_classes: int, train: TrainParameters) -> WorkloadSpec:
+        """Say where the memory planner's child process finds what this case trains."""
+        from eightgig.vram.tracing.spec import WorkloadSpec
 
-        def run(module: Any, batch_size: int) -> Any:
-            weight = next(module.parameters())
-            return module(weight.new_empty(batch_size, 3, model.image_size, model.image_size))
-
-        return run
+        options = {"model": model.model_dump(mode="json"), "train": train.model_dump(mode="json")}
+        return WorkloadSpec(factory=f"{__name__}:make_workload", options={**options, "num_classes": num_classes})
 
     def objective(self, network: Classifier, train: TrainParameters) -> Objective:
         """Give cross-entropy, with colour changes on the device."""
@@ -77,3 +75,11 @@ class FlowerClassifier:
         from eightgig.data.transforms import DeviceColour
 
         return DeviceColour(mean=card.mean, std=card.std).eval()(batch["images"])
+
+
+def make_workload(model: dict[str, Any], train: dict[str, Any], num_classes: int) -> Any:
+    """Give the network, its loss and empty batches, as the train stage runs them; weights play no part."""
+    from eightgig.stages.workloads import image_classification
+
+    parameters = ModelParameters(**{**model, "weights": "none"})
+    return image_classification(FlowerClassifier(), parameters, TrainParameters(**train), num_classes)

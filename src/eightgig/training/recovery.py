@@ -1,0 +1,251 @@
+"""Out of memory in a step: undo what the failed attempt changed, and do the same samples in smaller pieces."""
+
+import gc
+import logging
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Literal, TypeVar
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from eightgig.core.errors import TrainingError
+from eightgig.core.tracker import Tracker
+from eightgig.training.objective import Batch
+from eightgig.vram.plan import Finding, MemoryPlan
+from eightgig.vram.runtime.flight_report import Incident
+from eightgig.vram.runtime.recorder import FlightRecorder
+from eightgig.vram.runtime.verdict import Recovered
+
+logger = logging.getLogger(__name__)
+Result = TypeVar("Result")
+Phase = Literal["train", "validate"]
+Place = tuple[nn.Module, str]
+"""The module that has a buffer, and its name there."""
+
+
+@dataclass(frozen=True)
+class StepSnapshot:
+    """What a forward pass changes besides gradients: buffers (BatchNorm's statistics) and torch's random numbers.
+
+    Buffers of the card are copied to page-locked main memory, which takes nothing of the card and waits for nothing.
+    """
+
+    buffers: tuple[tuple[nn.Module, str, Tensor, Tensor], ...]
+    cpu_random: Tensor
+    cuda_random: Tensor | None
+
+    @classmethod
+    def take(cls, places: Iterable[Place]) -> "StepSnapshot":
+        """Copy the state that the next forward passes will change."""
+        now = ((owner, name, getattr(owner, name)) for owner, name in places)
+        buffers = [(owner, name, buffer, _copy(buffer)) for owner, name, buffer in now]
+        cuda_random = torch.cuda.get_rng_state() if torch.cuda.is_initialized() else None
+        return cls(tuple(buffers), torch.get_rng_state(), cuda_random)
+
+    def restore(self) -> None:
+        """Put the state back, in place; a buffer that was replaced is the old tensor again."""
+        with torch.no_grad():
+            for owner, name, buffer, copy in self.buffers:
+                buffer.copy_(copy)
+                setattr(owner, name, buffer)
+        torch.set_rng_state(self.cpu_random)
+        if self.cuda_random is not None:
+            torch.cuda.set_rng_state(self.cuda_random)
+
+
+class Pieces:
+    """Cuts batches along their first axis to a size that fits.
+
+    Attributes:
+        limit: most samples a piece; None leaves batches as they are loaded.
+        largest: most samples that a piece of the last run had.
+    """
+
+    def __init__(self) -> None:
+        self.limit: int | None = None
+        self.largest = 0
+
+    def __call__(self, batches: Iterable[Batch]) -> Iterator[Batch]:
+        """Give the batches, or what they are cut into."""
+        self.largest = 0
+        for batch in batches:
+            for piece in cut(batch, self.limit):
+                self.largest = max(self.largest, _rows(piece))
+                yield piece
+
+
+class Recovery:
+    """Runs the parts of training that may run out of memory, and runs them again in smaller pieces when they do.
+
+    Smaller pieces stay for the rest of the run. The number of samples an optimizer step does not change.
+
+    Args:
+        plan: batch sizes as loaded.
+        forget: drops all gradients, and what else a failed attempt leaves behind in the optimizer.
+        num_processes: of the run; with several nothing is recovered, because the others would wait for this one.
+
+    Attributes:
+        plan: as it is carried out now.
+        recovered: each time the run went on.
+    """
+
+    def __init__(
+        self,
+        plan: MemoryPlan,
+        module: nn.Module,
+        *,
+        recorder: FlightRecorder,
+        tracker: Tracker,
+        forget: Callable[[], None],
+        num_processes: int = 1,
+    ) -> None:
+        self.plan, self.recovered = plan, list[Recovered]()
+        self._loaded = plan
+        self._recorder, self._tracker, self._forget = recorder, tracker, forget
+        self._num_processes = num_processes
+        self._pieces: dict[Phase, Pieces] = {"train": Pieces(), "validate": Pieces()}
+        self._buffers = buffer_places(module)
+        self._batch_norm = any(isinstance(part, nn.modules.batchnorm._BatchNorm) for part in module.modules())
+
+    def run(self, phase: Phase, work: Callable[[Pieces], Result]) -> Result:
+        """Give what `work` gives; when memory runs out in it, all is put back and it is done again from its start.
+
+        Args:
+            phase: decides whose pieces get smaller.
+            work: takes batches only through the pieces it is given, and changes nothing but gradients, buffers and
+                random numbers.
+
+        Raises:
+            TrainingError: memory ran out with one sample at a time.
+        """
+        before, pieces = StepSnapshot.take(self._buffers), self._pieces[phase]
+        while True:
+            try:
+                return work(pieces)
+            except RuntimeError as error:
+                if not self._recorder.is_out_of_memory(error):
+                    raise
+                incident = self._recorder.out_of_memory(error, phase=phase, batch=pieces.largest)
+            # Not in the except block: there the error's traceback still holds every tensor of the failed attempt.
+            self._forget()
+            release_memory()
+            before.restore()
+            self._shrink(phase, incident)
+
+    @contextmanager
+    def no_way_back(self, where: str) -> Iterator[None]:
+        """Turn out of memory in the optimizer into a TrainingError: some weights may have been stepped, others not."""
+        try:
+            yield
+        except RuntimeError as error:
+            if not self._recorder.is_out_of_memory(error):
+                raise
+            incident = self._recorder.out_of_memory(error, phase="optimizer")
+            raise TrainingError(f"out of memory {where}. {_told(incident)}") from error
+
+    def limit(self, phase: Phase, size: int) -> None:
+        """Let at most `size` samples through at a time from now on."""
+        self._pieces[phase].limit = size
+        changed = {"eval_batch": size}
+        if phase == "train":
+            a_batch = -(-self._loaded.micro_batch // size)
+            changed = {"micro_batch": size, "accumulation": self._loaded.accumulation * a_batch}
+        self.plan = self.plan.model_copy(update=changed)
+
+    def _shrink(self, phase: Phase, incident: Incident) -> None:
+        shortage = incident.shortage
+        if shortage.batch <= 1 or self._num_processes > 1:
+            raise TrainingError(self._no_way_on(phase, incident))
+        size = half_below(self.plan.micro_batch if phase == "train" else shortage.batch, shortage.batch)
+        self.limit(phase, size)
+        self.recovered.append(
+            Recovered(
+                phase=phase, step=shortage.step, failed_batch=shortage.batch, batch=size, verdict=incident.verdict
+            )
+        )
+        finding = Finding(code="VRAM101" if phase == "train" else "VRAM102", message=self._change(phase, incident))
+        self.plan = self.plan.model_copy(update={"findings": (*self.plan.findings, finding)})
+        logger.warning("%s. Why: %s.", finding.message, incident.verdict.sentence)
+        name = "micro_batch" if phase == "train" else "eval_batch"
+        self._tracker.log_metrics({"out_of_memory": float(len(self.recovered)), name: float(size)}, step=shortage.step)
+
+    def _change(self, phase: Phase, incident: Incident) -> str:
+        shortage, size = incident.shortage, self._pieces[phase].limit
+        if phase == "validate":
+            return (
+                f"memory ran out in validation with {shortage.batch} samples at a time: done again with {size}, as all "
+                "later validations"
+            )
+        norm = f"; BatchNorm now sees {size} samples at a time" if self._batch_norm else ""
+        return (
+            f"memory ran out in optimizer step {shortage.step} at micro-batch {shortage.batch}: the step was done "
+            f"again with micro-batch {size} x {self.plan.accumulation} accumulation, as all later ones, at the same "
+            f"effective batch{norm}"
+        )
+
+    def _no_way_on(self, phase: Phase, incident: Incident) -> str:
+        where = f"in optimizer step {incident.shortage.step}" if phase == "train" else "in validation"
+        if self._num_processes > 1:
+            why = f"one of {self._num_processes} processes cannot change its batch size alone"
+        else:
+            why = "there was only one sample in the network, and less is not possible"
+        return f"out of memory {where}: {why}. Nothing of this attempt was applied to the weights. {_told(incident)}"
+
+
+def buffer_places(module: nn.Module) -> list[Place]:
+    """Give where the module and its parts have buffers: found once, because looking takes longer than copying them."""
+    return [(owner, name) for owner in module.modules() for name, _ in owner.named_buffers(recurse=False)]
+
+
+def cut(batch: Batch, size: int | None) -> Iterator[Batch]:
+    """Give the batch in pieces of `size` samples along the first axis of each value; the last may have fewer."""
+    rows = _rows(batch)
+    if size is None or rows <= size:
+        yield batch
+        return
+    for begin in range(0, rows, size):
+        yield {name: values[begin : begin + size] for name, values in batch.items()}
+
+
+def half_below(size: int, failed: int) -> int:
+    """Halve `size`, rounding up, until it is smaller than what failed (a short window may fail with less than `size`).
+
+    Example: `half_below(8, 6)` is 4, and `half_below(8, 2)` is 1.
+    """
+    while size >= failed:
+        size = -(-size // 2)
+    return size
+
+
+def forget_attempt(accelerator: Accelerator, optimizer: Optimizer) -> None:
+    """Drop all gradients, and what a gradient scaler noted of them; its scale and its count of good steps stay."""
+    optimizer.zero_grad(set_to_none=True)
+    if (scaler := accelerator.scaler) is not None:
+        scaler.scale(torch.zeros((), device=accelerator.device))  # makes its tensors, if the attempt did not get so far
+        scaler.update(new_scale=scaler.get_scale())  # after this it takes the gradients for not yet unscaled
+
+
+def release_memory() -> None:
+    """Give back what nobody refers to any more, cycles included, and the allocator's cache."""
+    gc.collect()
+    if torch.cuda.is_initialized():
+        torch.cuda.empty_cache()
+
+
+def _rows(batch: Batch) -> int:
+    return len(next(iter(batch.values())))
+
+
+def _copy(tensor: Tensor) -> Tensor:
+    if not tensor.is_cuda:
+        return tensor.clone()
+    return torch.empty_like(tensor, device="cpu", pin_memory=True).copy_(tensor, non_blocking=True)
+
+
+def _told(incident: Incident) -> str:
+    verdict = incident.verdict
+    return f"Verdict: {verdict.sentence}. The allocator's words: {incident.shortage.error}"

@@ -1,0 +1,48 @@
+"""The optimizer's first step, rehearsed: its memory is taken before training begins, and no weight changes."""
+
+import torch
+from torch import Tensor
+from torch.optim import SGD, Adam, AdamW, Optimizer
+
+
+def rehearse(optimizer: Optimizer) -> None:
+    """Make the optimizer's state and take once what its step takes, so that a shortage shows before the first step.
+
+    A step half done cannot be undone: with the state made beforehand, the first real one allocates nothing that lasts.
+    The rehearsal steps with gradients of zero at a rate of zero, and then sets the state to what it is before any
+    step: weights, step counts, moments and random numbers are exactly as before. An optimizer that already has state
+    is left alone.
+    """
+    if optimizer.state:
+        return
+    rates = [group["lr"] for group in optimizer.param_groups]
+    for group in optimizer.param_groups:
+        group["lr"] = 0.0
+        for weight in (weight for weight in group["params"] if weight.requires_grad):
+            weight.grad = torch.zeros_like(weight)
+    try:
+        optimizer.step()
+    finally:
+        optimizer.zero_grad(set_to_none=True)
+        for group, rate in zip(optimizer.param_groups, rates, strict=True):
+            group["lr"] = rate
+    _as_before_any_step(optimizer)
+    if torch.cuda.is_initialized():
+        torch.cuda.empty_cache()  # what the rehearsal took shall not stand in the way of the real thing
+
+
+def _as_before_any_step(optimizer: Optimizer) -> None:
+    if not _starts_from_zeros(optimizer):
+        optimizer.state.clear()  # it will be made again by the first step, where the rehearsal showed that it fits
+        return
+    for state in optimizer.state.values():
+        for value in state.values():
+            if isinstance(value, Tensor):
+                value.zero_()
+
+
+def _starts_from_zeros(optimizer: Optimizer) -> bool:
+    """Tell whether state of zeros is the same as none: SGD's dampening spares only a momentum that is not there yet."""
+    if isinstance(optimizer, SGD):
+        return all(group["dampening"] == 0 for group in optimizer.param_groups)
+    return isinstance(optimizer, Adam | AdamW)

@@ -1,0 +1,1 @@
+"""Torch's CUDA caching allocator, simulated; and snapshots of the real one to hold it against."""

@@ -1,0 +1,1 @@
+"""Cards: the catalog, the one that is found, and how fast they are."""

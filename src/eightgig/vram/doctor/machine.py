@@ -1,0 +1,44 @@
+"""One machine, as far as it can be read: what the checks look at."""
+
+from pathlib import Path
+
+from eightgig.core.records import Record
+from eightgig.vram.doctor.disk import Disk, data_folder, read_disk
+from eightgig.vram.doctor.graphics import Gpu, Graphics, read_graphics, visible_gpus
+from eightgig.vram.doctor.host import Host, read_host
+from eightgig.vram.doctor.software import Depth, Software, read_software
+
+
+class Machine(Record):
+    """All readings; what could not be read is None, never a guess."""
+
+    graphics: Graphics
+    host: Host
+    software: Software
+    disk: Disk
+
+    @property
+    def gpu(self) -> Gpu | None:
+        """The card that runs use: the first that CUDA may show."""
+        return next(iter(visible_gpus(self.graphics.gpus, self.software.visible_devices)), None)
+
+    @property
+    def spills(self) -> bool:
+        """Whether the driver moves tensors to main memory when the card is full: on Windows and in WSL."""
+        model = self.gpu.driver_model if self.gpu else None
+        return self.host.is_wsl or (self.host.system == "Windows" and model in ("wddm", "mcdm", None))
+
+
+def read_machine(depth: Depth = "full", folder: Path | None = None) -> Machine:
+    """Give the readings of this machine; no CUDA context is made.
+
+    Args:
+        depth: `full` loads torch, which takes seconds; `quick` does not.
+        folder: where data are; None takes the folder that runs would use.
+    """
+    return Machine(
+        graphics=read_graphics(),
+        host=read_host(),
+        software=read_software(depth),
+        disk=read_disk(folder or data_folder()),
+    )

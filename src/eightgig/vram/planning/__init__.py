@@ -1,0 +1,1 @@
+"""From a request and a budget to a plan."""

@@ -1,0 +1,152 @@
+"""What a person should know about a plan: one function a finding, each with a code that does not change.
+
+Each code has a paragraph in docs/memory.md and a test in tests/vram/test_findings.py.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from eightgig.core.units import format_bytes
+from eightgig.vram.plan import Finding, MemoryPlan
+
+# Below it BatchNorm's statistics are too noisy to train well (Wu and He, Group Normalization, ECCV 2018, figure 1).
+BATCH_NORM_FLOOR = 8
+_TIGHT_FRACTION = 0.03
+_ONE_HOLDER_FRACTION = 0.25
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A plan beside what was asked for."""
+
+    plan: MemoryPlan
+    micro_batch: int
+    eval_batch: int
+    batch_norm: bool
+
+
+def findings_of(asked: Asked) -> tuple[Finding, ...]:
+    """Give all findings of a plan, in the order of their codes."""
+    found = ((code, check(asked)) for code, check in FINDINGS.items())
+    return tuple(Finding(code=code, message=message) for code, message in found if message)
+
+
+def smaller_micro_batch(asked: Asked) -> str | None:
+    """The micro-batch that was asked for does not fit."""
+    plan = asked.plan
+    if plan.micro_batch >= asked.micro_batch:
+        return None
+    return (
+        f"micro-batch {asked.micro_batch} does not fit: {plan.micro_batch} with {plan.accumulation} accumulation "
+        f"steps, the same effective batch of {plan.effective_batch}"
+    )
+
+
+def full_checkpointing(asked: Asked) -> str | None:
+    """Whole blocks are computed twice."""
+    if asked.plan.checkpointing != "full":
+        return None
+    return f"whole blocks are recomputed in the backward pass (checkpointing){_price(asked.plan)}"
+
+
+def small_batch_for_batch_norm(asked: Asked) -> str | None:
+    """BatchNorm sees too few samples."""
+    if not asked.batch_norm or asked.plan.micro_batch >= BATCH_NORM_FLOOR:
+        return None
+    return (
+        f"BatchNorm sees only {asked.plan.micro_batch} samples at a time: accumulation does not widen its statistics, "
+        f"expect lower accuracy below {BATCH_NORM_FLOOR}"
+    )
+
+
+def validation_is_largest(asked: Asked) -> str | None:
+    """Validation needs more than training, or had to be made smaller."""
+    plan = asked.plan
+    phases = {phase.phase: phase for phase in plan.predicted}
+    if "train" not in phases:
+        return None
+    if plan.eval_batch < asked.eval_batch:
+        return f"validation with {asked.eval_batch} samples at a time does not fit: {plan.eval_batch} at a time"
+    if phases["validate"].smallest_cap_bytes <= phases["train"].smallest_cap_bytes:
+        return None
+    return "validation needs more memory than training: a lower train.eval_batch_size costs nothing but a little time"
+
+
+def no_gpu(asked: Asked) -> str | None:
+    """The run does not use the card that it is planned for."""
+    if asked.plan.device != "cpu":
+        return None
+    return "no GPU here: the plan is for the card of the budget, the run itself uses the CPU's memory"
+
+
+def selective_checkpointing(asked: Asked) -> str | None:
+    """Cheap ops are computed twice."""
+    if asked.plan.checkpointing != "selective":
+        return None
+    return f"normalisation and activations are recomputed in the backward pass{_price(asked.plan)}"
+
+
+def offloading(asked: Asked) -> str | None:
+    """Activations travel over PCI Express."""
+    if not asked.plan.offload:
+        return None
+    return (
+        "activations wait in the machine's memory: each crosses PCI Express twice a step, and as much pinned memory of "
+        "the machine is taken"
+    )
+
+
+def tight(asked: Asked) -> str | None:
+    """Little is left."""
+    plan = asked.plan
+    if plan.margin_bytes > _TIGHT_FRACTION * plan.budget_bytes:
+        return None
+    return (
+        f"only {format_bytes(plan.margin_bytes)} are left beside the margin: close what else uses the card, or set "
+        "train.batch_size lower"
+    )
+
+
+def fragments(asked: Asked) -> str | None:
+    """The allocator would like more than there is."""
+    plan = asked.plan
+    if plan.predicted_reserved_bytes <= plan.budget_bytes:
+        return None
+    return (
+        f"the allocator would reserve {format_bytes(plan.predicted_reserved_bytes)} where "
+        f"{format_bytes(plan.budget_bytes)} are usable: it will give segments back and ask again, which costs a little "
+        "time; PYTORCH_CUDA_ALLOC_CONF=expandable_segments:True avoids most of it"
+    )
+
+
+def one_owner(asked: Asked) -> str | None:
+    """One module's activations are a large share of the whole."""
+    plan = asked.plan
+    peak = max(phase.peak_bytes for phase in plan.predicted)
+    named = [(owner, size) for owner, size in plan.largest if "/" in owner and size > _ONE_HOLDER_FRACTION * peak]
+    if not named:
+        return None
+    owner, size = named[0]
+    return f"{owner} alone holds {format_bytes(size)} of {format_bytes(peak)} at the peak: look there first to save"
+
+
+def _price(plan: MemoryPlan) -> str:
+    """How much longer a step takes than without, where the roofline knows both."""
+    bare = [c.seconds_per_step for c in plan.considered if c.checkpointing == "none" and c.seconds_per_step]
+    if not bare or not plan.seconds_per_step:
+        return ": up to a third more time a step"
+    return f": about {max(0.0, plan.seconds_per_step / min(bare) - 1):.0%} more time a step"
+
+
+FINDINGS: dict[str, Callable[[Asked], str | None]] = {
+    "VRAM001": smaller_micro_batch,
+    "VRAM002": full_checkpointing,
+    "VRAM003": small_batch_for_batch_norm,
+    "VRAM004": validation_is_largest,
+    "VRAM005": no_gpu,
+    "VRAM006": selective_checkpointing,
+    "VRAM007": offloading,
+    "VRAM008": tight,
+    "VRAM009": fragments,
+    "VRAM010": one_owner,
+}

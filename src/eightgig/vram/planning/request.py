@@ -1,0 +1,64 @@
+"""What is asked of the planner, and the ways of running it that the planner looks at."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from eightgig.core.device import DeviceKind
+from eightgig.core.records import Record
+from eightgig.vram.cards.catalog import Card
+from eightgig.vram.plan import Checkpointing, OptimizerName, Precision
+from eightgig.vram.tracing.hidden import Generation
+from eightgig.vram.tracing.spec import WorkloadSpec
+
+
+class PlanRequest(Record):
+    """What shall be run, whatever the card.
+
+    Attributes:
+        name: of the model, for a person.
+        sample: the size of one sample, for a person.
+        task: `infer` plans for a pass without gradients alone.
+        effective_batch: samples an optimizer step, which no plan changes.
+        micro_batch: the most samples that pass at a time.
+        eval_batch: the most samples at a time where no gradients are kept.
+        precisions: those that are allowed; the fastest is taken.
+        channels_last: whether pictures may be laid out as Tensor Cores want them.
+        clips_gradients: whether the recipe clips the gradients' norm.
+        card: for the kernels' hidden memory and for times; None plans without either.
+        samples_per_epoch: for the time of an epoch; None where it is not known.
+    """
+
+    name: str
+    workload: WorkloadSpec
+    sample: str
+    task: Literal["train", "infer"] = "train"
+    effective_batch: int
+    micro_batch: int
+    eval_batch: int
+    precisions: tuple[Precision, ...] = ("fp16",)
+    optimizer: OptimizerName = "adamw"
+    channels_last: bool = False
+    clips_gradients: bool = True
+    device: DeviceKind
+    device_name: str
+    card: Card | None = None
+    samples_per_epoch: int | None = None
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One way of running a request."""
+
+    precision: Precision
+    checkpointing: Checkpointing
+    offload: bool
+    micro_batch: int
+    accumulation: int
+
+
+def generation_of(request: PlanRequest) -> Generation:
+    """Give the GPU generation whose hidden memory counts for a request; `none` where it runs on the CPU."""
+    if request.device == "cpu":
+        return "none"
+    known: dict[str, Generation] = {"ada": "ada", "hopper": "hopper", "blackwell": "blackwell"}
+    return known.get(request.card.generation.lower() if request.card else "", "ampere")

@@ -1,0 +1,226 @@
+"""Measures the constants of hidden memory on the card at hand.
+
+`python -m eightgig.vram.tracing.calibrate --out FILE`. The file is complete: what was measured for the card's
+generation, and all else as it was. Point `plan.calibration` at it. What was measured, op by op, is written beside it
+(`FILE.measured.json`), with what the new constants say of each.
+"""
+
+import argparse
+import os
+import statistics
+import subprocess
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from eightgig.core.errors import ConfigurationError, EightgigError
+from eightgig.core.files import write_text
+from eightgig.core.records import Record
+from eightgig.core.units import format_bytes
+from eightgig.vram.tracing.card_probe import CardMeasurements, KernelScratch
+from eightgig.vram.tracing.events import AllocationTrace, Scratch
+from eightgig.vram.tracing.hidden import (
+    PACKAGED,
+    Calibration,
+    Constant,
+    Generation,
+    HiddenMemory,
+    load_calibration,
+    with_hidden,
+)
+
+_GENERATION_OF_MAJOR: dict[int, Generation] = {8: "ampere", 9: "hopper", 10: "blackwell", 12: "blackwell"}
+_ADA = (8, 9)
+_SECONDS_AT_MOST = 300
+_LAST_LINES = 6
+
+
+class Checked(Record):
+    """One op on the card, beside what the constants say of it."""
+
+    measured: KernelScratch
+    said_bytes: int
+
+
+class Details(Record):
+    """What a calibration was computed from."""
+
+    measurements: CardMeasurements
+    checked: tuple[Checked, ...]
+
+
+def generation_of(compute_capability: tuple[int, int], card: str) -> Generation:
+    """Give the generation whose constants a card's measurements replace.
+
+    Raises:
+        ConfigurationError: no constants are kept for it.
+    """
+    major = compute_capability[0]
+    if compute_capability != _ADA and major not in _GENERATION_OF_MAJOR:
+        raise ConfigurationError(
+            f"the {card} has compute capability {major}.{compute_capability[1]}; constants are kept for Ampere, Ada, "
+            "Hopper and Blackwell (8.0 and above). Predictions for it use those of Ampere."
+        )
+    return "ada" if compute_capability == _ADA else _GENERATION_OF_MAJOR[major]
+
+
+def calibrated(base: Calibration, measured: CardMeasurements) -> Calibration:
+    """Give `base` with the constants of the card's generation replaced by what was measured.
+
+    What could not be measured stays as it was.
+
+    Raises:
+        ConfigurationError: no constants are kept for the card's generation.
+    """
+    generation = generation_of(measured.compute_capability, measured.card)
+    old = base.of(generation)
+    values = {name: getattr(old, name) for name in HiddenMemory.model_fields}
+    for name, (value, how) in _figures(measured).items():
+        values[name] = Constant(value=value, unit=values[name].unit, source=f"{_source(measured)}: {how}")
+    return Calibration(generations={**base.generations, generation: HiddenMemory(**values)})
+
+
+def check(measured: CardMeasurements, hidden: HiddenMemory) -> tuple[Checked, ...]:
+    """Give each op that was measured beside the bytes that the constants say."""
+    return tuple(Checked(measured=one, said_bytes=_said(one, hidden)) for one in measured.scratch)
+
+
+def measure() -> CardMeasurements:
+    """Measure the card at hand, in a process of its own.
+
+    Raises:
+        ConfigurationError: there is no GPU, or the measuring process failed.
+    """
+    import torch
+
+    if not torch.cuda.is_available():
+        raise ConfigurationError(
+            "hidden memory can only be measured on an NVIDIA GPU, and torch finds none "
+            f"(torch {torch.__version__}, CUDA build {torch.version.cuda or 'none'}). Nothing was written. Without "
+            f"it predictions use the packaged constants ({PACKAGED.name}), each of which names its source; run `make "
+            "calibrate` on the machine with the card, and point plan.calibration at the file that it writes."
+        )
+    return CardMeasurements.model_validate_json(_probed())
+
+
+def write_calibration(out: Path, base: Calibration, measured: CardMeasurements) -> Calibration:
+    """Write the calibration and, beside it, what it was computed from; give the calibration."""
+    made = calibrated(base, measured)
+    hidden = made.of(generation_of(measured.compute_capability, measured.card))
+    write_text(out, made.model_dump_json(indent=2) + "\n")
+    details = Details(measurements=measured, checked=check(measured, hidden))
+    write_text(out.with_suffix(".measured.json"), details.model_dump_json(indent=1) + "\n")
+    return made
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure, write and say what was found; 2 where there is nothing to measure on."""
+    parser = argparse.ArgumentParser(prog="python -m eightgig.vram.tracing.calibrate", description=__doc__)
+    parser.add_argument("--out", type=Path, required=True, help="the calibration to write")
+    parser.add_argument("--base", type=Path, help="for what is not measured; default: the packaged constants")
+    options = parser.parse_args(arguments)
+    try:
+        base = load_calibration(options.base)
+        measured = measure()
+        made = write_calibration(options.out, base, measured)
+    except EightgigError as error:
+        sys.stderr.write(f"{error}\n")
+        return 2
+    sys.stdout.writelines(f"{line}\n" for line in _lines(options.out, base, made, measured))
+    return 0
+
+
+def _probed() -> str:
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "eightgig.vram.tracing.card_probe"],
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=_SECONDS_AT_MOST,
+            env=_environment(),
+        )
+    except subprocess.TimeoutExpired as error:
+        raise ConfigurationError(
+            f"the card was not measured within {_SECONDS_AT_MOST} s, nothing was written: is another program using it?"
+        ) from error
+    except subprocess.CalledProcessError as error:
+        said = " / ".join(line.strip() for line in error.stderr.strip().splitlines()[-_LAST_LINES:])
+        raise ConfigurationError(f"the card could not be measured, nothing was written: {said}") from error
+    return done.stdout.strip().splitlines()[-1]
+
+
+def _figures(measured: CardMeasurements) -> dict[str, tuple[float, str]]:
+    """Give each constant that was measured, with how it was computed."""
+    figures: dict[str, tuple[float, str]] = {}
+    if measured.context_bytes is not None:
+        how = "what the driver says the process used, less what torch's allocator held, with kernels loaded"
+        figures["context_bytes"] = measured.context_bytes, how
+    if measured.cublas_workspace_bytes > 0:
+        figures["cublas_workspace_bytes"] = measured.cublas_workspace_bytes, "taken by the first matrix product"
+    plain = [one for one in measured.scratch if one.precision == "fp32" and one.layout == "contiguous"]
+    dense = [one for one in plain if one.kind.startswith("convolution") and _groups(one) == 1]
+    grouped = [one for one in plain if one.kind.startswith("convolution") and _groups(one) > 1]
+    figures |= _staging("conv_forward_staging", (one for one in dense if one.kind == "convolution"))
+    figures |= _staging("conv_backward_staging", (one for one in dense if one.kind == "convolution_backward"))
+    figures |= _staging("conv_grouped_staging", grouped)
+    half = [one for one in measured.scratch if one.kind == "flash_attention_backward" and one.precision == "fp16"]
+    return figures | _accumulator(half)
+
+
+def _groups(one: KernelScratch) -> int:
+    return one.sizes[4]
+
+
+def _staging(name: str, ops: Iterable[KernelScratch]) -> dict[str, tuple[float, str]]:
+    """The median, for one convolution with another algorithm shall not decide for all."""
+    ratios = sorted(one.num_bytes / (one.sizes[0] + one.sizes[1]) for one in ops)
+    if not ratios:
+        return {}
+    how = f"median of {len(ratios)} float32 convolutions, {ratios[0]:.2f} to {ratios[-1]:.2f}"
+    return {name: (round(statistics.median(ratios), 3), how)}
+
+
+def _accumulator(ops: Sequence[KernelScratch]) -> dict[str, tuple[float, str]]:
+    if not ops:
+        return {}
+    shares = [one.num_bytes / (4 * one.sizes[0] * one.sizes[1] * one.sizes[2] * one.sizes[3]) for one in ops]
+    share = statistics.median(shares)
+    how = f"flash attention's backward pass took {share:.2f} times the query in float32, median of {len(ops)}"
+    return {"attention_backward_accumulator": (1 if share >= 0.5 else 0, how)}
+
+
+def _said(one: KernelScratch, hidden: HiddenMemory) -> int:
+    trace = AllocationTrace(events=(), holders={}, owners={}, marks=(), scratch=(Scratch(0, one.kind, one.sizes),))
+    return max((event.num_bytes for event in with_hidden(trace, hidden).events), default=0)
+
+
+def _source(measured: CardMeasurements) -> str:
+    return f"measured on {measured.card}, driver {measured.driver}, torch {measured.torch}, {measured.date}"
+
+
+def _environment() -> dict[str, str]:
+    # The allocator's and cuBLAS's own settings would be measured instead of what a run gets by default.
+    dropped = {"PYTORCH_CUDA_ALLOC_CONF", "PYTORCH_ALLOC_CONF", "CUBLAS_WORKSPACE_CONFIG"}
+    kept = {name: value for name, value in os.environ.items() if name not in dropped}
+    return {**kept, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+
+
+def _lines(out: Path, base: Calibration, made: Calibration, measured: CardMeasurements) -> list[str]:
+    generation = generation_of(measured.compute_capability, measured.card)
+    old, new = base.of(generation), made.of(generation)
+    lines = [f"{measured.card}, generation {generation}:"]
+    for name in HiddenMemory.model_fields:
+        before, after = getattr(old, name), getattr(new, name)
+        state = "as before, not measured" if before == after else f"was {_figure(before)}"
+        lines.append(f"  {name} {_figure(after)} ({state})")
+    lines += [f"  not measured: {note}" for note in measured.notes]
+    return [*lines, f"written to {out}: point plan.calibration at it"]
+
+
+def _figure(constant: Constant) -> str:
+    return format_bytes(constant.value) if constant.unit == "bytes" else f"{constant.value:g}"
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,293 @@
+"""What kernels of the card at hand take beside tensors, and the CUDA context.
+
+`calibrate.py` runs it in a process of its own, for workspaces and loaded kernels stay until a process ends.
+Each op runs once to load its kernels, and once more to be measured: the allocator's peak while it ran, less what is
+allocated when it is done, is what it took beside its inputs and results.
+"""
+
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from datetime import UTC, datetime
+from typing import Any, Literal, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from eightgig.core.errors import ConfigurationError
+from eightgig.core.records import Record
+from eightgig.vram.runtime.budget import context_of, used_by_this_process
+
+Layout = Literal["contiguous", "channels_last"]
+Beside = Callable[[Callable[[], object]], int]
+"""Runs an operation and gives the bytes that it took beside what it gave."""
+
+
+class Convolution(NamedTuple):
+    """One convolution with square images and kernels, padded to keep their size."""
+
+    batch: int
+    channels_in: int
+    channels_out: int
+    size: int
+    kernel: int
+    stride: int = 1
+    groups: int = 1
+
+
+# Of ResNet-50 (224 px), EfficientNet's stem (300 px), the article's U-Net (512 px), and ResNeXt-50 for the groups.
+CONVOLUTIONS = (
+    Convolution(16, 3, 64, 224, 7, stride=2),
+    Convolution(16, 3, 40, 300, 3, stride=2),
+    Convolution(16, 64, 64, 56, 3),
+    Convolution(16, 128, 128, 28, 3),
+    Convolution(16, 256, 256, 14, 3),
+    Convolution(16, 512, 512, 7, 3),
+    Convolution(4, 64, 64, 512, 3),
+    Convolution(4, 192, 64, 512, 3),
+    Convolution(4, 384, 128, 256, 3),
+    Convolution(4, 768, 256, 128, 3),
+    Convolution(16, 128, 128, 56, 3, groups=32),
+    Convolution(16, 256, 256, 56, 3, stride=2, groups=32),
+    Convolution(16, 512, 512, 28, 3, groups=32),
+)
+# Batch, heads, length and width of a head: GPT-2 medium, BERT-base, and a length that is no multiple of 128.
+ATTENTIONS = ((1, 16, 1024, 64), (8, 12, 512, 64), (4, 12, 200, 64))
+_PRECISIONS: dict[torch.dtype, str] = {torch.float16: "fp16", torch.float32: "fp32"}
+
+
+class KernelScratch(Record):
+    """What one op took beside its inputs and results.
+
+    Attributes:
+        kind: as in `eightgig.vram.tracing.events.Scratch`; `sizes` likewise.
+        case: what was run, for a person.
+    """
+
+    kind: str
+    case: str
+    precision: str
+    layout: Layout = "contiguous"
+    sizes: tuple[int, ...]
+    num_bytes: int
+
+
+class CardMeasurements(Record):
+    """All that was measured on one card.
+
+    Attributes:
+        context_bytes: what the driver says that the process used, less what torch's allocator held, with kernels
+            loaded; None where the driver does not say (Windows, some containers).
+        cublas_workspace_bytes: what the first matrix product of the process took for good.
+        notes: what could not be run.
+    """
+
+    card: str
+    compute_capability: tuple[int, int]
+    driver: str
+    torch: str
+    date: str
+    context_bytes: int | None
+    cublas_workspace_bytes: int
+    scratch: tuple[KernelScratch, ...]
+    notes: tuple[str, ...] = ()
+
+
+class Operation(NamedTuple):
+    """An op to measure, made ready when `prepare` is called."""
+
+    kind: str
+    case: str
+    precision: str
+    layout: Layout
+    sizes: tuple[int, ...]
+    prepare: Callable[[], Callable[[], object]]
+
+
+def operations(
+    device: str,
+    convolutions: Iterable[Convolution] = CONVOLUTIONS,
+    attentions: Iterable[tuple[int, int, int, int]] = ATTENTIONS,
+) -> Iterator[Operation]:
+    """Give the ops to measure; nothing is allocated before `prepare` is called."""
+    layouts: tuple[Layout, ...] = ("contiguous", "channels_last")
+    for convolution in convolutions:
+        for dtype in (torch.float32, torch.float16):
+            for layout in layouts:
+                yield from _convolution_operations(convolution, dtype, layout, device)
+    for shape in attentions:
+        yield _attention("flash_attention_backward", SDPBackend.FLASH_ATTENTION, shape, torch.float16, device)
+        yield _attention("efficient_attention_backward", SDPBackend.EFFICIENT_ATTENTION, shape, torch.float16, device)
+        yield _attention("efficient_attention_backward", SDPBackend.EFFICIENT_ATTENTION, shape, torch.float32, device)
+    yield _embedding(8192, 768, device)
+    yield _layer_norm(8192, 1024, device)
+
+
+def measure_operations(made: Iterable[Operation], beside: Beside) -> tuple[tuple[KernelScratch, ...], tuple[str, ...]]:
+    """Give what each op took, and of those that this card or torch cannot run, why."""
+    measured, notes = [], []
+    for operation in made:
+        try:
+            num_bytes = beside(operation.prepare())
+        except RuntimeError as error:  # no kernel for it, or out of memory: the others are still worth measuring
+            notes.append(f"{operation.case} ({operation.precision}): {str(error).partition(chr(10))[0]}")
+            continue
+        fields = {name: getattr(operation, name) for name in ("kind", "case", "precision", "layout", "sizes")}
+        measured.append(KernelScratch(**fields, num_bytes=num_bytes))
+    return tuple(measured), tuple(notes)
+
+
+def measure_card() -> CardMeasurements:
+    """Measure the current card; the process should have done nothing on it yet.
+
+    Raises:
+        ConfigurationError: torch finds no usable GPU.
+    """
+    if not torch.cuda.is_available():
+        raise ConfigurationError("torch finds no usable GPU")
+    properties = torch.cuda.get_device_properties(torch.cuda.current_device())
+    workspace = _cublas_workspace_bytes()
+    scratch, notes = measure_operations(operations("cuda"), _beside_on_cuda)
+    _train_a_little()
+    torch.cuda.empty_cache()
+    used = used_by_this_process(f"GPU-{properties.uuid}")
+    context = context_of(used, torch.cuda.memory_reserved(), 0)
+    return CardMeasurements(
+        card=properties.name,
+        compute_capability=(properties.major, properties.minor),
+        driver=driver_version(),
+        torch=torch.__version__,
+        date=datetime.now(UTC).date().isoformat(),
+        context_bytes=context.num_bytes if context.source == "measured" else None,
+        cublas_workspace_bytes=workspace,
+        scratch=scratch,
+        notes=notes,
+    )
+
+
+def _convolution_operations(made: Convolution, dtype: torch.dtype, layout: Layout, device: str) -> Iterator[Operation]:
+    padding, item = made.kernel // 2, dtype.itemsize
+    size_out = (made.size + 2 * padding - made.kernel) // made.stride + 1
+    image = (made.batch, made.channels_in, made.size, made.size)
+    result = (made.batch, made.channels_out, size_out, size_out)
+    weight = (made.channels_out, made.channels_in // made.groups, made.kernel, made.kernel)
+    bytes_of = [item * torch.Size(shape).numel() for shape in (image, result, weight)]
+    last = int(layout == "channels_last")
+    sizes = (*bytes_of, item, made.groups, made.kernel, weight[1], last, 0)
+    case = (
+        f"{made.channels_in} -> {made.channels_out}, {made.kernel} x {made.kernel}, stride {made.stride}, "
+        f"groups {made.groups}, {made.batch} x {made.size} px"
+    )
+
+    def filled(shape: tuple[int, ...]) -> Tensor:
+        order = torch.channels_last if last else torch.contiguous_format
+        return torch.randn(shape, device=device, dtype=dtype).to(memory_format=order)
+
+    def forward() -> Callable[[], object]:
+        x, w = filled(image), filled(weight)
+        return lambda: functional.conv2d(x, w, stride=made.stride, padding=padding, groups=made.groups)
+
+    def backward() -> Callable[[], object]:
+        x, w, gradient = filled(image), filled(weight), filled(result)
+        geometry: Any = ([made.stride] * 2, [padding] * 2, [1, 1], False, [0, 0], made.groups, [True, True, False])
+        return lambda: torch.ops.aten.convolution_backward(gradient, x, w, None, *geometry)
+
+    yield Operation("convolution", case, _PRECISIONS[dtype], layout, sizes, forward)
+    yield Operation("convolution_backward", case, _PRECISIONS[dtype], layout, sizes, backward)
+
+
+def _attention(
+    kind: str, backend: SDPBackend, shape: tuple[int, int, int, int], dtype: torch.dtype, device: str
+) -> Operation:
+    batch, heads, length, width = shape
+
+    def part() -> Tensor:  # laid out as the projections of a transformer give it
+        return torch.randn(batch, length, heads, width, device=device, dtype=dtype).transpose(1, 2)
+
+    def prepare() -> Callable[[], object]:
+        query, key, value = inputs = [part().requires_grad_() for _ in range(3)]
+        with sdpa_kernel(backend):
+            out = functional.scaled_dot_product_attention(query, key, value)
+        gradient = part()
+        return lambda: torch.autograd.grad(out, inputs, gradient, retain_graph=True)
+
+    case = f"attention, {batch} x {heads} heads of {width}, {length} tokens"
+    return Operation(kind, case, _PRECISIONS[dtype], "contiguous", (*shape, dtype.itemsize), prepare)
+
+
+def _embedding(num_tokens: int, width: int, device: str) -> Operation:
+    def prepare() -> Callable[[], object]:
+        gradient = torch.randn(num_tokens, width, device=device)
+        tokens = torch.arange(num_tokens, device=device) % 1000
+        return lambda: torch.ops.aten.embedding_dense_backward(gradient, tokens, 1000, -1, False)
+
+    return Operation("embedding_backward", f"{num_tokens} tokens", "fp32", "contiguous", (num_tokens,), prepare)
+
+
+def _layer_norm(num_rows: int, width: int, device: str) -> Operation:
+    def prepare() -> Callable[[], object]:
+        rows = torch.randn(num_rows, width, device=device)
+        weight, bias = torch.ones(width, device=device), torch.zeros(width, device=device)
+        _, mean, deviation = torch.ops.aten.native_layer_norm(rows, [width], weight, bias, 1e-5)
+        wanted = [True, True, True]
+        backward = torch.ops.aten.native_layer_norm_backward
+        return lambda: backward(rows, rows, [width], mean, deviation, weight, bias, wanted)
+
+    return Operation("layer_norm_backward", f"{num_rows} x {width}", "fp32", "contiguous", (width,), prepare)
+
+
+def _beside_on_cuda(operation: Callable[[], object]) -> int:
+    operation()
+    torch.cuda.synchronize()
+    torch.cuda.reset_peak_memory_stats()
+    results = operation()
+    torch.cuda.synchronize()
+    taken = torch.cuda.max_memory_allocated() - torch.cuda.memory_allocated()
+    del results
+    return taken
+
+
+def _cublas_workspace_bytes() -> int:
+    square = torch.ones(256, 256, device="cuda")
+    result = torch.empty_like(square)
+    before = torch.cuda.memory_allocated()
+    torch.mm(square, square, out=result)
+    torch.cuda.synchronize()
+    return torch.cuda.memory_allocated() - before
+
+
+def _train_a_little() -> None:
+    """Load what else a training step needs: normalisation, dropout, autocast, the scaler, a fused optimizer."""
+    module = nn.Sequential(nn.Linear(64, 64), nn.LayerNorm(64), nn.GELU(), nn.Dropout(0.1), nn.Linear(64, 8)).cuda()
+    optimizer = torch.optim.AdamW(module.parameters(), fused=True)
+    scaler = torch.amp.GradScaler("cuda")
+    with torch.autocast("cuda", dtype=torch.float16):
+        loss = functional.cross_entropy(module(torch.randn(16, 64, device="cuda")).float(), torch.arange(16).cuda() % 8)
+    scaler.scale(loss).backward()
+    scaler.unscale_(optimizer)
+    nn.utils.clip_grad_norm_(module.parameters(), 1.0, foreach=True)
+    scaler.step(optimizer)
+    scaler.update()
+    torch.cuda.synchronize()
+
+
+def driver_version() -> str:
+    """Give the driver's version as NVML says it, or `unknown`."""
+    import pynvml
+
+    try:
+        pynvml.nvmlInit()
+    except pynvml.NVMLError:
+        return "unknown"
+    try:
+        version: str | bytes = pynvml.nvmlSystemGetDriverVersion()
+        return version.decode() if isinstance(version, bytes) else version
+    except pynvml.NVMLError:
+        return "unknown"
+    finally:
+        pynvml.nvmlShutdown()
+
+
+if __name__ == "__main__":
+    sys.stdout.write(measure_card().model_dump_json() + "\n")

@@ -1,0 +1,31 @@
+"""How a step is run: all that decides what it takes, beside the network."""
+
+from typing import Literal
+
+from eightgig.core.records import Record
+from eightgig.vram.plan import Attention, Checkpointing, OptimizerKernel, OptimizerName, Precision
+
+
+class StepOptions(Record):
+    """How a step is run.
+
+    Attributes:
+        micro_batch: samples that pass through the network at a time.
+        accumulates: whether gradients are held while more micro-batches pass.
+        precision: of the computation; fp16 brings a gradient scaler.
+        max_gradient_norm: whether gradients are clipped, which holds them all until the last.
+        batches_ahead: batches that the loader holds on the card beside the one in use.
+    """
+
+    phase: Literal["train", "validate"] = "train"
+    micro_batch: int
+    accumulates: bool = False
+    precision: Precision = "fp32"
+    attention: Attention = "sdpa"
+    optimizer: OptimizerName = "adamw"
+    optimizer_kernel: OptimizerKernel = "foreach"
+    checkpointing: Checkpointing = "none"
+    offload: bool = False
+    channels_last: bool = False
+    clips_gradients: bool = True
+    batches_ahead: int = 0

@@ -1,0 +1,195 @@
+"""The steps that are traced: one optimizer step of training, one pass of validation, on the fake accelerator."""
+
+import gc
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils._pytree import tree_leaves, tree_map
+
+from eightgig.vram.plan import Precision
+from eightgig.vram.runtime.offload import offloaded
+from eightgig.vram.tracing import fake_device
+from eightgig.vram.tracing.attention import fused_attention
+from eightgig.vram.tracing.events import AllocationTrace
+from eightgig.vram.tracing.fake_device import DEVICE
+from eightgig.vram.tracing.options import StepOptions
+from eightgig.vram.tracing.timeline import first_steps
+from eightgig.vram.tracing.tracer import Tracer
+from eightgig.vram.tracing.workload import Workload
+
+_AUTOCAST: dict[Precision, torch.dtype | None] = {"fp32": None, "fp16": torch.float16, "bf16": torch.bfloat16}
+
+
+def trace_step(workload: Workload, options: StepOptions) -> AllocationTrace:
+    """Give the trace of the first steps from an empty card on, the last with the optimizer's state held from its start.
+
+    Costs are of one micro-batch and one optimizer step. The module loses its values: build a workload for each trace.
+    """
+    fake_device.install()
+    gc.collect()
+    gc.disable()  # a fifth of the time; and what a cycle holds would go at another moment in each run
+    try:
+        return _trace(workload, options)
+    finally:
+        gc.enable()
+
+
+def _trace(workload: Workload, options: StepOptions) -> AllocationTrace:
+    tracer = Tracer()
+    module = _prepared(workload, options)
+    with FakeTensorMode(allow_non_fake_inputs=True), fused_attention(options.attention), tracer, torch.device(DEVICE):
+        _move(module)
+        tracer.hold((*module.parameters(), *module.buffers()), "parameters")
+        with tracer.naming(module):
+            if options.phase == "train":
+                _Training(workload, module, options, tracer).run()
+            else:
+                _validate(workload, module, options, tracer)
+    trace = first_steps(tracer.trace()) if options.phase == "train" else tracer.trace()
+    norms = any(isinstance(part, nn.modules.batchnorm._BatchNorm) for part in module.modules())
+    return replace(trace, has_batch_norm=norms)
+
+
+def _prepared(workload: Workload, options: StepOptions) -> nn.Module:
+    module = workload.checkpoint(workload.module, options.checkpointing)
+    if options.channels_last:
+        module = module.to(memory_format=torch.channels_last)
+    return module.train(options.phase == "train")
+
+
+def _move(module: nn.Module) -> None:
+    # As `module.to(device)` does, tied weights staying tied; done by hand, for weights cannot change type in place.
+    moved: dict[int, Tensor] = {}
+    for part in module.modules():
+        held: tuple[dict[str, Any], ...] = (part._parameters, part._buffers)
+        for tensors in held:
+            for name, tensor in tensors.items():
+                if tensor is not None:
+                    if id(tensor) not in moved:
+                        moved[id(tensor)] = _on_device(tensor)
+                    tensors[name] = moved[id(tensor)]
+
+
+def _on_device(tensor: Tensor) -> Tensor:
+    fake = torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device=DEVICE)
+    return nn.Parameter(fake, requires_grad=tensor.requires_grad) if isinstance(tensor, nn.Parameter) else fake
+
+
+@dataclass
+class _Training:
+    """One optimizer step, in parts that `first_steps` puts together."""
+
+    workload: Workload
+    module: nn.Module
+    options: StepOptions
+    tracer: Tracer
+
+    def run(self) -> None:
+        weights = [weight for weight in self.module.parameters() if weight.requires_grad]
+        optimizer = _optimizer(weights, self.options)
+        ahead = [self._batch() for _ in range(self.options.batches_ahead)]
+        for position in range(2 if self.options.accumulates else 1):
+            self.tracer.keeps_costs = position == 0
+            self._micro_step(weights)
+        self.tracer.keeps_costs = False
+        with self.tracer.phase("first optimizer"):
+            self._optimize(weights, optimizer)
+        self.tracer.keeps_costs = True
+        with self.tracer.phase("optimizer"):
+            self._optimize(weights, optimizer)
+        self.tracer.keeps_costs = False
+        with self.tracer.phase("release"):
+            optimizer.zero_grad(set_to_none=True)
+        del ahead
+
+    def _micro_step(self, weights: list[nn.Parameter]) -> None:
+        with self.tracer.phase("forward"):
+            batch = self._batch()
+            with offloaded() if self.options.offload else nullcontext():
+                loss = self._loss(batch)
+            del batch
+        self.tracer.hold_all_live("activations")
+        with self.tracer.phase("backward"):
+            loss.backward()
+            del loss
+        self.tracer.hold((weight.grad for weight in weights), "gradients")
+
+    def _batch(self) -> Any:
+        return _made_batch(self.workload, self.options, self.tracer)
+
+    def _loss(self, batch: Any) -> Tensor:
+        with _autocast_forward(self.module, self.options.precision):
+            loss = self.workload.loss(self.module, batch)
+        return loss * torch.ones((), device=DEVICE) if self.options.precision == "fp16" else loss
+
+    def _optimize(self, weights: list[nn.Parameter], optimizer: torch.optim.Optimizer) -> None:
+        gradients = [weight.grad for weight in weights if weight.grad is not None]
+        if self.options.precision == "fp16":  # what GradScaler.unscale_ does to all gradients at once
+            scale = torch.ones((), device=DEVICE)
+            torch._amp_foreach_non_finite_check_and_unscale_(gradients, torch.zeros((), device=DEVICE), scale)
+        if self.options.clips_gradients:
+            nn.utils.clip_grad_norm_(weights, 1.0, foreach=True)
+        optimizer.step()
+        state = (value for values in optimizer.state.values() for value in values.values())
+        self.tracer.hold((value for value in state if isinstance(value, Tensor)), "optimizer")
+
+
+def _validate(workload: Workload, module: nn.Module, options: StepOptions, tracer: Tracer) -> None:
+    evaluate = workload.evaluate or workload.loss
+    for step in range(2):
+        tracer.keeps_costs = step == 1
+        with tracer.phase("validate"), torch.no_grad(), _autocast_forward(module, options.precision):
+            evaluate(module, _made_batch(workload, options, tracer))
+
+
+def _made_batch(workload: Workload, options: StepOptions, tracer: Tracer) -> Any:
+    def place(leaf: Any) -> Any:
+        if not isinstance(leaf, Tensor):
+            return leaf
+        leaf = leaf if leaf.device.type == DEVICE else leaf.to(DEVICE)
+        return leaf.to(memory_format=torch.channels_last) if options.channels_last and leaf.dim() == 4 else leaf
+
+    batch = tree_map(place, workload.batch(options.micro_batch))
+    tracer.hold((leaf for leaf in tree_leaves(batch) if isinstance(leaf, Tensor)), "batch")
+    return batch
+
+
+@contextmanager
+def _autocast_forward(module: nn.Module, precision: Precision) -> Iterator[None]:
+    """Run the module, and the module alone, under autocast, and give its results in float32, as accelerate does."""
+    dtype = _AUTOCAST[precision]
+    if dtype is None:
+        yield
+        return
+    forward: Callable[..., Any] = module.forward
+
+    def mixed_forward(*inputs: Any, **options: Any) -> Any:
+        with torch.autocast(DEVICE, dtype=dtype):
+            results = forward(*inputs, **options)
+        return tree_map(_as_float32, results)
+
+    module.forward = mixed_forward
+    try:
+        yield
+    finally:
+        module.forward = forward
+
+
+def _as_float32(value: Any) -> Any:
+    half = isinstance(value, Tensor) and value.dtype in (torch.float16, torch.bfloat16)
+    return value.float() if half else value
+
+
+def _optimizer(weights: list[nn.Parameter], options: StepOptions) -> torch.optim.Optimizer:
+    fused = options.optimizer_kernel == "fused"
+    kernel: dict[str, Any] = {"fused": True} if fused else {"foreach": True}
+    if options.optimizer == "sgd":
+        return torch.optim.SGD(weights, lr=1e-3, momentum=0.9, weight_decay=1e-4, **kernel)
+    if options.optimizer == "adam":
+        return torch.optim.Adam(weights, lr=1e-3, **kernel)
+    return torch.optim.AdamW(weights, lr=1e-3, **kernel)

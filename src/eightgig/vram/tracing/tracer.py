@@ -1,0 +1,225 @@
+"""The tracer: sees every op of a step on the fake accelerator, and writes down what memory it takes and gives back."""
+
+import threading
+import weakref
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_iter
+
+from eightgig.vram.tracing.events import AllocationTrace, Event, Holder, Mark, OpCost, Scratch
+from eightgig.vram.tracing.fake_device import is_on_device
+from eightgig.vram.tracing.op_facts import OpFacts, facts_of
+
+# In the backward pass these write into their first input on a real GPU. Torch makes a copy first only because a fake
+# tensor is a tensor subclass (`areAnyTensorSubclassLike` in torch/csrc/autograd/FunctionsManual.cpp).
+_IN_PLACE_ON_A_GPU = {"aten::scatter_add", "aten::index_put", "aten::index_add", "aten::_index_put_impl"}
+_DEVICE_OF = torch.ops.prim.device.default
+
+
+class _Block(NamedTuple):
+    number: int
+    num_bytes: int
+
+
+class _Takeover(NamedTuple):
+    """A sum of two gradients: its result takes the block of whichever input dies before the next op.
+
+    The autograd engine adds into the first gradient that nobody else holds (torch/csrc/autograd/input_buffer.cpp), but
+    never does so with tensor subclasses, of which a fake tensor is one.
+    """
+
+    storage: int
+    num_bytes: int
+    owner: str
+    inputs: frozenset[int]
+
+
+class Tracer(TorchDispatchMode):
+    """Records storages of the fake accelerator from the op that makes them to the moment when nothing holds them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.keeps_costs = False
+        self._events: list[Event] = []
+        self._marks: list[Mark] = []
+        self._scratch: list[Scratch] = []
+        self._costs: list[OpCost] = []
+        self._holders: dict[int, Holder] = {}
+        self._owners: dict[int, str] = {}
+        self._live: dict[int, _Block] = {}
+        self._deaths: dict[int, weakref.ref[Any]] = {}
+        self._takeover: _Takeover | None = None
+        self._phase = "build"
+        self._modules: dict[int, list[str]] = {}
+        self._threads_with_matmul: set[int] = set()
+
+    def trace(self) -> AllocationTrace:
+        """Give what was recorded so far."""
+        self._settle_takeover()
+        return AllocationTrace(
+            events=tuple(self._events),
+            holders=self._holders,
+            owners=self._owners,
+            marks=tuple(self._marks),
+            scratch=tuple(self._scratch),
+            costs=tuple(self._costs),
+        )
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        """Call everything that happens in the block by the name of this phase."""
+        self._settle_takeover()
+        self._phase = name
+        self._marks.append(Mark(len(self._events), name))
+        yield
+        self._settle_takeover()
+        self._phase = "idle"
+        self._marks.append(Mark(len(self._events), "idle"))
+
+    @contextmanager
+    def naming(self, module: nn.Module) -> Iterator[None]:
+        """Name what is made inside of each of `module`'s parts by the part's path."""
+        names = {id(part): name or "(whole)" for name, part in module.named_modules()}
+
+        def enter(part: nn.Module, _: Any) -> None:
+            self._stack().append(names.get(id(part), type(part).__name__))
+
+        def leave(_: nn.Module, __: Any, ___: Any) -> None:
+            if self._stack():
+                self._stack().pop()
+
+        handles = (
+            nn.modules.module.register_module_forward_pre_hook(enter),
+            nn.modules.module.register_module_forward_hook(leave),
+        )
+        try:
+            yield
+        finally:
+            for handle in handles:
+                handle.remove()
+
+    def hold(self, tensors: Iterable[Tensor | None], holder: Holder) -> None:
+        """Say who holds the blocks behind these tensors."""
+        for tensor in tensors:
+            block = self._live.get(tensor.untyped_storage()._cdata) if tensor is not None else None
+            if block is not None:
+                self._holders[block.number] = holder
+
+    def hold_all_live(self, holder: Holder, *, of: Holder = "temporaries") -> None:
+        """Say who holds all that is alive now and was held by `of`: after a forward pass, what backward needs."""
+        for block in self._live.values():
+            if self._holders[block.number] == of:
+                self._holders[block.number] = holder
+
+    def held_bytes(self) -> int:
+        """Give the bytes of all live blocks, as requested."""
+        return sum(block.num_bytes for block in self._live.values())
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Run one op and record what it did."""
+        if func is _DEVICE_OF and not args[0].fake_mode.in_kernel_invocation:
+            return args[0].fake_device  # asked more often than anything is computed
+        if func.namespace != "aten":  # marks of the profiler, and the like
+            return func(*args, **(kwargs or {}))
+        self._settle_takeover()
+        out = func(*args, **(kwargs or {}))
+        facts = facts_of(func)
+        if facts.is_view:
+            return out
+        self._record(facts, args, out)
+        self._scratch_of(facts, args, out)
+        if self.keeps_costs and not facts.moves_nothing:
+            self._costs.append(facts.cost(self._phase, args, kwargs or {}, out))
+        return out
+
+    def _record(self, facts: OpFacts, args: Any, out: Any) -> None:
+        if facts.name in _IN_PLACE_ON_A_GPU and self._in_backward:
+            self._pass_on(args[0], out)
+        elif facts.name == "aten::add" and self._in_backward and self._adds_gradients(args, out):
+            return
+        for tensor in tree_iter(out):
+            if isinstance(tensor, Tensor):
+                self._see(tensor, facts.name)
+
+    @property
+    def _in_backward(self) -> bool:
+        return self._phase == "backward"
+
+    def _stack(self) -> list[str]:
+        return self._modules.setdefault(threading.get_ident(), [])
+
+    def _owner(self, op: str) -> str:
+        stack = self._stack()
+        return f"{stack[-1]}/{op.removeprefix('aten::')}" if stack else op.removeprefix("aten::")
+
+    def _scratch_of(self, facts: OpFacts, args: Any, out: Any) -> None:
+        # After the op's results, which its kernel needs beside the scratch.
+        position = len(self._events)
+        if facts.is_matmul and threading.get_ident() not in self._threads_with_matmul:
+            # One workspace for each handle and stream; autograd's thread has a handle of its own. Never given back.
+            self._threads_with_matmul.add(threading.get_ident())
+            self._scratch.append(Scratch(position, "cublas", ()))
+        if facts.scratch is not None:
+            sizes = facts.scratch(args, out)
+            if sizes is not None:
+                self._scratch.append(Scratch(position, *sizes))
+
+    def _see(self, tensor: Tensor, op: str) -> None:
+        if not is_on_device(tensor):
+            return
+        storage = tensor.untyped_storage()
+        key = storage._cdata
+        num_bytes = 0 if key in self._live else storage.nbytes()
+        if num_bytes:
+            self._take(key, num_bytes, self._owner(op))
+            self._watch(storage, key)
+
+    def _watch(self, storage: Any, key: int) -> None:
+        self._deaths[key] = weakref.ref(storage, lambda _: self._gone(key))
+
+    def _take(self, key: int, num_bytes: int, owner: str) -> None:
+        number = len(self._owners)
+        self._live[key] = _Block(number, num_bytes)
+        self._owners[number] = owner
+        self._holders[number] = "temporaries"
+        self._events.append(Event(number, num_bytes))
+
+    def _gone(self, key: int) -> None:
+        self._deaths.pop(key, None)
+        block = self._live.pop(key, None)
+        if block is None:
+            return
+        takeover = self._takeover
+        if takeover is not None and key in takeover.inputs and block.num_bytes == takeover.num_bytes:
+            self._live[takeover.storage] = block
+            self._takeover = None
+            return
+        self._events.append(Event(block.number, 0))
+
+    def _pass_on(self, old: Tensor, new: Tensor) -> None:
+        block = self._live.pop(old.untyped_storage()._cdata, None)
+        if block is not None:
+            storage = new.untyped_storage()
+            self._live[storage._cdata] = block
+            self._watch(storage, storage._cdata)
+
+    def _adds_gradients(self, args: Any, out: Any) -> bool:
+        inputs = [value for value in args if isinstance(value, Tensor) and is_on_device(value)]
+        storage = out.untyped_storage()
+        num_bytes = storage.nbytes()
+        keys = frozenset(value.untyped_storage()._cdata for value in inputs)
+        if len(keys) < 2 or not num_bytes or any(self._live.get(key) is None for key in keys):
+            return False
+        self._takeover = _Takeover(storage._cdata, num_bytes, self._owner("add"), keys)
+        self._watch(storage, storage._cdata)
+        return True
+
+    def _settle_takeover(self) -> None:
+        takeover, self._takeover = self._takeover, None
+        if takeover is not None:
+            self._take(takeover.storage, takeover.num_bytes, takeover.owner)

@@ -1,0 +1,465 @@
+"""Out of memory in the middle of training: the weights are those of a run that had planned smaller from the start."""
+
+import gc
+import weakref
+from contextlib import contextmanager
+from itertools import count
+
+import pytest
+import torch
+from accelerate.optimizer import AcceleratedOptimizer
+from torch import nn
+
+from eightgig.core.errors import TrainingError
+from eightgig.core.tracker import NoTracker
+from eightgig.training.loop import Trainer
+from eightgig.training.parameters import TrainParameters
+from eightgig.training.recovery import Pieces, StepSnapshot, cut, forget_attempt, half_below
+from eightgig.vram.runtime.recompute import apply_checkpointing
+
+NO_MEMORY = "CUDA out of memory. Tried to allocate 20.00 MiB. GPU 0 has a total capacity of 8.00 GiB"
+
+
+@pytest.fixture(autouse=True, scope="module")
+def quick_collection():
+    """Let gc.collect look only at what these tests make, not at all of torch: 0.3 s less each time."""
+    gc.freeze()
+    yield
+    gc.unfreeze()
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    """Sums in one order, so that equal means equal in every bit."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+class Net(nn.Module):
+    """BatchNorm, dropout, blocks that can be recomputed, a buffer nobody changes and one that is replaced."""
+
+    def __init__(self, *, batch_norm=True):
+        super().__init__()
+        norm = nn.BatchNorm1d if batch_norm else nn.LayerNorm
+        self.blocks = nn.Sequential(
+            *(nn.Sequential(nn.Linear(6, 16), norm(16), nn.Dropout(0.3), nn.Linear(16, 6), norm(6)) for _ in range(3))
+        )
+        self.head = nn.Linear(6, 3)
+        self.register_buffer("average", torch.full((3,), 0.5))
+        self.register_buffer("seen", torch.zeros(()))
+
+    def forward(self, x):
+        if self.training:
+            self.seen = self.seen + len(x)
+        return self.head(self.blocks(x))
+
+
+class Fault:
+    """Raises out of memory at chosen calls (from 1) of whatever asks it."""
+
+    def __init__(self, *calls, error=torch.OutOfMemoryError):
+        self.calls, self.error, self.number = set(calls), error, count(1)
+
+    def __call__(self, *_, **__):
+        if next(self.number) in self.calls:
+            raise self.error(NO_MEMORY)
+
+
+@pytest.fixture
+def make_trainer(objective, make_memory_plan):
+    def make(micro_batch, accumulation, *, checkpointing="none", batch_norm=True, precision="fp32", tracker=None):
+        torch.manual_seed(3)
+        module = apply_checkpointing(Net(batch_norm=batch_norm), checkpointing)
+        parameters = TrainParameters(epochs=2, learning_rate=0.05, weight_decay=0.1, max_gradient_norm=0.5)
+        plan = make_memory_plan(
+            micro_batch=micro_batch, accumulation=accumulation, checkpointing=checkpointing, precision=precision
+        )
+        return Trainer(module, objective, plan=plan, parameters=parameters, steps=20, tracker=tracker or NoTracker())
+
+    return make
+
+
+@pytest.fixture
+def fit(make_loader):
+    """Train; give all that must be equal: weights and buffers, the optimizer's state, random numbers, the history."""
+
+    def run(trainer, batch_size, eval_batch=9):
+        torch.manual_seed(11)
+        result = trainer.fit(make_loader(22, batch_size), make_loader(9, eval_batch))
+        rows = [row.model_dump(exclude={"seconds", "val_seconds", "images_per_second"}) for row in result.history]
+        return {
+            "weights": trainer.module.state_dict(),
+            "optimizer": trainer.optimizer.state_dict()["state"],
+            "random": torch.get_rng_state(),
+            "best": result.best_state,
+        }, rows
+
+    return run
+
+
+def assert_same(one, other):
+    assert one[1] == other[1]
+    for name in one[0]:
+        a, b = (list(_tensors(state[0][name])) for state in (one, other))
+        assert len(a) == len(b) > 0
+        for got, expected in zip(a, b, strict=True):
+            assert torch.equal(got, expected), name
+
+
+def _tensors(value):
+    if isinstance(value, torch.Tensor):
+        yield value
+    elif isinstance(value, dict):
+        for key in value:
+            yield from _tensors(value[key])
+
+
+def fail_in_forward(trainer, *calls):
+    """Fail at the end of the network: the BatchNorms before it have counted, and dropout has drawn."""
+    fault = Fault(*calls)
+    trainer.module.head.register_forward_pre_hook(lambda module, _: fault() if module.training else None)
+
+
+def fail_in_backward(trainer, *calls):
+    """Fail in the middle of the backward pass: later layers have gradients, earlier ones have none."""
+    fault = Fault(*calls)
+
+    def watch(module, inputs, output):
+        if module.training and output.requires_grad:
+            output.register_hook(fault)
+
+    trainer.module.blocks[1].register_forward_hook(watch)
+
+
+def fail_in_clipping(trainer, *calls):
+    fault, clip = Fault(*calls), trainer.accelerator.clip_grad_norm_
+
+    def failing(parameters, norm):
+        clipped = clip(parameters, norm)
+        fault()
+        return clipped
+
+    trainer.accelerator.clip_grad_norm_ = failing
+
+
+PLACES = [fail_in_forward, fail_in_backward, fail_in_clipping]
+SECOND_STEP = {fail_in_forward: 3, fail_in_backward: 3, fail_in_clipping: 2}
+
+
+@pytest.mark.parametrize(
+    ("place", "checkpointing"),
+    [*((place, "none") for place in PLACES), (fail_in_backward, "selective"), (fail_in_backward, "full")],
+)
+def test_in_the_first_step_it_is_as_if_planned_smaller(place, checkpointing, make_trainer, fit):
+    expected = make_trainer(4, 4, checkpointing=checkpointing)
+    trainer = make_trainer(8, 2, checkpointing=checkpointing)
+    place(trainer, 1)
+
+    got = fit(trainer, 8)
+
+    assert_same(got, fit(expected, 4))
+    assert (trainer.plan.micro_batch, trainer.plan.accumulation, trainer.plan.effective_batch) == (4, 4, 16)
+    assert len(trainer.recovered) == 1
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_in_a_later_step_it_is_as_if_told_to_go_smaller_there(place, make_trainer, fit):
+    expected, trainer = make_trainer(8, 2), make_trainer(8, 2)
+    step = expected.step
+
+    def told(window):
+        if expected._step == 1:
+            expected.recovery.limit("train", 4)
+        return step(window)
+
+    expected.step = told
+    place(trainer, SECOND_STEP[place])
+
+    got = fit(trainer, 8)
+
+    assert_same(got, fit(expected, 8))
+    assert trainer.recovered[0].step == 1
+
+
+def test_the_injected_faults_would_be_seen_if_nothing_were_restored(make_trainer, fit, monkeypatch):
+    """The comparison can fail: without the snapshot BatchNorm counts twice and dropout draws anew."""
+    monkeypatch.setattr(StepSnapshot, "restore", lambda _: None)
+    trainer = make_trainer(8, 2)
+    fail_in_forward(trainer, 1)
+    got, expected = fit(trainer, 8), fit(make_trainer(4, 4), 4)
+    with pytest.raises(AssertionError):
+        assert_same(got, expected)
+
+
+def test_in_the_second_micro_batch_and_twice_in_a_row(make_trainer, fit):
+    trainer = make_trainer(8, 2)
+    fail_in_forward(trainer, 2, 4)  # the window's second half; then, at micro-batch 4, its second quarter
+
+    got = fit(trainer, 8)
+
+    assert_same(got, fit(make_trainer(2, 8), 2))
+    assert [(r.failed_batch, r.batch) for r in trainer.recovered] == [(8, 4), (4, 2)]
+
+
+def test_in_the_recomputation_of_a_checkpoint(make_trainer, fit):
+    trainer = make_trainer(8, 2, checkpointing="full")
+    fault = Fault(2)  # the first call is the forward pass, the second the recomputation in the backward pass
+    trainer.module.blocks[2][3].register_forward_hook(lambda module, *_: fault() if module.training else None)
+
+    got = fit(trainer, 8)
+
+    assert_same(got, fit(make_trainer(4, 4, checkpointing="full"), 4))
+
+
+def test_bf16(make_trainer, fit):
+    trainer = make_trainer(8, 2, precision="bf16")
+    fail_in_backward(trainer, 2)
+    assert_same(fit(trainer, 8), fit(make_trainer(4, 4, precision="bf16"), 4))
+
+
+def test_an_odd_batch_is_cut_unevenly_and_every_sample_counts_once(make_trainer, objective, make_loader):
+    trainer = make_trainer(7, 1, batch_norm=False)
+    fail_in_forward(trainer, 1)
+    sizes, loss_sum = [], objective.loss_sum
+
+    def watched(module, batch, device):
+        sizes.append(len(batch["labels"]))
+        return loss_sum(module, batch, device)
+
+    trainer.objective.loss_sum = watched
+    trainer.step([next(iter(make_loader(7, 7)))])
+    assert sizes == [7, 4, 3]
+
+
+def test_gradients_of_the_cut_window_are_those_of_the_whole(make_trainer, make_loader):
+    """By arithmetic: without BatchNorm and dropout the cut changes nothing but rounding."""
+    gradients = []
+    for place in (None, fail_in_backward):
+        trainer = make_trainer(8, 1, batch_norm=False)
+        trainer.module.blocks.apply(lambda part: setattr(part, "p", 0.0))
+        if place:
+            place(trainer, 1)
+        trainer.optimizer.step = lambda t=trainer: gradients.append([w.grad.clone() for w in t.module.parameters()])
+        trainer.step([next(iter(make_loader(8, 8)))])
+    for whole, in_pieces in zip(*gradients, strict=True):
+        torch.testing.assert_close(in_pieces, whole, rtol=1e-5, atol=1e-7)
+
+
+def test_nothing_of_the_failed_attempt_stays_in_memory(make_trainer, make_loader):
+    trainer = make_trainer(8, 1)
+    alive = []
+
+    def keep_track(module, inputs, output):
+        assert not any(reference() is not None for reference in alive), "the first attempt still holds its activations"
+        if not alive:
+            alive.append(weakref.ref(output))
+            raise torch.OutOfMemoryError(NO_MEMORY)
+
+    trainer.module.blocks[2].register_forward_hook(keep_track)
+    gc.disable()
+    try:
+        trainer.step([next(iter(make_loader(8, 8)))])
+    finally:
+        gc.enable()
+    assert len(trainer.recovered) == 1
+
+
+def test_one_sample_that_does_not_fit_is_an_error_with_the_verdict(make_trainer, make_loader):
+    trainer = make_trainer(2, 1, batch_norm=False)
+    fail_in_forward(trainer, 1, 2)
+    before = {name: value.clone() for name, value in trainer.module.state_dict().items()}
+    with pytest.raises(
+        TrainingError,
+        match=r"out of memory in optimizer step 0: there was only one sample .* Nothing of this attempt was applied "
+        r"to the weights\. Verdict: too big: .* plan\.checkpointing=full .* larger card\. "
+        r"The allocator's words: .*20\.00 MiB",
+    ):
+        trainer.step([next(iter(make_loader(2, 2)))])
+    for name, value in trainer.module.state_dict().items():
+        assert torch.equal(value, before[name])
+    assert all(weight.grad is None for weight in trainer.module.parameters())
+
+
+def test_another_error_is_not_taken_for_a_shortage(make_trainer, make_loader):
+    trainer = make_trainer(8, 1)
+    trainer.module.head.register_forward_hook(Fault(1, error=RuntimeError))
+    with pytest.raises(RuntimeError, match="CUDA out of memory"):  # its words alone do not make it one
+        trainer.step([next(iter(make_loader(8, 8)))])
+    assert trainer.recovered == ()
+
+
+def test_a_shortage_of_main_memory_is_recovered_too(make_trainer, make_loader):
+    trainer = make_trainer(8, 1)
+    calls = count()
+    trainer.module.head.register_forward_hook(lambda *_: torch.empty(2**50) if next(calls) == 0 else None)
+    trainer.step([next(iter(make_loader(8, 8)))])
+    assert trainer.recovered[0].batch == 4
+
+
+def test_in_validation_it_is_done_again_from_the_start(make_trainer, fit):
+    trainer = make_trainer(8, 2)
+    fault = Fault(2)
+    trainer.module.head.register_forward_hook(lambda module, *_: None if module.training else fault())
+
+    got = fit(trainer, 8, eval_batch=6)  # 6 and 3: the second batch fails
+
+    assert_same(got, fit(make_trainer(8, 2), 8, eval_batch=3))
+    assert (trainer.plan.micro_batch, trainer.plan.accumulation, trainer.plan.eval_batch) == (8, 2, 3)
+    assert [f.code for f in trainer.plan.findings] == ["VRAM102"]
+    assert trainer.recovered[0].verdict.code == "validation"
+
+
+def test_validation_of_one_sample_that_does_not_fit(make_trainer, fit):
+    trainer = make_trainer(8, 2)
+    trainer.module.head.register_forward_hook(lambda module, *_: None if module.training else Fault(1)())
+    with pytest.raises(TrainingError, match="out of memory in validation: there was only one sample"):
+        fit(trainer, 8)
+
+
+def test_it_is_logged_tracked_and_found(make_trainer, fit, caplog):
+    tracked = []
+
+    class Tracker:
+        def log_metrics(self, metrics, *, step=None):
+            tracked.append((metrics, step))
+
+    trainer = make_trainer(8, 2, tracker=Tracker())
+    fail_in_forward(trainer, 3)
+    fit(trainer, 8)
+
+    assert ({"out_of_memory": 1.0, "micro_batch": 4.0}, 1) in tracked
+    (finding,) = trainer.plan.findings
+    assert finding.code == "VRAM101"
+    assert finding.message == (
+        "memory ran out in optimizer step 1 at micro-batch 6: the step was done again with micro-batch 4 x 4 "
+        "accumulation, as all later ones, at the same effective batch; BatchNorm now sees 4 samples at a time"
+    )
+    (warning,) = [record for record in caplog.records if record.levelname == "WARNING"]
+    assert finding.message in warning.message
+    assert "Why: " in warning.message
+
+
+def test_of_several_processes_none_goes_on_alone(make_trainer, make_loader):
+    trainer = make_trainer(8, 1)
+    trainer.recovery._num_processes = 2
+    fail_in_forward(trainer, 1)
+    with pytest.raises(TrainingError, match="one of 2 processes cannot change its batch size alone"):
+        trainer.step([next(iter(make_loader(8, 8)))])
+
+
+def test_in_the_optimizer_no_weight_is_trusted(make_trainer, fit):
+    trainer = make_trainer(8, 2)
+    trainer.optimizer.step = Fault(2)
+    with pytest.raises(
+        TrainingError, match=r"out of memory inside optimizer step 1, which may have changed some weights.*Verdict: "
+    ):
+        fit(trainer, 8)
+
+
+def test_an_optimizer_that_does_not_fit_is_told_before_the_first_step(make_trainer, monkeypatch):
+    monkeypatch.setattr(torch.optim.AdamW, "step", Fault(1))
+    with pytest.raises(TrainingError, match=r"before the first step: the optimizer's state .* a smaller model"):
+        make_trainer(8, 2)
+
+
+class WithScaler:
+    """The loop's gradient scaler, on the CPU: accelerate makes one on CUDA alone."""
+
+    def __init__(self, trainer):
+        self.scaler = torch.amp.GradScaler("cpu", init_scale=2.0**10, growth_interval=3)
+        accelerated = AcceleratedOptimizer(trainer.optimizer.optimizer, device_placement=False, scaler=self.scaler)
+        trainer.optimizer, trainer.accelerator.scaler = accelerated, self.scaler
+        trainer.accelerator._optimizers[:] = [accelerated]
+        trainer.accelerator.native_amp = True
+        trainer.accelerator.state._mixed_precision = "fp16"  # makes clip_grad_norm_ unscale
+        trainer.recovery._forget = lambda: forget_attempt(trainer.accelerator, accelerated)
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_the_scaler_forgets_the_failed_attempt(place, make_trainer, fit):
+    expected = make_trainer(4, 4)
+    assert WithScaler(expected).scaler is expected.accelerator.scaler
+    wanted = fit(expected, 4)
+    trainer = make_trainer(8, 2)
+    WithScaler(trainer)
+    place(trainer, SECOND_STEP[place])
+    trainer.recovery.limit("train", 4)  # so that only the failed attempt differs
+    trainer.recovery._shrink = lambda *_: None
+
+    got = fit(trainer, 8)
+
+    assert_same(got, wanted)
+    assert trainer.accelerator.scaler.state_dict() == expected.accelerator.scaler.state_dict()
+    assert trainer.accelerator.scaler.get_scale() == 2.0**11  # 4 steps: it grew once, as it should
+
+
+def test_the_scaler_of_a_failed_attempt_that_never_scaled(make_trainer, make_loader):
+    trainer = make_trainer(8, 1)
+    WithScaler(trainer)
+    fail_in_forward(trainer, 1)
+    trainer.step([next(iter(make_loader(8, 8)))])
+    assert trainer.accelerator.scaler.get_scale() == 2.0**10
+
+
+def test_cut():
+    batch = {"inputs": torch.arange(10).view(5, 2), "labels": torch.arange(5)}
+    assert next(cut(batch, None)) is batch
+    assert next(cut(batch, 5)) is batch
+    assert [piece["labels"].tolist() for piece in cut(batch, 2)] == [[0, 1], [2, 3], [4]]
+    assert [len(piece["inputs"]) for piece in cut(batch, 2)] == [2, 2, 1]
+
+
+@pytest.mark.parametrize(("size", "failed", "half"), [(8, 8, 4), (8, 6, 4), (8, 2, 1), (7, 7, 4), (3, 3, 2), (2, 2, 1)])
+def test_half_below(size, failed, half):
+    assert half_below(size, failed) == half
+
+
+def test_pieces_remember_the_largest():
+    pieces = Pieces()
+    assert len(list(pieces([{"labels": torch.zeros(2)}, {"labels": torch.zeros(5)}]))) == 2
+    assert pieces.largest == 5
+    pieces.limit = 3
+    assert len(list(pieces([{"labels": torch.zeros(5)}]))) == 2
+    assert pieces.largest == 3
+
+
+@pytest.mark.parametrize("offload", [True, False])
+def test_saved_activations_are_offloaded_where_the_plan_says_so(offload, make_trainer, make_loader, monkeypatch):
+    entered = []
+
+    @contextmanager
+    def offloaded():
+        entered.append(True)
+        yield
+
+    monkeypatch.setattr("eightgig.training.loop.offloaded", offloaded)
+    trainer = make_trainer(8, 1)
+    trainer.recovery.plan = trainer.plan.model_copy(update={"offload": offload})
+    trainer.step([next(iter(make_loader(8, 8)))])
+    assert bool(entered) is offload
+
+
+@pytest.mark.gpu
+def test_a_real_shortage_on_the_card(objective, make_memory_plan, make_loader):
+    """32 MiB a sample, and as much while it is made: 16 do not pass below 1 GiB, a few do."""
+    from eightgig.core.units import MIB
+    from eightgig.vram.runtime.budget import enforced_budget
+
+    class Wide(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.head = nn.Linear(6, 3)
+
+        def forward(self, x):
+            wide = x.repeat(1, 8 * MIB // 6).exp()
+            return self.head(x) + wide.sum(1, keepdim=True) * 0
+
+    plan = make_memory_plan(micro_batch=16, accumulation=1, device="cuda", budget_gib=1.0, context_bytes=512 * MIB)
+    with enforced_budget(plan):
+        trainer = Trainer(Wide(), objective, plan=plan, parameters=TrainParameters(), steps=1, tracker=NoTracker())
+        _, norm = trainer.step([next(iter(make_loader(16, 16)))])
+    assert norm is not None
+    assert trainer.plan.micro_batch < 16
+    assert trainer.recovered[0].verdict.code in {"too_big", "fragmentation"}

@@ -1,0 +1,187 @@
+"""Calibration by hand arithmetic on made-up measurements; the measuring itself where there is a GPU."""
+
+import json
+
+import pytest
+import torch
+
+from eightgig.core.errors import ConfigurationError
+from eightgig.core.units import MIB, format_bytes
+from eightgig.vram.tracing import calibrate
+from eightgig.vram.tracing.calibrate import calibrated, check, generation_of, main, write_calibration
+from eightgig.vram.tracing.card_probe import (
+    CardMeasurements,
+    Convolution,
+    KernelScratch,
+    measure_operations,
+    operations,
+)
+from eightgig.vram.tracing.hidden import load_calibration
+
+SMALL = Convolution(2, 4, 8, 6, 3, stride=2, groups=2)
+PREFIX = "measured on NVIDIA H200, driver 580.1, torch 2.11.0, 2026-12-01: "
+
+
+def convolution(kind, inputs, outputs, taken, *, precision="fp32", layout="contiguous", groups=1):
+    sizes = (inputs, outputs, 9, 4, groups, 3, 8, int(layout == "channels_last"), 0)
+    return KernelScratch(kind=kind, case="", precision=precision, layout=layout, sizes=sizes, num_bytes=taken)
+
+
+def attention(taken, *, kind="flash_attention_backward", precision="fp16", item=2):
+    return KernelScratch(kind=kind, case="", precision=precision, sizes=(1, 2, 128, 64, item), num_bytes=taken)
+
+
+SCRATCH = (
+    convolution("convolution", 100, 100, 200),
+    convolution("convolution", 300, 100, 440),
+    convolution("convolution", 50, 50, 0),  # one that needs none does not decide for the others
+    convolution("convolution", 100, 100, 777, precision="fp16"),
+    convolution("convolution", 100, 100, 0, layout="channels_last"),
+    convolution("convolution_backward", 100, 300, 600),
+    convolution("convolution", 100, 100, 100, groups=32),
+    convolution("convolution_backward", 100, 100, 300, groups=32),
+    attention(4 * 2 * 128 * 64 + 4 * 2 * 128),
+    attention(0, kind="efficient_attention_backward", precision="fp32", item=4),
+)
+
+
+def measurements(**changes):
+    plain = {
+        "card": "NVIDIA H200",
+        "compute_capability": (9, 0),
+        "driver": "580.1",
+        "torch": "2.11.0",
+        "date": "2026-12-01",
+        "context_bytes": 600 * MIB,
+        "cublas_workspace_bytes": 32 * MIB,
+        "scratch": SCRATCH,
+    }
+    return CardMeasurements(**{**plain, **changes})
+
+
+def test_each_constant_of_the_cards_generation_is_measured_and_says_how():
+    base = load_calibration()
+    hopper = calibrated(base, measurements()).of("hopper")
+    figures = {name: constant.value for name, constant in hopper}
+    assert figures == {
+        "context_bytes": 600 * MIB,
+        "cublas_workspace_bytes": 32 * MIB,
+        "conv_forward_staging": 1.0,  # the median of 0, 1 and 1.1
+        "conv_backward_staging": 1.5,
+        "conv_pointwise_staging": 0.5,  # not measured: as it was
+        "conv_grouped_staging": 1.0,  # of 0.5 and 1.5
+        "attention_backward_accumulator": 1,
+    }
+    assert all(constant.source.startswith(PREFIX) for name, constant in hopper if "pointwise" not in name)
+    assert hopper.conv_pointwise_staging == base.of("hopper").conv_pointwise_staging
+    assert hopper.conv_forward_staging.source == PREFIX + "median of 3 float32 convolutions, 0.00 to 1.10"
+    assert hopper.conv_forward_staging.unit == base.of("hopper").conv_forward_staging.unit
+
+
+def test_other_generations_stay_as_they_were():
+    base = load_calibration()
+    made = calibrated(base, measurements())
+    assert {name for name in base.generations if made.of(name) != base.of(name)} == {"hopper"}
+
+
+def test_what_was_not_measured_stays_as_it_was():
+    base = load_calibration()
+    made = calibrated(base, measurements(context_bytes=None, cublas_workspace_bytes=0, scratch=()))
+    assert made == base
+
+
+def test_a_kernel_without_an_accumulator_is_told_from_one_with():
+    hopper = calibrated(load_calibration(), measurements(scratch=(attention(4 * 2 * 128),))).of("hopper")
+    assert hopper.attention_backward_accumulator.value == 0
+
+
+@pytest.mark.parametrize(
+    ("capability", "generation"),
+    [((8, 0), "ampere"), ((8, 6), "ampere"), ((8, 9), "ada"), ((9, 0), "hopper"), ((10, 0), "blackwell")],
+)
+def test_generations(capability, generation):
+    assert generation_of(capability, "card") == generation
+
+
+def test_a_card_of_an_older_generation_is_refused():
+    with pytest.raises(ConfigurationError, match=r"the Tesla T4 has compute capability 7\.5; constants are kept for"):
+        generation_of((7, 5), "Tesla T4")
+
+
+def test_each_op_is_shown_beside_what_the_constants_say_of_it():
+    hidden = calibrated(load_calibration(), measurements()).of("hopper")
+    said = [one.said_bytes for one in check(measurements(), hidden)]
+    assert said[:2] == [200, 400]  # input and output together, once
+    assert said[4] == 0  # channels last
+    assert said[5] == 600
+    assert said[8] == 4 * 2 * 128 * 64
+
+
+def test_the_file_that_is_written_can_be_used(tmp_path):
+    out = tmp_path / "calibration.json"
+    made = write_calibration(out, load_calibration(), measurements())
+    assert load_calibration(out) == made
+    details = json.loads((tmp_path / "calibration.measured.json").read_text())
+    assert details["measurements"]["card"] == "NVIDIA H200"
+    assert len(details["checked"]) == len(SCRATCH)
+
+
+def test_the_command_says_what_changed(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(calibrate, "measure", lambda: measurements(notes=("flash (fp16): no kernel",)))
+    assert main(["--out", str(tmp_path / "c.json")]) == 0
+    said = capsys.readouterr().out
+    assert "NVIDIA H200, generation hopper:" in said
+    was = format_bytes(load_calibration().of("hopper").context_bytes.value)
+    assert f"context_bytes 600.0 MiB (was {was})" in said
+    assert "not measured: flash (fp16): no kernel" in said
+    assert f"written to {tmp_path / 'c.json'}: point plan.calibration at it" in said
+
+
+def test_without_a_gpu_it_says_what_is_used_instead(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert main(["--out", str(tmp_path / "c.json")]) == 2
+    said = capsys.readouterr().err
+    assert "only be measured on an NVIDIA GPU, and torch finds none" in said
+    assert "predictions use the packaged constants (calibration.json)" in said
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_measuring_process_that_fails_leaves_no_file(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)  # here; not in the child
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "-1")
+    assert main(["--out", str(tmp_path / "c.json")]) == 2
+    assert "could not be measured, nothing was written" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_ops_run_and_one_that_cannot_is_noted():
+    taken = []
+
+    def beside(operation):
+        operation()
+        taken.append(len(taken))
+        return taken[-1]
+
+    measured, notes = measure_operations(operations("cpu", [SMALL], [(1, 2, 16, 8)]), beside)
+    kinds = {one.kind for one in measured}
+    assert {"convolution", "convolution_backward", "embedding_backward", "layer_norm_backward"} <= kinds
+    assert [one.num_bytes for one in measured] == taken
+    assert any(note.startswith("attention, 1 x 2 heads of 8, 16 tokens (fp") for note in notes)  # no such kernel
+
+
+def test_the_sizes_of_an_op_are_those_of_its_tensors():
+    made = next(operations("cpu", [SMALL], []))
+    x, w, y = 2 * 4 * 6 * 6, 8 * 2 * 3 * 3, 2 * 8 * 3 * 3
+    assert made.sizes == (4 * x, 4 * y, 4 * w, 4, 2, 3, 2, 0, 0)
+    assert made.prepare()().numel() == y
+
+
+@pytest.mark.gpu
+def test_the_card_at_hand(tmp_path):
+    assert main(["--out", str(tmp_path / "c.json")]) == 0
+    details = json.loads((tmp_path / "c.measured.json").read_text())
+    measured = CardMeasurements.model_validate(details["measurements"])
+    assert measured.cublas_workspace_bytes >= MIB
+    assert {"convolution", "flash_attention_backward", "layer_norm_backward"} <= {o.kind for o in measured.scratch}
+    hidden = load_calibration(tmp_path / "c.json").of(generation_of(measured.compute_capability, measured.card))
+    assert 0 <= hidden.conv_forward_staging.value < 8

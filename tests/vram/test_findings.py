@@ -1,0 +1,98 @@
+"""Each finding by itself: when it speaks, when it is silent, and that the docs explain its code."""
+
+from pathlib import Path
+
+import pytest
+
+from eightgig.core.units import GIB, MIB
+from eightgig.vram.plan import Considered, MemoryPlan, PhaseMemory
+from eightgig.vram.planning.findings import FINDINGS, Asked, findings_of
+
+DOCS = Path(__file__).parents[2] / "docs" / "memory.md"
+
+
+def a_plan(**changes):
+    train = PhaseMemory(phase="train", device="cuda", activations=3 * GIB, smallest_cap_bytes=3 * GIB)
+    validate = PhaseMemory(phase="validate", device="cuda", temporaries=GIB, smallest_cap_bytes=GIB)
+    plain = {
+        "model": "net",
+        "sample": "300 px",
+        "device": "cuda",
+        "device_name": "card",
+        "micro_batch": 32,
+        "accumulation": 4,
+        "eval_batch": 64,
+        "precision": "fp16",
+        "checkpointing": "none",
+        "optimizer_kernel": "fused",
+        "memory_format": "channels_last",
+        "budget_gib": 8.0,
+        "context_bytes": GIB // 2,
+        "budget_bytes": 15 * GIB // 2,
+        "predicted": (train, validate),
+        "needed_bytes": 3 * GIB,
+        "predicted_reserved_bytes": 4 * GIB,
+        "margin_bytes": 9 * GIB // 2,
+        "fits": True,
+        "method": "by hand",
+    }
+    return MemoryPlan(**{**plain, **changes})
+
+
+def found(plan, *, micro_batch=32, eval_batch=64, batch_norm=True):
+    return {f.code: f.message for f in findings_of(Asked(plan, micro_batch, eval_batch, batch_norm))}
+
+
+def test_a_plan_as_asked_for_has_none():
+    assert found(a_plan()) == {}
+
+
+@pytest.mark.parametrize(
+    ("code", "changes", "said"),
+    [
+        ("VRAM001", {"micro_batch": 16, "accumulation": 8}, "micro-batch 32 does not fit: 16 with 8 accumulation"),
+        ("VRAM002", {"checkpointing": "full"}, "up to a third more time a step"),
+        ("VRAM004", {"eval_batch": 32}, "validation with 64 samples at a time does not fit: 32 at a time"),
+        ("VRAM005", {"device": "cpu"}, "no GPU here"),
+        ("VRAM006", {"checkpointing": "selective"}, "normalisation and activations are recomputed"),
+        ("VRAM007", {"offload": True}, "each crosses PCI Express twice a step"),
+        ("VRAM008", {"margin_bytes": 100 * MIB}, "only 100.0 MiB are left"),
+        ("VRAM009", {"predicted_reserved_bytes": 8 * GIB}, "would reserve 8.0 GiB where 7.5 GiB are usable"),
+        ("VRAM010", {"largest": (("head/mm", GIB),)}, "head/mm alone holds 1.0 GiB of 3.0 GiB"),
+    ],
+)
+def test_one_finding(code, changes, said):
+    messages = found(a_plan(**changes))
+    assert set(messages) == {code}
+    assert said in messages[code]
+
+
+def test_batch_norm_with_few_samples():
+    assert set(found(a_plan(micro_batch=4, accumulation=32), micro_batch=4)) == {"VRAM003"}
+    assert found(a_plan(micro_batch=4, accumulation=32), micro_batch=4, batch_norm=False) == {}
+    assert found(a_plan(micro_batch=8, accumulation=16), micro_batch=8) == {}
+
+
+def test_validation_that_needs_most():
+    plan = a_plan()
+    wide = plan.phase("validate").model_copy(update={"smallest_cap_bytes": 4 * GIB})
+    assert set(found(a_plan(predicted=(plan.phase("train"), wide)))) == {"VRAM004"}
+
+
+def test_one_holder_must_be_a_module_and_large():
+    assert found(a_plan(largest=(("zeros_like", 2 * GIB),))) == {}  # the optimizer's state has no module
+    assert found(a_plan(largest=(("head/mm", GIB // 2),))) == {}
+
+
+def test_the_price_of_recomputing_is_read_off_the_plans_considered():
+    bare = Considered(
+        precision="fp16", checkpointing="none", offload=False, micro_batch=32, accumulation=4, needed_bytes=9 * GIB,
+        fits=False, seconds_per_step=0.5,
+    )  # fmt: skip
+    plan = a_plan(checkpointing="full", considered=(bare,), seconds_per_step=0.6)
+    assert "about 20% more time a step" in found(plan)["VRAM002"]
+
+
+@pytest.mark.parametrize("code", FINDINGS)
+def test_every_code_has_its_paragraph(code):
+    assert f"**{code}" in DOCS.read_text(encoding="utf-8")

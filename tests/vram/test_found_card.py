@@ -1,0 +1,125 @@
+"""The driver is played by an object with NVML's functions: what it answers for real cards is public."""
+
+import sys
+from types import SimpleNamespace
+
+import pytest
+
+from eightgig.vram.cards.catalog import card_named
+from eightgig.vram.cards.found import card_found, catalog_card
+
+MIB = 1024**2
+
+
+class FakeNvml:
+    """Answers for one card; `fails` names functions that raise."""
+
+    NVML_CLOCK_SM, NVML_CLOCK_MEM = 1, 2
+
+    class NVMLError(Exception):
+        pass
+
+    def __init__(self, answers, fails=()):
+        self.answers, self.fails, self.calls = answers, fails, []
+
+    def __getattr__(self, name):
+        def answer(*arguments):
+            self.calls.append(name)
+            if name in self.fails:
+                raise self.NVMLError(name)
+            value = self.answers.get(name)
+            return value[arguments[1]] if isinstance(value, dict) else value
+
+        return answer
+
+
+def answers(name, memory_mib, **more):
+    return {
+        "nvmlDeviceGetName": name,
+        "nvmlDeviceGetMemoryInfo": SimpleNamespace(total=memory_mib * MIB),
+        "nvmlDeviceGetCudaComputeCapability": (8, 6),
+        "nvmlDeviceGetMaxClockInfo": {1: 2100, 2: 7001},
+        "nvmlDeviceGetMemoryBusWidth": 256,
+        "nvmlDeviceGetNumGpuCores": 4864,
+        "nvmlDeviceGetMaxPcieLinkGeneration": 4,
+        "nvmlDeviceGetMaxPcieLinkWidth": 16,
+        "nvmlDeviceGetPowerManagementDefaultLimit": 200_000,
+        **more,
+    }
+
+
+@pytest.fixture
+def driver(monkeypatch):
+    def install(*arguments, **options):
+        nvml = FakeNvml(*arguments, **options)
+        monkeypatch.setitem(sys.modules, "pynvml", nvml)
+        return nvml
+
+    return install
+
+
+def test_a_card_of_the_catalog_is_known_by_its_name(driver):
+    nvml = driver(answers("NVIDIA GeForce RTX 3070", 8192))
+    assert card_found() == card_named("RTX 3070")
+    assert nvml.calls[-1] == "nvmlShutdown"
+
+
+@pytest.mark.parametrize(("memory_mib", "name"), [(10240, "RTX 3080"), (12288, "RTX 3080 12 GB")])
+def test_two_cards_of_one_name_differ_in_memory(driver, memory_mib, name):
+    driver(answers(b"NVIDIA GeForce RTX 3080", memory_mib))
+    assert card_found().name == name
+
+
+@pytest.mark.parametrize("name", ["NVIDIA GeForce RTX 3070 Ti", "NVIDIA GeForce RTX 3070 Laptop GPU"])
+def test_a_sibling_is_not_taken_for_the_card(name):
+    assert catalog_card(name, 8.0) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "memory_mib", "card"),
+    [("NVIDIA H200", 143771, "H200"), ("NVIDIA H100 80GB HBM3", 81559, "H100 80 GB")],
+)
+def test_servers_cards_by_the_memory_that_the_driver_shows(name, memory_mib, card):
+    assert catalog_card(name, memory_mib / 1024).name == card
+
+
+def test_an_unknown_card_is_built_from_what_the_driver_says(driver):
+    driver(answers("NVIDIA GeForce RTX 3060 Ti", 8192))
+    card = card_found()
+    assert (card.name, card.memory_gib, card.num_sms, card.tdp_w) == ("NVIDIA GeForce RTX 3060 Ti", 8.0, 38, 200)
+    assert card.bandwidth_gb_per_s == pytest.approx(2 * 7001 * 256 / 8 / 1000, abs=0.05)  # 448
+    assert card.fp32_tflops == pytest.approx(2 * 4864 * 2100e6 / 1e12, abs=0.05)
+    assert card.fp16_tflops == pytest.approx(38 * 512 * 2100e6 / 1e12, abs=0.05)
+    assert card.tf32_tflops == pytest.approx(card.fp16_tflops / 2, abs=0.06)
+    assert card.launch_price_usd is None
+    assert "fp16_tflops" in card.unverified
+
+
+def test_a_workstation_card_has_the_full_tensor_rate(driver):
+    driver(
+        answers("NVIDIA RTX A6000", 49140, nvmlDeviceGetNumGpuCores=10752, nvmlDeviceGetMaxClockInfo={1: 1800, 2: 8001})
+    )
+    assert card_found().fp16_tflops == pytest.approx(154.8, abs=0.1)  # 154.8 in the GA102 whitepaper, table 3
+
+
+def test_a_card_without_tensor_cores_computes_half_precision_as_float32(driver):
+    driver(answers("NVIDIA GeForce GTX 1080", 8192, nvmlDeviceGetCudaComputeCapability=(6, 1)))
+    card = card_found()
+    assert card.fp16_tflops is None
+    assert card.peak_flops("fp16", tensor_cores=True) == card.fp32_tflops * 1e12
+
+
+def test_a_driver_that_does_not_say_the_power(driver):
+    driver(answers("NVIDIA Unknown", 4096), fails=("nvmlDeviceGetPowerManagementDefaultLimit",))
+    assert card_found().tdp_w is None
+
+
+@pytest.mark.parametrize("fails", ["nvmlInit", "nvmlDeviceGetHandleByIndex"])
+def test_none_where_there_is_no_card(driver, fails):
+    driver(answers("NVIDIA GeForce RTX 3070", 8192), fails=(fails,))
+    assert card_found() is None
+
+
+def test_none_without_the_binding(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pynvml", None)
+    assert card_found() is None

@@ -1,0 +1,128 @@
+"""Hidden memory by hand arithmetic, and the file of its constants."""
+
+import json
+
+import pytest
+
+from eightgig.core.errors import ConfigurationError
+from eightgig.vram.tracing.events import AllocationTrace, Event, Mark, Scratch
+from eightgig.vram.tracing.hidden import PACKAGED, HiddenMemory, load_calibration, with_hidden
+
+KIB = 1024
+
+
+def constants(**values):
+    ampere = load_calibration().of("ampere")
+    return ampere.model_copy(
+        update={name: getattr(ampere, name).model_copy(update={"value": value}) for name, value in values.items()}
+    )
+
+
+def with_scratch(kind, *sizes):
+    """A trace of one block, and scratch after the block is made and before it is freed."""
+    return AllocationTrace(
+        events=(Event(0, 100), Event(0, 0)),
+        holders={0: "temporaries"},
+        owners={0: "op"},
+        marks=(Mark(0, "forward"), Mark(1, "backward")),
+        scratch=(Scratch(1, kind, sizes),),
+    )
+
+
+def sizes_of(trace, hidden):
+    made = with_hidden(trace, hidden)
+    assert made.events[0] == Event(0, 100)
+    assert made.scratch == ()
+    return [event.num_bytes for event in made.events[1:-1] if event.num_bytes]
+
+
+def convolution(*, groups=1, kernel=3, channels_a_group=64, channels_last=0):
+    return 1000, 500, 30, 4, groups, kernel, channels_a_group, channels_last, 0
+
+
+def test_a_cublas_workspace_stays():
+    made = with_hidden(with_scratch("cublas"), constants(cublas_workspace_bytes=8_519_680))
+    assert made.events == (Event(0, 100), Event(1, 8_519_680), Event(0, 0))
+    assert (made.holders[1], made.owners[1]) == ("workspace", "cublas")
+    assert [mark.position for mark in made.marks] == [0, 2]  # phases begin where they began
+
+
+def test_other_scratch_is_gone_after_its_op():
+    made = with_hidden(with_scratch("convolution", *convolution()), constants(conv_forward_staging=1))
+    assert made.events == (Event(0, 100), Event(1, 1500), Event(1, 0), Event(0, 0))
+
+
+@pytest.mark.parametrize(
+    ("kind", "sizes", "expected"),
+    [
+        ("convolution", convolution(), [3000]),
+        ("convolution_backward", convolution(), [4500]),
+        ("convolution", convolution(kernel=1), []),
+        ("convolution_backward", convolution(kernel=1), [750]),
+        ("convolution", convolution(groups=4), []),
+        ("convolution_backward", convolution(groups=4), [1500]),
+        ("convolution_backward", convolution(groups=32, channels_a_group=4), []),  # narrow groups
+        ("convolution_backward", convolution(groups=64, channels_a_group=1), []),  # depthwise
+        ("convolution", convolution(channels_last=1), []),
+        ("convolution_backward", convolution(channels_last=1), []),
+    ],
+)
+def test_staging_of_convolutions(kind, sizes, expected):
+    hidden = constants(
+        conv_forward_staging=2, conv_backward_staging=3, conv_pointwise_staging=0.5, conv_grouped_staging=1
+    )
+    assert sizes_of(with_scratch(kind, *sizes), hidden) == expected
+
+
+def test_attention_adds_up_the_querys_gradient_in_float32():
+    # 2 x 4 heads x 130 x 40 in half precision: length in blocks of 128, width of 32; and one float a row.
+    trace = with_scratch("flash_attention_backward", 2, 4, 130, 40, 2)
+    assert sizes_of(trace, constants()) == [4 * 2 * 4 * 256 * 64, 4 * 2 * 4 * 130]
+    assert sizes_of(trace, constants(attention_backward_accumulator=0)) == [4 * 2 * 4 * 130]
+
+
+def test_both_scratches_of_attention_are_held_together():
+    made = with_hidden(with_scratch("flash_attention_backward", 2, 4, 130, 40, 2), constants())
+    assert [bool(event.num_bytes) for event in made.events] == [True, True, True, False, False, False]
+
+
+def test_attention_in_float32_needs_no_accumulator():
+    assert sizes_of(with_scratch("efficient_attention_backward", 2, 4, 130, 40, 4), constants()) == [4 * 2 * 4 * 130]
+
+
+def test_the_cpu_hides_nothing_in_libraries():
+    hidden = load_calibration().of("none")
+    assert sizes_of(with_scratch("cublas"), hidden) == []
+    assert sizes_of(with_scratch("convolution", *convolution()), hidden) == []
+    assert hidden.context_bytes.value == 0
+
+
+def test_every_constant_has_a_source():
+    for hidden in load_calibration().generations.values():
+        assert all(len(getattr(hidden, name).source) > 20 for name in HiddenMemory.model_fields)
+
+
+def test_an_unknown_generation_is_named():
+    with pytest.raises(ConfigurationError, match="GPU generation 'volta': there are ampere, ada"):
+        load_calibration().of("volta")
+
+
+@pytest.mark.parametrize("content", ["", "{}", "[1]", '{"generations": {"ampere": {}}}', "\x00"])
+def test_a_damaged_file_is_refused_with_a_way_out(tmp_path, content):
+    path = tmp_path / "calibration.json"
+    path.write_text(content, encoding="utf-8")
+    with pytest.raises(ConfigurationError, match=r"(?s)calibration.json cannot be used: .*make calibrate"):
+        load_calibration(path)
+
+
+def test_a_missing_file_is_refused(tmp_path):
+    with pytest.raises(ConfigurationError, match="cannot be used"):
+        load_calibration(tmp_path / "none.json")
+
+
+def test_a_file_of_ones_own_counts(tmp_path):
+    content = json.loads(PACKAGED.read_text(encoding="utf-8"))
+    content["generations"]["ampere"]["context_bytes"]["value"] = 123 * KIB
+    path = tmp_path / "mine.json"
+    path.write_text(json.dumps(content), encoding="utf-8")
+    assert load_calibration(path).of("ampere").context_bytes.value == 123 * KIB

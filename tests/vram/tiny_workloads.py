@@ -1,0 +1,92 @@
+"""Small networks for the child process, by import path: `tiny_workloads:perceptron`."""
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from eightgig.vram.tracing.workload import Workload
+
+
+def perceptron(width=1024, depth=1, tied=False):
+    layers = [nn.Linear(width, width, bias=False) for _ in range(depth)]
+    if tied:
+        layers = [layers[0]] * depth
+    module = nn.Sequential(*layers)
+    return module, lambda net, batch: net(batch).sum(), lambda n: torch.zeros(n, width)
+
+
+def residual(width=1024, depth=4):
+    class Block(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inside = nn.Linear(width, width, bias=False)
+
+        def forward(self, x):
+            return x + self.inside(x)
+
+    return nn.Sequential(*[Block() for _ in range(depth)]), lambda net, b: net(b).sum(), lambda n: torch.zeros(n, width)
+
+
+def swish(width=1024):
+    return (
+        nn.Sequential(nn.Linear(width, width), nn.SiLU(), nn.Linear(width, 1)),
+        _mean,
+        lambda n: torch.zeros(n, width),
+    )
+
+
+def convolutional(channels=16, norm=True):
+    def block(inputs):
+        return nn.Sequential(
+            nn.Conv2d(inputs, channels, 3, padding=1, bias=not norm),
+            nn.BatchNorm2d(channels) if norm else nn.Identity(),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(channels, channels, 3, padding=1),
+        )
+
+    module = nn.Sequential(
+        nn.Sequential(*[block(3 if i == 0 else channels) for i in range(4)]), nn.AdaptiveAvgPool2d(1)
+    )
+    return module, _mean, lambda n: torch.zeros(n, 3, 64, 64)
+
+
+class Attention(nn.Module):
+    """Queries, keys and values straight from the input: batch x heads x length x width."""
+
+    def __init__(self, width=64):
+        super().__init__()
+        self.project = nn.Linear(width, width)
+
+    def forward(self, tokens):
+        states = self.project(tokens)
+        return functional.scaled_dot_product_attention(states, states, states, is_causal=True)
+
+
+def attention(length=512):
+    return Attention(), _mean, lambda n: torch.zeros(n, 4, length, 64)
+
+
+def with_dict_batch():
+    net = nn.Linear(8, 2)
+    return Workload(
+        module=net,
+        batch=lambda n: {"x": torch.zeros(n, 8), "meta": ["name"] * n},
+        loss=lambda module, batch: module(batch["x"]).mean(),
+    )
+
+
+def talkative():
+    print("a model may print")  # noqa: T201
+    return perceptron()
+
+
+def broken():
+    raise RuntimeError("this model cannot be made")
+
+
+def not_a_workload():
+    return 3
+
+
+def _mean(net, batch):
+    return net(batch).float().mean()
