@@ -1,0 +1,5 @@
+"""What fits on which card, at what speed."""
+
+from eightgig.pipelines.gpu_guide.pipeline import create_pipeline
+
+__all__ = ["create_pipeline"]
