@@ -1,0 +1,265 @@
+"""What vram_gpu.py runs: the guide's training workloads in several ways, and the plan and prediction of each."""
+
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import yaml
+from gpu_row import Machine
+from gpu_training import allow_guide_without_kedro
+from pydantic import JsonValue
+
+from eightgig.core.device import DeviceKind
+from eightgig.core.errors import BudgetError
+from eightgig.core.records import Record
+from eightgig.core.units import gib
+from eightgig.vram.cards.catalog import Card
+from eightgig.vram.cards.roofline import step_seconds
+from eightgig.vram.parameters import PlanParameters
+from eightgig.vram.plan import Checkpointing, MemoryPlan, OptimizerName, Precision
+from eightgig.vram.planning.planner import make_plan
+from eightgig.vram.planning.request import PlanRequest, generation_of
+from eightgig.vram.runtime.budget import Context
+from eightgig.vram.tracing.hidden import Calibration, Generation
+from eightgig.vram.tracing.options import StepOptions
+from eightgig.vram.tracing.predictor import Predictor
+from eightgig.vram.tracing.spec import WorkloadSpec
+
+CONFIGURATION = Path(__file__).parents[1] / "conf" / "base" / "parameters_gpu_guide.yml"
+MARGIN_FRACTION: float = PlanParameters().margin_fraction
+Kind = Literal["convolutional", "transformer", "other"]
+_KINDS: dict[str, Kind] = {
+    "image_classifier": "convolutional",
+    "semantic_segmenter": "convolutional",
+    "text_classifier": "transformer",
+    "language_model": "transformer",
+}
+
+
+class Variant(NamedTuple):
+    """A way of running a workload; None leaves the precision to the workload."""
+
+    precision: Precision | None
+    checkpointing: Literal["auto"] | Checkpointing
+    cudnn_attention: bool = False
+
+
+VARIANTS = {
+    "fp32": Variant("fp32", "none"),
+    "amp": Variant("fp16", "none"),
+    "amp, checkpointing": Variant("fp16", "full"),
+    "as planned": Variant(None, "auto"),
+    "amp, cuDNN attention": Variant("fp16", "none", cudnn_attention=True),
+}
+
+
+class Case(Record):
+    """One workload in one way, as `conf/base/parameters_gpu_guide.yml` has it."""
+
+    name: str
+    variant: str
+    factory: str
+    options: dict[str, JsonValue]
+    sample: str
+    effective_batch: int
+    micro_batch: int
+    eval_batch: int
+    precisions: tuple[Precision, ...]
+    optimizer: OptimizerName
+    channels_last: bool
+    clips_gradients: bool
+
+    @property
+    def key(self) -> str:
+        """Its name among the results."""
+        return f"{self.name}, {self.variant}"
+
+    @property
+    def kind(self) -> Kind:
+        """What sort of network it is: the bars differ."""
+        return _KINDS.get(self.factory.partition(":")[2], "other")
+
+    @property
+    def workload(self) -> WorkloadSpec:
+        """The factory, by way of one that can do without Kedro."""
+        options: dict[str, JsonValue] = {"factory": self.factory, "options": self.options}
+        return WorkloadSpec(factory="gpu_training:guide_workload", options=options)
+
+
+class Predicted(Record):
+    """What the predictor says of a step, in bytes; seconds by the roofline of the card, None where none is known."""
+
+    peak_allocated: int
+    peak_reserved: int
+    smallest_cap: int
+    num_segments: int
+    at_peak: dict[str, int]
+    step_seconds: float | None = None
+    bottleneck: str | None = None
+
+
+class Planned(Record):
+    """How a case is run.
+
+    Attributes:
+        fits: whether the planner found a way within the budget; where it did not, the case runs as it was asked for.
+        said: the plan, or the planner's refusal.
+    """
+
+    options: StepOptions
+    accumulation: int
+    fits: bool
+    said: str
+    predicted: Predicted
+
+
+class Setting(NamedTuple):
+    """The machine and the budget that plans are made for."""
+
+    device: DeviceKind
+    device_name: str
+    context: Context
+    budget_gib: float
+    card: Card | None
+    generation: Generation
+
+
+def guide_cases(*, with_cudnn_attention: bool) -> list[Case]:
+    """Give all of the guide's training workloads in all variants; cuDNN's attention for transformers alone."""
+    allow_guide_without_kedro()
+    from eightgig.pipelines.gpu_guide.parameters import CompareParameters
+
+    content = yaml.safe_load(CONFIGURATION.read_text(encoding="utf-8"))
+    workloads = CompareParameters.model_validate(content["gpu_guide"]["compare"]).workloads
+    cases = [
+        Case(name=name, variant=variant, **workload.model_dump(include=set(Case.model_fields)))
+        for variant in VARIANTS
+        for name, workload in workloads.items()
+        if workload is not None and workload.task == "train"
+    ]
+    allowed = (case for case in cases if not VARIANTS[case.variant].cudnn_attention or case.kind == "transformer")
+    return [case for case in allowed if with_cudnn_attention or not VARIANTS[case.variant].cudnn_attention]
+
+
+def dry_case() -> Case:
+    """Give a case that a CPU does in no time."""
+    return Case(
+        name="cartpole_agent",
+        variant="fp32",
+        factory="eightgig.pipelines.gpu_guide.workloads:policy_gradient",
+        options={"hidden": 8},
+        sample="one step of an episode",
+        effective_batch=8,
+        micro_batch=4,
+        eval_batch=1,
+        precisions=("fp32",),
+        optimizer="adam",
+        channels_last=False,
+        clips_gradients=True,
+    )
+
+
+def plan_case(case: Case, setting: Setting, predictor: Predictor) -> Planned:
+    """Give the plan for the budget, with its prediction; where nothing fits, what was asked for.
+
+    Raises:
+        ConfigurationError, PredictionError: the workload cannot be built or traced.
+    """
+    variant = VARIANTS[case.variant]
+    request = _request(case, variant, setting)
+    parameters = PlanParameters(
+        device=setting.device,
+        budget_gib=setting.budget_gib,
+        context_gib=gib(setting.context.num_bytes),
+        checkpointing=variant.checkpointing,
+        offload="auto" if variant.checkpointing == "auto" else "never",
+        margin_fraction=MARGIN_FRACTION,
+    )
+    try:
+        plan = make_plan(request, parameters, predictor=predictor)
+    except BudgetError as error:
+        options, accumulation, said, fits = _as_asked(request, variant), _accumulation(request), str(error), False
+    else:
+        options, accumulation, said, fits = _as_planned(request, plan), plan.accumulation, plan.sentence(), plan.fits
+    predicted = predict(case.workload, options, accumulation, setting, predictor)
+    return Planned(options=options, accumulation=accumulation, fits=fits, said=said, predicted=predicted)
+
+
+def predict(
+    workload: WorkloadSpec, options: StepOptions, accumulation: int, setting: Setting, predictor: Predictor
+) -> Predicted:
+    """Give the prediction of a step.
+
+    Raises:
+        ConfigurationError, PredictionError: the workload cannot be built or traced.
+    """
+    made = predictor.predict(workload, options, generation=setting.generation)
+    costs = predictor.costs(workload, options)
+    time = None if setting.card is None else step_seconds(costs, setting.card, micro_steps=accumulation)
+    return Predicted(
+        peak_allocated=made.peak_allocated,
+        peak_reserved=made.peak_reserved,
+        smallest_cap=made.smallest_cap,
+        num_segments=made.num_segments,
+        at_peak=dict(made.at_peak),
+        step_seconds=None if time is None else time.seconds,
+        bottleneck=None if time is None else time.bottleneck,
+    )
+
+
+def setting_of(machine: Machine, budget_gib: float, card: Card | None, calibration: Calibration) -> Setting:
+    """Give the setting of a machine; where the driver does not say what the context takes, the calibration does."""
+    made = Setting(machine.device, machine.card, machine.context, budget_gib, card, "none")
+    generation = generation_of(_request(dry_case(), VARIANTS["fp32"], made))
+    planned = Context(num_bytes=int(calibration.of(generation).context_bytes.value), source="planned")
+    context = machine.context if machine.context.source == "measured" else planned
+    return made._replace(context=context, generation=generation)
+
+
+def _request(case: Case, variant: Variant, setting: Setting) -> PlanRequest:
+    return PlanRequest(
+        name=case.name,
+        workload=case.workload,
+        sample=case.sample,
+        effective_batch=case.effective_batch,
+        micro_batch=case.micro_batch,
+        eval_batch=case.eval_batch,
+        precisions=case.precisions if variant.precision is None else (variant.precision,),
+        optimizer=case.optimizer,
+        channels_last=case.channels_last,
+        clips_gradients=case.clips_gradients,
+        device=setting.device,
+        device_name=setting.device_name,
+        card=setting.card,
+    )
+
+
+def _as_planned(request: PlanRequest, plan: MemoryPlan) -> StepOptions:
+    return StepOptions(
+        micro_batch=plan.micro_batch,
+        accumulates=plan.accumulation > 1,
+        precision=plan.precision,
+        attention=plan.attention,
+        optimizer=plan.optimizer,
+        optimizer_kernel=plan.optimizer_kernel,
+        checkpointing=plan.checkpointing,
+        offload=plan.offload,
+        channels_last=plan.memory_format == "channels_last",
+        clips_gradients=request.clips_gradients,
+    )
+
+
+def _as_asked(request: PlanRequest, variant: Variant) -> StepOptions:
+    return StepOptions(
+        micro_batch=request.micro_batch,
+        accumulates=_accumulation(request) > 1,
+        precision=request.precisions[0],
+        optimizer=request.optimizer,
+        optimizer_kernel="fused" if request.device == "cuda" else "foreach",
+        checkpointing="full" if variant.checkpointing == "auto" else variant.checkpointing,
+        channels_last=request.channels_last,
+        clips_gradients=request.clips_gradients,
+    )
+
+
+def _accumulation(request: PlanRequest) -> int:
+    return request.effective_batch // request.micro_batch

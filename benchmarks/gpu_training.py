@@ -1,0 +1,106 @@
+"""The step that `eightgig.vram.tracing.steps` traces, for real: on a GPU, or on the CPU for a dry run."""
+
+import importlib.util
+import sys
+import types
+from collections.abc import Callable
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_map
+
+import eightgig
+from eightgig.core.device import DeviceKind
+from eightgig.vram.runtime.offload import offloaded
+from eightgig.vram.tracing.options import StepOptions
+from eightgig.vram.tracing.spec import WorkloadSpec
+from eightgig.vram.tracing.workload import Workload
+
+_AUTOCAST = {"fp32": None, "fp16": torch.float16, "bf16": torch.bfloat16}
+_GUIDE = "eightgig.pipelines.gpu_guide"
+
+
+def guide_workload(factory: str, options: dict[str, Any]) -> Workload:
+    """Give a workload of the guide, in the predictor's child process and in a row's."""
+    allow_guide_without_kedro()
+    return WorkloadSpec(factory=factory, options=options).build()
+
+
+def allow_guide_without_kedro() -> None:
+    """Let the guide's modules be imported where Kedro is not installed: only its package's own file wants it."""
+    if _GUIDE not in sys.modules and importlib.util.find_spec("kedro") is None:
+        bare = types.ModuleType(_GUIDE)
+        bare.__path__ = [str(Path(eightgig.__file__).parent / "pipelines" / "gpu_guide")]
+        sys.modules[_GUIDE] = bare
+
+
+class Training:
+    """A network on its device, ready to step."""
+
+    def __init__(self, spec: WorkloadSpec, options: StepOptions, *, accumulation: int, device: DeviceKind) -> None:
+        self._workload, self._options, self._accumulation, self._device = spec.build(), options, accumulation, device
+        module = self._workload.checkpoint(self._workload.module, options.checkpointing)
+        if options.channels_last:
+            module = module.to(memory_format=torch.channels_last)
+        self._module = module.train().to(device)
+        _autocast_forward(self._module, device, _AUTOCAST[options.precision])
+        self._weights = [weight for weight in self._module.parameters() if weight.requires_grad]
+        self._optimizer = _optimizer(self._weights, options)
+        self._scaler = torch.amp.GradScaler(device, enabled=options.precision == "fp16")
+
+    def step(self) -> Tensor:
+        """Do one optimizer step; give the loss of its last micro-batch."""
+        for _ in range(self._accumulation):
+            loss = self._micro_step()
+        self._scaler.unscale_(self._optimizer)
+        if self._options.clips_gradients:
+            nn.utils.clip_grad_norm_(self._weights, 1.0, foreach=True)
+        self._scaler.step(self._optimizer)
+        self._scaler.update()
+        self._optimizer.zero_grad(set_to_none=True)
+        return loss
+
+    def _micro_step(self) -> Tensor:
+        batch = self._batch()
+        with offloaded() if self._options.offload else nullcontext():
+            loss = self._workload.loss(self._module, batch)
+        del batch
+        self._scaler.scale(loss / self._accumulation).backward()
+        return loss.detach()
+
+    def _batch(self) -> Any:
+        with torch.device(self._device):
+            made = self._workload.batch(self._options.micro_batch)
+        return tree_map(self._placed, made)
+
+    def _placed(self, leaf: Any) -> Any:
+        if not isinstance(leaf, Tensor):
+            return leaf
+        leaf = leaf.to(self._device)
+        leaf = leaf.normal_() if leaf.is_floating_point() else leaf  # the workload leaves whatever memory held
+        return leaf.to(memory_format=torch.channels_last) if self._options.channels_last and leaf.dim() == 4 else leaf
+
+
+def _autocast_forward(module: nn.Module, device: DeviceKind, dtype: torch.dtype | None) -> None:
+    """Run the module, and the module alone, under autocast, and give its results in float32, as accelerate does."""
+    if dtype is None:
+        return
+    forward: Callable[..., Any] = module.forward
+
+    def mixed_forward(*inputs: Any, **options: Any) -> Any:
+        with torch.autocast(device, dtype=dtype):
+            results = forward(*inputs, **options)
+        return tree_map(lambda leaf: leaf.float() if getattr(leaf, "dtype", None) == dtype else leaf, results)
+
+    module.forward = mixed_forward
+
+
+def _optimizer(weights: list[nn.Parameter], options: StepOptions) -> torch.optim.Optimizer:
+    kernel = {"fused": True} if options.optimizer_kernel == "fused" else {"foreach": True}
+    if options.optimizer == "sgd":
+        return torch.optim.SGD(weights, lr=1e-3, momentum=0.9, weight_decay=1e-4, **kernel)
+    made = torch.optim.Adam if options.optimizer == "adam" else torch.optim.AdamW
+    return made(weights, lr=1e-4, **kernel)
