@@ -76,6 +76,7 @@ def install() -> None:
     FakeTensorMode.avoid_device_init = property(lambda _: True)  # type: ignore[assignment, method-assign]
     _register_autocast()
     _register_fused_backward()
+    _answer_for_step_counters()
     _check_installed()
 
 
@@ -83,11 +84,6 @@ def is_on_device(tensor: Tensor) -> bool:
     """Say whether a tensor is on the fake accelerator; `tensor.device` would be one more op through all modes."""
     device = getattr(tensor, "fake_device", None)
     return device is not None and device.type == DEVICE
-
-
-def cast_weight_cache() -> dict[int, tuple[Tensor, Tensor]]:
-    """Give autocast's copies of weights, by the identity of the weight; cleared when autocast is left."""
-    return _cast_weights
 
 
 def _register_autocast() -> None:
@@ -113,6 +109,13 @@ def _register_fused_backward() -> None:
     _installed.append(library)
     for name in _FUSED_BACKWARD:
         library.impl(name, _below_autograd(getattr(torch.ops.aten, name).default), "AutogradPrivateUse1")
+
+
+def _answer_for_step_counters() -> None:
+    """Let Adam read its step counters, which have no values here: any number serves to count its memory."""
+    from torch.optim import adam
+
+    setattr(adam, "_get_value", lambda value: 1.0 if isinstance(value, Tensor) else value)  # noqa: B010  unknown to stubs
 
 
 def _below_autograd(operator: Any) -> Callable[..., Any]:

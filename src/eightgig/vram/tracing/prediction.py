@@ -1,7 +1,6 @@
 """From the trace of a step to what it takes: peaks, the smallest cap, and who holds what at each moment."""
 
 from collections import Counter
-from collections.abc import Sequence
 from typing import Literal
 
 from eightgig.core.records import Record
@@ -125,8 +124,3 @@ def _start_of_last_step(trace: AllocationTrace) -> int:
 def _phase_at(trace: AllocationTrace, position: int) -> str:
     names = [mark.phase for mark in trace.marks if mark.position <= position]
     return names[-1] if names else "build"
-
-
-def peak_of(predictions: Sequence[Prediction]) -> Prediction:
-    """Give the prediction that needs the largest card."""
-    return max(predictions, key=lambda prediction: prediction.smallest_cap)

@@ -134,7 +134,8 @@ class _Training:
             torch._amp_foreach_non_finite_check_and_unscale_(gradients, torch.zeros((), device=DEVICE), scale)
         if self.options.clips_gradients:
             nn.utils.clip_grad_norm_(weights, 1.0, foreach=True)
-        optimizer.step()
+        with torch.device("cpu"):  # where step counters of foreach kernels are
+            optimizer.step()
         state = (value for values in optimizer.state.values() for value in values.values())
         self.tracer.hold((value for value in state if isinstance(value, Tensor)), "optimizer")
 

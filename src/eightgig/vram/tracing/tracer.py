@@ -116,10 +116,6 @@ class Tracer(TorchDispatchMode):
             if self._holders[block.number] == of:
                 self._holders[block.number] = holder
 
-    def held_bytes(self) -> int:
-        """Give the bytes of all live blocks, as requested."""
-        return sum(block.num_bytes for block in self._live.values())
-
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Run one op and record what it did."""
         if func is _DEVICE_OF and not args[0].fake_mode.in_kernel_invocation:
