@@ -157,7 +157,6 @@ def _request(name: str, workload: WorkloadParameters, card: Card) -> "PlanReques
         device="cuda",
         device_name=card.name,
         card=card,
-        samples_per_epoch=workload.samples_per_epoch,
     )
 
 

@@ -154,11 +154,15 @@ class _Search:
 
     def _validation(self, candidate: Candidate, eval_batch: int) -> Prediction:
         options = self._options(candidate).model_copy(
-            update={"phase": "validate", "micro_batch": eval_batch, "accumulates": False, "checkpointing": "none"}
+            update={
+                "phase": "validate",
+                "micro_batch": eval_batch,
+                "accumulates": False,
+                "checkpointing": "none",
+                "offload": False,
+            }
         )
-        return self._predictor.predict(
-            self._request.workload, options.model_copy(update={"offload": False}), generation=self._generation
-        )
+        return self._predictor.predict(self._request.workload, options, generation=self._generation)
 
     def _time(self, candidate: Candidate) -> StepTime | None:
         if self._request.card is None:

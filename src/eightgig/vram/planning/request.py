@@ -25,7 +25,6 @@ class PlanRequest(Record):
         channels_last: whether pictures may be laid out as Tensor Cores want them.
         clips_gradients: whether the recipe clips the gradients' norm.
         card: for the kernels' hidden memory and for times; None plans without either.
-        samples_per_epoch: for the time of an epoch; None where it is not known.
     """
 
     name: str
@@ -42,7 +41,6 @@ class PlanRequest(Record):
     device: DeviceKind
     device_name: str
     card: Card | None = None
-    samples_per_epoch: int | None = None
 
 
 @dataclass(frozen=True)

@@ -4,12 +4,14 @@ from collections import Counter
 from typing import Literal
 
 from eightgig.core.records import Record
+from eightgig.vram.allocator.blocks import AllocatorOptions
 from eightgig.vram.allocator.replay import replay, smallest_cap
 from eightgig.vram.plan import Moment
 from eightgig.vram.tracing.events import HOLDERS, AllocationTrace, Holder
 
 _TIMELINE_POINTS = 240
 _LARGEST_OWNERS = 12
+_DEFAULTS = AllocatorOptions()
 
 
 class OwnedBytes(Record):
@@ -61,15 +63,11 @@ def predict_from(trace: AllocationTrace, phase: Literal["train", "validate"]) ->
     )
 
 
-def _rounded(num_bytes: int) -> int:
-    return -(-num_bytes // 512) * 512
-
-
 def _held_at(trace: AllocationTrace, position: int) -> dict[int, int]:
     held: dict[int, int] = {}
     for event in trace.events[: position + 1]:
         if event.num_bytes:
-            held[event.block] = _rounded(event.num_bytes)
+            held[event.block] = _DEFAULTS.round_size(event.num_bytes)
         else:
             held.pop(event.block, None)
     return held
@@ -100,7 +98,7 @@ def _timeline(trace: AllocationTrace) -> tuple[Moment, ...]:
     moments: list[Moment] = []
     highest: tuple[int, ...] = tuple(sums.values())
     for done, event in enumerate(trace.events[start:], start=1):
-        change = _rounded(event.num_bytes) if event.num_bytes else -held.pop(event.block, 0)
+        change = _DEFAULTS.round_size(event.num_bytes) if event.num_bytes else -held.pop(event.block, 0)
         if event.num_bytes:
             held[event.block] = change
         sums[trace.holders[event.block]] += change
