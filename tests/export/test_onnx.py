@@ -19,7 +19,7 @@ def test_the_file_answers_as_the_eval_network_at_any_batch(
     with OnnxRuntimeRunner(tiny_onnx) as runner, torch.inference_mode():
         for size in (1, 2, 7):
             expected = tiny.eval()(torch.from_numpy(images_N3HW[:size])).numpy()
-            np.testing.assert_allclose(runner.run(images_N3HW[:size]), expected, atol=1e-5)
+            np.testing.assert_allclose(runner.run({"images": images_N3HW[:size]})["logits"], expected, atol=1e-5)
 
 
 def test_the_file_is_checked_named_and_tells_no_path(tiny_onnx: bytes) -> None:
@@ -42,11 +42,10 @@ def test_export_leaves_the_module_as_it_was(tiny: nn.Sequential, capfd: pytest.C
 
 
 def test_the_card_is_in_the_file(tiny_onnx: bytes) -> None:
-    assert read_card(tiny_onnx) == {
-        "model": "tiny",
-        "classes": '["a", "b", "c", "ü"]',
-        "torch_version": torch.__version__,
-    }
+    card = read_card(tiny_onnx)
+    assert set(card) == {"model", "classes", "torch_version", "precision", "opset", "precision_by_layer"}
+    assert (card["model"], card["classes"]) == ("tiny", '["a", "b", "c", "ü"]')
+    assert (card["torch_version"], card["precision"], card["opset"]) == (torch.__version__, "fp32", "20")
 
 
 def test_a_classifiers_card_comes_back_from_metadata() -> None:

@@ -15,6 +15,8 @@ from google.protobuf.message import DecodeError, EncodeError  # type: ignore[imp
 from torch import Tensor, nn
 
 from eightgig.core.errors import ExportError
+from eightgig.export.precision import precision_card, require_precision
+from eightgig.export.simplify import simplify
 
 # The newest opset that torch 2.11 to 2.14 both write without converting versions afterwards.
 OPSET = 20
@@ -25,22 +27,24 @@ def export_onnx(
     example_N3HW: Tensor,
     *,
     card: Mapping[str, str],
+    simplified: bool = True,
     input_name: str = "images",
     output_name: str = "logits",
 ) -> bytes:
-    """Give `module` in eval mode as a checked ONNX file with a dynamic batch.
+    """Give `module` in eval mode as a checked float32 ONNX file with a dynamic batch.
 
     Args:
-        module: one tensor in, one tensor out, batch first. It is not changed: a copy on the CPU is exported.
+        module: float32, one tensor in, one tensor out, batch first. It is not changed: a copy on the CPU is exported.
         example_N3HW: an input of the right shape and dtype; its values and batch size do not matter.
         card: written to the file's metadata, with torch's version (see `ClassifierCard.to_metadata`).
+        simplified: whether nodes are dropped where that is possible (see `eightgig.export.simplify`).
         input_name: the graph's input.
         output_name: the graph's output.
 
     Raises:
-        ExportError: torch cannot export this network, or the result is not a valid self-contained file.
+        ExportError: torch cannot export this network, or the result is not a valid self-contained float32 file.
     """
-    frozen = copy.deepcopy(module).cpu().eval()
+    frozen = _without_in_place(copy.deepcopy(module).cpu()).eval()
     # A batch of one would be taken for a constant.
     example = example_N3HW.detach()[:1].cpu().repeat(2, *[1] * (example_N3HW.dim() - 1))
     with _quiet_exporter(), torch.inference_mode(mode=False):
@@ -64,7 +68,12 @@ def export_onnx(
             ) from error
     if program is None:
         raise ExportError(f"{type(module).__name__}: torch gave no ONNX program")
-    return _finish(program.model_proto, {**card, "torch_version": torch.__version__})
+    model = _without_notes(program.model_proto)
+    if simplified:
+        model = simplify(model, {input_name: example.numpy()})
+    file = dump_onnx(model, {**card, "torch_version": torch.__version__})
+    require_precision(load_onnx(file), "fp32", name=type(module).__name__)
+    return file
 
 
 def load_onnx(onnx_file: bytes) -> onnx.ModelProto:
@@ -96,13 +105,13 @@ def read_card(onnx_file: bytes) -> dict[str, str]:
 
 
 def dump_onnx(model: onnx.ModelProto, card: Mapping[str, str]) -> bytes:
-    """Give the bytes of `model` with `card` as its metadata, after ONNX's own full check.
+    """Give the bytes of `model` with `card` and `precision_card` as its metadata, after ONNX's own full check.
 
     Raises:
         ExportError: the model is not valid, or larger than the 2 GiB that one file may hold.
     """
     del model.metadata_props[:]
-    onnx.helper.set_model_props(model, dict(card))
+    onnx.helper.set_model_props(model, dict(card) | precision_card(model))
     try:
         onnx.checker.check_model(model, full_check=True)
         content = model.SerializeToString(deterministic=True)
@@ -114,13 +123,21 @@ def dump_onnx(model: onnx.ModelProto, card: Mapping[str, str]) -> bytes:
     return content
 
 
-def _finish(model: onnx.ModelProto, card: Mapping[str, str]) -> bytes:
+def _without_in_place(module: nn.Module) -> nn.Module:
+    # The exporter takes each in-place activation apart: EfficientNet-Lite0 took 12.4 s of CPU time with, 8.0 without.
+    for part in module.modules():
+        if getattr(part, "inplace", False) is True:
+            setattr(part, "inplace", False)  # noqa: B010 - a module declares no such attribute
+    return module
+
+
+def _without_notes(model: onnx.ModelProto) -> onnx.ModelProto:
     # The exporter notes the Python stack of every node: paths of this machine, and a third of a small file.
     for node in model.graph.node:
         node.ClearField("metadata_props")
         node.ClearField("doc_string")
     model.graph.ClearField("metadata_props")
-    return dump_onnx(model, card)
+    return model
 
 
 def _tensors(model: onnx.ModelProto) -> Iterator[onnx.TensorProto]:

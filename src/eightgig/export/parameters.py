@@ -1,31 +1,20 @@
 """What the user may choose about export; imports nothing heavy, so that Kedro reads it fast."""
 
-from typing import Literal
-
 from pydantic import Field
 
 from eightgig.core.records import Record
+from eightgig.core.units import bytes_from_gib
+from eightgig.export.int8.parameters import CalibrationMethod, QuantizeParameters, WeightType
+from eightgig.export.tensorrt.records import BatchProfile, EngineRequest, ToolkitChoice
 
-CalibrationMethod = Literal["minmax", "percentile", "entropy"]
-WeightType = Literal["uint8", "int8", "int7"]
-
-
-class QuantizeParameters(Record):
-    """How the INT8 variant is made.
-
-    Attributes:
-        calibration_images: training images that the activations' ranges are read from.
-        method: how a range is read. `minmax` keeps every value; the others cut rare large ones.
-        percentile: share of values that `percentile` keeps, in per cent.
-        weight_type: `auto` asks the CPU (see `eightgig.export.cpu`). `int8` is right with VNNI, AMX or on ARM;
-            `uint8` (int8 in depthwise layers) and `int7` do not saturate on older x86: the first is the more
-            accurate, the second the faster.
-    """
-
-    calibration_images: int = Field(default=128, ge=1)
-    method: CalibrationMethod = "minmax"
-    percentile: float = Field(default=99.99, gt=50, le=100)
-    weight_type: WeightType | Literal["auto"] = "auto"
+__all__ = [
+    "CalibrationMethod",
+    "ExportParameters",
+    "ParityParameters",
+    "QuantizeParameters",
+    "TensorrtParameters",
+    "WeightType",
+]
 
 
 class ParityParameters(Record):
@@ -33,8 +22,50 @@ class ParityParameters(Record):
 
     Attributes:
         num_images: real inputs compared.
-        tolerance: largest allowed difference of any probability.
+        tolerance: largest allowed difference of any probability where all is computed in float32.
+        tolerance_reduced: the same where anything is rounded (fp16, bf16, INT8).
     """
 
     num_images: int = Field(default=64, ge=1)
     tolerance: float = Field(default=1e-4, gt=0)
+    tolerance_reduced: float = Field(default=1e-2, gt=0)
+
+
+class TensorrtParameters(Record):
+    """How TensorRT engines are made.
+
+    Attributes:
+        toolkit: `tensorrt_rtx`, `tensorrt`, or `auto`: TensorRT where it is installed and there is a GPU, otherwise
+            TensorRT for RTX.
+        compute_capability: of the card that engines are for, as `8.6` (RTX 3070); `current` is the card found here.
+        max_batch: the largest batch that engines take; they are fastest at 1.
+        workspace_gib: the most scratch memory that a layer may take.
+    """
+
+    toolkit: ToolkitChoice = "auto"
+    compute_capability: str = Field(default="8.6", pattern=r"^(\d+\.\d|current)$")
+    max_batch: int = Field(default=32, ge=1)
+    workspace_gib: float = Field(default=1.0, gt=0)
+
+    def request(self) -> EngineRequest:
+        """Give the same as the builder takes it."""
+        major, _, minor = self.compute_capability.partition(".")
+        capability = "current" if self.compute_capability == "current" else (int(major), int(minor))
+        return EngineRequest(
+            compute_capability=capability,
+            batch=BatchProfile(largest=self.max_batch),
+            workspace_bytes=bytes_from_gib(self.workspace_gib),
+        )
+
+
+class ExportParameters(Record):
+    """How the network is exported, and what is asked of the files.
+
+    Attributes:
+        simplify: whether needless nodes are dropped from the graphs.
+    """
+
+    simplify: bool = True
+    parity: ParityParameters = ParityParameters()
+    quantize: QuantizeParameters = QuantizeParameters()
+    tensorrt: TensorrtParameters = TensorrtParameters()

@@ -6,7 +6,7 @@ import numpy as np
 
 from eightgig.core.errors import ExportError
 from eightgig.core.records import Record
-from eightgig.export.runners import Images, Runner, softmax
+from eightgig.export.runners import Feeds, Logits, Runner, softmax
 
 
 class ParityReport(Record):
@@ -19,7 +19,7 @@ class ParityReport(Record):
         max_abs_diff_probabilities: largest difference of any probability, 0 to 1.
         max_abs_diff_logits: largest difference of any logit.
         agreement: share of images with the same first class, 0 to 1.
-        tolerance: allowed difference of probabilities.
+        tolerance: allowed difference of probabilities; the one that it would have needed is the difference itself.
         passed: whether it was kept.
         margin: tolerance less the difference; negative when it failed.
     """
@@ -35,13 +35,15 @@ class ParityReport(Record):
     margin: float
 
 
-def check_parity(reference: Runner, candidate: Runner, batches: Iterable[Images], *, tolerance: float) -> ParityReport:
-    """Give the comparison of two open runners on batches images_N3HW float32, as the network wants them.
+def check_parity(
+    reference: Runner, candidate: Runner, batches: Iterable[Feeds], *, tolerance: float, output: str = "logits"
+) -> ParityReport:
+    """Give the comparison of two open runners on batches of real inputs, by the logits_NK that they give as `output`.
 
     Raises:
         ExportError: no input, a NaN, or outputs of different shapes.
     """
-    pairs = [_both(reference, candidate, batch) for batch in batches]
+    pairs = [_both(reference, candidate, batch, output) for batch in batches]
     if not pairs:
         raise ExportError("parity wants real inputs, found none")
     logits = np.concatenate([pair[0] for pair in pairs]), np.concatenate([pair[1] for pair in pairs])
@@ -59,11 +61,11 @@ def check_parity(reference: Runner, candidate: Runner, batches: Iterable[Images]
     )
 
 
-def _both(reference: Runner, candidate: Runner, images_N3HW: Images) -> tuple[np.ndarray, np.ndarray]:
-    wanted, found = reference.run(images_N3HW), candidate.run(images_N3HW)
+def _both(reference: Runner, candidate: Runner, feeds: Feeds, output: str) -> tuple[Logits, Logits]:
+    wanted, found = reference.run(feeds)[output], candidate.run(feeds)[output]
     if wanted.shape != found.shape:
-        raise ExportError(f"{candidate.name}: wanted logits of shape {wanted.shape}, found {found.shape}")
+        raise ExportError(f"{candidate.name}: wanted {output} of shape {wanted.shape}, found {found.shape}")
     for runner, logits in ((reference, wanted), (candidate, found)):
         if not np.isfinite(logits).all():
-            raise ExportError(f"{runner.name}: wanted finite logits, found NaN or infinity")
+            raise ExportError(f"{runner.name}: wanted finite {output}, found NaN or infinity")
     return wanted, found

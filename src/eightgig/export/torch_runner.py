@@ -5,31 +5,52 @@ from typing import Any, Self
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from eightgig.export.runners import Images, Logits
+from eightgig.core.errors import ExportError
+from eightgig.export.runners import Array, Arrays, Feeds, require_inputs
 
 _PRECISIONS = {torch.float32: "fp32", torch.float16: "fp16", torch.bfloat16: "bf16", torch.float64: "fp64"}
 
 
 class TorchRunner:
-    """Runs a module in eval mode; on leaving, the module is on its old device and in its old mode again."""
+    """Runs a module in eval mode; on leaving, the module is on its old device and in its old mode again.
 
-    def __init__(self, module: nn.Module, device: str | torch.device = "cpu", *, name: str = "torch") -> None:
+    Args:
+        module: takes its inputs by position, in the order of `input_names`.
+        device: where it runs.
+        input_names: keys of the feeds.
+        output_names: keys of what it gives, one a tensor.
+        name: for tables.
+    """
+
+    def __init__(
+        self,
+        module: nn.Module,
+        device: str | torch.device = "cpu",
+        *,
+        input_names: tuple[str, ...] = ("images",),
+        output_names: tuple[str, ...] = ("logits",),
+        name: str = "torch",
+    ) -> None:
         first = next(module.parameters())
         self.name = name
         self.device = str(torch.device(device))
-        self.precision = _PRECISIONS[first.dtype]
+        self.precision = self.computes_in = _PRECISIONS[first.dtype]
+        self._input_names, self._output_names = input_names, output_names
         self._module, self._dtype, self._home = module, first.dtype, first.device
         self._training = [part for part in module.modules() if part.training]
+        self._is_open = False
 
     def __enter__(self) -> Self:
         self._module.to(self.device).eval()
+        self._is_open = True
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._is_open = False
         self._module.to(self._home)
         for part in self._training:
             part.training = True
@@ -41,9 +62,24 @@ class TorchRunner:
         return {"runtime": "torch eager", "version": torch.__version__, "precision": self.precision} | threads | card
 
     @torch.inference_mode()
-    def run(self, images_N3HW: Images) -> Logits:
-        """Give logits_NK float32; copying them to the host waits for the device."""
-        writeable = np.require(images_N3HW, np.float32, ["C", "W"])  # torch warns of read-only memory
-        images = torch.from_numpy(writeable).to(self.device, self._dtype)
-        logits: Logits = self._module(images).float().cpu().numpy().astype(np.float32, copy=False)
-        return logits
+    def run(self, feeds: Feeds) -> Arrays:
+        """Give the outputs by name; copying them to the host waits for the device."""
+        if not self._is_open:
+            raise ExportError(f"runner `{self.name}` is closed: call run inside its `with` block")
+        require_inputs(self.name, self._input_names, feeds)
+        given = self._call([self._to_device(feeds[name]) for name in self._input_names])
+        outputs = (given,) if isinstance(given, Tensor) else tuple(given)
+        return {name: _to_numpy(output) for name, output in zip(self._output_names, outputs, strict=True)}
+
+    def _call(self, inputs: list[Tensor]) -> Any:
+        return self._module(*inputs)
+
+    def _to_device(self, array: Array) -> Tensor:
+        writeable = np.require(array, requirements=["C", "W"])  # torch warns of read-only memory
+        tensor = torch.from_numpy(writeable).to(self.device)
+        return tensor.to(self._dtype) if tensor.is_floating_point() else tensor
+
+
+def _to_numpy(output: Tensor) -> Array:
+    wide = output.float() if output.is_floating_point() else output
+    return wide.cpu().numpy()
