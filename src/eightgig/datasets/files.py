@@ -21,6 +21,11 @@ class FileDataset(AbstractDataset[In, Out], Generic[In, Out]):
         """The file, as a path of this system."""
         return Path(self._filepath)
 
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """All files that belong to it: to be removed together."""
+        return (self.path,)
+
     def _exists(self) -> bool:
         return self.path.is_file()
 

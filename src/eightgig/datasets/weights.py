@@ -1,6 +1,7 @@
 """Trained weights as safetensors, with a card beside them that says what they are."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kedro.io import DatasetError
@@ -20,6 +21,8 @@ class WeightsCard(Record):
         model: library and name, as `model.name` takes it.
         mean: of the channels, for inputs scaled to 0..1; `std` likewise.
         sha256: of the file of weights; written when it is saved.
+        compression: the form, where this is a smaller form of other weights: its layers may be narrower than `model`'s.
+        made_from_sha256: of the weights that it was made from.
     """
 
     model: str
@@ -32,6 +35,8 @@ class WeightsCard(Record):
     val_accuracy: float
     num_parameters: int
     sha256: str = ""
+    compression: str = ""
+    made_from_sha256: str = ""
     eightgig_version: str
     torch_version: str
     trained_on: str
@@ -70,6 +75,11 @@ class WeightsDataset(FileDataset[Weights, Weights]):
                 "Train again, or put the right file back."
             )
         return Weights(load(content), card)
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The weights and their card."""
+        return self.path, self._card_path
 
     def _exists(self) -> bool:
         return self.path.is_file() and self._card_path.is_file()

@@ -8,9 +8,11 @@ from kedro.pipeline import Node, Pipeline
 from kedro.pipeline import node as kedro_node
 
 from eightgig.datasets.weights import WeightsCard
+from eightgig.models.compression import Shapes
 from eightgig.models.parameters import ModelParameters
 from eightgig.stages.annotations import Batches, Classifier, ImageStore, Objective, WorkloadSpec
 from eightgig.training.parameters import TrainParameters
+from eightgig.vram.plan import Precision
 
 
 class Case(Protocol):
@@ -19,8 +21,26 @@ class Case(Protocol):
     def build_network(self, model: ModelParameters, num_classes: int) -> Classifier:
         """Give the network, with the weights it starts from."""
 
-    def workload(self, model: ModelParameters, num_classes: int, train: TrainParameters) -> WorkloadSpec:
-        """Say where the memory planner's child process finds what this case trains."""
+    def workload(
+        self,
+        model: ModelParameters,
+        num_classes: int,
+        train: TrainParameters,
+        *,
+        shapes: Shapes | None = None,
+        teacher: str | None = None,
+        precision: Precision = "fp32",
+    ) -> WorkloadSpec:
+        """Say where the memory planner's child process finds what this case trains.
+
+        Args:
+            model: whatever weights it names play no part.
+            num_classes: of the head.
+            train: the recipe.
+            shapes: of the weights of a network that channels were removed from.
+            teacher: name of the network that it learns from.
+            precision: that the teacher computes in.
+        """
 
     def objective(self, network: Classifier, train: TrainParameters) -> Objective:
         """Give the loss and the score."""

@@ -41,9 +41,13 @@ def restore(case: Case, weights: Weights) -> Classifier:
     Raises:
         WeightsError: the weights do not fit the network that their card names.
     """
+    from eightgig.models.reshape import fit_to_state
+
     card = weights.card
     blank = ModelParameters(name=card.model, weights="none", image_size=card.image_size)
     network = case.build_network(blank, len(card.classes))
+    if card.compression:
+        fit_to_state(network.module, weights.state)
     try:
         network.module.load_state_dict(weights.state)
     except RuntimeError as error:

@@ -5,9 +5,11 @@ from typing import Any
 
 from eightgig.core.device import loader_processes
 from eightgig.datasets.weights import WeightsCard
+from eightgig.models.compression import Shapes
 from eightgig.models.parameters import ModelParameters
 from eightgig.stages.annotations import Batches, Classifier, ImageStore, Objective, WorkloadSpec
 from eightgig.training.parameters import TrainParameters
+from eightgig.vram.plan import Precision
 
 
 class FlowerClassifier:
@@ -19,12 +21,31 @@ class FlowerClassifier:
 
         return build_classifier(model.name, weights=model.weights, num_classes=num_classes, dropout=model.dropout)
 
-    def workload(self, model: ModelParameters, num_classes: int, train: TrainParameters) -> WorkloadSpec:
+    def workload(
+        self,
+        model: ModelParameters,
+        num_classes: int,
+        train: TrainParameters,
+        *,
+        shapes: Shapes | None = None,
+        teacher: str | None = None,
+        precision: Precision = "fp32",
+    ) -> WorkloadSpec:
         """Say where the memory planner's child process finds what this case trains."""
         from eightgig.vram.tracing.spec import WorkloadSpec
 
         options = {"model": model.model_dump(mode="json"), "train": train.model_dump(mode="json")}
-        return WorkloadSpec(factory=f"{__name__}:make_workload", options={**options, "num_classes": num_classes})
+        pruned = {name: list(shape) for name, shape in (shapes or {}).items()}
+        return WorkloadSpec(
+            factory=f"{__name__}:make_workload",
+            options={
+                **options,
+                "num_classes": num_classes,
+                "shapes": pruned,
+                "teacher": teacher,
+                "precision": precision,
+            },
+        )
 
     def objective(self, network: Classifier, train: TrainParameters) -> Objective:
         """Give cross-entropy, with colour changes on the device."""
@@ -77,9 +98,25 @@ class FlowerClassifier:
         return DeviceColour(mean=card.mean, std=card.std).eval()(batch["images"])
 
 
-def make_workload(model: dict[str, Any], train: dict[str, Any], num_classes: int) -> Any:
+def make_workload(
+    model: dict[str, Any],
+    train: dict[str, Any],
+    num_classes: int,
+    shapes: dict[str, list[int]] | None = None,
+    teacher: str | None = None,
+    precision: Precision = "fp32",
+) -> Any:
     """Give the network, its loss and empty batches, as the train stage runs them; weights play no part."""
     from eightgig.stages.workloads import image_classification
 
     parameters = ModelParameters(**{**model, "weights": "none"})
-    return image_classification(FlowerClassifier(), parameters, TrainParameters(**train), num_classes)
+    pruned = {name: tuple(shape) for name, shape in (shapes or {}).items()}
+    return image_classification(
+        FlowerClassifier(),
+        parameters,
+        TrainParameters(**train),
+        num_classes,
+        shapes=pruned,
+        teacher=teacher,
+        precision=precision,
+    )

@@ -3,7 +3,7 @@
 from kedro.pipeline import Pipeline
 
 from eightgig.pipelines.flower_classifier.nodes import FlowerClassifier
-from eightgig.stages import benchmark, export, ingest, plan, predict, report, train
+from eightgig.stages import benchmark, compress, export, ingest, plan, predict, report, train
 from eightgig.stages.case import case_pipeline
 
 
@@ -16,6 +16,7 @@ def create_pipeline() -> Pipeline:
             ingest.create_pipeline(),
             plan.create_pipeline(case),
             train.create_pipeline(case),
+            compress.create_pipeline(case),
             export.create_pipeline(case),
             benchmark.create_pipeline(case),
             predict.create_pipeline(case),

@@ -1,0 +1,280 @@
+"""Compress: smaller forms of the trained network, pruned or taught by it, each with its accuracy, cost and memory."""
+
+import logging
+import random
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from kedro.pipeline import Pipeline
+
+from eightgig.core.tracker import Tracker
+from eightgig.datasets.weights import Weights
+from eightgig.models.compression import CompressedForm, CompressionReport, CompressParameters, Form
+from eightgig.models.parameters import ModelParameters
+from eightgig.stages.annotations import Classifier, ImageStore, Objective, Table, TrainingResult
+from eightgig.stages.case import Case, stage_node, stage_pipeline
+from eightgig.stages.trained import card_of, indices_of, restore
+from eightgig.training.parameters import TrainParameters
+from eightgig.vram.plan import MemoryPlan
+
+if TYPE_CHECKING:
+    from eightgig.models.complexity import Complexity
+    from eightgig.training.loop import Trainer
+    from eightgig.vram.tracing.hidden import Generation
+    from eightgig.vram.tracing.predictor import Predictor
+
+logger = logging.getLogger(__name__)
+_MEASURED_IMAGES = 128
+
+
+def create_pipeline(case: Case) -> Pipeline:
+    """Give the node from `weights` to `compressed_weights` and `compression`."""
+    inputs = {
+        "weights": "weights",
+        "store": "store",
+        "splits": "splits",
+        "memory_plan": "memory_plan",
+        "train": "params:train",
+        "compress": "params:compress",
+        "tracker": "tracker",
+    }
+    outputs = ["compressed_weights", "compression"]
+    return stage_pipeline("compress", [stage_node(compress_network, inputs, outputs, case=case)])
+
+
+def compress_network(
+    case: Case,
+    weights: Weights,
+    store: ImageStore,
+    splits: Table,
+    memory_plan: MemoryPlan,
+    train: TrainParameters,
+    compress: CompressParameters,
+    tracker: Tracker,
+) -> tuple[dict[str, Weights], CompressionReport]:
+    """Make the forms that are asked for, each trained as the memory plan says.
+
+    Returns:
+        The weights by the form's name; a report of all forms beside the network that they come from.
+
+    Raises:
+        ConfigurationError: the network cannot be pruned, or there is no such student.
+    """
+    from eightgig.vram.tracing.predictor import Predictor
+
+    teacher = restore(case, weights)
+    work = CompressionWork(case, weights, store, splits, memory_plan, train, compress, tracker)
+    whole = work.complexity(teacher)
+    with Predictor() as predictor:
+        made = {form: work.make(form, predictor, whole) for form in dict.fromkeys(compress.forms)}
+    report = CompressionReport(
+        model=weights.card.model,
+        image_size=weights.card.image_size,
+        num_parameters=whole.num_parameters,
+        flops=whole.flops,
+        val_accuracy=weights.card.val_accuracy,
+        forms=tuple(row for _, row in made.values()),
+    )
+    return {form: smaller for form, (smaller, _) in made.items()}, report
+
+
+def generation_of_plan(plan: MemoryPlan) -> "Generation":
+    """Give the GPU generation whose hidden memory a plan counts: its card's; `none` on the CPU."""
+    from eightgig.vram.cards.catalog import cards
+
+    if plan.device == "cpu":
+        return "none"
+    known: dict[str, Generation] = {"ada": "ada", "hopper": "hopper", "blackwell": "blackwell"}
+    generation = next((card.generation.lower() for card in cards() if card.name == plan.card), "")
+    return known.get(generation, "ampere")
+
+
+class PrefixedTracker:
+    """Passes figures on as `PREFIX.name`, so that several trainings of one run keep theirs apart."""
+
+    def __init__(self, tracker: Tracker, prefix: str) -> None:
+        self._tracker, self._prefix = tracker, prefix
+
+    def log_metrics(self, metrics: Mapping[str, float], *, step: int | None = None) -> None:
+        """Keep the figures under longer names."""
+        self._tracker.log_metrics({f"{self._prefix}.{name}": value for name, value in metrics.items()}, step=step)
+
+
+@dataclass(frozen=True)
+class CompressionWork:
+    """What all forms are made from."""
+
+    case: Case
+    weights: Weights
+    store: ImageStore
+    splits: Table
+    plan: MemoryPlan
+    train: TrainParameters
+    compress: CompressParameters
+    tracker: Tracker
+
+    def make(self, form: Form, predictor: "Predictor", whole: "Complexity") -> tuple[Weights, CompressedForm]:
+        """Give one form's weights, and its row of the report."""
+        from eightgig.core.seeding import seed_everything
+        from eightgig.vram.runtime.measure import MemoryMeter
+
+        seed_everything(self.train.seed)
+        recipe = self.recipe(form)
+        network = self.start(form)
+        cost = self.complexity(network)
+        predicted_bytes = self.predict(form, network, predictor)  # before training: it may change how blocks run
+        meters = MemoryMeter("train", self.plan.device), MemoryMeter("validate", self.plan.device)
+        trainer, result = self.fit(form, network, recipe, meters)
+        row = CompressedForm(
+            name=form,
+            model=f"{network.library}/{network.name}",
+            num_parameters=cost.num_parameters,
+            flops=cost.flops,
+            parameters_share=cost.num_parameters / whole.num_parameters,
+            flops_share=cost.flops / whole.flops,
+            val_accuracy=result.best_score,
+            best_epoch=result.best_epoch,
+            epochs=len(result.history),
+            seconds=sum(epoch.seconds + epoch.val_seconds for epoch in result.history),
+            micro_batch=trainer.plan.micro_batch,
+            predicted_bytes=predicted_bytes,
+            measured_bytes=meters[0].result().peak_bytes,
+        )
+        logger.info("%s: %.0f %% of the FLOPs, accuracy %.3f", form, 100 * row.flops_share, row.val_accuracy)
+        return self.weights_of(form, network, result), row
+
+    def recipe(self, form: Form) -> TrainParameters:
+        """Give the training recipe with this form's epochs and learning rate."""
+        own = self.compress.student if form == "student" else self.compress.prune
+        return self.train.model_copy(
+            update={"epochs": own.epochs, "learning_rate": own.learning_rate, "patience": None}
+        )
+
+    def start(self, form: Form) -> Classifier:
+        """Give the network that a form starts from: cut from the trained one, or another."""
+        student = self.compress.student
+        if form != "student":
+            return self.pruned(self.compress.prune.keep_flops)
+        if student.model is None:
+            return self.pruned(student.keep_flops)
+        parameters = ModelParameters(
+            name=student.model, weights=student.weights, image_size=self.weights.card.image_size
+        )
+        network = self.case.build_network(parameters, len(self.weights.card.classes))
+        # All forms take the same inputs, so that a program can exchange the files, and a teacher sees what they see.
+        return replace(network, mean=self.weights.card.mean, std=self.weights.card.std)
+
+    def pruned(self, keep_flops: float) -> Classifier:
+        """Give the trained network with channels removed."""
+        from eightgig.models.pruning import prune_channels
+
+        network = restore(self.case, self.weights)
+        report = prune_channels(network.module, self.example(), keep_flops=keep_flops)
+        self.measure_batch_norm(network.module)
+        source = f"the trained {network.name}, cut to {report.flops_share:.0%} of its FLOPs"
+        return replace(network, weights_source=source)
+
+    def measure_batch_norm(self, module: Any) -> None:
+        """Let a cut network's BatchNorm see some training pictures, on the plan's device."""
+        from eightgig.models.pruning import measure_batch_norm
+
+        card, indices = self.weights.card, indices_of(self.splits, "train")
+        chosen = indices[:: max(1, len(indices) // _MEASURED_IMAGES)]  # spread: a store is sorted by class
+        random.Random(self.train.seed).shuffle(chosen)  # noqa: S311  mixed: a batch of one class misleads
+        batches = self.case.eval_batches(
+            self.store, chosen, image_size=card.image_size, batch_size=self.plan.micro_batch
+        )
+        module.to(self.plan.device)
+        measure_batch_norm(module, (self.case.inputs(card, batch).to(self.plan.device) for batch in batches))
+        module.to("cpu")
+
+    def fit(
+        self, form: Form, network: Classifier, recipe: TrainParameters, meters: Any
+    ) -> "tuple[Trainer, TrainingResult]":
+        """Train a form within the budget; give the trainer and its result."""
+        from eightgig.training.loop import Trainer
+        from eightgig.vram.runtime.budget import enforced_budget
+        from eightgig.vram.runtime.recompute import apply_checkpointing
+        from eightgig.vram.runtime.recorder import FlightRecorder
+
+        plan, size = self.plan, self.weights.card.image_size
+        train_batches = self.case.train_batches(
+            self.store, indices_of(self.splits, "train"), image_size=size, batch_size=plan.micro_batch, train=recipe
+        )
+        val_batches = self.case.eval_batches(
+            self.store, indices_of(self.splits, "val"), image_size=size, batch_size=plan.eval_batch
+        )
+        with enforced_budget(plan) as budget, FlightRecorder(plan, budget=budget) as recorder:
+            trainer = Trainer(
+                apply_checkpointing(network.module, plan.checkpointing),
+                self.objective(form, network, recipe),
+                plan=plan,
+                parameters=recipe,
+                steps=recipe.epochs * -(-len(train_batches) // plan.accumulation),
+                tracker=PrefixedTracker(self.tracker, form),
+                meters=meters,
+                recorder=recorder,
+            )
+            return trainer, trainer.fit(train_batches, val_batches)
+
+    def objective(self, form: Form, network: Classifier, recipe: TrainParameters) -> Objective:
+        """Give the case's own loss, with the trained network as the teacher where the form has one."""
+        from eightgig.training.distillation import DistillationObjective
+
+        hard = self.case.objective(network, recipe)
+        if form == "pruned":
+            return hard
+        student = self.compress.student
+        return DistillationObjective(
+            hard,
+            restore(self.case, self.weights).module,
+            temperature=student.temperature,
+            alpha=student.alpha,
+            precision=self.plan.precision,
+        )
+
+    def predict(self, form: Form, network: Classifier, predictor: "Predictor") -> int:
+        """Give the bytes that a training step of a form will take at its peak, its teacher included."""
+        from eightgig.models.reshape import shapes_of
+        from eightgig.vram.tracing.options import StepOptions
+
+        card, plan = self.weights.card, self.plan
+        spec = self.case.workload(
+            ModelParameters(name=f"{network.library}/{network.name}", weights="none", image_size=card.image_size),
+            len(card.classes),
+            self.train,
+            shapes=shapes_of(network.module.state_dict()),
+            teacher=None if form == "pruned" else card.model,
+            precision=plan.precision,
+        )
+        options = StepOptions(
+            micro_batch=plan.micro_batch,
+            accumulates=plan.accumulation > 1,
+            precision=plan.precision,
+            optimizer=plan.optimizer,
+            optimizer_kernel=plan.optimizer_kernel,
+            checkpointing=plan.checkpointing,
+            offload=plan.offload,
+            channels_last=plan.memory_format == "channels_last",
+        )
+        return predictor.predict(spec, options, generation=generation_of_plan(plan)).peak_allocated
+
+    def weights_of(self, form: Form, network: Classifier, result: TrainingResult) -> Weights:
+        """Give a form's best weights with their card."""
+        card = self.weights.card
+        own = card_of(network, self.store, image_size=card.image_size, result=result, device_name=self.plan.device_name)
+        return Weights(result.best_state, own.model_copy(update={"compression": form, "made_from_sha256": card.sha256}))
+
+    def complexity(self, network: Classifier) -> "Complexity":
+        """Give a network's parameters, and its FLOPs for one picture."""
+        from eightgig.models.complexity import complexity_of
+
+        return complexity_of(network.module, self.example())
+
+    def example(self) -> Any:
+        """Give one empty picture as the networks take them."""
+        import torch
+
+        size = self.weights.card.image_size
+        return torch.zeros(1, 3, size, size)
