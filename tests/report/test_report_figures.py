@@ -69,34 +69,6 @@ def test_a_large_confusion_matrix_has_no_numbers_in_its_cells():
     assert figure.layout.height <= 900
 
 
-def test_variants_that_could_not_run_are_listed_not_drawn():
-    benchmark = pd.DataFrame(
-        {
-            "variant": ["torch", "int8", "tensorrt"],
-            "accuracy": [0.95, 0.94, None],
-            "latency_p50_ms": [20.0, 4.0, None],
-            "latency_p95_ms": [25.0, None, None],
-            "size_mib": [16.0, 4.0, None],
-        }
-    )
-    figure = figures.speed_against_accuracy(benchmark)
-    assert names(figure) == ["torch", "int8"]
-    assert figure.data[0].marker.size == pytest.approx(14 + 34)
-    assert figure.data[1].marker.size == pytest.approx(14 + 34 / 2)  # a quarter of the size: half the width
-    assert list(figure.data[0].error_x.array) == [5.0]
-    assert [note.text for note in figure.layout.annotations] == ["not run: tensorrt"]
-
-
-def test_a_benchmark_with_nothing_that_ran_is_still_a_figure():
-    benchmark = pd.DataFrame({"variant": ["a"], "accuracy": [None], "latency_p50_ms": [None]}, dtype=object)
-    assert names(figures.speed_against_accuracy(benchmark)) == []
-
-
-def test_latencies_far_apart_stand_on_a_logarithmic_axis():
-    far = pd.DataFrame({"variant": ["a", "b"], "accuracy": [0.9, 0.9], "latency_p50_ms": [1.0, 100.0]})
-    assert figures.speed_against_accuracy(far).layout.xaxis.type == "log"
-
-
 def test_classes_are_sorted_with_the_weakest_first():
     table = pd.DataFrame(
         {"class": ["a", "b"], "precision": [0.9, 0.6], "recall": [0.8, 0.7], "f1": [0.85, 0.65], "support": [10, 12]}

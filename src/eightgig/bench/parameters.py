@@ -23,3 +23,19 @@ class LatencyParameters(Record):
     rounds: int = Field(default=30, ge=1)
     calls_per_turn: int = Field(default=3, ge=1)
     seconds: float = Field(default=15.0, gt=0)
+
+
+class GateParameters(Record):
+    """What a variant must keep to be recommended.
+
+    Attributes:
+        max_drop: allowed loss of accuracy against torch in float32, as a share (0.005 is half a point).
+        parity_fp32: largest allowed difference of any probability where all is computed in float32.
+        parity_reduced: the same where anything is rounded (fp16, bf16, int8).
+        min_speedup: how many times faster than the best simpler variant one must be to be worth its trouble.
+    """
+
+    max_drop: float = Field(default=0.005, ge=0, lt=1)
+    parity_fp32: float = Field(default=1e-4, gt=0)
+    parity_reduced: float = Field(default=1e-2, gt=0)
+    min_speedup: float = Field(default=1.05, ge=1)

@@ -45,3 +45,68 @@ class ClassificationReport(Record):
     expected_calibration_error: float
     per_class: tuple[ClassRow, ...]
     absent_classes: tuple[str, ...]
+
+
+class VariantRow(Record):
+    """One row of the table of variants; one that cannot run has its reason as status and None for every figure.
+
+    Attributes:
+        variant: its name.
+        runtime: what runs it.
+        precision: as found in the network or file.
+        computes_in: the precision that really ran; a CPU without fp16 kernels computes an fp16 file in fp32.
+        device: where it ran.
+        status: `ok`, or why there are no figures and what to do.
+        accuracy: 0 to 1, on the evaluated images.
+        top5_accuracy: as in ClassificationReport, with min(5, classes).
+        macro_f1: 0 to 1.
+        latency_p50_ms: one call of the first batch size, numpy in to numpy out.
+        latency_p95_ms: the same.
+        latency_p99_ms: the same.
+        end_to_end_ms: median time from one stored picture to its class: decoding, preparing, running, softmax.
+        throughput_images_per_second: at the last batch size.
+        memory_mib: by which memory grew from before it was opened until it had answered the largest batch.
+        size_mib: of its file.
+        speedup_vs_torch: the reference's latency by this one's.
+        parity_max_abs_diff: largest difference of any probability from the reference's.
+        passed: whether it kept parity or the accuracy gate; None when it did not run.
+        gate: which of them, and by how much.
+        recommended: the one to use on its device.
+        note: what a reader should know; empty when nothing.
+    """
+
+    variant: str
+    runtime: str
+    precision: str
+    computes_in: str = ""
+    device: str
+    status: str = "ok"
+    accuracy: float | None = None
+    top5_accuracy: float | None = None
+    macro_f1: float | None = None
+    latency_p50_ms: float | None = None
+    latency_p95_ms: float | None = None
+    latency_p99_ms: float | None = None
+    end_to_end_ms: float | None = None
+    throughput_images_per_second: float | None = None
+    memory_mib: float | None = None
+    size_mib: float | None = None
+    speedup_vs_torch: float | None = None
+    parity_max_abs_diff: float | None = None
+    passed: bool | None = None
+    gate: str = ""
+    recommended: bool = False
+    note: str = ""
+
+
+class LatencyRow(Record):
+    """How fast one variant is at one batch size (see `eightgig.bench.latency.LatencyReport`)."""
+
+    variant: str
+    batch_size: int
+    num_runs: int
+    p50_ms: float
+    p95_ms: float
+    p99_ms: float
+    min_ms: float
+    throughput_images_per_second: float

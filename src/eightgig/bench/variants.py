@@ -2,23 +2,24 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
 from eightgig.bench.classification import evaluate
-from eightgig.bench.latency import LatencyReport, measure_latency
-from eightgig.bench.parameters import LatencyParameters
-from eightgig.bench.records import ClassificationReport
+from eightgig.bench.gates import judge
+from eightgig.bench.latency import Call, LatencyReport, measure_calls, measure_latency, resized
+from eightgig.bench.memory import growth_while
+from eightgig.bench.parameters import GateParameters, LatencyParameters
+from eightgig.bench.records import ClassificationReport, LatencyRow, VariantRow
 from eightgig.core.errors import ConfigurationError, DataError, EightgigError
-from eightgig.core.records import Record
 from eightgig.core.units import mib
 from eightgig.export.cpu import has_exact_int8
-from eightgig.export.runners import Images, Runner, softmax
+from eightgig.export.runners import Arrays, Runner, softmax
 
 _WANTED_INT8_SPEEDUP = 1.5
-_ALLOWED_INT8_DROP = 0.01
+LabelledBatch = tuple[Arrays, NDArray[np.integer]]
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,7 @@ class Variant:
     """One way to run the classifier, not yet opened.
 
     Attributes:
-        name: for the table, for example `onnx_int8`.
+        name: for the table, for example `onnx_int8_cpu`.
         runtime: for example `torch eager`, `ONNX Runtime`, `TensorRT`.
         precision: what it is meant to have; the row shows what the runner really has.
         device: where it is meant to run.
@@ -42,58 +43,34 @@ class Variant:
     size_bytes: int | None = None
 
 
-class VariantRow(Record):
-    """One row of the table; a variant that cannot run has its reason as status and None for every figure.
+@dataclass
+class _Opened:
+    """The variants that could be opened, what opening took, and why the others could not."""
 
-    Attributes:
-        variant: its name.
-        runtime: what runs it.
-        precision: as found in the runner.
-        device: where it ran.
-        status: `ok`, or why there are no figures and what to do.
-        accuracy: 0 to 1, on the evaluated images.
-        top5_accuracy: as in ClassificationReport, with min(5, classes).
-        macro_f1: 0 to 1.
-        latency_p50_ms: one call of the first batch size.
-        latency_p95_ms: the same.
-        throughput_images_per_second: at the last batch size.
-        size_mib: of its file.
-        speedup_vs_torch: the reference's latency by this one's.
-        parity_max_abs_diff: largest difference of any probability from the reference's.
-        note: what a reader should know; empty when nothing.
-    """
-
-    variant: str
-    runtime: str
-    precision: str
-    device: str
-    status: str = "ok"
-    accuracy: float | None = None
-    top5_accuracy: float | None = None
-    macro_f1: float | None = None
-    latency_p50_ms: float | None = None
-    latency_p95_ms: float | None = None
-    throughput_images_per_second: float | None = None
-    size_mib: float | None = None
-    speedup_vs_torch: float | None = None
-    parity_max_abs_diff: float | None = None
-    note: str = ""
+    runners: dict[str, Runner] = field(default_factory=dict)
+    memory_bytes: dict[str, int] = field(default_factory=dict)
+    reasons: dict[str, str] = field(default_factory=dict)
 
 
 def benchmark_variants(
     variants: Sequence[Variant],
-    batches: Iterable[tuple[Images, NDArray[np.integer]]],
+    batches: Iterable[LabelledBatch],
     classes: Sequence[str],
     *,
     latency: LatencyParameters,
-) -> list[VariantRow]:
-    """Give a row a variant, in their order; the first variant is the reference and must run.
+    gates: GateParameters,
+    whole_call: Callable[[Runner], Call] | None = None,
+) -> tuple[list[VariantRow], list[LatencyRow]]:
+    """Give a row a variant, in their order, judged by the gates; and a row a variant and batch size.
 
     Args:
-        variants: the reference (torch eager, float32) and the others.
-        batches: (images_N3HW as the network wants them, labels_N), read once; all runners see each batch.
+        variants: the reference (torch eager, float32) first, then from simple to complex.
+        batches: (inputs by name as the network wants them, labels_N), read once; all runners see each batch, and give
+            `logits`.
         classes: names in the order of the logits.
-        latency: how speed is measured, on images of the first batch.
+        latency: how speed is measured, on samples of the first batch.
+        gates: what a variant must keep to be recommended.
+        whole_call: gives, for a runner, the call from one stored sample to its answer; None leaves that out.
 
     Raises:
         DataError: no batch.
@@ -101,51 +78,78 @@ def benchmark_variants(
     """
     if not variants:
         raise ConfigurationError("a benchmark wants at least 1 variant, the reference; found none")
+    remaining = iter(batches)
+    first = next(remaining, None)
+    if first is None:
+        raise DataError("a benchmark wants at least 1 batch of labelled images, found none")
     with ExitStack() as stack:
-        runners, reasons = _open_all(variants, stack)
-        answers, labels_N, first_images = _answer(runners, batches)
-        speed = measure_latency(runners, first_images, parameters=latency)
+        opened = _open_all(variants, resized(first[0], max(latency.batch_sizes)), stack)
+        answers, labels_N = _answer(opened.runners, first, remaining)
+        speed = measure_latency(opened.runners, first[0], parameters=latency)
+        calls = {name: whole_call(runner) for name, runner in opened.runners.items()} if whole_call else {}
+        whole = measure_calls(calls, batch_size=1, parameters=latency)
     reference = variants[0].name
     rows = []
     for variant in variants:
         name = variant.name
-        if name in reasons:
-            rows.append(_row(variant, status=reasons[name]))
+        if name in opened.reasons:
+            rows.append(_row(variant, status=opened.reasons[name]))
             continue
-        difference = float(np.abs(answers[name] - answers[reference]).max())
-        quality = _quality(evaluate(answers[name], labels_N, classes)[0])
-        figures = quality | _speed(speed[name], speed[reference]) | {"parity_max_abs_diff": difference}
-        rows.append(_row(variant, precision=runners[name].precision, device=runners[name].device, **figures))
-    return [_with_note(row, rows[0]) for row in rows]
+        runner = opened.runners[name]
+        figures = _quality(evaluate(answers[name], labels_N, classes)[0]) | _speed(speed[name], speed[reference])
+        figures["parity_max_abs_diff"] = float(np.abs(answers[name] - answers[reference]).max())
+        figures["memory_mib"] = mib(opened.memory_bytes[name])
+        if name in whole:
+            figures["end_to_end_ms"] = whole[name].p50_ms
+        found = {"precision": runner.precision, "computes_in": runner.computes_in, "device": runner.device}
+        rows.append(_row(variant, **found, **figures))
+    return [_with_note(row) for row in judge(rows, gates)], list(_latency_rows(speed))
 
 
-def _open_all(variants: Sequence[Variant], stack: ExitStack) -> tuple[dict[str, Runner], dict[str, str]]:
-    runners: dict[str, Runner] = {}
-    reasons: dict[str, str] = {}
+def _open_all(variants: Sequence[Variant], largest: Arrays, stack: ExitStack) -> _Opened:
+    opened = _Opened()
     for variant in variants:
         try:
-            runners[variant.name] = stack.enter_context(variant.open())
+            runner, growth = growth_while(
+                lambda variant=variant: _open_and_answer(variant, largest, stack),  # type: ignore[misc]
+                on_gpu=variant.device.startswith("cuda") and _has_gpu(),
+            )
         except EightgigError as error:
             if variant is variants[0]:
                 raise
-            reasons[variant.name] = str(error)
-    return runners, reasons
+            opened.reasons[variant.name] = str(error)
+            continue
+        opened.runners[variant.name], opened.memory_bytes[variant.name] = runner, growth
+    return opened
+
+
+def _open_and_answer(variant: Variant, largest: Arrays, stack: ExitStack) -> Runner:
+    runner = stack.enter_context(variant.open())
+    runner.run(largest)
+    return runner
+
+
+def _has_gpu() -> bool:
+    import torch
+
+    return torch.cuda.is_available()
 
 
 def _answer(
-    runners: Mapping[str, Runner], batches: Iterable[tuple[Images, NDArray[np.integer]]]
-) -> tuple[dict[str, NDArray[np.float64]], NDArray[np.integer], Images]:
+    runners: Mapping[str, Runner], first: LabelledBatch, others: Iterable[LabelledBatch]
+) -> tuple[dict[str, NDArray[np.float64]], NDArray[np.integer]]:
     answers: dict[str, list[NDArray[np.float64]]] = {name: [] for name in runners}
     labels: list[NDArray[np.integer]] = []
-    first_images: Images | None = None
-    for images_N3HW, labels_N in batches:
-        first_images = images_N3HW if first_images is None else first_images
+    for feeds, labels_N in _chain(first, others):
         labels.append(labels_N)
         for name, runner in runners.items():
-            answers[name].append(softmax(runner.run(images_N3HW)))
-    if first_images is None:
-        raise DataError("a benchmark wants at least 1 batch of labelled images, found none")
-    return {name: np.concatenate(parts) for name, parts in answers.items()}, np.concatenate(labels), first_images
+            answers[name].append(softmax(runner.run(feeds)["logits"]))
+    return {name: np.concatenate(parts) for name, parts in answers.items()}, np.concatenate(labels)
+
+
+def _chain(first: LabelledBatch, others: Iterable[LabelledBatch]) -> Iterable[LabelledBatch]:
+    yield first
+    yield from others
 
 
 def _row(variant: Variant, **found: str | float) -> VariantRow:
@@ -164,21 +168,25 @@ def _speed(own: Mapping[int, LatencyReport], reference: Mapping[int, LatencyRepo
     return {
         "latency_p50_ms": first.p50_ms,
         "latency_p95_ms": first.p95_ms,
+        "latency_p99_ms": first.p99_ms,
         "throughput_images_per_second": last.throughput_images_per_second,
         "speedup_vs_torch": next(iter(reference.values())).p50_ms / first.p50_ms,
     }
 
 
-def _with_note(row: VariantRow, reference: VariantRow) -> VariantRow:
-    """Say it where INT8 is not worth it, and why."""
-    if row.precision != "int8" or None in (row.accuracy, row.speedup_vs_torch, reference.accuracy):
-        return row
-    drop = (reference.accuracy or 0.0) - (row.accuracy or 0.0)
+def _latency_rows(speed: Mapping[str, Mapping[int, LatencyReport]]) -> Iterable[LatencyRow]:
+    for name, reports in speed.items():
+        for report in reports.values():
+            yield LatencyRow(variant=name, **report.model_dump())
+
+
+def _with_note(row: VariantRow) -> VariantRow:
+    """Say what a reader may not expect: fp16 that ran in fp32, INT8 that gains nothing."""
     notes = []
-    if (row.speedup_vs_torch or 0.0) < _WANTED_INT8_SPEEDUP:
+    if row.computes_in not in ("", row.precision):
+        notes.append(f"{row.runtime} has no {row.precision} kernels here: it computed in {row.computes_in}")
+    if row.precision == "int8" and row.speedup_vs_torch is not None and row.speedup_vs_torch < _WANTED_INT8_SPEEDUP:
         notes.append(f"only {row.speedup_vs_torch:.1f} x torch ({_why_slow(row.device)})")
-    if drop > _ALLOWED_INT8_DROP + 1e-9:
-        notes.append(f"accuracy falls by {100 * drop:.1f} points: calibrate on more images, or keep the float variant")
     return row.model_copy(update={"note": "; ".join(notes)})
 
 

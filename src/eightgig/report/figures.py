@@ -4,9 +4,7 @@ Figures have no background of their own and a palette that reads on white and on
 and kedro-viz can show them as they are. Missing columns and missing values leave gaps; they are never made up.
 """
 
-import itertools
 import math
-from collections.abc import Sequence
 
 import pandas as pd
 import plotly.graph_objects as go
@@ -117,76 +115,6 @@ def confusion(matrix: pd.DataFrame) -> go.Figure:
     figure.update_xaxes(title="predicted", showgrid=False)
     figure.update_yaxes(title="true", autorange="reversed", showgrid=False)
     return _styled(figure, height_px=int(min(900, 170 + 42 * len(names))), margin={"l": 60, "r": 10, "t": 20, "b": 50})
-
-
-def speed_against_accuracy(benchmark: pd.DataFrame) -> go.Figure:
-    """Give latency against accuracy, one marker a variant, its area the file's size; what could not run is listed.
-
-    Args:
-        benchmark: columns `variant, accuracy` (0..1), `latency_p50_ms`, and if known `latency_p95_ms`, `size_mib`,
-            `note`. Rows without accuracy or latency are listed under the figure, not drawn.
-    """
-    ran = benchmark[benchmark["latency_p50_ms"].notna() & benchmark["accuracy"].notna()]
-    largest_mib = ran["size_mib"].max() if "size_mib" in ran else float("nan")
-    figure = go.Figure()
-    for colour, (_, row) in zip(itertools.cycle(PALETTE), ran.iterrows()):
-        figure.add_trace(_variant(row, colour, largest_mib))
-    wide = len(ran) > 1 and ran["latency_p50_ms"].max() > 10 * ran["latency_p50_ms"].min()
-    kind = "log" if wide else "linear"
-    figure.update_xaxes(title="latency p50, ms (the line reaches to p95)", type=kind, rangemode="tozero")
-    figure.update_yaxes(title="accuracy", tickformat=".0%" if _spread(ran) > 0.04 else ".1%", **_accuracy_range(ran))
-    return _with_missing(figure, [str(name) for name in benchmark.drop(ran.index)["variant"]])
-
-
-def _variant(row: pd.Series, colour: str, largest_mib: float) -> go.Scatter:
-    """Give the marker of one variant, with a line from p50 to p95; without a size it is as large as the largest."""
-    size_mib, late_ms, name = row.get("size_mib"), row.get("latency_p95_ms"), str(row["variant"])
-    size_px = 14 + 34 * (math.sqrt(size_mib / largest_mib) if pd.notna(size_mib) else 1.0)
-    delay_ms = late_ms - row["latency_p50_ms"] if pd.notna(late_ms) else 0.0
-    return go.Scatter(
-        x=[row["latency_p50_ms"]],
-        y=[row["accuracy"]],
-        error_x={"array": [delay_ms], "arrayminus": [0], "thickness": 1.2, "visible": delay_ms > 0},
-        mode="markers+text",
-        name=name,
-        text=[name],
-        textposition="top center",
-        cliponaxis=False,
-        showlegend=False,
-        marker={"size": size_px, "color": colour, "opacity": 0.85, "line": {"width": 0}},
-        hovertemplate="%{x:.2f} ms, %{y:.1%}" + (f", {size_mib:.1f} MiB" if pd.notna(size_mib) else ""),
-    )
-
-
-def _with_missing(figure: go.Figure, names: list[str]) -> go.Figure:
-    """List under the figure what could not run."""
-    bottom_px = 70 + 20 * len(names)
-    if names:
-        figure.add_annotation(
-            text="<br>".join(f"not run: {name}" for name in names),
-            align="left",
-            showarrow=False,
-            xref="paper",
-            yref="paper",
-            x=0,
-            y=0,
-            yshift=-58,
-            xanchor="left",
-            yanchor="top",
-        )
-    return _styled(figure, height_px=360 + bottom_px, margin={"l": 60, "r": 30, "t": 40, "b": bottom_px})
-
-
-def _spread(ran: pd.DataFrame) -> float:
-    return float(ran["accuracy"].max() - ran["accuracy"].min()) if len(ran) else 1.0
-
-
-def _accuracy_range(ran: pd.DataFrame) -> dict[str, Sequence[float]]:
-    """Leave room around the markers, so that a difference of a point neither vanishes nor looks like a cliff."""
-    if not len(ran):
-        return {"range": (0, 1)}
-    middle, half = float(ran["accuracy"].max() + ran["accuracy"].min()) / 2, max(0.03, 0.75 * _spread(ran))
-    return {"range": (middle - half, min(1.005, middle + 1.3 * half))}
 
 
 def per_class(table: pd.DataFrame) -> go.Figure:

@@ -1,5 +1,6 @@
 """Benchmark: how good the network is on pictures it never saw, and how fast each of its forms runs here."""
 
+from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -9,17 +10,18 @@ from pydantic import Field
 from eightgig.bench.parameters import LatencyParameters
 from eightgig.bench.records import ClassificationReport
 from eightgig.core.device import resolve_device
-from eightgig.core.errors import ConfigurationError
 from eightgig.core.progress import track
 from eightgig.core.records import Record
+from eightgig.datasets.engine import Engine, UnusableEngine
 from eightgig.datasets.weights import Weights
+from eightgig.export.parameters import ExportParameters
 from eightgig.stages.annotations import ImageStore, Table
 from eightgig.stages.case import Case, stage_node, stage_pipeline
-from eightgig.stages.export import labelled_inputs, network_inputs
+from eightgig.stages.export import ONNX_FILES
+from eightgig.stages.inputs import labelled_inputs, network_inputs, one_input
 from eightgig.stages.trained import indices_of, restore
 
 if TYPE_CHECKING:
-    from eightgig.bench.variants import Variant
     from eightgig.export.runners import Runner
 
 
@@ -29,11 +31,15 @@ class BenchmarkParameters(Record):
     Attributes:
         batch_size: pictures at a time when accuracy is measured.
         num_images: test pictures that every variant answers, spread over the split; the headline figures use all.
+        torch_compile: whether torch.compile is measured too, which compiles for a minute or more.
+        min_speedup: how many times faster than the best simpler form one must be to be recommended instead.
         latency: how speed is measured.
     """
 
     batch_size: int = Field(default=32, ge=1)
     num_images: int = Field(default=2000, ge=1)
+    torch_compile: bool = False
+    min_speedup: float = Field(default=1.05, ge=1)
     latency: LatencyParameters = LatencyParameters()
 
 
@@ -41,12 +47,13 @@ def create_pipeline(case: Case) -> Pipeline:
     """Give the nodes from `weights` and the exported files to `metrics`, tables of results and `benchmark_table`."""
     held_out = {"weights": "weights", "store": "store", "splits": "splits", "benchmark": "params:benchmark"}
     results = ["metrics", "per_class_table", "confusion_table", "predictions_table"]
-    files = {"onnx_fp32": "onnx_fp32", "onnx_int8": "onnx_int8"}
+    files = {name: name for name in (*ONNX_FILES, "compressed_onnx", "engines", "engines_table")}
+    tables = ["benchmark_table", "latency_table"]
     return stage_pipeline(
         "benchmark",
         [
             stage_node(evaluate, held_out, results, case=case),
-            stage_node(compare_variants, {**held_out, **files}, "benchmark_table", case=case),
+            stage_node(compare_variants, {**held_out, **files, "export": "params:export"}, tables, case=case),
         ],
     )
 
@@ -76,55 +83,73 @@ def compare_variants(
     store: ImageStore,
     splits: Table,
     benchmark: BenchmarkParameters,
+    export: ExportParameters,
     onnx_fp32: bytes,
-    onnx_int8: bytes,
-) -> Table:
-    """Give one row for each form of the network: accuracy, latency, throughput, size, or why it could not run here."""
+    onnx_fp16: bytes,
+    onnx_int8_cpu: bytes,
+    onnx_int8_trt: bytes,
+    compressed_onnx: dict[str, bytes],
+    engines: dict[str, Engine | UnusableEngine],
+    engines_table: Table,
+) -> tuple[Table, Table]:
+    """Measure every form of the network on the same test pictures.
+
+    Returns:
+        A row a form: accuracy, latency, throughput, memory, size, whether it passed and is recommended, or why it could
+        not run here; and a row a form and batch size.
+    """
     import pandas as pd
 
+    from eightgig.bench.parameters import GateParameters
     from eightgig.bench.variants import benchmark_variants
+    from eightgig.stages import variants
 
-    batches = labelled_inputs(
+    indices = indices_of(splits, "test")
+    # An engine refuses batches beyond its profile.
+    number, size = benchmark.num_images, min(benchmark.batch_size, export.tensorrt.max_batch)
+    batches = labelled_inputs(case, weights, store, indices, num_images=number, batch_size=size)
+    files = dict(zip(ONNX_FILES, (onnx_fp32, onnx_fp16, onnx_int8_cpu, onnx_int8_trt), strict=True))
+    smaller = {f"onnx_{name}": file for name, file in compressed_onnx.items()}
+    torch_forms = partial(
+        variants.torch_variants,
         case,
         weights,
-        store,
-        indices_of(splits, "test"),
-        num_images=benchmark.num_images,
-        batch_size=benchmark.batch_size,
+        example=one_input(case, weights.card, store, indices[0]),
+        compiles=benchmark.torch_compile,
     )
-    variants = _variants(case, weights, {"onnx_fp32": onnx_fp32, "onnx_int8": onnx_int8})
-    rows = benchmark_variants(
-        variants, track(batches, "running all variants"), store.classes, latency=benchmark.latency
+    rows, speed = benchmark_variants(
+        [
+            *torch_forms("cpu"),
+            *variants.onnx_variants(files | smaller, "cpu"),
+            *torch_forms("cuda"),
+            *variants.onnx_variants({name: files[name] for name in ("onnx_fp32", "onnx_fp16")}, "cuda"),
+            *variants.engine_variants(engines, engines_table, files, export.tensorrt),
+        ],
+        track(batches, "running all variants"),
+        store.classes,
+        latency=benchmark.latency,
+        gates=GateParameters(
+            max_drop=export.quantize.max_drop,
+            parity_fp32=export.parity.tolerance,
+            parity_reduced=export.parity.tolerance_reduced,
+            min_speedup=benchmark.min_speedup,
+        ),
+        whole_call=partial(_from_picture_to_class, case, weights, store, indices[0]),
     )
-    return pd.DataFrame([row.model_dump() for row in rows])
+    return tuple(pd.DataFrame([row.model_dump() for row in table]) for table in (rows, speed))  # type: ignore[return-value]
 
 
-def _variants(case: Case, weights: Weights, onnx_files: dict[str, bytes]) -> "list[Variant]":
-    from eightgig.bench.variants import Variant
-    from eightgig.export.onnxruntime_runner import OnnxRuntimeRunner
-    from eightgig.export.torch_runner import TorchRunner
+def _from_picture_to_class(
+    case: Case, weights: Weights, store: ImageStore, index: int, runner: "Runner"
+) -> Callable[[], object]:
+    """Give the call that a user makes: one stored JPEG to the name of its class."""
+    from eightgig.export.runners import softmax
 
-    weights_bytes = sum(tensor.numel() * tensor.element_size() for tensor in weights.state.values())
+    def call() -> str:
+        logits_NK = runner.run(one_input(case, weights.card, store, index))["logits"]
+        return str(store.classes[int(softmax(logits_NK)[0].argmax())])
 
-    def torch_runner(device: str, precision: str) -> "Runner":
-        if device == "cuda" and resolve_device("auto") != "cuda":
-            raise ConfigurationError("not run: torch finds no usable GPU here")
-        module = restore(case, weights).module
-        return TorchRunner(module.half() if precision == "fp16" else module, device)
-
-    def torch_variant(name: str, device: str, precision: str, size_bytes: int) -> Variant:
-        return Variant(name, "torch eager", precision, device, partial(torch_runner, device, precision), size_bytes)
-
-    def onnx_variant(name: str, file: bytes) -> Variant:
-        precision = name.removeprefix("onnx_")
-        return Variant(name, "ONNX Runtime", precision, "cpu", partial(OnnxRuntimeRunner, file), len(file))
-
-    return [
-        torch_variant("torch_cpu", "cpu", "fp32", weights_bytes),
-        *(onnx_variant(name, file) for name, file in onnx_files.items()),
-        torch_variant("torch_cuda", "cuda", "fp32", weights_bytes),
-        torch_variant("torch_cuda_fp16", "cuda", "fp16", weights_bytes // 2),
-    ]
+    return call
 
 
 def _probabilities(
@@ -137,7 +162,8 @@ def _probabilities(
 
     batches = network_inputs(case, weights, store, indices, num_images=len(indices), batch_size=batch_size)
     total = -(-len(indices) // batch_size)
-    return softmax(np.concatenate([runner.run(images) for images in track(batches, "evaluating", total=total)]))
+    answers = [runner.run(feeds)["logits"] for feeds in track(batches, "evaluating", total=total)]
+    return softmax(np.concatenate(answers))
 
 
 def _prediction_rows(store: ImageStore, indices: list[int], probabilities_NK: Any) -> Table:

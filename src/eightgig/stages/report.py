@@ -7,8 +7,10 @@ from eightgig.core.units import gib
 from eightgig.data.parameters import DataParameters
 from eightgig.data.sources import RawPictures
 from eightgig.datasets.weights import Weights
+from eightgig.export.int8.records import QuantizationReport
+from eightgig.models.compression import CompressionReport
 from eightgig.models.parameters import ModelParameters
-from eightgig.stages import memory_page, page
+from eightgig.stages import compress_page, export_page, memory_page, page
 from eightgig.stages.annotations import Figure, ImageStore, Picture, Table
 from eightgig.stages.case import stage_node, stage_pipeline
 from eightgig.stages.export import ParityTable
@@ -47,6 +49,10 @@ def create_pipeline() -> Pipeline:
         "predictions": "predictions_table",
         "parity": "parity",
         "benchmark": "benchmark_table",
+        "latency": "latency_table",
+        "quantization": "quantization",
+        "engines": "engines_table",
+        "compression": "compression",
         "new_pictures": "predict_table",
         "new_pictures_sheet": "predict_sheet",
         "model": "params:model",
@@ -71,7 +77,7 @@ def draw_figures(
     benchmark: Table,
 ) -> tuple[Figure, Figure, Figure, Figure, Figure, Figure, Figure]:
     """Give the figures of the page: curves, memory over a step and by phase, confusion, classes, speed, balance."""
-    from eightgig.report import figures, memory
+    from eightgig.report import figures, memory, speed
 
     budget_gib = gib(memory_plan.budget_bytes)
     by_split = splits.sort_values("split", key=lambda names: names.map(["train", "val", "test"].index), kind="stable")
@@ -84,7 +90,7 @@ def draw_figures(
         memory.memory_against_budget(memory_page.phases_table(memory_plan, vram_trace, export_memory), budget_gib),
         figures.confusion(confusion.set_index(confusion.columns[0])),
         figures.per_class(per_class),
-        figures.speed_against_accuracy(benchmark),
+        speed.speed_against_accuracy(benchmark),
         figures.class_balance(counts.rename(columns={"class_name": "class"})),
     )
 
@@ -104,6 +110,10 @@ def write_page(
     predictions: Table,
     parity: ParityTable,
     benchmark: Table,
+    latency: Table,
+    quantization: QuantizationReport,
+    engines: Table,
+    compression: CompressionReport,
     new_pictures: Table,
     new_pictures_sheet: Picture,
     data: DataParameters,
@@ -127,7 +137,10 @@ def write_page(
         ),
         page.training_section(card, figures["curves_figure"]),
         page.results_section(metrics, figures["confusion_figure"], figures["per_class_figure"]),
-        page.variants_section(benchmark, parity, figures["speed_figure"]),
+        export_page.variants_section(benchmark, latency, parity, figures["speed_figure"]),
+        compress_page.compression_section(compression, benchmark),
+        export_page.int8_section(quantization),
+        export_page.engines_section(engines),
         page.errors_section(store, predictions),
         page.new_pictures_section(new_pictures, new_pictures_sheet),
         page.making_section(card, {"data": data, "model": model, "train": train}),

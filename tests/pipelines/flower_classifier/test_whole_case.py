@@ -4,15 +4,20 @@ import json
 import os
 import subprocess
 import sys
+from importlib.util import find_spec
 
 import mlflow
 import numpy as np
-import onnx
 import pandas as pd
 import pytest
 from kedro.runner import SequentialRunner
 from mlflow.tracking import MlflowClient
 from PIL import Image
+
+from eightgig.core.files import sha256_of
+from eightgig.export.int8.lint import lint_int8_cpu, lint_int8_trt
+from eightgig.export.onnx import load_onnx, read_card
+from eightgig.export.precision import require_precision
 
 CASE = "flower_classifier"
 # A whole run goes through MLflow, SQLAlchemy and Kedro, whose own warnings are not ours to mend; ours stay errors.
@@ -55,11 +60,21 @@ EXPECTED = [
     "06_models/{case}/weights.card.json",
     "06_models/{case}/checkpoints/last.pt",
     "06_models/{case}/fp32.onnx",
-    "06_models/{case}/int8.onnx",
+    "06_models/{case}/fp16.onnx",
+    "06_models/{case}/int8_cpu.onnx",
+    "06_models/{case}/int8_trt.onnx",
+    "06_models/{case}/quantization.json",
+    "06_models/{case}/compression.json",
+    "06_models/{case}/compressed/pruned.safetensors",
+    "06_models/{case}/compressed/student.safetensors",
+    "06_models/{case}/compressed/pruned_fp32.onnx",
+    "06_models/{case}/compressed/student_int8_cpu.onnx",
     "06_models/{case}/parity.json",
     "07_model_output/{case}/metrics.json",
     "07_model_output/{case}/predictions.csv",
     "07_model_output/{case}/benchmark.csv",
+    "07_model_output/{case}/latency.csv",
+    "07_model_output/{case}/engines.csv",
     "07_model_output/{case}/predict.csv",
     "07_model_output/{case}/predict.png",
     "08_reporting/{case}/history.csv",
@@ -88,27 +103,69 @@ def test_the_plan_is_obeyed(done):
     assert all(phase["measured"]["peak_resident_bytes"] > 0 for phase in trace["phases"])
 
 
-def test_fp32_is_the_same_network(done):
-    report = read_json(done / "data/06_models" / CASE / "parity.json")["reports"]["onnx_fp32"]
+def onnx_file(done, name):
+    return (done / "data/06_models" / CASE / f"{name}.onnx").read_bytes()
+
+
+@pytest.mark.parametrize(("name", "tolerance"), [("fp32", 1e-4), ("fp16", 1e-2)])
+def test_a_float_file_is_the_same_network(done, name, tolerance):
+    report = read_json(done / "data/06_models" / CASE / "parity.json")["reports"][f"onnx_{name}"]
     assert report["passed"]
     assert report["num_inputs"] == 8
-    assert report["max_abs_diff_probabilities"] <= 1e-4
+    assert report["max_abs_diff_probabilities"] <= tolerance
 
 
-def test_int8_is_int8(done):
-    model = onnx.load(done / "data/06_models" / CASE / "int8.onnx")
-    assert sum(node.op_type == "QuantizeLinear" for node in model.graph.node) > 20
-    sizes = [(done / "data/06_models" / CASE / name).stat().st_size for name in ("int8.onnx", "fp32.onnx")]
-    assert sizes[0] < 0.4 * sizes[1]
+@pytest.mark.parametrize("name", ["fp32", "fp16", "int8_cpu", "int8_trt", "compressed/student_int8_cpu"])
+def test_every_file_is_what_it_is_called_and_says_so(done, name):
+    claimed = name.removesuffix("_cpu").removesuffix("_trt").rpartition("_")[2]
+    file = onnx_file(done, name)
+    require_precision(load_onnx(file), claimed)
+    card = read_card(file)
+    assert (card["precision"], card["opset"]) == (claimed, "20")
+    assert len(json.loads(card["precision_by_layer"])) > 40
+    weights = done / "data/06_models" / CASE / ("compressed/student" if "/" in name else "weights")
+    assert card["weights_sha256"] == sha256_of(weights.with_suffix(".safetensors").read_bytes())
+
+
+def test_the_two_int8_files_are_small_and_obey_their_own_rules(done):
+    lint_int8_trt(load_onnx(onnx_file(done, "int8_trt")))
+    lint_int8_cpu(load_onnx(onnx_file(done, "int8_cpu")))
+    assert len(onnx_file(done, "int8_cpu")) < 0.4 * len(onnx_file(done, "fp32"))
+    report = read_json(done / "data/06_models" / CASE / "quantization.json")
+    assert {candidate["recipe"]["target"] for candidate in report["candidates"]} == {"int8_cpu", "int8_trt"}
 
 
 def test_every_variant_has_a_row_and_none_is_made_up(done):
     rows = pd.read_csv(done / "data/07_model_output" / CASE / "benchmark.csv").set_index("variant")
-    assert list(rows.index) == ["torch_cpu", "onnx_fp32", "onnx_int8", "torch_cuda", "torch_cuda_fp16"]
+    files = ["onnx_fp32", "onnx_fp16", "onnx_int8_cpu", "onnx_int8_trt"]
+    smaller = [f"onnx_{form}_{kind}" for form in ("pruned", "student") for kind in ("fp32", "int8_cpu")]
+    torch_cuda = ["torch_cuda", "torch_compile_cuda", "torch_cuda_fp16", "torch_compile_cuda_fp16"]
+    engines = ["engine_fp32", "engine_fp16", "engine_int8"]
+    on_gpu = [*torch_cuda, "onnx_fp32_cuda", "onnx_fp16_cuda", *engines]
+    assert list(rows.index) == ["torch_cpu", "torch_compile_cpu", *files, *smaller, *on_gpu]
     ran = rows[rows["status"] == "ok"]
-    assert {"torch_cpu", "onnx_fp32", "onnx_int8"} <= set(ran.index)
-    assert (ran["latency_p50_ms"] > 0).all()
+    assert {"torch_cpu", *files, *smaller} <= set(ran.index)
+    assert (ran[["latency_p50_ms", "end_to_end_ms", "latency_p99_ms"]] > 0).all(axis=None)
     assert rows.loc[rows["status"] != "ok", "accuracy"].isna().all()
+    assert "benchmark.torch_compile=true" in rows.loc["torch_compile_cpu", "status"]
+    assert ran["recommended"].sum() == ran["device"].str.partition(":")[0].nunique()
+    assert ran.loc[ran["recommended"], "passed"].all()
+
+
+def test_engines_for_the_rtx_3070_are_made_without_a_gpu_or_say_why_not(done):
+    table = pd.read_csv(done / "data/07_model_output" / CASE / "engines.csv").set_index("variant")
+    rows = pd.read_csv(done / "data/07_model_output" / CASE / "benchmark.csv").set_index("variant")
+    folder = done / "data/06_models" / CASE / "engines"
+    if find_spec("tensorrt_rtx") is None and find_spec("tensorrt") is None:
+        assert table["status"].str.contains("is not installed. To install it: pip install").all()
+        return
+    assert dict(table["status"]) == dict.fromkeys(("engine_fp32", "engine_fp16", "engine_int8"), "built")
+    assert dict(table["precision"]) == {"engine_fp32": "fp32", "engine_fp16": "fp16", "engine_int8": "int8"}
+    for name in table.index:
+        manifest = read_json(folder / f"{name}.manifest.json")
+        assert manifest["plan_sha256"] == sha256_of((folder / f"{name}.engine").read_bytes())
+        assert manifest["compute_capability"] == [8, 6]
+        assert rows.loc[name, "status"] == "ok" or "RTX 3070" in rows.loc[name, "status"]
 
 
 def test_predictions_agree_with_the_metrics(done):
@@ -121,7 +178,15 @@ def test_predictions_agree_with_the_metrics(done):
 
 def test_the_page_needs_no_network_and_shows_all(done):
     page = (done / "data/08_reporting" / CASE / "report.html").read_text(encoding="utf-8")
-    for title in ("What was trained on what", "The memory plan", "Speed against accuracy", "What it got wrong"):
+    for title in (
+        "What was trained on what",
+        "The memory plan",
+        "Speed against accuracy",
+        "Compression",
+        "How INT8 was chosen",
+        "TensorRT engines",
+        "What it got wrong",
+    ):
         assert title in page
     assert "Who holds the memory over one training step" in page
     assert 'src="http' not in page
@@ -143,7 +208,14 @@ def test_mlflow_holds_parameters_figures_and_files(done):
     history = client.get_metric_history(tracked.info.run_id, "val_accuracy")
     assert [point.step for point in history] == [1, 2]
     folders = {item.path for item in client.list_artifacts(tracked.info.run_id)}
-    assert {"report", "memory_plan", "onnx_int8", "curves_figure", "memory_step_figure", "benchmark_table"} <= folders
+    assert {
+        "report",
+        "memory_plan",
+        "onnx_int8_cpu",
+        "curves_figure",
+        "memory_step_figure",
+        "benchmark_table",
+    } <= folders
 
 
 def all_runs(folder):
