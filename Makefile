@@ -4,8 +4,9 @@ BIN := .venv/bin
 RUNS ?= runs.csv
 OUT ?= conf/local/calibration.json
 MINUTES ?= 60
+DATA ?= data
 
-.PHONY: help demo test check doctor environment bench-data bench-train bench-vram bench-gpu calibrate lock clean
+.PHONY: help demo test check doctor environment bench-data bench-train bench-vram bench-gpu bench-int8 bench-runners bench-compression calibrate lock clean
 
 help:  ## say what can be made
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed 's/:.*## /\t/' | expand -t 16
@@ -47,6 +48,15 @@ bench-vram: environment  ## the memory predictor against measured runs: RUNS=run
 
 bench-gpu: environment  ## the memory predictor against the GPU at hand: MINUTES=60, resumes
 	$(BIN)/python benchmarks/vram_gpu.py --minutes $(MINUTES)
+
+bench-int8: environment  ## INT8 in ONNX Runtime on this CPU against torch eager
+	$(BIN)/python benchmarks/int8_cpu.py
+
+bench-runners: environment  ## every runner that runs here; on a GPU under 8 GiB
+	$(BIN)/python benchmarks/runners.py
+
+bench-compression: environment  ## pruning and distillation on the run that is there: DATA=data
+	$(BIN)/python benchmarks/compression.py --data $(DATA)
 
 calibrate: environment  ## measure the constants of hidden memory on the GPU at hand: OUT=conf/local/calibration.json
 	$(BIN)/python -m eightgig.vram.tracing.calibrate --out $(OUT)
