@@ -174,6 +174,41 @@ def test_all_violations_are_listed() -> None:
         lint_int8_trt(model)
 
 
+def weights_through_a_pair(model: onnx.ModelProto) -> None:
+    """Float weights between QuantizeLinear and DequantizeLinear, as quantization-aware training exports them."""
+    store(model, "conv_weight", np.ones((4, 3, 1, 1), dtype=np.float32))
+    made(model, "conv_rounded").input[0] = "conv_int8"
+    pair = node("QuantizeLinear", ["conv_weight", "conv_scales", "conv_zeros"], "conv_int8", axis=0)
+    model.graph.node.insert(0, pair)
+
+
+def constants_as_nodes(model: onnx.ModelProto) -> None:
+    for tensor in [*model.graph.initializer]:
+        model.graph.node.insert(0, helper.make_node("Constant", [], [tensor.name], value=tensor))
+    del model.graph.initializer[:]
+
+
+def dequantized_without_zero_points(model: onnx.ModelProto) -> None:
+    for name in ("conv_rounded", "linear_rounded", "images_rounded"):
+        del made(model, name).input[2]
+
+
+@pytest.mark.parametrize("change", [weights_through_a_pair, constants_as_nodes, dequantized_without_zero_points])
+def test_other_forms_of_the_same_are_legal_too(change: Change) -> None:
+    model = legal()
+    change(model)
+    lint_int8_trt(model)
+    lint_int8_cpu(model)
+
+
+def test_a_pair_to_unsigned_weights_is_refused() -> None:
+    model = legal()
+    weights_through_a_pair(model)
+    store(model, "conv_zeros", np.zeros(4, dtype=np.uint8))
+    with pytest.raises(ExportError, match="`make_conv_int8` is uint8, not int8"):
+        lint_int8_trt(model)
+
+
 def test_a_layer_that_the_card_lists_may_be_float() -> None:
     model = legal()
     float_weights(model)

@@ -95,4 +95,4 @@ def _accuracy_range(ran: pd.DataFrame) -> dict[str, Sequence[float]]:
     if not len(ran):
         return {"range": (0, 1)}
     middle, half = float(ran["accuracy"].max() + ran["accuracy"].min()) / 2, max(0.03, 0.75 * _spread(ran))
-    return {"range": (middle - half, min(1.02, middle + 1.3 * half))}
+    return {"range": (middle - half, min(1.015, middle + 1.3 * half))}

@@ -1,6 +1,5 @@
 """Whether an INT8 file is what its name says, read from its graph alone."""
 
-import json
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -8,6 +7,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from eightgig.core.errors import ExportError
+from eightgig.export.precision import names_in
 
 _MATRIX = ("Conv", "Gemm", "MatMul")
 _PAIR = ("QuantizeLinear", "DequantizeLinear")
@@ -47,9 +47,10 @@ class _Graph:
         self.nodes = [*model.graph.node]
         self.outputs = {value.name for value in model.graph.output}
         self.constants = {tensor.name: tensor for tensor in model.graph.initializer}
+        self.constants |= {node.output[0]: a.t for node in self.nodes for a in node.attribute if a.name == "value"}
         self.makers = {name: node for node in self.nodes for name in node.output}
         card = {entry.key: entry.value for entry in model.metadata_props}
-        self.float_layers = set(json.loads(card.get("float_layers", "[]")))
+        self.float_layers = set(names_in(card, "float_layers"))
         self.layers = [node for node in self.nodes if node.op_type in _MATRIX and self._has_constant(node.input[1])]
 
     def readers(self, name: str) -> list[onnx.NodeProto]:
@@ -60,17 +61,21 @@ class _Graph:
         return maker if maker is not None and maker.op_type == "DequantizeLinear" else None
 
     def stored(self, name: str) -> onnx.TensorProto | None:
-        """Give the quantized constant behind a tensor, through a DequantizeLinear."""
+        """Give the constant behind a tensor, through a DequantizeLinear: quantized already, or by a QuantizeLinear."""
         maker = self.dequantizer(name)
-        return self.constants.get(maker.input[0]) if maker is not None else None
+        if maker is None:
+            return None
+        pair = self.makers.get(maker.input[0])
+        quantized_here = pair is not None and pair.op_type == "QuantizeLinear"
+        return self.constants.get(pair.input[0] if pair is not None and quantized_here else maker.input[0])
+
+    def quantizer(self, node: onnx.NodeProto) -> onnx.NodeProto | None:
+        """Give the QuantizeLinear right before a node."""
+        maker = self.makers.get(node.input[0])
+        return maker if maker is not None and maker.op_type == "QuantizeLinear" else None
 
     def _has_constant(self, name: str) -> bool:
-        maker = self.makers.get(name)
-        if maker is not None and maker.op_type == "DequantizeLinear":
-            name = maker.input[0]
-            pair = self.makers.get(name)
-            name = pair.input[0] if pair is not None else name
-        return name in self.constants
+        return name in self.constants or self.stored(name) is not None
 
 
 _Check = Callable[[_Graph], Iterator[str]]
@@ -98,12 +103,22 @@ def _wrong_zero_points(graph: _Graph) -> Iterator[str]:
         if node.op_type not in _PAIR or _is_int32(graph, node):
             continue
         zero_point = graph.constants.get(node.input[2]) if len(node.input) > 2 else None
+        if zero_point is None and _is_int8_without_zero_point(graph, node):
+            continue
         if zero_point is None:
             yield f"{node.op_type} `{node.name}` has no constant zero point, so it may be uint8"
         elif zero_point.data_type != TensorProto.INT8:
             yield f"{node.op_type} `{node.name}` is {_type_name(zero_point)}, not int8"
         elif np.any(numpy_helper.to_array(zero_point)):
             yield f"{node.op_type} `{node.name}` has a zero point that is not 0"
+
+
+def _is_int8_without_zero_point(graph: _Graph, node: onnx.NodeProto) -> bool:
+    """Without a zero point QuantizeLinear gives uint8 unless told otherwise, DequantizeLinear what it is given."""
+    if node.op_type == "QuantizeLinear":
+        return _attribute(node, "output_dtype", TensorProto.UINT8) == TensorProto.INT8
+    stored = graph.constants.get(node.input[0])
+    return graph.quantizer(node) is not None or (stored is not None and stored.data_type == TensorProto.INT8)
 
 
 def _int32_biases(graph: _Graph) -> Iterator[str]:
@@ -147,8 +162,9 @@ def _float_sides(graph: _Graph) -> Iterator[str]:
     for layer in graph.layers:
         if layer.name in graph.float_layers:
             continue
-        stored = graph.stored(layer.input[1])
-        if stored is None or stored.data_type not in _BYTES:
+        dequantizer, stored = graph.dequantizer(layer.input[1]), graph.stored(layer.input[1])
+        by_pair = dequantizer is not None and graph.quantizer(dequantizer) is not None
+        if stored is None or (stored.data_type not in _BYTES and not by_pair):
             yield f"layer `{layer.name}` has float weights, and the card's float_layers does not list it"
         maker = graph.dequantizer(layer.input[0])
         source = graph.makers.get(maker.input[0]) if maker is not None else None
