@@ -10,7 +10,8 @@ from eightgig.export.parity import ParityReport
 from eightgig.models.compression import CompressedForm, CompressionReport
 from eightgig.report.page import Page, render_page
 from eightgig.stages.compress_page import compression_section
-from eightgig.stages.export import ParityTable, precision_of
+from eightgig.stages.engines import precision_of
+from eightgig.stages.export import ParityTable
 from eightgig.stages.export_page import engines_section, int8_section, variants_section
 
 

@@ -34,10 +34,13 @@ def build_engines(
     from eightgig.export.tensorrt.builder import build_engine
 
     files = {"onnx_fp32": onnx_fp32, "onnx_fp16": onnx_fp16, "onnx_int8_trt": onnx_int8_trt}
+    request = export.tensorrt.request()
     engines, rows = {}, []
     for name, source in _FILES.items():
         try:
-            engines[name] = build_engine(files[source], export.tensorrt.request(), choice=export.tensorrt.toolkit)
+            engines[name] = build_engine(
+                files[source], request, claimed=precision_of(name), choice=export.tensorrt.toolkit
+            )
             rows.append(_row(name, engines[name]))
         except ExportError as error:
             logging.getLogger(__name__).info("%s: %s", name, error)
@@ -48,6 +51,11 @@ def build_engines(
 def source_of(engine: str) -> str:
     """Give the name of the ONNX file that an engine is made from."""
     return _FILES[engine]
+
+
+def precision_of(variant: str) -> str:
+    """Give the precision that a file's name claims: `onnx_int8_cpu` and `student_int8_cpu` claim int8."""
+    return next(part for part in reversed(variant.split("_")) if part in ("fp32", "fp16", "int8"))
 
 
 def _row(name: str, engine: Engine) -> dict[str, object]:

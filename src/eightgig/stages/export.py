@@ -11,7 +11,7 @@ from eightgig.export.parameters import ExportParameters
 from eightgig.export.parity import ParityReport
 from eightgig.stages.annotations import ImageStore, Table
 from eightgig.stages.case import Case, stage_node, stage_pipeline
-from eightgig.stages.engines import build_engines
+from eightgig.stages.engines import build_engines, precision_of
 from eightgig.stages.inputs import labelled_inputs, network_inputs
 from eightgig.stages.trained import indices_of, restore
 from eightgig.vram.runtime.measure import MeasuredPhase, MemoryMeter
@@ -138,11 +138,6 @@ def check_parity(
             with OnnxRuntimeRunner(file, claimed=claimed, name=name) as candidate:
                 reports[name] = compare(reference, candidate, batches, tolerance=tolerance)
     return ParityTable(reports=reports)
-
-
-def precision_of(variant: str) -> str:
-    """Give the precision that a file's name claims: `onnx_int8_cpu` and `student_int8_cpu` claim int8."""
-    return next(part for part in reversed(variant.split("_")) if part in ("fp32", "fp16", "int8"))
 
 
 def _to_onnx(case: Case, weights: Weights, export: ExportParameters) -> bytes:

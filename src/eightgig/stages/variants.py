@@ -11,8 +11,7 @@ from eightgig.datasets.weights import Weights
 from eightgig.export.parameters import TensorrtParameters
 from eightgig.stages.annotations import Table
 from eightgig.stages.case import Case
-from eightgig.stages.engines import source_of
-from eightgig.stages.export import precision_of
+from eightgig.stages.engines import precision_of, source_of
 from eightgig.stages.trained import restore
 
 if TYPE_CHECKING:
