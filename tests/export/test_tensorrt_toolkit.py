@@ -43,7 +43,7 @@ def test_without_any_the_reason_has_the_line_that_installs_one(installed: dict[s
     assert missing_reason() == "TensorRT for RTX is not installed. To install it: pip install tensorrt-rtx"
     with pytest.raises(
         ExportError,
-        match=r"TensorRT is not installed.*pip install eightgig\[tensorrt\] --extra-index-url https://pypi.nvidia.com",
+        match=r"TensorRT is not installed.*pip install tensorrt --extra-index-url https://pypi.nvidia.com",
     ):
         find_toolkit("tensorrt")
 

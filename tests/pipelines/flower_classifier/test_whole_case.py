@@ -65,9 +65,8 @@ EXPECTED = [
     "06_models/{case}/int8_trt.onnx",
     "06_models/{case}/quantization.json",
     "06_models/{case}/compression.json",
-    "06_models/{case}/compressed/pruned.safetensors",
     "06_models/{case}/compressed/student.safetensors",
-    "06_models/{case}/compressed/pruned_fp32.onnx",
+    "06_models/{case}/compressed/student_fp32.onnx",
     "06_models/{case}/compressed/student_int8_cpu.onnx",
     "06_models/{case}/parity.json",
     "07_model_output/{case}/metrics.json",
@@ -138,7 +137,7 @@ def test_the_two_int8_files_are_small_and_obey_their_own_rules(done):
 def test_every_variant_has_a_row_and_none_is_made_up(done):
     rows = pd.read_csv(done / "data/07_model_output" / CASE / "benchmark.csv").set_index("variant")
     files = ["onnx_fp32", "onnx_fp16", "onnx_int8_cpu", "onnx_int8_trt"]
-    smaller = [f"onnx_{form}_{kind}" for form in ("pruned", "student") for kind in ("fp32", "int8_cpu")]
+    smaller = ["onnx_student_fp32", "onnx_student_int8_cpu"]
     torch_cuda = ["torch_cuda", "torch_compile_cuda", "torch_cuda_fp16", "torch_compile_cuda_fp16"]
     engines = ["engine_fp32", "engine_fp16", "engine_int8"]
     on_gpu = [*torch_cuda, "onnx_fp32_cuda", "onnx_fp16_cuda", *engines]

@@ -11,7 +11,7 @@ from eightgig.export.tensorrt.records import ToolkitChoice, ToolkitName
 
 _INSTALL: dict[ToolkitName, str] = {
     "tensorrt_rtx": "pip install tensorrt-rtx",
-    "tensorrt": "pip install eightgig[tensorrt] --extra-index-url https://pypi.nvidia.com",
+    "tensorrt": "pip install tensorrt --extra-index-url https://pypi.nvidia.com",
 }
 _TITLES: dict[ToolkitName, str] = {"tensorrt_rtx": "TensorRT for RTX", "tensorrt": "TensorRT"}
 _OLDEST_MAJOR = 10  # older ones have no typed networks without flags of their own, and other names for tensors
