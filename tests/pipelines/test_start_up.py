@@ -65,10 +65,10 @@ def test_the_article_recipe(open_session):
 def test_one_parameter_changes_only_that(open_session):
     with open_session() as session:
         before = session.load_context().params["flower_classifier"]
-    with open_session(runtime_params={"flower_classifier": {"train": {"epochs": 3}}}) as session:
+    with open_session(runtime_params={"flower_classifier": {"train": {"epochs": 5}}}) as session:
         after = session.load_context().params["flower_classifier"]
-    assert before["train"].epochs != 3
-    assert after == {**before, "train": before["train"].model_copy(update={"epochs": 3})}
+    assert before["train"].epochs != 5
+    assert after == {**before, "train": before["train"].model_copy(update={"epochs": 5})}
 
 
 def test_a_typo_is_refused_before_anything_runs(open_session):
