@@ -126,10 +126,11 @@ def speed_up(teacher: Any, smaller: Any, image_size: int, rounds: int) -> float:
 
 
 def summary(rows: list[dict[str, Any]], teacher_accuracy: float) -> dict[str, Any]:
-    """Give the medians over seeds, and which bars they meet."""
+    """Give the medians over seeds, and which bars they meet; NaN, which meets none, for forms that were left out."""
 
     def median(form: str, key: str) -> float:
-        return statistics.median(row[key] for row in rows if row["form"] == form)
+        found = [row[key] for row in rows if row["form"] == form]
+        return statistics.median(found) if found else float("nan")
 
     gained = 100 * (median("student_distilled", "test_accuracy") - median("student_alone", "test_accuracy"))
     lost = 100 * (teacher_accuracy - median("pruned_alone", "test_accuracy"))
@@ -150,6 +151,7 @@ def main() -> None:
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--data", type=Path, required=True)
     options.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    options.add_argument("--forms", nargs="+", choices=[f.name for f in FORMS], default=[f.name for f in FORMS])
     options.add_argument("--rounds", type=int, default=15)
     options.add_argument("--compress", type=json.loads, default={}, help="of CompressParameters, as JSON")
     options.add_argument("--results", type=Path, default=Path(__file__).parent / "results")
@@ -162,7 +164,7 @@ def main() -> None:
     rows = []
     for seed in arguments.seeds:
         seeded = replace(work, train=recipe(seed))
-        for form in FORMS:
+        for form in (form for form in FORMS if form.name in arguments.forms):
             network = restore(work.case, train(seeded, form))
             cost = complexity_of(network.module, work.example())
             row = {
