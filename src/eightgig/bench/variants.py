@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from itertools import chain
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +14,7 @@ from eightgig.bench.latency import Call, LatencyReport, measure_calls, measure_l
 from eightgig.bench.memory import growth_while
 from eightgig.bench.parameters import GateParameters, LatencyParameters
 from eightgig.bench.records import ClassificationReport, LatencyRow, VariantRow
+from eightgig.core.device import resolve_device
 from eightgig.core.errors import ConfigurationError, DataError, EightgigError
 from eightgig.core.units import mib
 from eightgig.export.cpu import has_exact_int8
@@ -112,7 +114,7 @@ def _open_all(variants: Sequence[Variant], largest: Arrays, stack: ExitStack) ->
         try:
             runner, growth = growth_while(
                 lambda variant=variant: _open_and_answer(variant, largest, stack),  # type: ignore[misc]
-                on_gpu=variant.device.startswith("cuda") and _has_gpu(),
+                on_gpu=variant.device.startswith("cuda") and resolve_device("auto") == "cuda",
             )
         except EightgigError as error:
             if variant is variants[0]:
@@ -129,27 +131,16 @@ def _open_and_answer(variant: Variant, largest: Arrays, stack: ExitStack) -> Run
     return runner
 
 
-def _has_gpu() -> bool:
-    import torch
-
-    return torch.cuda.is_available()
-
-
 def _answer(
     runners: Mapping[str, Runner], first: LabelledBatch, others: Iterable[LabelledBatch]
 ) -> tuple[dict[str, NDArray[np.float64]], NDArray[np.integer]]:
     answers: dict[str, list[NDArray[np.float64]]] = {name: [] for name in runners}
     labels: list[NDArray[np.integer]] = []
-    for feeds, labels_N in _chain(first, others):
+    for feeds, labels_N in chain([first], others):
         labels.append(labels_N)
         for name, runner in runners.items():
             answers[name].append(softmax(runner.run(feeds)["logits"]))
     return {name: np.concatenate(parts) for name, parts in answers.items()}, np.concatenate(labels)
-
-
-def _chain(first: LabelledBatch, others: Iterable[LabelledBatch]) -> Iterable[LabelledBatch]:
-    yield first
-    yield from others
 
 
 def _row(variant: Variant, **found: str | float) -> VariantRow:
