@@ -32,7 +32,7 @@ from eightgig.models.compression import CompressParameters
 from eightgig.pipelines.flower_classifier.nodes import FlowerClassifier
 from eightgig.stages.compress import CompressionWork
 from eightgig.stages.trained import indices_of, restore
-from eightgig.training.parameters import TrainParameters
+from eightgig.training.parameters import ClassifierTrainParameters
 from eightgig.vram.plan import MemoryPlan
 from eightgig.vram.runtime.measure import MemoryMeter
 
@@ -72,10 +72,10 @@ def load_run(data: Path, compress: CompressParameters, seed: int) -> Compression
     )
 
 
-def recipe(seed: int) -> TrainParameters:
+def recipe(seed: int) -> ClassifierTrainParameters:
     """Give the built-in sample's recipe."""
     augment = AugmentParameters(crop_scale=(0.3, 1.0))
-    return TrainParameters(warmup_fraction=0.1, label_smoothing=0.1, augment=augment, seed=seed)
+    return ClassifierTrainParameters(warmup_fraction=0.1, label_smoothing=0.1, augment=augment, seed=seed)
 
 
 def train(work: CompressionWork, form: Form) -> Weights:

@@ -28,7 +28,7 @@ from eightgig.pipelines.flower_classifier.nodes import FlowerClassifier
 from eightgig.stages import ingest
 from eightgig.stages.plan import plan_memory
 from eightgig.training.loop import Trainer
-from eightgig.training.parameters import TrainParameters
+from eightgig.training.parameters import ClassifierTrainParameters
 from eightgig.vram.parameters import PlanParameters
 
 BAR = 1.05
@@ -80,7 +80,9 @@ def main() -> None:
     device = resolve_device("auto")
     case = FlowerClassifier()
     model = ModelParameters(name="tf_efficientnet_lite0", weights="none", image_size=arguments.image_size)
-    train = TrainParameters(batch_size=arguments.batch_size, accumulation=1, augment=AugmentParameters(), num_workers=0)
+    train = ClassifierTrainParameters(
+        batch_size=arguments.batch_size, accumulation=1, augment=AugmentParameters(), num_workers=0
+    )
     with tempfile.TemporaryDirectory() as folder:
         store = build_store(Path(folder), arguments.num_images)
         plan = plan_memory(case, store, model, train, PlanParameters(precision="fp32"))

@@ -7,11 +7,10 @@ from eightgig.bench.parameters import GateParameters
 from eightgig.bench.records import VariantRow
 
 
-def row(name: str, latency_ms: float, *, accuracy: float = 0.9, difference: float = 0.0, **other: str) -> VariantRow:
+def row(name: str, latency_ms: float, *, score: float = 0.9, difference: float = 0.0, **other: str) -> VariantRow:
     declared = {"runtime": "r", "precision": "fp32", "computes_in": "fp32", "device": "cpu"} | other
     return VariantRow.model_validate(
-        {"variant": name, "latency_p50_ms": latency_ms, "accuracy": accuracy, "parity_max_abs_diff": difference}
-        | declared
+        {"variant": name, "latency_p50_ms": latency_ms, "score": score, "parity_max_abs_diff": difference} | declared
     )
 
 
@@ -30,20 +29,20 @@ def test_a_more_complex_one_must_be_clearly_faster() -> None:
 
 
 def test_what_fails_is_never_recommended_however_fast() -> None:
-    rows = (row("torch", 20), row("int8", 1, accuracy=0.894, difference=0.3, precision="int8"))
+    rows = (row("torch", 20), row("int8", 1, score=0.894, difference=0.3, precision="int8"))
     judged = judge(rows, GateParameters())
-    assert (judged[1].passed, judged[1].gate) == (False, "accuracy: -0.6 points, allowed -0.5 points")
+    assert (judged[1].passed, judged[1].gate) == (False, "score: -0.6 points, allowed -0.5 points")
     assert recommended(*rows) == ["torch"]
 
 
 @pytest.mark.parametrize(
     ("found", "passed", "gate"),
     [
-        (row("a", 1, accuracy=0.895, difference=0.3, precision="int8"), True, "accuracy: -0.5 points, allowed -0.5 points"),  # noqa: E501
-        (row("a", 1, accuracy=0.5, difference=9e-3, precision="fp16"), True, "parity: 9.0e-03 of 1e-02"),
-        (row("a", 1, accuracy=0.9, difference=9e-5), True, "parity: 9.0e-05 of 1e-04"),
-        (row("a", 1, accuracy=0.88, difference=2e-4), False, "accuracy: -2.0 points, allowed -0.5 points"),
-        (row("a", 1, accuracy=0.95, difference=0.9), True, "accuracy: +5.0 points, allowed -0.5 points"),
+        (row("a", 1, score=0.895, difference=0.3, precision="int8"), True, "score: -0.5 points, allowed -0.5 points"),
+        (row("a", 1, score=0.5, difference=9e-3, precision="fp16"), True, "parity: 9.0e-03 of 1e-02"),
+        (row("a", 1, score=0.9, difference=9e-5), True, "parity: 9.0e-05 of 1e-04"),
+        (row("a", 1, score=0.88, difference=2e-4), False, "score: -2.0 points, allowed -0.5 points"),
+        (row("a", 1, score=0.95, difference=0.9), True, "score: +5.0 points, allowed -0.5 points"),
     ],
 )  # fmt: skip
 def test_parity_or_accuracy(found: VariantRow, passed: bool, gate: str) -> None:

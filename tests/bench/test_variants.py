@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from eightgig.bench import variants as variants_module
+from eightgig.bench.classification import ClassificationTask
 from eightgig.bench.latency import Call, measure_latency
 from eightgig.bench.parameters import GateParameters, LatencyParameters
 from eightgig.bench.variants import Variant, benchmark_variants
@@ -13,7 +14,7 @@ from eightgig.core.errors import ConfigurationError, DataError, ExportError
 from eightgig.export.runners import Arrays, Feeds, Runner
 
 QUICK = LatencyParameters(batch_sizes=(1, 4), warmup=1, rounds=4, calls_per_turn=2, seconds=5)
-CLASSES = ["a", "b"]
+TASK = ClassificationTask(["a", "b"])
 # The stand-in for a network: its logits are the means of the first two channels.
 IMAGES_N3HW = np.zeros((4, 3, 2, 2), dtype=np.float32)
 IMAGES_N3HW[[0, 1], 0] = IMAGES_N3HW[[2, 3], 1] = 1
@@ -99,15 +100,18 @@ def test_a_row_a_variant_with_figures_or_the_reason_why_not() -> None:
     engine = Variant("engine", "TensorRT", "fp16", "cuda:0", not_installed, size_bytes=None)
     batches = [({"images": IMAGES_N3HW[part]}, LABELS_N[part]) for part in (slice(2), slice(2, 4))]
     rows, _ = benchmark_variants(
-        [variant(torch), variant(onnx, 2**20), engine], iter(batches), CLASSES, latency=QUICK, gates=GATES
+        [variant(torch), variant(onnx, 2**20), engine], iter(batches), TASK, latency=QUICK, gates=GATES
     )
     assert [row.variant for row in rows] == ["torch", "onnx", "engine"]
     assert (rows[0].speedup_vs_torch, rows[0].parity_max_abs_diff, rows[0].size_mib) == (1.0, 0.0, None)
-    assert (rows[1].status, rows[1].accuracy, rows[1].macro_f1, rows[1].size_mib) == ("ok", 1.0, 1.0, 1.0)
+    assert (rows[1].status, rows[1].score, rows[1].quality["macro_f1"], rows[1].size_mib) == ("ok", 1.0, 1.0, 1.0)
     assert rows[1].speedup_vs_torch is not None
     assert rows[1].speedup_vs_torch > 2
     assert rows[2].status == "TensorRT is not installed: pip install eightgig[tensorrt]"
-    declared = {"variant", "runtime", "precision", "device", "status", "gate", "note", "computes_in", "recommended"}
+    declared = {"variant", "runtime", "precision", "device", "status", "gate", "note", "computes_in", "recommended"} | {
+        "score_name",
+        "quality",
+    }
     assert all(value is None for name, value in rows[2].model_dump().items() if name not in declared)
     assert (rows[2].recommended, rows[1].recommended) == (False, True)
     assert torch.is_closed
@@ -118,13 +122,13 @@ def test_parity_is_the_largest_difference_of_any_probability() -> None:
     rows, _ = benchmark_variants(
         [variant(FakeRunner("torch")), variant(FakeRunner("turned", wrong=True))],
         [(FEEDS, LABELS_N)],
-        CLASSES,
+        TASK,
         latency=QUICK,
         gates=GATES,
     )
     sigmoid = 1 / (1 + np.exp(-2))
     assert rows[1].parity_max_abs_diff == pytest.approx(2 * sigmoid - 1)
-    assert rows[1].accuracy == 0
+    assert rows[1].score == 0
 
 
 @pytest.mark.parametrize(("exact", "reason"), [(False, "no VNNI or AMX"), (True, "gain nothing from INT8")])
@@ -134,7 +138,7 @@ def test_int8_that_is_not_worth_it_says_why(monkeypatch: pytest.MonkeyPatch, exa
     rows, _ = benchmark_variants(
         [variant(FakeRunner("torch", delay_s=0.004)), variant(poor)],
         [(FEEDS, LABELS_N)],
-        CLASSES,
+        TASK,
         latency=QUICK,
         gates=GATES,
     )
@@ -148,7 +152,7 @@ def test_int8_that_is_worth_it_has_no_note() -> None:
     rows, _ = benchmark_variants(
         [variant(FakeRunner("torch", delay_s=0.004)), variant(FakeRunner("int8", precision="int8"))],
         [(FEEDS, LABELS_N)],
-        CLASSES,
+        TASK,
         latency=QUICK,
         gates=GATES,
     )
@@ -158,12 +162,12 @@ def test_int8_that_is_worth_it_has_no_note() -> None:
 def test_a_reference_that_cannot_run_and_an_empty_split_are_refused() -> None:
     with pytest.raises(ExportError, match="TensorRT is not installed"):
         benchmark_variants(
-            [Variant("engine", "", "", "", not_installed)], [(FEEDS, LABELS_N)], CLASSES, latency=QUICK, gates=GATES
+            [Variant("engine", "", "", "", not_installed)], [(FEEDS, LABELS_N)], TASK, latency=QUICK, gates=GATES
         )
     with pytest.raises(DataError, match="at least 1 batch of labelled images"):
-        benchmark_variants([variant(FakeRunner())], [], CLASSES, latency=QUICK, gates=GATES)
+        benchmark_variants([variant(FakeRunner())], [], TASK, latency=QUICK, gates=GATES)
     with pytest.raises(ConfigurationError, match="at least 1 variant"):
-        benchmark_variants([], [], CLASSES, latency=QUICK, gates=GATES)
+        benchmark_variants([], [], TASK, latency=QUICK, gates=GATES)
 
 
 def test_every_batch_size_has_a_row_and_the_whole_call_its_time() -> None:
@@ -173,7 +177,7 @@ def test_every_batch_size_has_a_row_and_the_whole_call_its_time() -> None:
         return lambda: calls.append(runner.name)
 
     fakes = [variant(FakeRunner("torch")), variant(FakeRunner("onnx"))]
-    rows, speed = benchmark_variants(fakes, [(FEEDS, LABELS_N)], CLASSES, latency=QUICK, gates=GATES, whole_call=whole)
+    rows, speed = benchmark_variants(fakes, [(FEEDS, LABELS_N)], TASK, latency=QUICK, gates=GATES, whole_call=whole)
     assert [(row.variant, row.batch_size) for row in speed] == [("torch", 1), ("torch", 4), ("onnx", 1), ("onnx", 4)]
     assert all(row.p50_ms <= row.p95_ms <= row.p99_ms for row in speed)
     assert set(calls) == {"torch", "onnx"}
@@ -184,6 +188,6 @@ def test_what_ran_in_another_precision_says_so() -> None:
     half = FakeRunner("onnx_fp16", precision="fp16")
     half.computes_in = "fp32"
     rows, _ = benchmark_variants(
-        [variant(FakeRunner("torch")), variant(half)], [(FEEDS, LABELS_N)], CLASSES, latency=QUICK, gates=GATES
+        [variant(FakeRunner("torch")), variant(half)], [(FEEDS, LABELS_N)], TASK, latency=QUICK, gates=GATES
     )
     assert rows[1].note == "fake has no fp16 kernels here: it computed in fp32"

@@ -32,7 +32,7 @@ def weights():
         mean=(0, 0, 0),
         std=(1, 1, 1),
         best_epoch=1,
-        val_accuracy=0.5,
+        val_score=0.5,
         num_parameters=4,
         eightgig_version="0",
         torch_version="2",

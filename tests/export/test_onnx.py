@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from eightgig.core.errors import ExportError
-from eightgig.export.card import ClassifierCard
+from eightgig.export.card import ModelCard
 from eightgig.export.onnx import export_onnx, load_onnx, read_card
 from eightgig.export.onnxruntime_runner import OnnxRuntimeRunner
 
@@ -49,14 +49,14 @@ def test_the_card_is_in_the_file(tiny_onnx: bytes) -> None:
 
 
 def test_a_classifiers_card_comes_back_from_metadata() -> None:
-    card = ClassifierCard(
+    card = ModelCard(
         model="m", classes=("rose", "größe"), mean=(0.1, 0.2, 0.3), std=(1, 1, 1), image_size=160, weights_sha256="12"
     )
     metadata = card.to_metadata()
     assert metadata["classes"] == '["rose", "größe"]'
-    assert ClassifierCard.from_metadata({**metadata, "torch_version": "2.14"}) == card
+    assert ModelCard.from_metadata({**metadata, "torch_version": "2.14"}) == card
     with pytest.raises(ExportError, match=r"found no metadata\. Export the model with eightgig"):
-        ClassifierCard.from_metadata({})
+        ModelCard.from_metadata({})
 
 
 def test_a_file_with_weights_elsewhere_is_refused(tiny_onnx: bytes) -> None:

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from onnxruntime.quantization import CalibrationDataReader, quantize_static
 from torch import nn
 
+from eightgig.bench.classification import ClassificationTask
 from eightgig.core.errors import ExportError
 from eightgig.export.half import to_half
 from eightgig.export.onnx import export_onnx
@@ -17,6 +18,8 @@ from eightgig.export.parity import check_parity
 from eightgig.export.runners import softmax
 from eightgig.export.torch_compile_runner import TorchCompileRunner
 from eightgig.export.torch_runner import TorchRunner
+
+TASK = ClassificationTask(["a", "b", "c", "d"])
 
 
 def test_the_torch_runner_gives_eval_logits_and_restores_the_module(
@@ -75,7 +78,7 @@ def test_fp16_on_the_cpu_says_that_it_computes_in_fp32(tiny: nn.Sequential, imag
     with OnnxRuntimeRunner(half, claimed="fp16") as runner, TorchRunner(tiny) as reference:
         assert (runner.precision, runner.computes_in) == ("fp16", "fp32")
         assert runner.describe()["layers_by_precision"] == {"fp32": 4}
-        report = check_parity(reference, runner, [{"images": images_N3HW}], tolerance=1e-2)
+        report = check_parity(reference, runner, [{"images": images_N3HW}], tolerance=1e-2, task=TASK)
     assert report.passed
     assert report.max_abs_diff_probabilities > 1e-7  # rounded to 11 bits, it cannot be the same
 
@@ -108,7 +111,7 @@ def test_torch_compile_answers_as_torch() -> None:
     with TorchRunner(linear) as reference, TorchCompileRunner(linear, feeds) as compiled:
         assert compiled.describe()["runtime"] == "torch.compile"
         tolerance = 1e-4 if compiled.computes_in == "fp32" else 2e-2
-        assert check_parity(reference, compiled, [feeds], tolerance=tolerance).passed
+        assert check_parity(reference, compiled, [feeds], tolerance=tolerance, task=TASK).passed
 
 
 def test_what_cannot_be_compiled_is_said_and_leaves_the_module_as_it_was(
@@ -132,7 +135,7 @@ def test_parity_of_the_exported_network_passes_with_its_margin(
 ) -> None:
     with TorchRunner(tiny) as reference, OnnxRuntimeRunner(tiny_onnx) as candidate:
         report = check_parity(
-            reference, candidate, [{"images": part} for part in np.split(images_N3HW, 3)], tolerance=1e-4
+            reference, candidate, [{"images": part} for part in np.split(images_N3HW, 3)], tolerance=1e-4, task=TASK
         )
     assert report.passed
     assert report.num_inputs == 24
@@ -147,10 +150,10 @@ def test_parity_of_a_changed_network_fails(
     with torch.no_grad():
         tiny[-1].bias[0] += 0.01
     with TorchRunner(tiny) as reference, OnnxRuntimeRunner(tiny_onnx) as candidate:
-        report = check_parity(reference, candidate, [{"images": images_N3HW}], tolerance=1e-4)
+        report = check_parity(reference, candidate, [{"images": images_N3HW}], tolerance=1e-4, task=TASK)
     assert not report.passed
     assert report.margin < 0
-    assert report.max_abs_diff_logits == pytest.approx(0.01, abs=1e-5)
+    assert report.max_abs_diff_outputs == pytest.approx(0.01, abs=1e-5)
 
 
 def test_parity_wants_inputs_and_finite_logits(
@@ -158,9 +161,9 @@ def test_parity_wants_inputs_and_finite_logits(
 ) -> None:
     with TorchRunner(tiny) as reference, OnnxRuntimeRunner(tiny_onnx) as candidate:
         with pytest.raises(ExportError, match="found none"):
-            check_parity(reference, candidate, [], tolerance=1e-4)
+            check_parity(reference, candidate, [], tolerance=1e-4, task=TASK)
         with pytest.raises(ExportError, match="torch: wanted finite logits, found NaN or infinity"):
-            check_parity(reference, candidate, [{"images": images_N3HW * np.nan}], tolerance=1e-4)
+            check_parity(reference, candidate, [{"images": images_N3HW * np.nan}], tolerance=1e-4, task=TASK)
 
 
 def test_softmax_of_large_logits_is_finite() -> None:

@@ -15,7 +15,7 @@ def history() -> pd.DataFrame:
             "epoch": [1, 2, 3],
             "train_loss": [2.0, 1.0, 0.5],
             "val_loss": [2.1, float("nan"), 0.7],
-            "val_accuracy": [0.3, 0.6, 0.8],
+            "val_score": [0.3, 0.6, 0.8],
             "learning_rate": [1e-3, 5e-4, 0.0],
             "gradient_norm": [3.0, 2.0, 1.0],
             "seconds": [9.0, 9.1, 9.2],
@@ -29,7 +29,7 @@ def names(figure) -> list[str]:
 
 
 def test_curves_show_every_column_over_the_epochs(history):
-    figure = figures.training_curves(history)
+    figure = figures.training_curves(history, "accuracy")
     assert names(figure) == [
         "training",
         "validation",
@@ -45,7 +45,7 @@ def test_curves_show_every_column_over_the_epochs(history):
 
 
 def test_curves_leave_out_panels_without_data(history):
-    figure = figures.training_curves(history.drop(columns=["gradient_norm"]).assign(seconds=float("nan")))
+    figure = figures.training_curves(history.drop(columns=["gradient_norm"]).assign(seconds=float("nan")), "accuracy")
     assert [note.text for note in figure.layout.annotations] == [
         "Loss",
         "Validation accuracy",

@@ -1,10 +1,21 @@
 """How a stage's function becomes a node that knows its case."""
 
+from typing import get_type_hints
+
 from eightgig.data.parameters import DataParameters
 from eightgig.stages.case import case_pipeline, stage_node, stage_pipeline
 
 
+class LoudParameters(DataParameters):
+    loudness: int = 11
+
+
+RECORDS = {DataParameters: LoudParameters}
+
+
 class Loud:
+    records = RECORDS
+
     def shout(self, word):
         return word.upper()
 
@@ -26,3 +37,10 @@ def test_stages_share_datasets_and_cases_do_not():
     assert whole.inputs() == {"shouting.a", "params:shouting.data"}
     assert whole.outputs() == {"shouting.b"}
     assert [node.name for node in whole.only_nodes_with_tags("first").nodes] == ["shouting.first.speak"]
+
+
+def test_kedro_checks_a_cases_own_parameters_in_place_of_the_general_ones():
+    node = stage_node(speak, {"word": "word", "data": "params:data"}, "said", case=Loud())
+    assert get_type_hints(node.func)["data"] is LoudParameters
+    assert get_type_hints(speak)["data"] is DataParameters
+    assert node.func.__doc__ == speak.__doc__

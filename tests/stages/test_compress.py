@@ -12,8 +12,8 @@ from torch.utils.data import DataLoader, Dataset
 from eightgig.core.errors import WeightsError
 from eightgig.data.loader import KeyedSampler
 from eightgig.datasets.weights import Weights, WeightsCard
-from eightgig.models.classifiers import Classifier
 from eightgig.models.compression import CompressParameters
+from eightgig.models.network import Network
 from eightgig.models.parameters import ModelParameters
 from eightgig.models.pruning import prune_channels
 from eightgig.models.reshape import shapes_of
@@ -39,12 +39,20 @@ class Pictures(Dataset):
 
 
 class PictureCase:
+    score_name = "accuracy"
+
+    def prepare(self, network, store, indices, *, image_size, train):
+        pass
+
+    def soft_loss(self):
+        return None
+
     def build_network(self, model, num_classes):
         name = model.name.rpartition("/")[2]
         width = 32 if name == "small" else 8
         layers = (nn.Conv2d(3, width, 3, bias=False), nn.BatchNorm2d(width), nn.ReLU(), nn.AdaptiveAvgPool2d(1))
         module = nn.Sequential(*layers, nn.Flatten(), nn.Linear(width, num_classes))
-        return Classifier(module, name, "timm", "none", *_COLOURS[name], 32)
+        return Network(module, name, "timm", "none", *_COLOURS[name], 32)
 
     def objective(self, network, train):
         return self
@@ -114,7 +122,7 @@ def weights():
         mean=(0.5,) * 3,
         std=(0.5,) * 3,
         best_epoch=1,
-        val_accuracy=0.9,
+        val_score=0.9,
         num_parameters=1,
         sha256="5ha",
         eightgig_version="0",
@@ -153,8 +161,8 @@ def test_each_form_is_narrower_trained_and_loads_by_its_card(compress, weights):
         network = restore(PictureCase(), smaller)
         assert smaller.card.num_parameters == sum(weight.numel() for weight in network.module.parameters())
         assert torch.equal(network.module[0].weight, smaller.state["0.weight"])
-    assert {"pruned.val_accuracy", "student.val_accuracy", "pruned_distilled.val_accuracy"} <= tracker.names
-    assert "val_accuracy" not in tracker.names
+    assert {"pruned.val_score", "student.val_score", "pruned_distilled.val_score"} <= tracker.names
+    assert "val_score" not in tracker.names
 
 
 def test_the_same_seed_gives_the_same_weights(compress):
@@ -175,7 +183,7 @@ def test_a_named_student_takes_the_same_inputs_as_its_teacher(compress, weights)
 def test_no_forms_train_nothing(compress):
     made, report = compress(forms=())
     assert made == {}
-    assert (report.forms, report.val_accuracy) == ((), 0.9)
+    assert (report.forms, report.val_score) == ((), 0.9)
 
 
 def test_narrow_weights_without_a_word_of_it_are_refused(compress):

@@ -16,8 +16,14 @@ from eightgig.stages.export_page import engines_section, int8_section, variants_
 
 
 def variant(name: str, latency_ms: float | None = None, **other: object) -> VariantRow:
-    ran = {"latency_p50_ms": latency_ms, "accuracy": 0.9, "speedup_vs_torch": 2.0, "size_mib": 12.0, "passed": True}
-    declared = {"runtime": "ONNX Runtime", "precision": "fp32", "computes_in": "fp32", "device": "cpu"}
+    ran = {"latency_p50_ms": latency_ms, "score": 0.9, "speedup_vs_torch": 2.0, "size_mib": 12.0, "passed": True}
+    declared = {
+        "runtime": "ONNX Runtime",
+        "precision": "fp32",
+        "computes_in": "fp32",
+        "device": "cpu",
+        "score_name": "accuracy",
+    }
     return VariantRow.model_validate({"variant": name} | declared | (ran if latency_ms else {}) | other)
 
 
@@ -27,8 +33,8 @@ def benchmark() -> pd.DataFrame:
         variant("torch_cpu", 20.0, runtime="torch eager", gate="parity: 0.0e+00 of 1e-04"),
         variant("onnx_fp32", 8.0, recommended=True, gate="parity: 1.0e-06 of 1e-04"),
         variant("onnx_fp16", 9.0, precision="fp16", note="computed in fp32"),
-        variant("onnx_int8_cpu", 6.0, precision="int8", accuracy=0.8, passed=False, gate="accuracy: -10.0 points"),
-        variant("onnx_pruned_fp32", 4.0, accuracy=0.89),
+        variant("onnx_int8_cpu", 6.0, precision="int8", score=0.8, passed=False, gate="accuracy: -10.0 points"),
+        variant("onnx_pruned_fp32", 4.0, score=0.89),
         variant("engine_fp16", status="built for sm_86; running it waits for a GPU", device="cuda"),
     ]
     return pd.DataFrame([row.model_dump() for row in rows])
@@ -51,7 +57,7 @@ def test_the_recommended_variant_is_named_and_every_row_says_what_ran(benchmark)
     )  # fmt: skip
     parity = ParityReport(
         reference="torch fp32", candidate="onnx fp16", num_inputs=8, max_abs_diff_probabilities=2e-3,
-        max_abs_diff_logits=0.1, agreement=1.0, tolerance=1e-2, passed=True, margin=8e-3,
+        max_abs_diff_outputs=0.1, agreement=1.0, tolerance=1e-2, passed=True, margin=8e-3,
     )  # fmt: skip
     section = variants_section(benchmark, latency, ParityTable(reports={"onnx_fp16": parity}), go.Figure())
     assert (
@@ -86,7 +92,7 @@ def test_int8_shows_each_recipe_and_says_when_the_gate_was_not_kept():
     section = int8_section(report)
     assert "No recipe kept the gate for int8_cpu: the most accurate is given." in section.prose
     first, second = cells(section, 0)
-    assert (first["accuracy"], first["time against float32"], first[""]) == (
+    assert (first["score"], first["time against float32"], first[""]) == (
         "80.00% (-10.0)",
         "0.50",
         "chosen, beyond the gate",
@@ -99,11 +105,11 @@ def test_int8_shows_each_recipe_and_says_when_the_gate_was_not_kept():
 def test_compression_stands_beside_the_whole_network_alone_and_with_int8(benchmark):
     form = CompressedForm(
         name="pruned", model="timm/x", num_parameters=1_000_000, flops=200_000_000, parameters_share=0.5,
-        flops_share=0.6, val_accuracy=0.9, best_epoch=1, epochs=1, seconds=3.0, micro_batch=16,
+        flops_share=0.6, val_score=0.9, best_epoch=1, epochs=1, seconds=3.0, micro_batch=16,
         predicted_bytes=2**30, measured_bytes=2**29,
     )  # fmt: skip
     report = CompressionReport(
-        model="timm/x", image_size=64, num_parameters=2_000_000, flops=333_000_000, val_accuracy=0.9, forms=(form,)
+        model="timm/x", image_size=64, num_parameters=2_000_000, flops=333_000_000, val_score=0.9, forms=(form,)
     )
     rows = {row["form"]: row for row in cells(compression_section(report, benchmark), 0)}
     assert list(rows) == ["onnx_fp32", "onnx_int8_cpu", "onnx_pruned_fp32", "onnx_pruned_int8_cpu"]

@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from eightgig.core.tracker import NoTracker
 from eightgig.data.loader import KeyedSampler
-from eightgig.models.classifiers import Classifier
+from eightgig.models.network import Network
 from eightgig.models.parameters import ModelParameters
 from eightgig.stages.train import train_network
 from eightgig.training.parameters import TrainParameters
@@ -41,8 +41,13 @@ class SmallCard(nn.Module):
 
 
 class NumberCase:
+    score_name = "accuracy"
+
+    def prepare(self, network, store, indices, *, image_size, train):
+        pass
+
     def build_network(self, model, num_classes):
-        return Classifier(SmallCard(), "small", "timm", "none", (0.5,) * 3, (0.5,) * 3, 8)
+        return Network(SmallCard(), "small", "timm", "none", (0.5,) * 3, (0.5,) * 3, 8)
 
     def objective(self, network, train):
         return self

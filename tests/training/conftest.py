@@ -29,6 +29,8 @@ class Points(Dataset):
 class PointObjective:
     """Cross-entropy of points."""
 
+    score_name = "accuracy"
+
     def count(self, batch):
         return len(batch["labels"])
 

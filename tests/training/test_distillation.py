@@ -29,6 +29,8 @@ class Remembers(nn.Module):
 class Shaken:
     """A task that changes its inputs at random, as augmentation does."""
 
+    score_name = "accuracy"
+
     def count(self, batch):
         return len(batch["labels"])
 

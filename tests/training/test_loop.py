@@ -89,7 +89,7 @@ def test_learns_and_keeps_the_best_epoch(make_module, objective, make_memory_pla
     trainer = make_trainer(make_module(), objective, make_memory_plan(), epochs=4, checkpoints=tmp_path)
     result = trainer.fit(make_loader(60, 4), make_loader(30, 30))
 
-    scores = [row.val_accuracy for row in result.history]
+    scores = [row.val_score for row in result.history]
     assert result.best_score == max(scores) > 0.9
     assert result.best_epoch == scores.index(max(scores)) + 1
     assert [row.epoch for row in result.history] == [1, 2, 3, 4]

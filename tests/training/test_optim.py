@@ -45,3 +45,12 @@ def test_the_plan_chooses_the_kernel(make_memory_plan):
     optimizer = build_optimizer(nn.Linear(2, 2), TrainParameters(), make_memory_plan(optimizer_kernel="fused"))
     assert optimizer.defaults["fused"] is True
     assert isinstance(optimizer, torch.optim.AdamW)
+
+
+@pytest.mark.parametrize(("name", "kind"), [("sgd", torch.optim.SGD), ("adam", torch.optim.Adam)])
+def test_the_plan_chooses_the_optimizer(make_memory_plan, name, kind):
+    recipe = TrainParameters(optimizer=name, momentum=0.8)
+    optimizer = build_optimizer(nn.Linear(2, 2), recipe, make_memory_plan(optimizer=name))
+    assert type(optimizer) is kind
+    if name == "sgd":
+        assert (optimizer.defaults["momentum"], optimizer.defaults["nesterov"]) == (0.8, True)

@@ -13,10 +13,42 @@ from torchmetrics.functional import classification as metrics
 
 from eightgig.bench.records import ClassificationReport, ClassRow
 from eightgig.core.errors import DataError
+from eightgig.export.runners import Arrays, softmax
+from eightgig.export.task import Comparison
 
 _CALIBRATION_BINS = 15
 # A probability of exactly 0 for the true class would make the loss infinite.
 _SMALLEST_PROBABILITY = 1e-12
+
+
+class ClassificationTask:
+    """One class of several a picture; a task of `eightgig.export.task.Task`.
+
+    Its answers are probabilities_K, its truths positions in `classes`.
+    """
+
+    output = "logits"
+    score_name = "accuracy"
+
+    def __init__(self, classes: Sequence[str]) -> None:
+        self._classes = classes
+
+    def answers(self, outputs: Arrays) -> list[NDArray[np.float64]]:
+        """Give the probabilities of each picture of logits_NK."""
+        return list(softmax(outputs[self.output]))
+
+    def quality(self, answers: Sequence[NDArray[np.float64]], truths: Sequence[int]) -> dict[str, float]:
+        """Give accuracy, top-5 accuracy and macro F1."""
+        report, _, _ = evaluate(np.stack(answers), np.asarray(truths), self._classes)
+        return {"accuracy": report.accuracy, "top5_accuracy": report.top5_accuracy, "macro_f1": report.macro_f1}
+
+    def compare(self, reference: Sequence[NDArray[np.float64]], found: Sequence[NDArray[np.float64]]) -> Comparison:
+        """Give the largest difference of any probability, and the share of pictures with the same first class."""
+        wanted, other = np.stack(reference), np.stack(found)
+        return Comparison(
+            difference=float(np.abs(wanted - other).max()),
+            agreement=float((wanted.argmax(1) == other.argmax(1)).mean()),
+        )
 
 
 def evaluate(

@@ -13,7 +13,7 @@ def judge(rows: Sequence[VariantRow], parameters: GateParameters) -> list[Varian
     """Give the rows with `passed`, `gate` and, for one row of each device, `recommended`.
 
     A variant passes when its probabilities stay within the tolerance of its precision (parity), or else when its
-    accuracy falls by no more than is allowed. From the simplest on, one variant of each device is recommended: a more
+    score falls by no more than is allowed. From the simplest on, one variant of each device is recommended: a more
     complex one takes its place only where it passes and is faster.
 
     Args:
@@ -28,14 +28,14 @@ def judge(rows: Sequence[VariantRow], parameters: GateParameters) -> list[Varian
 
 
 def _judge_one(row: VariantRow, reference: VariantRow, parameters: GateParameters) -> VariantRow:
-    if row.status != "ok" or row.accuracy is None or reference.accuracy is None:
+    if row.status != "ok" or row.score is None or reference.score is None:
         return row
-    difference, drop = row.parity_max_abs_diff or 0.0, reference.accuracy - row.accuracy
+    difference, drop = row.parity_max_abs_diff or 0.0, reference.score - row.score
     tolerance = parameters.parity_fp32 if row.computes_in == row.precision == "fp32" else parameters.parity_reduced
     if difference <= tolerance:
         return row.model_copy(update={"passed": True, "gate": f"parity: {difference:.1e} of {tolerance:.0e}"})
     passed = drop <= parameters.max_drop + _EPSILON
-    gate = f"accuracy: {_points(-drop)}, allowed {_points(-parameters.max_drop)}"
+    gate = f"{row.score_name}: {_points(-drop)}, allowed {_points(-parameters.max_drop)}"
     return row.model_copy(update={"passed": passed, "gate": gate})
 
 

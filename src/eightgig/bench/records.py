@@ -1,5 +1,7 @@
 """What a benchmark finds; imports nothing heavy, so that Kedro reads it fast."""
 
+from pydantic import Field
+
 from eightgig.core.records import Record
 
 
@@ -57,13 +59,13 @@ class VariantRow(Record):
         computes_in: the precision that really ran; a CPU without fp16 kernels computes an fp16 file in fp32.
         device: where it ran.
         status: `ok`, or why there are no figures and what to do.
-        accuracy: 0 to 1, on the evaluated images.
-        top5_accuracy: as in ClassificationReport, with min(5, classes).
-        macro_f1: 0 to 1.
+        score: 0 to 1, on the evaluated images: what the task judges by.
+        score_name: what it is, for example `accuracy`.
+        quality: all that the task tells, by name, 0 to 1; the score is its first.
         latency_p50_ms: one call of the first batch size, numpy in to numpy out.
         latency_p95_ms: the same.
         latency_p99_ms: the same.
-        end_to_end_ms: median time from one stored picture to its class: decoding, preparing, running, softmax.
+        end_to_end_ms: median time from one stored picture to its answer: decoding, preparing, running, reading.
         throughput_images_per_second: at the last batch size.
         memory_mib: by which memory grew from before it was opened until it had answered the largest batch.
         size_mib: of its file.
@@ -81,9 +83,9 @@ class VariantRow(Record):
     computes_in: str = ""
     device: str
     status: str = "ok"
-    accuracy: float | None = None
-    top5_accuracy: float | None = None
-    macro_f1: float | None = None
+    score: float | None = None
+    score_name: str = "score"
+    quality: dict[str, float] = Field(default_factory=dict)
     latency_p50_ms: float | None = None
     latency_p95_ms: float | None = None
     latency_p99_ms: float | None = None

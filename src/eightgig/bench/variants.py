@@ -1,32 +1,31 @@
-"""One table of all variants of a classifier: how right, how fast, how large, on the same inputs."""
+"""One table of all variants of a network: how right, how fast, how large, on the same inputs."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from itertools import chain
+from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from eightgig.bench.classification import evaluate
 from eightgig.bench.gates import judge
 from eightgig.bench.latency import Call, LatencyReport, measure_calls, measure_latency, resized
 from eightgig.bench.memory import growth_while
 from eightgig.bench.parameters import GateParameters, LatencyParameters
-from eightgig.bench.records import ClassificationReport, LatencyRow, VariantRow
+from eightgig.bench.records import LatencyRow, VariantRow
 from eightgig.core.device import resolve_device
 from eightgig.core.errors import ConfigurationError, DataError, EightgigError
 from eightgig.core.units import mib
 from eightgig.export.cpu import has_exact_int8
-from eightgig.export.runners import Arrays, Runner, softmax
+from eightgig.export.runners import Arrays, Runner
+from eightgig.export.task import Answer, Task, Truth
 
 _WANTED_INT8_SPEEDUP = 1.5
-LabelledBatch = tuple[Arrays, NDArray[np.integer]]
+LabelledBatch = tuple[Arrays, Sequence[Truth]]
+"""Inputs by name as the network wants them, and what is right for each sample."""
 
 
 @dataclass(frozen=True)
 class Variant:
-    """One way to run the classifier, not yet opened.
+    """One way to run the network, not yet opened.
 
     Attributes:
         name: for the table, for example `onnx_int8_cpu`.
@@ -57,7 +56,7 @@ class _Opened:
 def benchmark_variants(
     variants: Sequence[Variant],
     batches: Iterable[LabelledBatch],
-    classes: Sequence[str],
+    task: Task,
     *,
     latency: LatencyParameters,
     gates: GateParameters,
@@ -67,9 +66,8 @@ def benchmark_variants(
 
     Args:
         variants: the reference (torch eager, float32) first, then from simple to complex.
-        batches: (inputs by name as the network wants them, labels_N), read once; all runners see each batch, and give
-            `logits`.
-        classes: names in the order of the logits.
+        batches: read once; all runners see each batch.
+        task: reads, judges and compares what they give.
         latency: how speed is measured, on samples of the first batch.
         gates: what a variant must keep to be recommended.
         whole_call: gives, for a runner, the call from one stored sample to its answer; None leaves that out.
@@ -86,7 +84,7 @@ def benchmark_variants(
         raise DataError("a benchmark wants at least 1 batch of labelled images, found none")
     with ExitStack() as stack:
         opened = _open_all(variants, resized(first[0], max(latency.batch_sizes)), stack)
-        answers, labels_N = _answer(opened.runners, first, remaining)
+        answers, truths = _answer(opened.runners, task, first, remaining)
         speed = measure_latency(opened.runners, first[0], parameters=latency)
         calls = {name: whole_call(runner) for name, runner in opened.runners.items()} if whole_call else {}
         whole = measure_calls(calls, batch_size=1, parameters=latency)
@@ -98,8 +96,10 @@ def benchmark_variants(
             rows.append(_row(variant, status=opened.reasons[name]))
             continue
         runner = opened.runners[name]
-        figures = _quality(evaluate(answers[name], labels_N, classes)[0]) | _speed(speed[name], speed[reference])
-        figures["parity_max_abs_diff"] = float(np.abs(answers[name] - answers[reference]).max())
+        figures: dict[str, Any] = _speed(speed[name], speed[reference])
+        figures["quality"] = task.quality(answers[name], truths)
+        figures |= {"score": figures["quality"][task.score_name], "score_name": task.score_name}
+        figures["parity_max_abs_diff"] = task.compare(answers[reference], answers[name]).difference
         figures["memory_mib"] = mib(opened.memory_bytes[name])
         if name in whole:
             figures["end_to_end_ms"] = whole[name].p50_ms
@@ -132,25 +132,21 @@ def _open_and_answer(variant: Variant, largest: Arrays, stack: ExitStack) -> Run
 
 
 def _answer(
-    runners: Mapping[str, Runner], first: LabelledBatch, others: Iterable[LabelledBatch]
-) -> tuple[dict[str, NDArray[np.float64]], NDArray[np.integer]]:
-    answers: dict[str, list[NDArray[np.float64]]] = {name: [] for name in runners}
-    labels: list[NDArray[np.integer]] = []
-    for feeds, labels_N in chain([first], others):
-        labels.append(labels_N)
+    runners: Mapping[str, Runner], task: Task, first: LabelledBatch, others: Iterable[LabelledBatch]
+) -> tuple[dict[str, list[Answer]], list[Truth]]:
+    answers: dict[str, list[Answer]] = {name: [] for name in runners}
+    truths: list[Truth] = []
+    for feeds, right in chain([first], others):
+        truths.extend(right)
         for name, runner in runners.items():
-            answers[name].append(softmax(runner.run(feeds)["logits"]))
-    return {name: np.concatenate(parts) for name, parts in answers.items()}, np.concatenate(labels)
+            answers[name] += task.answers(runner.run(feeds))
+    return answers, truths
 
 
-def _row(variant: Variant, **found: str | float) -> VariantRow:
+def _row(variant: Variant, **found: Any) -> VariantRow:
     declared = {"runtime": variant.runtime, "precision": variant.precision, "device": variant.device}
     size_mib = None if variant.size_bytes is None else mib(variant.size_bytes)
     return VariantRow.model_validate({"variant": variant.name, "size_mib": size_mib} | declared | found)
-
-
-def _quality(report: ClassificationReport) -> dict[str, float]:
-    return {"accuracy": report.accuracy, "top5_accuracy": report.top5_accuracy, "macro_f1": report.macro_f1}
 
 
 def _speed(own: Mapping[int, LatencyReport], reference: Mapping[int, LatencyReport]) -> dict[str, float]:

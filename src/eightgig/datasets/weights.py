@@ -19,6 +19,7 @@ class WeightsCard(Record):
 
     Attributes:
         model: library and name, as `model.name` takes it.
+        score_name: what `val_score` is, for example `accuracy`.
         mean: of the channels, for inputs scaled to 0..1; `std` likewise.
         sha256: of the file of weights; written when it is saved.
         compression: the form, where this is a smaller form of other weights: its layers may be narrower than `model`'s.
@@ -32,7 +33,8 @@ class WeightsCard(Record):
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
     best_epoch: int
-    val_accuracy: float
+    val_score: float
+    score_name: str = "accuracy"
     num_parameters: int
     sha256: str = ""
     compression: str = ""

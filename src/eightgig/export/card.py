@@ -1,4 +1,4 @@
-"""What an exported classifier says about itself; imports nothing heavy."""
+"""What an exported network says about itself; imports nothing heavy."""
 
 import json
 from collections.abc import Mapping
@@ -9,14 +9,14 @@ from eightgig.core.errors import ExportError
 from eightgig.core.records import Record
 
 
-class ClassifierCard(Record):
-    """All that a program needs to use an exported classifier.
+class ModelCard(Record):
+    """All that a program needs to use an exported network.
 
     Inputs are RGB scaled to 0..1, less `mean`, divided by `std`, image_size x image_size pixels.
 
     Attributes:
         model: the library's name of the architecture.
-        classes: names, in the order of the logits.
+        classes: names, in the order of the scores.
         mean: a value a channel.
         std: a value a channel.
         image_size: pixels a side.
@@ -38,7 +38,7 @@ class ClassifierCard(Record):
         }
 
     @classmethod
-    def from_metadata(cls, metadata: Mapping[str, str]) -> "ClassifierCard":
+    def from_metadata(cls, metadata: Mapping[str, str]) -> "ModelCard":
         """Give the card that `to_metadata` wrote; other entries are passed over.
 
         Raises:
@@ -50,6 +50,6 @@ class ClassifierCard(Record):
             return cls.model_validate({n: text if n in texts else json.loads(text) for n, text in found.items()})
         except (ValidationError, json.JSONDecodeError) as error:
             raise ExportError(
-                f"wanted an ONNX file with the card of a classifier ({', '.join(cls.model_fields)}), found "
+                f"wanted an ONNX file with the card of a network ({', '.join(cls.model_fields)}), found "
                 f"{', '.join(metadata) or 'no metadata'}. Export the model with eightgig."
             ) from error

@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterator
 
 import numpy as np
 import onnx
-from onnx import numpy_helper
+from onnx import TensorProto, numpy_helper
 from onnxruntime.transformers.float16 import convert_float_to_float16
 from onnxruntime.transformers.onnx_model import OnnxModel
 
@@ -48,14 +48,45 @@ def to_half(onnx_fp32: bytes, *, float_nodes: Collection[str] = ()) -> bytes:
         )
     )
     converted.topological_sort()
+    _join_float32(converted.model.graph)
     file = dump_onnx(converted.model, card)
     require_precision(load_onnx(file), "fp16")
     return file
 
 
+def _join_float32(graph: onnx.GraphProto) -> None:
+    """Let float32 pass straight between two nodes that stayed in it: the converter rounds it to fp16 on the way."""
+    makers = {name: node for node in graph.node for name in node.output}
+    narrowed = {node.output[0]: node.input[0] for node in graph.node if _casts_to(node, TensorProto.FLOAT16)}
+    for node in graph.node:
+        if _casts_to(node, TensorProto.FLOAT) and node.input[0] in narrowed:  # also the last one, before the output
+            node.input[0] = narrowed[node.input[0]]
+        for position, name in enumerate(node.input):
+            widened = makers.get(name)
+            if widened is not None and _casts_to(widened, TensorProto.FLOAT) and widened.input[0] in narrowed:
+                node.input[position] = narrowed[widened.input[0]]
+    _drop_unread_casts(graph)
+    del graph.value_info[:]  # it says fp16 of what now is float32
+
+
+def _casts_to(node: onnx.NodeProto, kind: int) -> bool:
+    return node.op_type == "Cast" and node.attribute[0].i == kind
+
+
+def _drop_unread_casts(graph: onnx.GraphProto) -> None:
+    read = {value.name for value in graph.output}
+    for node in reversed(graph.node):
+        if node.op_type == "Cast" and node.output[0] not in read:
+            continue
+        read.update(node.input)
+    kept = [node for node in graph.node if node.op_type != "Cast" or node.output[0] in read]
+    del graph.node[:]
+    graph.node.extend(kept)
+
+
 def _too_large(model: onnx.ModelProto) -> Iterator[str]:
     for tensor in model.graph.initializer:
-        if tensor.data_type == onnx.TensorProto.FLOAT:
+        if tensor.data_type == TensorProto.FLOAT:
             values = numpy_helper.to_array(tensor)
             if values.size and float(np.abs(values).max()) > _LARGEST:
                 yield tensor.name

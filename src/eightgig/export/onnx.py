@@ -36,7 +36,7 @@ def export_onnx(
     Args:
         module: float32, one tensor in, one tensor out, batch first. It is not changed: a copy on the CPU is exported.
         example_N3HW: an input of the right shape and dtype; its values and batch size do not matter.
-        card: written to the file's metadata, with torch's version (see `ClassifierCard.to_metadata`).
+        card: written to the file's metadata, with torch's version (see `ModelCard.to_metadata`).
         simplified: whether nodes are dropped where that is possible (see `eightgig.export.simplify`).
         input_name: the graph's input.
         output_name: the graph's output.

@@ -6,7 +6,8 @@ import numpy as np
 
 from eightgig.core.errors import ExportError
 from eightgig.core.records import Record
-from eightgig.export.runners import Feeds, Logits, Runner, softmax
+from eightgig.export.runners import Arrays, Feeds, Runner
+from eightgig.export.task import Answer, Task
 
 
 class ParityReport(Record):
@@ -16,9 +17,10 @@ class ParityReport(Record):
         reference: name and precision of the runner that is right by definition.
         candidate: name and precision of the runner that is compared.
         num_inputs: images compared.
-        max_abs_diff_probabilities: largest difference of any probability, 0 to 1.
-        max_abs_diff_logits: largest difference of any logit.
-        agreement: share of images with the same first class, 0 to 1.
+        max_abs_diff_probabilities: largest difference of any probability, 0 to 1 (see `Comparison.difference`).
+        max_abs_diff_outputs: largest difference of any value that the network gives.
+        agreement: share of images with the same answer, 0 to 1.
+        min_iou: least overlap of two boxes that are the same; None where there are no boxes.
         tolerance: allowed difference of probabilities; the one that it would have needed is the difference itself.
         passed: whether it was kept.
         margin: tolerance less the difference; negative when it failed.
@@ -28,44 +30,52 @@ class ParityReport(Record):
     candidate: str
     num_inputs: int
     max_abs_diff_probabilities: float
-    max_abs_diff_logits: float
+    max_abs_diff_outputs: float
     agreement: float
+    min_iou: float | None = None
     tolerance: float
     passed: bool
     margin: float
 
 
 def check_parity(
-    reference: Runner, candidate: Runner, batches: Iterable[Feeds], *, tolerance: float, output: str = "logits"
+    reference: Runner, candidate: Runner, batches: Iterable[Feeds], *, tolerance: float, task: Task
 ) -> ParityReport:
-    """Give the comparison of two open runners on batches of real inputs, by the logits_NK that they give as `output`.
+    """Give the comparison of two open runners on batches of real inputs, by the task's answers.
 
     Raises:
         ExportError: no input, a NaN, or outputs of different shapes.
     """
-    pairs = [_both(reference, candidate, batch, output) for batch in batches]
-    if not pairs:
+    wanted, found, largest = list[Answer](), list[Answer](), 0.0
+    for feeds in batches:
+        right, other = _both(reference, candidate, feeds, task.output)
+        largest = max(largest, float(np.abs(right[task.output] - other[task.output]).max()))
+        wanted += task.answers(right)
+        found += task.answers(other)
+    if not wanted:
         raise ExportError("parity wants real inputs, found none")
-    logits = np.concatenate([pair[0] for pair in pairs]), np.concatenate([pair[1] for pair in pairs])
-    difference = float(np.abs(softmax(logits[0]) - softmax(logits[1])).max())
+    compared = task.compare(wanted, found)
     return ParityReport(
         reference=f"{reference.name} {reference.precision}",
         candidate=f"{candidate.name} {candidate.precision}",
-        num_inputs=len(logits[0]),
-        max_abs_diff_probabilities=difference,
-        max_abs_diff_logits=float(np.abs(logits[0] - logits[1]).max()),
-        agreement=float((logits[0].argmax(axis=1) == logits[1].argmax(axis=1)).mean()),
+        num_inputs=len(wanted),
+        max_abs_diff_probabilities=compared.difference,
+        max_abs_diff_outputs=largest,
+        agreement=compared.agreement,
+        min_iou=compared.min_iou,
         tolerance=tolerance,
-        passed=difference <= tolerance,
-        margin=tolerance - difference,
+        passed=compared.difference <= tolerance,
+        margin=tolerance - compared.difference,
     )
 
 
-def _both(reference: Runner, candidate: Runner, feeds: Feeds, output: str) -> tuple[Logits, Logits]:
-    wanted, found = reference.run(feeds)[output], candidate.run(feeds)[output]
-    if wanted.shape != found.shape:
-        raise ExportError(f"{candidate.name}: wanted {output} of shape {wanted.shape}, found {found.shape}")
-    for runner, logits in ((reference, wanted), (candidate, found)):
-        if not np.isfinite(logits).all():
+def _both(reference: Runner, candidate: Runner, feeds: Feeds, output: str) -> tuple[Arrays, Arrays]:
+    wanted, found = reference.run(feeds), candidate.run(feeds)
+    if wanted[output].shape != found[output].shape:
+        raise ExportError(
+            f"{candidate.name}: wanted {output} of shape {wanted[output].shape}, found {found[output].shape}"
+        )
+    for runner, outputs in ((reference, wanted), (candidate, found)):
+        if not np.isfinite(outputs[output]).all():
             raise ExportError(f"{runner.name}: wanted finite {output}, found NaN or infinity")
     return wanted, found

@@ -3,7 +3,6 @@
 import difflib
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal
@@ -16,36 +15,14 @@ from torch import nn
 from eightgig.core.errors import ConfigurationError, WeightsError
 from eightgig.models import efficientnet_lite
 from eightgig.models.heads import drop_auxiliary_outputs, head_names, replace_head, set_dropout, start_head_small
+from eightgig.models.network import Network
 from eightgig.models.weights import load_matching, read_state_dict
 
 Library = Literal["torchvision", "timm"]
-Colour = tuple[float, float, float]
+Classifier = Network
 
 
-@dataclass(frozen=True)
-class Classifier:
-    """A network ready to train or to run, with what its inputs must look like.
-
-    Attributes:
-        module: images_N3HW float32 -> logits_NK.
-        name: as its library knows it.
-        library: where it comes from.
-        weights_source: what was loaded, for a person.
-        mean: subtracted from channels scaled to 0..1.
-        std: then divided by.
-        default_image_size: pixels a side that the pretrained weights were made for.
-    """
-
-    module: nn.Module
-    name: str
-    library: Library
-    weights_source: str
-    mean: Colour
-    std: Colour
-    default_image_size: int
-
-
-def build_classifier(name: str, *, weights: str, num_classes: int, dropout: float | None = None) -> Classifier:
+def build_classifier(name: str, *, weights: str, num_classes: int, dropout: float | None = None) -> Network:
     """Give the classifier `name` with `num_classes` outputs, on the CPU, in float32.
 
     A pretrained head is kept when its class count is `num_classes`, otherwise it is initialised anew.
@@ -89,7 +66,7 @@ def _torchvision_names() -> tuple[str, ...]:
     return tuple(torchvision.models.list_models(module=torchvision.models))
 
 
-def _from_torchvision(name: str, weights: str, num_classes: int, dropout: float | None) -> Classifier:
+def _from_torchvision(name: str, weights: str, num_classes: int, dropout: float | None) -> Network:
     pretrained = torchvision.models.get_model_weights(name).DEFAULT
     wants_default = weights == "default"
     module: Any = _build(
@@ -106,10 +83,10 @@ def _from_torchvision(name: str, weights: str, num_classes: int, dropout: float 
     preset = pretrained.transforms()
     # A vision transformer has the size of its position table built in; it may differ from the best weights' size.
     size = getattr(module, "image_size", preset.crop_size[0])
-    return Classifier(module, name, "torchvision", source, tuple(preset.mean), tuple(preset.std), size)
+    return Network(module, name, "torchvision", source, tuple(preset.mean), tuple(preset.std), size)
 
 
-def _from_timm(name: str, weights: str, num_classes: int, dropout: float | None) -> Classifier:
+def _from_timm(name: str, weights: str, num_classes: int, dropout: float | None) -> Network:
     wants_default = weights == "default"
     overrides: dict[str, Any] = {} if dropout is None else {"drop_rate": dropout}
     # The packaged head has 1,000 classes; built with the wanted count, it is kept or left out by `load_matching`.
@@ -121,7 +98,7 @@ def _from_timm(name: str, weights: str, num_classes: int, dropout: float | None)
         start_head_small(module)
     source = f"timm {_hub_name(module)} (download)" if wants_default else _load(module, name, weights)
     mean, std = (efficientnet_lite.MEAN, efficientnet_lite.STD) if _is_lite0(name) else (config["mean"], config["std"])
-    return Classifier(module, name, "timm", source, tuple(mean), tuple(std), config["input_size"][-1])
+    return Network(module, name, "timm", source, tuple(mean), tuple(std), config["input_size"][-1])
 
 
 def _build(create: Callable[[], nn.Module], name: str, weights: str) -> nn.Module:

@@ -64,7 +64,7 @@ class CompressedForm(Record):
         model: the network's name; one that was cut keeps its teacher's.
         flops: of one picture.
         flops_share, parameters_share: of the trained network's.
-        val_accuracy: of the best epoch.
+        val_score: of the best epoch.
         seconds: that training and validating took.
         micro_batch: at the end: smaller than the plan's, once memory ran out.
         predicted_bytes: of a training step at its peak, teacher included; `measured_bytes` is what it took (on the
@@ -77,7 +77,7 @@ class CompressedForm(Record):
     flops: int
     parameters_share: float
     flops_share: float
-    val_accuracy: float
+    val_score: float
     best_epoch: int
     epochs: int
     seconds: float
@@ -93,5 +93,6 @@ class CompressionReport(Record):
     image_size: int
     num_parameters: int
     flops: int
-    val_accuracy: float
+    val_score: float
+    score_name: str = "accuracy"
     forms: tuple[CompressedForm, ...] = ()

@@ -19,7 +19,7 @@ MOST_CLASSES_WITH_NUMBERS = 16
 
 _CURVES: tuple[tuple[str, dict[str, str]], ...] = (
     ("Loss", {"train_loss": "training", "val_loss": "validation"}),
-    ("Validation accuracy", {"val_accuracy": "validation accuracy"}),
+    ("Validation {score}", {"val_score": "validation {score}"}),
     ("Learning rate", {"learning_rate": "learning rate"}),
     ("Gradient norm", {"gradient_norm": "gradient norm"}),
     ("Images a second", {"images_per_second": "images a second"}),
@@ -46,15 +46,16 @@ def _styled(figure: go.Figure, *, height_px: int = 380, **layout: object) -> go.
     return figure
 
 
-def training_curves(history: pd.DataFrame) -> go.Figure:
-    """Give one small panel each for loss, accuracy, learning rate, gradient norm and speed, over the epochs.
+def training_curves(history: pd.DataFrame, score_name: str = "score") -> go.Figure:
+    """Give one small panel each for loss, score, learning rate, gradient norm and speed, over the epochs.
 
     Args:
-        history: one row an epoch: `epoch` and any of `train_loss, val_loss, val_accuracy, learning_rate,
+        history: one row an epoch: `epoch` and any of `train_loss, val_loss, val_score, learning_rate,
             gradient_norm, seconds, images_per_second`. A panel without its columns is left out.
+        score_name: what `val_score` is.
     """
     panels = [
-        (title, columns)
+        (title.format(score=score_name), columns)
         for title, columns in _CURVES
         if any(name in history and history[name].notna().any() for name in columns)
     ]
@@ -69,7 +70,7 @@ def training_curves(history: pd.DataFrame) -> go.Figure:
             line = go.Scatter(
                 x=history["epoch"],
                 y=history[name],
-                name=label,
+                name=label.format(score=score_name),
                 mode="lines+markers",
                 marker={"size": 5},
                 line={"color": colour, "width": 2},
@@ -162,11 +163,12 @@ def per_class(table: pd.DataFrame) -> go.Figure:
     return _styled(figure, height_px=int(120 + 30 * max(3, len(rows))))
 
 
-def class_balance(splits: pd.DataFrame) -> go.Figure:
+def class_balance(splits: pd.DataFrame, of: str = "pictures") -> go.Figure:
     """Give how many pictures of each class each split holds.
 
     Args:
         splits: columns `class, split, num_images`, one row a class and split.
+        of: what is counted, for a person.
     """
     figure = go.Figure()
     for index, (split, rows) in enumerate(splits.groupby("split", sort=False)):
@@ -176,9 +178,9 @@ def class_balance(splits: pd.DataFrame) -> go.Figure:
             name=str(split),
             orientation="h",
             marker={"color": PALETTE[index % len(PALETTE)], "line": {"width": 0}},
-            hovertemplate="%{x} pictures",
+            hovertemplate=f"%{{x}} {of}",
         )
     num_classes = splits["class"].nunique()
-    figure.update_xaxes(title="pictures", rangemode="tozero")
+    figure.update_xaxes(title=of, rangemode="tozero")
     figure.update_yaxes(autorange="reversed")
     return _styled(figure, height_px=int(130 + 28 * max(3, num_classes)), barmode="stack", bargap=0.35)

@@ -1,4 +1,4 @@
-"""Speed against accuracy: every variant as one marker, and the one to use."""
+"""Speed against score: every variant as one marker, and the one to use."""
 
 import itertools
 import math
@@ -14,16 +14,16 @@ _SYMBOLS = ("circle", "square", "diamond", "triangle-up")
 _LINE_LENGTH = 96
 
 
-def speed_against_accuracy(benchmark: pd.DataFrame) -> go.Figure:
-    """Give latency against accuracy, one marker a variant, its area the file's size; what could not run is listed.
+def speed_against_score(benchmark: pd.DataFrame) -> go.Figure:
+    """Give latency against the score, one marker a variant, its area the file's size; what could not run is listed.
 
     Variants that failed their gate are hollow. The recommended one of each device is ringed and named.
 
     Args:
-        benchmark: columns `variant, accuracy` (0..1), `latency_p50_ms`, and if known `latency_p95_ms`, `size_mib`,
-            `passed`, `recommended`. Rows without accuracy or latency are listed under the figure, not drawn.
+        benchmark: columns `variant, score` (0..1), `latency_p50_ms`, and if known `score_name`, `latency_p95_ms`,
+            `size_mib`, `passed`, `recommended`. Rows without score or latency are listed under the figure, not drawn.
     """
-    ran = benchmark[benchmark["latency_p50_ms"].notna() & benchmark["accuracy"].notna()]
+    ran = benchmark[benchmark["latency_p50_ms"].notna() & benchmark["score"].notna()]
     largest_mib = ran["size_mib"].max() if "size_mib" in ran else float("nan")
     looks = itertools.cycle((colour, symbol) for symbol in _SYMBOLS for colour in PALETTE)
     figure = go.Figure(
@@ -31,8 +31,9 @@ def speed_against_accuracy(benchmark: pd.DataFrame) -> go.Figure:
     )
     wide = len(ran) > 1 and ran["latency_p50_ms"].max() > 10 * ran["latency_p50_ms"].min()
     kind = "log" if wide else "linear"
+    name = str(benchmark["score_name"].iloc[0]) if "score_name" in benchmark else "score"
     figure.update_xaxes(title="latency p50, ms (the line reaches to p95)", type=kind, rangemode="tozero")
-    figure.update_yaxes(title="accuracy", tickformat=".0%" if _spread(ran) > 0.04 else ".1%", **_accuracy_range(ran))
+    figure.update_yaxes(title=name, tickformat=".0%" if _spread(ran) > 0.04 else ".1%", **_score_range(ran))
     return _with_missing(figure, [str(name) for name in benchmark.drop(ran.index)["variant"]])
 
 
@@ -46,7 +47,7 @@ def _variant(row: pd.Series, look: tuple[str, str], largest_mib: float) -> go.Sc
     ring = {"width": 4 if recommended else 2, "color": "#e8b923" if recommended else colour}
     return go.Scatter(
         x=[row["latency_p50_ms"]],
-        y=[row["accuracy"]],
+        y=[row["score"]],
         error_x={"array": [delay_ms], "arrayminus": [0], "thickness": 1.2, "visible": delay_ms > 0, "color": colour},
         mode="markers+text" if recommended else "markers",
         name=name + (" (failed its gate)" if failed else ""),
@@ -87,12 +88,12 @@ def _with_missing(figure: go.Figure, names: Sequence[str]) -> go.Figure:
 
 
 def _spread(ran: pd.DataFrame) -> float:
-    return float(ran["accuracy"].max() - ran["accuracy"].min()) if len(ran) else 1.0
+    return float(ran["score"].max() - ran["score"].min()) if len(ran) else 1.0
 
 
-def _accuracy_range(ran: pd.DataFrame) -> dict[str, Sequence[float]]:
+def _score_range(ran: pd.DataFrame) -> dict[str, Sequence[float]]:
     """Leave room around the markers, so that a difference of a point neither vanishes nor looks like a cliff."""
     if not len(ran):
         return {"range": (0, 1)}
-    middle, half = float(ran["accuracy"].max() + ran["accuracy"].min()) / 2, max(0.03, 0.75 * _spread(ran))
+    middle, half = float(ran["score"].max() + ran["score"].min()) / 2, max(0.03, 0.75 * _spread(ran))
     return {"range": (middle - half, min(1.015, middle + 1.3 * half))}

@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     from eightgig.data.folders import ClassFolders
     from eightgig.data.hdf5 import ImageStore
     from eightgig.data.store_content import StoreContent
-    from eightgig.models.classifiers import Classifier
+    from eightgig.export.task import Task
+    from eightgig.models.network import Network
+    from eightgig.training.distillation import SoftLoss
     from eightgig.training.loop import TrainingResult
     from eightgig.training.objective import Batch, Objective
     from eightgig.vram.tracing.spec import WorkloadSpec
@@ -23,19 +25,21 @@ if TYPE_CHECKING:
     Batches = DataLoader[Batch]
     Picture = NDArray[Any]
 else:
-    Batches = ClassFolders = Classifier = Figure = ImageStore = Any
-    Objective = Picture = StoreContent = Table = TrainingResult = WorkloadSpec = Any
+    Batches = ClassFolders = Figure = ImageStore = Network = Objective = Picture = Any
+    SoftLoss = StoreContent = Table = Task = TrainingResult = WorkloadSpec = Any
 
 __all__ = [
     "Batches",
     "ClassFolders",
-    "Classifier",
     "Figure",
     "ImageStore",
+    "Network",
     "Objective",
     "Picture",
+    "SoftLoss",
     "StoreContent",
     "Table",
+    "Task",
     "TrainingResult",
     "WorkloadSpec",
 ]

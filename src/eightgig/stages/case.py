@@ -1,31 +1,44 @@
 """What a case study brings to the stages, and how stages become one pipeline."""
 
-from collections.abc import Callable, Iterable
-from types import MethodType
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from types import FunctionType, MethodType
 from typing import Any, Protocol
 
 from kedro.pipeline import Node, Pipeline
 from kedro.pipeline import node as kedro_node
 
+from eightgig.core.records import Record
 from eightgig.datasets.weights import WeightsCard
 from eightgig.models.compression import Shapes
 from eightgig.models.parameters import ModelParameters
-from eightgig.stages.annotations import Batches, Classifier, ImageStore, Objective, WorkloadSpec
-from eightgig.training.parameters import TrainParameters
+from eightgig.stages.annotations import Batches, ImageStore, Network, Objective, SoftLoss, Task, WorkloadSpec
 from eightgig.vram.plan import Precision
+
+Records = Mapping[type[Record], type[Record]]
+"""General parameter records, and those that a case has in their place."""
 
 
 class Case(Protocol):
-    """Only what differs between case studies; `pipelines/<case>/nodes.py` has one object of this shape."""
+    """Only what differs between case studies; `pipelines/<case>/nodes.py` has one object of this shape.
 
-    def build_network(self, model: ModelParameters, num_classes: int) -> Classifier:
+    `train` is of the class that `records` names for TrainParameters.
+    """
+
+    @property
+    def records(self) -> Records:
+        """The case's own parameter records."""
+
+    def build_network(self, model: ModelParameters, num_classes: int) -> Network:
         """Give the network, with the weights it starts from."""
+
+    def prepare(self, network: Network, store: ImageStore, indices: list[int], *, image_size: int, train: Any) -> None:
+        """Fit to the training samples what of the network is not learnt by gradients, in place."""
 
     def workload(
         self,
         model: ModelParameters,
         num_classes: int,
-        train: TrainParameters,
+        train: Any,
         *,
         shapes: Shapes | None = None,
         teacher: str | None = None,
@@ -42,11 +55,14 @@ class Case(Protocol):
             precision: that the teacher computes in.
         """
 
-    def objective(self, network: Classifier, train: TrainParameters) -> Objective:
+    def objective(self, network: Network, train: Any) -> Objective:
         """Give the loss and the score."""
 
+    def soft_loss(self) -> SoftLoss | None:
+        """Give how far a student's outputs are from its teacher's; None compares logits."""
+
     def train_batches(
-        self, store: ImageStore, indices: Iterable[int], *, image_size: int, batch_size: int, train: TrainParameters
+        self, store: ImageStore, indices: Iterable[int], *, image_size: int, batch_size: int, train: Any
     ) -> Batches:
         """Give the augmented batches of an epoch, shuffled."""
 
@@ -59,11 +75,34 @@ class Case(Protocol):
     def inputs(self, card: WeightsCard, batch: Any) -> Any:
         """Give a batch as the network's float32 input, normalised as its card says."""
 
+    def deployed(self, network: Network) -> Any:
+        """Give the module that is exported and measured: from `inputs` to the task's output."""
 
-def stage_node(function: Callable[..., Any], inputs: dict[str, str], outputs: Any, *, case: Case | None = None) -> Node:
+    def task(self, classes: Sequence[str]) -> Task:
+        """Give how the deployed module's outputs are read and judged."""
+
+    def truths(self, batch: Any) -> list[Any]:
+        """Give what is right for each sample of an evaluation batch, as the task wants it."""
+
+
+def stage_node(
+    function: Callable[..., Any], inputs: dict[str, str], outputs: Any, *, case: Any = None, name: str | None = None
+) -> Node:
     """Make a node of a stage's function, named after it; `case`, where given, becomes its first argument."""
-    bound = MethodType(function, case) if case is not None else function
-    return kedro_node(bound, inputs=inputs, outputs=outputs, name=function.__name__)
+    bound = MethodType(_with_records_of(case, function), case) if case is not None else function
+    return kedro_node(bound, inputs=inputs, outputs=outputs, name=name or function.__name__)
+
+
+def _with_records_of(case: Any, function: Callable[..., Any]) -> Callable[..., Any]:
+    """Give the function with the case's own records in its annotations: Kedro checks parameters by them."""
+    records = getattr(case, "records", {})
+    own = FunctionType(function.__code__, function.__globals__, function.__name__, function.__defaults__)
+    own.__kwdefaults__, own.__doc__, own.__module__ = function.__kwdefaults__, function.__doc__, function.__module__
+    own.__annotations__ = {
+        name: records.get(kind, kind) if isinstance(kind, type) else kind
+        for name, kind in function.__annotations__.items()
+    }
+    return own
 
 
 def stage_pipeline(name: str, nodes: list[Node]) -> Pipeline:

@@ -12,7 +12,7 @@ from eightgig.core.tracker import Tracker
 from eightgig.datasets.weights import Weights
 from eightgig.models.compression import CompressedForm, CompressionReport, CompressParameters, Form
 from eightgig.models.parameters import ModelParameters
-from eightgig.stages.annotations import Classifier, ImageStore, Objective, Table, TrainingResult
+from eightgig.stages.annotations import ImageStore, Network, Objective, Table, TrainingResult
 from eightgig.stages.case import Case, stage_node, stage_pipeline
 from eightgig.stages.trained import card_of, indices_of, restore
 from eightgig.training.parameters import TrainParameters
@@ -73,7 +73,8 @@ def compress_network(
         image_size=weights.card.image_size,
         num_parameters=whole.num_parameters,
         flops=whole.flops,
-        val_accuracy=weights.card.val_accuracy,
+        val_score=weights.card.val_score,
+        score_name=weights.card.score_name,
         forms=tuple(row for _, row in made.values()),
     )
     return {form: smaller for form, (smaller, _) in made.items()}, report
@@ -133,7 +134,7 @@ class CompressionWork:
             flops=cost.flops,
             parameters_share=cost.num_parameters / whole.num_parameters,
             flops_share=cost.flops / whole.flops,
-            val_accuracy=result.best_score,
+            val_score=result.best_score,
             best_epoch=result.best_epoch,
             epochs=len(result.history),
             seconds=sum(epoch.seconds + epoch.val_seconds for epoch in result.history),
@@ -141,7 +142,8 @@ class CompressionWork:
             predicted_bytes=predicted_bytes,
             measured_bytes=meters[0].result().peak_bytes,
         )
-        logger.info("%s: %.0f %% of the FLOPs, accuracy %.3f", form, 100 * row.flops_share, row.val_accuracy)
+        name = self.weights.card.score_name
+        logger.info("%s: %.0f %% of the FLOPs, %s %.3f", form, 100 * row.flops_share, name, row.val_score)
         return self.weights_of(form, network, result), row
 
     def recipe(self, form: Form) -> TrainParameters:
@@ -151,7 +153,7 @@ class CompressionWork:
             update={"epochs": own.epochs, "learning_rate": own.learning_rate, "patience": None}
         )
 
-    def start(self, form: Form) -> Classifier:
+    def start(self, form: Form) -> Network:
         """Give the network that a form starts from: cut from the trained one, or another."""
         student = self.compress.student
         if form != "student":
@@ -162,10 +164,12 @@ class CompressionWork:
             name=student.model, weights=student.weights, image_size=self.weights.card.image_size
         )
         network = self.case.build_network(parameters, len(self.weights.card.classes))
+        training, size = indices_of(self.splits, "train"), self.weights.card.image_size
+        self.case.prepare(network, self.store, training, image_size=size, train=self.train)
         # All forms take the same inputs, so that a program can exchange the files, and a teacher sees what they see.
         return replace(network, mean=self.weights.card.mean, std=self.weights.card.std)
 
-    def pruned(self, keep_flops: float) -> Classifier:
+    def pruned(self, keep_flops: float) -> Network:
         """Give the trained network with channels removed."""
         from eightgig.models.pruning import prune_channels
 
@@ -190,7 +194,7 @@ class CompressionWork:
         module.to("cpu")
 
     def fit(
-        self, form: Form, network: Classifier, recipe: TrainParameters, meters: Any
+        self, form: Form, network: Network, recipe: TrainParameters, meters: Any
     ) -> "tuple[Trainer, TrainingResult]":
         """Train a form within the budget; give the trainer and its result."""
         from eightgig.training.loop import Trainer
@@ -218,7 +222,7 @@ class CompressionWork:
             )
             return trainer, trainer.fit(train_batches, val_batches)
 
-    def objective(self, form: Form, network: Classifier, recipe: TrainParameters) -> Objective:
+    def objective(self, form: Form, network: Network, recipe: TrainParameters) -> Objective:
         """Give the case's own loss, with the trained network as the teacher where the form has one."""
         from eightgig.training.distillation import DistillationObjective
 
@@ -232,9 +236,10 @@ class CompressionWork:
             temperature=student.temperature,
             alpha=student.alpha,
             precision=self.plan.precision,
+            soft_loss=self.case.soft_loss(),
         )
 
-    def predict(self, form: Form, network: Classifier, predictor: "Predictor") -> int:
+    def predict(self, form: Form, network: Network, predictor: "Predictor") -> int:
         """Give the bytes that a training step of a form will take at its peak, its teacher included."""
         from eightgig.models.reshape import shapes_of
         from eightgig.vram.tracing.options import StepOptions
@@ -260,13 +265,20 @@ class CompressionWork:
         )
         return predictor.predict(spec, options, generation=generation_of_plan(plan)).peak_allocated
 
-    def weights_of(self, form: Form, network: Classifier, result: TrainingResult) -> Weights:
+    def weights_of(self, form: Form, network: Network, result: TrainingResult) -> Weights:
         """Give a form's best weights with their card."""
         card = self.weights.card
-        own = card_of(network, self.store, image_size=card.image_size, result=result, device_name=self.plan.device_name)
+        own = card_of(
+            network,
+            self.store,
+            image_size=card.image_size,
+            result=result,
+            score_name=card.score_name,
+            device_name=self.plan.device_name,
+        )
         return Weights(result.best_state, own.model_copy(update={"compression": form, "made_from_sha256": card.sha256}))
 
-    def complexity(self, network: Classifier) -> "Complexity":
+    def complexity(self, network: Network) -> "Complexity":
         """Give a network's parameters, and its FLOPs for one picture."""
         from eightgig.models.complexity import complexity_of
 

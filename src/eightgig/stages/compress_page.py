@@ -15,7 +15,7 @@ _NAMES = {"pruned": "pruning", "student": "distillation", "pruned_distilled": "p
 _HEADER = (
     "form",
     "by",
-    "accuracy (test)",
+    "{score} (test)",
     "points",
     "p50 ms",
     "x ONNX float32",
@@ -38,8 +38,9 @@ def compression_section(compression: CompressionReport, benchmark: Table) -> "re
         "distilled student learns from the trained network's answers beside the labels. Each is measured alone and "
         "with INT8 on top, in ONNX Runtime on the CPU."
     )
+    header = [title.format(score=compression.score_name) for title in _HEADER]
     measured = {str(row["variant"]): row for row in benchmark.to_dict("records")}
-    return Section("Compression", prose, [PageTable(_HEADER, list(_rows(compression, measured)))])
+    return Section("Compression", prose, [PageTable(header, list(_rows(compression, measured)))])
 
 
 def _rows(compression: CompressionReport, measured: Rows) -> Iterator[tuple[str, ...]]:
@@ -62,13 +63,13 @@ def _size(num_parameters: int, parameters_share: float, flops: int, flops_share:
 
 
 def _figures(variant: str, measured: Rows) -> tuple[str, str, str, str, str]:
-    """Give accuracy, points lost, milliseconds, how many times ONNX float32, and MiB; empty where it did not run."""
+    """Give the score, points lost, milliseconds, how many times ONNX float32, and MiB; empty where it did not run."""
     row, whole, reference = (measured.get(name, {}) for name in (variant, "onnx_fp32", "torch_cpu"))
     if any(found.get("status") != "ok" for found in (row, whole, reference)):
         return ("", "", "", "", "")
     return (
-        f"{row['accuracy']:.2%}",
-        f"{100 * (row['accuracy'] - reference['accuracy']):+.1f}",
+        f"{row['score']:.2%}",
+        f"{100 * (row['score'] - reference['score']):+.1f}",
         f"{row['latency_p50_ms']:.2f}",
         f"{whole['latency_p50_ms'] / row['latency_p50_ms']:.2f}",
         f"{row['size_mib']:.1f}",

@@ -54,8 +54,8 @@ def source_of(engine: str) -> str:
 
 
 def precision_of(variant: str) -> str:
-    """Give the precision that a file's name claims: `onnx_int8_cpu` and `student_int8_cpu` claim int8."""
-    return next(part for part in reversed(variant.split("_")) if part in ("fp32", "fp16", "int8"))
+    """Give the precision that a file's name claims: `student_int8_cpu` claims int8; without a word it is fp32."""
+    return next((part for part in reversed(variant.split("_")) if part in ("fp32", "fp16", "int8")), "fp32")
 
 
 def _row(name: str, engine: Engine) -> dict[str, object]:

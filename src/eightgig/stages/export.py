@@ -1,20 +1,24 @@
 """Export: the trained network as ONNX in float32, float16 and INT8, each proved and held against torch."""
 
-from typing import Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
-from kedro.pipeline import Pipeline
+from kedro.pipeline import Node, Pipeline
 
 from eightgig.core.records import Record
 from eightgig.datasets.weights import Weights
 from eightgig.export.int8.records import QuantizationReport
 from eightgig.export.parameters import ExportParameters
 from eightgig.export.parity import ParityReport
-from eightgig.stages.annotations import ImageStore, Table
+from eightgig.stages.annotations import ImageStore, Table, Task
 from eightgig.stages.case import Case, stage_node, stage_pipeline
 from eightgig.stages.engines import build_engines, precision_of
 from eightgig.stages.inputs import labelled_inputs, network_inputs
 from eightgig.stages.trained import indices_of, restore
 from eightgig.vram.runtime.measure import MeasuredPhase, MemoryMeter
+
+if TYPE_CHECKING:
+    from eightgig.export.runners import Runner
 
 ONNX_FILES = ("onnx_fp32", "onnx_fp16", "onnx_int8_cpu", "onnx_int8_trt")
 _EVAL_BATCH = 16
@@ -26,8 +30,13 @@ class ParityTable(Record):
     reports: dict[str, ParityReport]
 
 
-def create_pipeline(case: Case) -> Pipeline:
-    """Give the nodes from `weights` and `compressed_weights` to the ONNX files, the engines and `parity`."""
+def create_pipeline(case: Case, *more: Node) -> Pipeline:
+    """Give the nodes from `weights` and `compressed_weights` to the ONNX files, the engines and `parity`.
+
+    Args:
+        case: of the pipeline.
+        more: what the case exports besides.
+    """
     made = {"weights": "weights", "export": "params:export"}
     pictures = {**made, "store": "store", "splits": "splits"}
     quantized = ["onnx_int8_cpu", "onnx_int8_trt", "quantization"]
@@ -42,6 +51,7 @@ def create_pipeline(case: Case) -> Pipeline:
             stage_node(export_compressed, {**compressed, "export": "params:export"}, "compressed_onnx", case=case),
             stage_node(build_engines, {**for_engines, "export": "params:export"}, ["engines", "engines_table"]),
             stage_node(check_parity, {**pictures, **{name: name for name in ONNX_FILES}}, "parity", case=case),
+            *more,
         ],
     )
 
@@ -54,10 +64,15 @@ def export_fp32(case: Case, weights: Weights, export: ExportParameters) -> tuple
 
 
 def export_fp16(onnx_fp32: bytes) -> bytes:
-    """Give the file with weights and computation in float16 but for casts at both ends."""
-    from eightgig.export.half import to_half
+    """Give the file with weights and computation in float16, but for casts and what lies behind the last layer.
 
-    return to_half(onnx_fp32)
+    A detector's boxes are computed there: half precision would round them to half a pixel.
+    """
+    from eightgig.export.half import to_half
+    from eightgig.export.int8.layers import nodes_behind
+    from eightgig.export.onnx import load_onnx
+
+    return to_half(onnx_fp32, float_nodes=nodes_behind(load_onnx(onnx_fp32)))
 
 
 def quantize(
@@ -76,7 +91,9 @@ def quantize(
     judged = list(
         labelled_inputs(case, weights, store, validation, num_images=parameters.judged_images, batch_size=_EVAL_BATCH)
     )
-    found = search_int8(onnx_fp32, calibration, _accuracy_on(judged), parameters=parameters)
+    found = search_int8(
+        onnx_fp32, calibration, _score_on(judged, case.task(weights.card.classes)), parameters=parameters
+    )
     return found.int8_cpu, found.int8_trt, found.report
 
 
@@ -131,32 +148,34 @@ def check_parity(
     from eightgig.export.torch_runner import TorchRunner
 
     files = dict(zip(ONNX_FILES, (onnx_fp32, onnx_fp16, onnx_int8_cpu, onnx_int8_trt), strict=True))
+    task = case.task(weights.card.classes)
     held_out = indices_of(splits, "test") + indices_of(splits, "val")
     number = export.parity.num_images
     batches = list(network_inputs(case, weights, store, held_out, num_images=number, batch_size=_EVAL_BATCH))
     reports = {}
-    with TorchRunner(restore(case, weights).module) as reference:
+    module = case.deployed(restore(case, weights))
+    with TorchRunner(module, output_names=(task.output,)) as reference:
         for name, file in files.items():
             claimed = precision_of(name)
             require_precision(load_onnx(file), claimed, name=name)
             computed = simulate(load_onnx(file)).SerializeToString() if name == "onnx_int8_trt" else file
             tolerance = export.parity.tolerance if claimed == "fp32" else export.parity.tolerance_reduced
             with OnnxRuntimeRunner(computed, name=name) as candidate:
-                reports[name] = compare(reference, candidate, batches, tolerance=tolerance)
+                reports[name] = compare(reference, candidate, batches, tolerance=tolerance, task=task)
     return ParityTable(reports=reports)
 
 
 def _to_onnx(case: Case, weights: Weights, export: ExportParameters) -> bytes:
     import torch
 
-    from eightgig.export.card import ClassifierCard
+    from eightgig.export.card import ModelCard
     from eightgig.export.onnx import export_onnx
 
     card = weights.card
     return export_onnx(
-        restore(case, weights).module,
+        case.deployed(restore(case, weights)),
         torch.zeros(1, 3, card.image_size, card.image_size),
-        card=ClassifierCard(
+        card=ModelCard(
             model=card.model,
             classes=card.classes,
             mean=card.mean,
@@ -165,14 +184,16 @@ def _to_onnx(case: Case, weights: Weights, export: ExportParameters) -> bytes:
             weights_sha256=card.sha256,
         ).to_metadata(),
         simplified=export.simplify,
+        output_name=case.task(card.classes).output,
     )
 
 
-def _accuracy_on(batches: list[tuple[dict[str, Any], Any]]) -> Any:
-    """Give the judge of a runner: its share of right answers."""
+def _score_on(batches: list[tuple[dict[str, Any], list[Any]]], task: Task) -> Callable[["Runner"], float]:
+    """Give the judge of a runner: its score on the batches."""
+    truths = [truth for _, right in batches for truth in right]
 
-    def accuracy(runner: Any) -> float:
-        right = sum(int((runner.run(feeds)["logits"].argmax(1) == labels).sum()) for feeds, labels in batches)
-        return right / sum(len(labels) for _, labels in batches)
+    def score(runner: "Runner") -> float:
+        answers = [answer for feeds, _ in batches for answer in task.answers(runner.run(feeds))]
+        return task.quality(answers, truths)[task.score_name]
 
-    return accuracy
+    return score

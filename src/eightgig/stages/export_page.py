@@ -15,7 +15,7 @@ _COLUMNS = {
     "variant": "variant",
     "runs_on": "runs on",
     "computes": "precision",
-    "accuracy": "accuracy",
+    "score": "score",
     "latency_p50_ms": "p50 ms",
     "speedup_vs_torch": "x torch",
     "size_mib": "file, MiB",
@@ -27,15 +27,14 @@ _SPEED_COLUMNS = {
     "latency_p50_ms": "p50 ms",
     "latency_p95_ms": "p95 ms",
     "latency_p99_ms": "p99 ms",
-    "end_to_end_ms": "picture to class, ms",
+    "end_to_end_ms": "picture to answer, ms",
     "memory_mib": "memory, MiB",
 }
 _FORMATS = {
-    "accuracy": ".2%",
     "p50 ms": ".2f",
+    "picture to answer, ms": ".2f",
     "p95 ms": ".2f",
     "p99 ms": ".2f",
-    "picture to class, ms": ".2f",
     "x torch": ".2f",
     "memory, MiB": ".0f",
     "file, MiB": ".1f",
@@ -48,19 +47,23 @@ def variants_section(benchmark: Table, latency: Table, parity: ParityTable, spee
     from eightgig.report.page import Chart, Section
     from eightgig.report.page import Table as PageTable
 
+    score_name = str(benchmark["score_name"].iloc[0])
+
     return Section(
-        "Speed against accuracy",
+        f"Speed against {score_name}",
         "\n\n".join(
             [
                 *_recommendations(benchmark),
                 "All variants saw the same inputs and ran in turn, so their ratios hold on a busy machine. One is "
-                "recommended only if it passes (its probabilities stay near torch's, or its accuracy does) and is "
-                "faster than every simpler one. A variant that could not run says why.",
+                f"recommended only if it passes (its probabilities stay near torch's, or its {score_name} does) and "
+                "is faster than every simpler one. A variant that could not run says why.",
             ]
         ),
         [
             Chart(speed),
-            PageTable.from_frame(_variant_table(benchmark), caption="Every variant", formats=_FORMATS),
+            PageTable.from_frame(
+                _variant_table(benchmark), caption="Every variant", formats={**_FORMATS, score_name: ".2%"}
+            ),
             PageTable.from_frame(
                 _speed_table(benchmark, latency), caption="Time and memory of those that ran", formats=_FORMATS
             ),
@@ -68,7 +71,7 @@ def variants_section(benchmark: Table, latency: Table, parity: ParityTable, spee
                 ("file", "largest difference of a probability", "same answer as torch", "pictures", "verdict"),
                 list(_compared(parity)),
                 "Held against torch on held-out pictures: the largest difference is the tolerance that a file would "
-                "have needed. INT8 rounds, so its accuracy above decides",
+                "have needed. INT8 rounds, so its score above decides",
             ),
         ],
     )
@@ -96,7 +99,7 @@ def int8_section(quantization: QuantizationReport) -> "report.Section":
         ("layer", "operator", "file", "error power it alone causes", "kept in"), layers, "The most sensitive layers"
     )
     tried = PageTable(
-        ("file", "method", "weights", "quantized", "layers in float", "accuracy", "time against float32", "MiB", ""),
+        ("file", "method", "weights", "quantized", "layers in float", "score", "time against float32", "MiB", ""),
         [_candidate(candidate) for candidate in quantization.candidates],
         "Every recipe that was tried",
     )
@@ -146,7 +149,8 @@ def _variant_table(benchmark: Table) -> Table:
         verdict=(verdict + "; " + words["gate"]).where(words["gate"] != "", ""),
         variant=benchmark["variant"].where(~benchmark["recommended"], "★ " + benchmark["variant"]),
     )
-    return table[list(_COLUMNS)].rename(columns=_COLUMNS)
+    score_name = str(benchmark["score_name"].iloc[0])
+    return table[list(_COLUMNS)].rename(columns={**_COLUMNS, "score": score_name})
 
 
 def _speed_table(benchmark: Table, latency: Table) -> Table:

@@ -20,15 +20,15 @@ def network_inputs(
 
 def labelled_inputs(
     case: Case, weights: Weights, store: ImageStore, indices: list[int], *, num_images: int, batch_size: int
-) -> Iterator[tuple[Feeds, Any]]:
-    """Yield the same with their labels, int64 N.
+) -> Iterator[tuple[Feeds, list[Any]]]:
+    """Yield the same with what is right for each, as the case's task wants it.
 
     Spread, because a store is sorted by class: its first pictures are all of one.
     """
     step = len(indices) / min(num_images, len(indices))
     chosen = [indices[int(position * step)] for position in range(min(num_images, len(indices)))]
     for batch in case.eval_batches(store, chosen, image_size=weights.card.image_size, batch_size=batch_size):
-        yield {"images": case.inputs(weights.card, batch).numpy()}, batch["labels"].numpy()
+        yield {"images": case.inputs(weights.card, batch).numpy()}, case.truths(batch)
 
 
 def one_input(case: Case, card: WeightsCard, store: ImageStore, index: int) -> Feeds:

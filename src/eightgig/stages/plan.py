@@ -44,6 +44,7 @@ def plan_memory(
         effective_batch=train.batch_size * train.accumulation,
         micro_batch=train.batch_size,
         eval_batch=train.eval_batch_size,
+        optimizer=train.optimizer,
         precisions=(resolve_precision(plan.precision, device),),
         channels_last=True,
         device=device,

@@ -1,8 +1,10 @@
 """Report: the figures, and one page that shows the whole run."""
 
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Protocol
+
 from kedro.pipeline import Pipeline
 
-from eightgig.bench.records import ClassificationReport
 from eightgig.core.units import gib
 from eightgig.data.parameters import DataParameters
 from eightgig.data.sources import RawPictures
@@ -11,91 +13,129 @@ from eightgig.export.int8.records import QuantizationReport
 from eightgig.models.compression import CompressionReport
 from eightgig.models.parameters import ModelParameters
 from eightgig.stages import compress_page, export_page, memory_page, page
-from eightgig.stages.annotations import Figure, ImageStore, Picture, Table
-from eightgig.stages.case import stage_node, stage_pipeline
+from eightgig.stages.annotations import Figure, ImageStore, Table
+from eightgig.stages.case import Records, stage_node, stage_pipeline
 from eightgig.stages.export import ParityTable
 from eightgig.training.parameters import TrainParameters
 from eightgig.vram.plan import MemoryPlan
 from eightgig.vram.runtime.measure import MeasuredPhase
 from eightgig.vram.trace import VramTrace
 
-_FIGURES = ("curves", "memory_step", "memory_phases", "confusion", "per_class", "speed", "balance")
+if TYPE_CHECKING:
+    from eightgig.report import page as pages
+
+_FIGURES = ("curves", "memory_step", "memory_phases", "speed")
 
 
-def create_pipeline() -> Pipeline:
+class Results(Protocol):
+    """What the page shows of one kind of task; all else is the same for every case study.
+
+    Sections find what they want in `shown`: the datasets that it names, and all figures as `NAME_figure`.
+    """
+
+    @property
+    def records(self) -> Records:
+        """As `eightgig.stages.case.Case` has them."""
+
+    @property
+    def drawn_from(self) -> Mapping[str, str]:
+        """The datasets that `draw` takes, by argument."""
+
+    @property
+    def figures(self) -> tuple[str, ...]:
+        """Names of the figures that `draw` gives, in this order."""
+
+    @property
+    def shown(self) -> Mapping[str, str]:
+        """Further datasets that the sections want, by the name under which they find them."""
+
+    @property
+    def draw(self) -> Callable[..., tuple[Figure, ...]]:
+        """The function that gives the figures."""
+
+    def headline(self, shown: Mapping[str, Any]) -> "pages.Fact":
+        """Give how good the network is, in one figure."""
+
+    def data(
+        self, raw: RawPictures, rejects: Table, store: ImageStore, splits: Table, shown: Mapping[str, Any]
+    ) -> "pages.Section":
+        """Show what the network learned from."""
+
+    def results(self, shown: Mapping[str, Any]) -> "list[pages.Section]":
+        """Show how good the network is; stands before the forms of it."""
+
+    def pictures(self, store: ImageStore, shown: Mapping[str, Any]) -> "list[pages.Section]":
+        """Show single pictures; stands behind the forms."""
+
+
+def create_pipeline(results: Results) -> Pipeline:
     """Give the nodes from all results to the figures and `report`."""
-    results = {
-        "splits": "splits",
+    common = {
         "history": "history",
+        "weights": "weights",
         "memory_plan": "memory_plan",
         "vram_trace": "vram_trace",
         "export_memory": "export_memory",
-        "per_class": "per_class_table",
-        "confusion": "confusion_table",
         "benchmark": "benchmark_table",
     }
     page_inputs = {
+        **common,
         "title": "params:title",
         "raw": "raw",
         "rejects": "rejects",
         "store": "store",
         "splits": "splits",
-        "weights": "weights",
-        "memory_plan": "memory_plan",
-        "vram_trace": "vram_trace",
-        "export_memory": "export_memory",
-        "history": "history",
-        "metrics": "metrics",
-        "predictions": "predictions_table",
         "parity": "parity",
-        "benchmark": "benchmark_table",
         "latency": "latency_table",
         "quantization": "quantization",
         "engines": "engines_table",
         "compression": "compression",
-        "new_pictures": "predict_table",
-        "new_pictures_sheet": "predict_sheet",
         "model": "params:model",
         "data": "params:data",
         "train": "params:train",
-        **{f"{name}_figure": f"{name}_figure" for name in _FIGURES},
+        **results.shown,
+        **{f"{name}_figure": f"{name}_figure" for name in (*_FIGURES, *results.figures)},
     }
-    figures = [f"{name}_figure" for name in _FIGURES]
     return stage_pipeline(
-        "report", [stage_node(draw_figures, results, figures), stage_node(write_page, page_inputs, "report")]
+        "report",
+        [
+            stage_node(draw_figures, common, [f"{name}_figure" for name in _FIGURES]),
+            stage_node(
+                type(results).draw,
+                dict(results.drawn_from),
+                [f"{name}_figure" for name in results.figures],
+                case=results,
+                name="draw_results",
+            ),
+            stage_node(write_page, page_inputs, "report", case=results),
+        ],
     )
 
 
 def draw_figures(
-    splits: Table,
     history: Table,
+    weights: Weights,
     memory_plan: MemoryPlan,
     vram_trace: VramTrace,
     export_memory: MeasuredPhase,
-    per_class: Table,
-    confusion: Table,
     benchmark: Table,
-) -> tuple[Figure, Figure, Figure, Figure, Figure, Figure, Figure]:
-    """Give the figures of the page: curves, memory over a step and by phase, confusion, classes, speed, balance."""
+) -> tuple[Figure, Figure, Figure, Figure]:
+    """Give the figures that every page has: curves, memory over a step and by phase, speed."""
     from eightgig.report import figures, memory, speed
 
     budget_gib = gib(memory_plan.budget_bytes)
-    by_split = splits.sort_values("split", key=lambda names: names.map(["train", "val", "test"].index), kind="stable")
-    counts = by_split.groupby(["class_name", "split"], sort=False).size().rename("num_images").reset_index()
     return (
-        figures.training_curves(history),
+        figures.training_curves(history, weights.card.score_name),
         memory.memory_over_step(
             memory_page.timeline_table(memory_plan), budget_gib, measured_gib=memory_page.measured_peak_gib(vram_trace)
         ),
         memory.memory_against_budget(memory_page.phases_table(memory_plan, vram_trace, export_memory), budget_gib),
-        figures.confusion(confusion.set_index(confusion.columns[0])),
-        figures.per_class(per_class),
-        speed.speed_against_accuracy(benchmark),
-        figures.class_balance(counts.rename(columns={"class_name": "class"})),
+        speed.speed_against_score(benchmark),
     )
 
 
 def write_page(
+    results: Results,
     title: str,
     raw: RawPictures,
     rejects: Table,
@@ -106,50 +146,45 @@ def write_page(
     vram_trace: VramTrace,
     export_memory: MeasuredPhase,
     history: Table,
-    metrics: ClassificationReport,
-    predictions: Table,
     parity: ParityTable,
     benchmark: Table,
     latency: Table,
     quantization: QuantizationReport,
     engines: Table,
     compression: CompressionReport,
-    new_pictures: Table,
-    new_pictures_sheet: Picture,
     data: DataParameters,
     model: ModelParameters,
     train: TrainParameters,
-    **figures: Figure,
+    **shown: Any,
 ) -> str:
     """Give the page: what was trained on what, the plan, the training, the results, the variants, the errors."""
     from eightgig.report.page import Page, render_page
 
     card = weights.card
     sections = [
-        page.data_section(raw, rejects, store, splits, figures["balance_figure"]),
+        results.data(raw, rejects, store, splits, shown),
         memory_page.memory_section(
             memory_plan,
             vram_trace,
             export_memory,
             history,
-            step=figures["memory_step_figure"],
-            phases=figures["memory_phases_figure"],
+            step=shown["memory_step_figure"],
+            phases=shown["memory_phases_figure"],
         ),
-        page.training_section(card, figures["curves_figure"]),
-        page.results_section(metrics, figures["confusion_figure"], figures["per_class_figure"]),
-        export_page.variants_section(benchmark, latency, parity, figures["speed_figure"]),
+        page.training_section(card, shown["curves_figure"]),
+        *results.results(shown),
+        export_page.variants_section(benchmark, latency, parity, shown["speed_figure"]),
         compress_page.compression_section(compression, benchmark),
         export_page.int8_section(quantization),
         export_page.engines_section(engines),
-        page.errors_section(store, predictions),
-        page.new_pictures_section(new_pictures, new_pictures_sheet),
+        *results.pictures(store, shown),
         page.making_section(card, {"data": data, "model": model, "train": train}),
     ]
     return render_page(
         Page(
             title=title,
             subtitle=f"{card.model} on {raw.origin}; trained on {card.trained_on}.",
-            headline=page.headline(card, metrics, memory_plan, vram_trace, benchmark),
+            headline=page.headline(results.headline(shown), card, memory_plan, vram_trace, benchmark),
             sections=sections,
             footer=f"eightgig {card.eightgig_version}",
         )

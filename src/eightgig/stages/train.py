@@ -59,6 +59,7 @@ def train_network(
     seed_everything(train.seed)
     meters = MemoryMeter("train", memory_plan.device), MemoryMeter("validate", memory_plan.device)
     network = case.build_network(model, len(store.classes))
+    case.prepare(network, store, indices_of(splits, "train"), image_size=model.image_size, train=train)
     module = apply_checkpointing(network.module, memory_plan.checkpointing)
     train_batches = case.train_batches(
         store, indices_of(splits, "train"), image_size=model.image_size, batch_size=memory_plan.micro_batch, train=train
@@ -70,9 +71,10 @@ def train_network(
         enforced_budget(memory_plan) as budget,
         FlightRecorder(memory_plan, flight_recorder, budget=budget, record_history=train.record_memory) as recorder,
     ):
+        objective = case.objective(network, train)
         trainer = Trainer(
             module,
-            case.objective(network, train),
+            objective,
             plan=memory_plan,
             parameters=train,
             steps=train.epochs * -(-len(train_batches) // memory_plan.accumulation),
@@ -88,6 +90,13 @@ def train_network(
         final_plan=trainer.plan,
         recovered=trainer.recovered,
     )
-    card = card_of(network, store, image_size=model.image_size, result=result, device_name=memory_plan.device_name)
+    card = card_of(
+        network,
+        store,
+        image_size=model.image_size,
+        result=result,
+        score_name=objective.score_name,
+        device_name=memory_plan.device_name,
+    )
     history = pd.DataFrame([row.model_dump() for row in result.history])
     return Weights(result.best_state, card), history, trace

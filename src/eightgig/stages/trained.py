@@ -4,7 +4,7 @@ from eightgig import __version__
 from eightgig.core.errors import WeightsError
 from eightgig.datasets.weights import Weights, WeightsCard
 from eightgig.models.parameters import ModelParameters
-from eightgig.stages.annotations import Classifier, ImageStore, Table, TrainingResult
+from eightgig.stages.annotations import ImageStore, Network, Table, TrainingResult
 from eightgig.stages.case import Case
 
 
@@ -14,7 +14,7 @@ def indices_of(splits: Table, split: str) -> list[int]:
 
 
 def card_of(
-    network: Classifier, store: ImageStore, *, image_size: int, result: TrainingResult, device_name: str
+    network: Network, store: ImageStore, *, image_size: int, result: TrainingResult, score_name: str, device_name: str
 ) -> WeightsCard:
     """Give the card of a network that was just trained."""
     import torch
@@ -27,7 +27,8 @@ def card_of(
         mean=network.mean,
         std=network.std,
         best_epoch=result.best_epoch,
-        val_accuracy=result.best_score,
+        val_score=result.best_score,
+        score_name=score_name,
         num_parameters=sum(weight.numel() for weight in network.module.parameters()),
         eightgig_version=__version__,
         torch_version=torch.__version__,
@@ -35,7 +36,7 @@ def card_of(
     )
 
 
-def restore(case: Case, weights: Weights) -> Classifier:
+def restore(case: Case, weights: Weights) -> Network:
     """Give the trained network, in evaluation mode on the CPU.
 
     Raises:

@@ -81,9 +81,13 @@ def _open_torch(
     if runtime == "torch.compile" and not compiles:
         raise ConfigurationError("not run: compiling takes a minute or more; benchmark.torch_compile=true measures it")
     _require_device(device)
-    network = restore(case, weights).module
-    module = network.half() if precision == "fp16" else network
-    return TorchCompileRunner(module, example, device) if runtime == "torch.compile" else TorchRunner(module, device)
+    module = case.deployed(restore(case, weights))
+    if precision == "fp16":
+        module = module.half()
+    names = (case.task(weights.card.classes).output,)
+    if runtime == "torch.compile":
+        return TorchCompileRunner(module, example, device, output_names=names)
+    return TorchRunner(module, device, output_names=names)
 
 
 def _open_onnx(file: bytes, name: str, device: str) -> "Runner":

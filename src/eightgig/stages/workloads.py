@@ -1,9 +1,11 @@
 """What the memory planner traces: a case's own network and loss, on empty batches."""
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from eightgig.models.compression import Shapes
 from eightgig.models.parameters import ModelParameters
+from eightgig.stages.annotations import SoftLoss, WorkloadSpec
 from eightgig.stages.case import Case
 from eightgig.training.parameters import TrainParameters
 from eightgig.vram.plan import Precision
@@ -12,24 +14,57 @@ if TYPE_CHECKING:
     from eightgig.vram.tracing.workload import Workload
 
 
-def image_classification(
+def spec_of(
+    factory: str,
+    model: ModelParameters,
+    train: TrainParameters,
+    num_classes: int,
+    *,
+    shapes: Shapes | None,
+    teacher: str | None,
+    precision: Precision,
+) -> WorkloadSpec:
+    """Give the address of a case's `make_workload` with its arguments as JSON holds them."""
+    from eightgig.vram.tracing.spec import WorkloadSpec
+
+    return WorkloadSpec(
+        factory=factory,
+        options={
+            "model": model.model_dump(mode="json"),
+            "train": train.model_dump(mode="json"),
+            "num_classes": num_classes,
+            "shapes": {name: list(shape) for name, shape in (shapes or {}).items()},
+            "teacher": teacher,
+            "precision": precision,
+        },
+    )
+
+
+def case_workload(
     case: Case,
     model: ModelParameters,
     train: TrainParameters,
     num_classes: int,
     *,
+    batch: Callable[[int], dict[str, Any]],
     shapes: Shapes | None = None,
     teacher: str | None = None,
     precision: Precision = "fp32",
 ) -> "Workload":
-    """Give the workload of a case whose batches are pictures (uint8, N x 3 x size x size) and labels.
+    """Give what a case trains, with the average of its weights where the recipe keeps one.
 
-    With `shapes` the network is as narrow as those; with `teacher` it learns from that one, which computes in
-    `precision`.
+    Args:
+        case: builds the network and the loss.
+        model: whatever weights it names play no part.
+        train: the recipe.
+        num_classes: of the head.
+        batch: makes an empty batch of n samples, with `images`.
+        shapes: the network is as narrow as those.
+        teacher: name of the network that it learns from.
+        precision: that the teacher computes in.
     """
-    import torch
-
     from eightgig.models.reshape import fit_to_shapes
+    from eightgig.training.average import WithAverage
     from eightgig.vram.tracing.workload import Workload
 
     network = case.build_network(model, num_classes)
@@ -38,11 +73,9 @@ def image_classification(
     objective, module = case.objective(network, train), network.module
     if teacher:
         taught_by = case.build_network(model.model_copy(update={"name": teacher, "dropout": None}), num_classes)
-        objective, module = _taught(objective, module, taught_by.module, precision)
-
-    def batch(num_images: int) -> dict[str, Any]:
-        images_N3HW = torch.zeros(num_images, 3, model.image_size, model.image_size, dtype=torch.uint8)
-        return {"images": images_N3HW, "labels": torch.zeros(num_images, dtype=torch.int64)}
+        objective, module = _taught(objective, module, taught_by.module, precision, case.soft_loss())
+    if train.ema_decay is not None:
+        module = WithAverage(module)
 
     def loss(module: Any, made: dict[str, Any]) -> Any:
         return objective.loss_sum(module, made, made["images"].device) / objective.count(made)
@@ -50,7 +83,9 @@ def image_classification(
     return Workload(module=module, batch=batch, loss=loss)
 
 
-def _taught(objective: Any, student: Any, teacher: Any, precision: Precision) -> tuple[Any, Any]:
+def _taught(
+    objective: Any, student: Any, teacher: Any, precision: Precision, soft_loss: SoftLoss | None
+) -> tuple[Any, Any]:
     """Give the objective with the teacher, and both networks as one module, so that both are moved and counted."""
     from torch import nn
 
@@ -69,5 +104,7 @@ def _taught(objective: Any, student: Any, teacher: Any, precision: Precision) ->
             self.teacher.eval()
             return self
 
-    taught = DistillationObjective(objective, teacher, temperature=1.0, alpha=0.5, precision=precision)
+    taught = DistillationObjective(
+        objective, teacher, temperature=1.0, alpha=0.5, precision=precision, soft_loss=soft_loss
+    )
     return taught, Pair()

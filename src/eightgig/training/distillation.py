@@ -1,6 +1,6 @@
 """Knowledge distillation: a network learns from another's probabilities, beside the labels."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
@@ -10,6 +10,9 @@ from torch.nn import functional
 
 from eightgig.training.objective import Batch, Objective
 from eightgig.vram.plan import Precision
+
+SoftLoss = Callable[..., Tensor]
+"""(student's output, teacher's output, *, temperature) -> a scalar, summed over the samples."""
 
 _HALF: dict[Precision, torch.dtype] = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -26,6 +29,7 @@ class DistillationObjective:
         teacher: is frozen and put in evaluation mode; moved to the batches' device at the first loss.
         temperature: above 0.
         alpha: 0 (labels alone) to 1 (teacher alone).
+        soft_loss: how far two networks' outputs are apart, summed over the samples; None compares logits_NK.
         precision: that the teacher computes in. Accelerate puts the student's forward pass alone under autocast.
 
     Source: Hinton et al., "Distilling the Knowledge in a Neural Network", arXiv 1503.02531; for the same view: Beyer et
@@ -33,8 +37,17 @@ class DistillationObjective:
     """
 
     def __init__(
-        self, hard: Objective, teacher: nn.Module, *, temperature: float, alpha: float, precision: Precision = "fp32"
+        self,
+        hard: Objective,
+        teacher: nn.Module,
+        *,
+        temperature: float,
+        alpha: float,
+        precision: Precision = "fp32",
+        soft_loss: SoftLoss | None = None,
     ) -> None:
+        self.score_name = hard.score_name
+        self._soft_loss = soft_loss or soft_loss_sum
         self._hard, self._teacher = hard, teacher.eval().requires_grad_(False)
         self._temperature, self._alpha, self._precision = temperature, alpha, precision
 
@@ -47,7 +60,7 @@ class DistillationObjective:
         with _watched(module) as seen:
             hard_loss = self._hard.loss_sum(module, batch, device)
         inputs, logits = seen[-1]
-        soft_loss = soft_loss_sum(logits, self._taught(inputs), temperature=self._temperature)
+        soft_loss = self._soft_loss(logits, self._taught(inputs), temperature=self._temperature)
         return self._alpha * soft_loss + (1 - self._alpha) * hard_loss
 
     def evaluate(self, module: nn.Module, batches: Iterable[Batch], device: torch.device) -> dict[str, float]:
@@ -55,13 +68,12 @@ class DistillationObjective:
         return self._hard.evaluate(module, batches, device)
 
     @torch.no_grad()
-    def _taught(self, inputs: tuple[Any, ...]) -> Tensor:
+    def _taught(self, inputs: tuple[Any, ...]) -> Any:
         device = inputs[0].device
         if next(self._teacher.parameters()).device.type != device.type:
             self._teacher.to(device)
         with _autocast(device, self._precision):
-            logits: Tensor = self._teacher(*inputs)
-        return logits
+            return self._teacher(*inputs)
 
 
 def soft_loss_sum(student_NK: Tensor, teacher_NK: Tensor, *, temperature: float) -> Tensor:
@@ -72,9 +84,9 @@ def soft_loss_sum(student_NK: Tensor, teacher_NK: Tensor, *, temperature: float)
 
 
 @contextmanager
-def _watched(module: nn.Module) -> Iterator[list[tuple[tuple[Any, ...], Tensor]]]:
+def _watched(module: nn.Module) -> Iterator[list[tuple[tuple[Any, ...], Any]]]:
     """Note what enters and leaves the student while the task's own loss runs it."""
-    seen: list[tuple[tuple[Any, ...], Tensor]] = []
+    seen: list[tuple[tuple[Any, ...], Any]] = []
     handle = module.register_forward_hook(lambda _, inputs, output: seen.append((inputs, output)))
     try:
         yield seen

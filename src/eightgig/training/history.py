@@ -9,12 +9,15 @@ from eightgig.core.records import Record
 
 
 class EpochRow(Record):
-    """One epoch, a row of the history. Rates and norms are of optimizer steps; `seconds` are of training alone."""
+    """One epoch, a row of the history. Rates and norms are of optimizer steps; `seconds` are of training alone.
+
+    `val_score` is what the objective names by `score_name`.
+    """
 
     epoch: int
     train_loss: float
     val_loss: float
-    val_accuracy: float
+    val_score: float
     learning_rate: float
     gradient_norm: float
     gradient_norm_max: float

@@ -20,6 +20,7 @@ from torch.utils.data import DataLoader
 from eightgig.core.errors import TrainingError
 from eightgig.core.progress import track
 from eightgig.core.tracker import Tracker
+from eightgig.training.average import WeightAverage
 from eightgig.training.checkpoint import save_checkpoint
 from eightgig.training.history import EpochRow, EpochSums, TrainingResult
 from eightgig.training.objective import Batch, Objective
@@ -84,6 +85,9 @@ class Trainer:
         optimizer = build_optimizer(module, parameters, plan)
         self._steps, self._step = steps, 0
         self.module, self.optimizer = self.accelerator.prepare(module, optimizer)
+        self.average = None
+        if parameters.ema_decay is not None:
+            self.average = WeightAverage(self.module, decay=parameters.ema_decay, ramp_steps=parameters.ema_ramp_steps)
         self.objective, self.parameters, self._loaded_accumulation = objective, parameters, plan.accumulation
         self.tracker, self.checkpoints = tracker, checkpoints
         self.meters = meters or (MemoryMeter("train", plan.device), MemoryMeter("validate", plan.device))
@@ -117,22 +121,23 @@ class Trainer:
             TrainingError: too many steps in a row had a loss or gradients that were not finite.
         """
         history: list[EpochRow] = []
-        best_state, best_epoch, best_score = self._weights(), 0, float("-inf")
+        best_state, best_epoch, best_score = self._best_weights(), 0, float("-inf")
         for epoch in range(1, self.parameters.epochs + 1):
             row = self._epoch(epoch, train_batches, val_batches)
             history.append(row)
             self.tracker.log_metrics({k: v for k, v in row.model_dump().items() if k != "epoch"}, step=epoch)
             logger.info(
-                "epoch %d of %d: loss %.3f, validation loss %.3f, accuracy %.3f, %.0f images/s",
+                "epoch %d of %d: loss %.3f, validation loss %.3f, %s %.3f, %.0f images/s",
                 epoch,
                 self.parameters.epochs,
                 row.train_loss,
                 row.val_loss,
-                row.val_accuracy,
+                self.objective.score_name,
+                row.val_score,
                 row.images_per_second,
             )
-            if row.val_accuracy > best_score:
-                best_state, best_epoch, best_score = self._weights(), epoch, row.val_accuracy
+            if row.val_score > best_score:
+                best_state, best_epoch, best_score = self._best_weights(), epoch, row.val_score
             self._keep_checkpoint(epoch)
             if self.parameters.patience and epoch - best_epoch >= self.parameters.patience:
                 logger.info("no better score for %d epochs: stopped early", self.parameters.patience)
@@ -178,6 +183,8 @@ class Trainer:
             with self.recovery.no_way_back(f"inside optimizer step {self._step}, which may have changed some weights"):
                 self.optimizer.step()
             stepped = not self.accelerator.optimizer_step_was_skipped
+            if stepped and self.average:
+                self.average.update()
         elif self.accelerator.scaler is not None:
             self.accelerator.scaler.update()
         self._step += 1
@@ -191,14 +198,14 @@ class Trainer:
         with train_meter, self.recorder.phase("train"):
             sums = self.train_epoch(epoch, train_batches)
         trained = time.perf_counter()
-        with val_meter, self.recorder.phase("validate"):
+        with val_meter, self.recorder.phase("validate"), self._kept_weights():
             result = self._validate(val_batches)
         norm, largest = sums.norm()
         return EpochRow(
             epoch=epoch,
             train_loss=sums.loss / max(1, sums.count),
             val_loss=result["loss"],
-            val_accuracy=result["score"],
+            val_score=result["score"],
             learning_rate=learning_rate,
             gradient_norm=norm,
             gradient_norm_max=largest,
@@ -255,14 +262,23 @@ class Trainer:
     def _learning_rate(self) -> float:
         return learning_rate_at(self._step, num_steps=self._steps, parameters=self.parameters)
 
+    def _kept_weights(self) -> AbstractContextManager[None]:
+        return self.average.in_place() if self.average else nullcontext()
+
     def _weights(self) -> dict[str, Tensor]:
         state = self.accelerator.unwrap_model(self.module).state_dict()
         return {name: tensor.detach().cpu().clone() for name, tensor in state.items()}
+
+    def _best_weights(self) -> dict[str, Tensor]:
+        with self._kept_weights():
+            return self._weights()
 
     def _keep_checkpoint(self, epoch: int) -> None:
         if self.checkpoints is None:
             return
         state = {"epoch": epoch, "step": self._step, "model": self._weights()}
+        if self.average:
+            state["average"] = self._best_weights()
         save_checkpoint(self.checkpoints, {**state, "optimizer": self.optimizer.state_dict()})
 
 

@@ -14,7 +14,13 @@ Batch = Mapping[str, Any]
 
 
 class Objective(Protocol):
-    """One task, as the loop sees it."""
+    """One task, as the loop sees it.
+
+    Attributes:
+        score_name: what `score` is, in the field's words.
+    """
+
+    score_name: str
 
     def count(self, batch: Batch) -> int:
         """Give the number of samples in the batch."""
@@ -31,6 +37,8 @@ class ClassificationObjective:
 
     Pictures travel as uint8 (a quarter of the bytes); colour changes and normalisation happen on the device.
     """
+
+    score_name = "accuracy"
 
     def __init__(self, colour: DeviceColour, *, label_smoothing: float = 0.0) -> None:
         self._colour, self._label_smoothing = colour, label_smoothing

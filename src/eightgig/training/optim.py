@@ -1,9 +1,10 @@
 """The optimizer, and the learning rate as a pure function of the step."""
 
 import math
+from typing import Any
 
 from torch import nn
-from torch.optim import AdamW, Optimizer
+from torch.optim import SGD, Adam, AdamW, Optimizer
 
 from eightgig.training.parameters import TrainParameters
 from eightgig.vram.plan import MemoryPlan
@@ -25,8 +26,8 @@ def learning_rate_at(step: int, *, num_steps: int, parameters: TrainParameters) 
     return parameters.final_learning_rate + span * (1 + math.cos(math.pi * done)) / 2
 
 
-def build_optimizer(module: nn.Module, parameters: TrainParameters, plan: MemoryPlan) -> AdamW:
-    """Give AdamW with the kernel that the plan counts on.
+def build_optimizer(module: nn.Module, parameters: TrainParameters, plan: MemoryPlan) -> Optimizer:
+    """Give the optimizer that the plan names, with the kernel that it counts on.
 
     Biases and normalisation weights (one dimension) are not decayed: decay there only shrinks scales.
     """
@@ -37,7 +38,10 @@ def build_optimizer(module: nn.Module, parameters: TrainParameters, plan: Memory
     ]
     fused = plan.optimizer_kernel == "fused"
     kept = [group for group in groups if group["params"]]
-    return AdamW(kept, lr=parameters.learning_rate, fused=fused, foreach=not fused)
+    options: dict[str, Any] = {"lr": parameters.learning_rate, "fused": fused, "foreach": not fused}
+    if plan.optimizer == "sgd":
+        return SGD(kept, momentum=parameters.momentum, nesterov=parameters.momentum > 0, **options)
+    return (Adam if plan.optimizer == "adam" else AdamW)(kept, **options)
 
 
 def set_learning_rate(optimizer: Optimizer, learning_rate: float) -> None:

@@ -6,20 +6,27 @@ from pydantic import Field
 
 from eightgig.core.records import Record
 from eightgig.data.parameters import AugmentParameters
+from eightgig.vram.plan import OptimizerName
 
 
 class TrainParameters(Record):
-    """The recipe; the defaults are the article's, for EfficientNet-B3 on an RTX 3070.
+    """The part of the recipe that all case studies share.
 
     Attributes:
         batch_size: samples that pass through the network at a time, if the memory plan agrees.
         accumulation: batches an optimizer step; `batch_size * accumulation` is the effective batch, which no plan
             changes.
         eval_batch_size: samples at a time where no gradients are needed.
+        optimizer: `sgd` has Nesterov momentum.
+        momentum: of `sgd`.
+        weight_decay: of weights with two dimensions or more.
         warmup_fraction: share of all steps in which the learning rate rises from zero, before the cosine.
         final_learning_rate: where the cosine ends.
         max_gradient_norm: gradients are clipped to this global norm.
-        patience: epochs without a better validation accuracy after which training stops; None trains all epochs.
+        ema_decay: share of a moving average of the weights that one step keeps; the average is what is validated and
+            kept in place of the weights. None keeps the weights themselves.
+        ema_ramp_steps: optimizer steps in which that share grows to 63 % of `ema_decay`.
+        patience: epochs without a better validation score after which training stops; None trains all epochs.
         max_skipped_steps: steps in a row whose loss or gradients were not finite, after which training stops.
         record_memory: whether the flight recorder notes from the start where each allocation on the GPU is made; once
             memory ran out it does so anyway.
@@ -30,16 +37,29 @@ class TrainParameters(Record):
     batch_size: int = Field(default=32, ge=1)
     accumulation: int = Field(default=4, ge=1)
     eval_batch_size: int = Field(default=64, ge=1)
+    optimizer: OptimizerName = "adamw"
+    momentum: float = Field(default=0.937, ge=0, lt=1)
     learning_rate: float = Field(default=1e-4, gt=0)
     weight_decay: float = Field(default=1e-4, ge=0)
     schedule: Literal["cosine", "constant"] = "cosine"
     warmup_fraction: float = Field(default=0.0, ge=0, lt=1)
     final_learning_rate: float = Field(default=0.0, ge=0)
     max_gradient_norm: float = Field(default=1.0, gt=0)
-    label_smoothing: float = Field(default=0.0, ge=0, lt=1)
+    ema_decay: float | None = Field(default=None, ge=0, lt=1)
+    ema_ramp_steps: int = Field(default=2000, ge=1)
     patience: int | None = Field(default=None, ge=1)
     max_skipped_steps: int = Field(default=20, ge=1)
     record_memory: bool = False
     num_workers: int | Literal["auto"] = "auto"
     seed: int = 0
+
+
+class ClassifierTrainParameters(TrainParameters):
+    """The recipe of a classifier of pictures; the defaults are the article's, for EfficientNet-B3 on an RTX 3070.
+
+    Attributes:
+        augment: how training pictures vary.
+    """
+
+    label_smoothing: float = Field(default=0.0, ge=0, lt=1)
     augment: AugmentParameters = AugmentParameters()

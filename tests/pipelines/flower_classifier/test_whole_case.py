@@ -145,7 +145,7 @@ def test_every_variant_has_a_row_and_none_is_made_up(done):
     ran = rows[rows["status"] == "ok"]
     assert {"torch_cpu", *files, *smaller} <= set(ran.index)
     assert (ran[["latency_p50_ms", "end_to_end_ms", "latency_p99_ms"]] > 0).all(axis=None)
-    assert rows.loc[rows["status"] != "ok", "accuracy"].isna().all()
+    assert rows.loc[rows["status"] != "ok", "score"].isna().all()
     assert "benchmark.torch_compile=true" in rows.loc["torch_compile_cpu", "status"]
     assert ran["recommended"].sum() == ran["device"].str.partition(":")[0].nunique()
     assert ran.loc[ran["recommended"], "passed"].all()
@@ -198,13 +198,13 @@ def test_mlflow_holds_parameters_figures_and_files(done):
     assert parameters["flower_classifier.train.learning_rate"] == "0.0007"
     assert parameters["flower_classifier.train.augment.flip"] == "0.5"
     assert tracked.info.status == "FINISHED"
-    assert {"val_accuracy", "gradient_norm", "metrics.accuracy", "seconds.train.train_network"} <= set(metrics)
+    assert {"val_score", "gradient_norm", "metrics.accuracy", "seconds.train.train_network"} <= set(metrics)
     assert "peak_resident_gib.ingest.build_store" in metrics
     plan = read_json(done / "data/05_model_input" / CASE / "memory_plan.json")
     assert metrics["memory_plan.needed_gib"] == pytest.approx(plan["needed_bytes"] / 2**30)
     assert metrics["vram_trace.train.predicted_peak_gib"] == metrics["memory_plan.train.predicted_peak_gib"] > 0
     assert metrics["vram_trace.recoveries"] == 0
-    history = client.get_metric_history(tracked.info.run_id, "val_accuracy")
+    history = client.get_metric_history(tracked.info.run_id, "val_score")
     assert [point.step for point in history] == [1, 2]
     folders = {item.path for item in client.list_artifacts(tracked.info.run_id)}
     assert {

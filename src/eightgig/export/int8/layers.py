@@ -67,6 +67,16 @@ def nodes_before(model: onnx.ModelProto, layers: Iterable[str]) -> set[str]:
     return before
 
 
+def nodes_behind(model: onnx.ModelProto) -> list[str]:
+    """Give the names of the nodes behind all matrix layers, in the graph's order: a detector's decode.
+
+    A last matrix layer is none of them, nor is anything from which a matrix layer is reached.
+    """
+    layers = [layer.name for layer in matrix_layers(model)]
+    before = nodes_before(model, layers) | {*layers}
+    return [node.name for node in model.graph.node if node.name not in before and node.op_type not in MATRIX_OPERATORS]
+
+
 def name_nodes(model: onnx.ModelProto) -> None:
     """Name the nodes that have no name, in place: layers are told apart by it."""
     taken = {node.name for node in model.graph.node}

@@ -1,0 +1,160 @@
+"""A classifier of square crops of pictures: its answers to the stages' questions."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from eightgig.core.device import loader_processes
+from eightgig.datasets.weights import WeightsCard
+from eightgig.models.compression import Shapes
+from eightgig.models.parameters import ModelParameters
+from eightgig.stages.annotations import Batches, ImageStore, Network, Objective, SoftLoss, Task, WorkloadSpec
+from eightgig.stages.case import Records
+from eightgig.training.parameters import ClassifierTrainParameters, TrainParameters
+from eightgig.vram.plan import Precision
+
+RECORDS: Records = {TrainParameters: ClassifierTrainParameters}
+
+
+class PictureClassifier:
+    """Any classifier of torchvision or timm; see `eightgig.stages.case.Case` for what each answer is."""
+
+    records = RECORDS
+
+    def build_network(self, model: ModelParameters, num_classes: int) -> Network:
+        """Give the classifier by its name, with `num_classes` outputs."""
+        from eightgig.models.classifiers import build_classifier
+
+        return build_classifier(model.name, weights=model.weights, num_classes=num_classes, dropout=model.dropout)
+
+    def prepare(
+        self,
+        network: Network,
+        store: ImageStore,
+        indices: list[int],
+        *,
+        image_size: int,
+        train: ClassifierTrainParameters,
+    ) -> None:
+        """Do nothing: all of a classifier is learnt."""
+
+    def workload(
+        self,
+        model: ModelParameters,
+        num_classes: int,
+        train: ClassifierTrainParameters,
+        *,
+        shapes: Shapes | None = None,
+        teacher: str | None = None,
+        precision: Precision = "fp32",
+    ) -> WorkloadSpec:
+        """Say where the memory planner's child process finds what this case trains."""
+        from eightgig.stages.workloads import spec_of
+
+        return spec_of(
+            f"{__name__}:make_workload", model, train, num_classes, shapes=shapes, teacher=teacher, precision=precision
+        )
+
+    def objective(self, network: Network, train: ClassifierTrainParameters) -> Objective:
+        """Give cross-entropy, with colour changes on the device."""
+        from eightgig.data.transforms import DeviceColour
+        from eightgig.training.objective import ClassificationObjective
+
+        colour = DeviceColour(mean=network.mean, std=network.std, augment=train.augment)
+        return ClassificationObjective(colour, label_smoothing=train.label_smoothing)
+
+    def soft_loss(self) -> SoftLoss | None:
+        """Give None: logits are compared."""
+        return None
+
+    def train_batches(
+        self,
+        store: ImageStore,
+        indices: Iterable[int],
+        *,
+        image_size: int,
+        batch_size: int,
+        train: ClassifierTrainParameters,
+    ) -> Batches:
+        """Give random crops, flipped half of the time, shuffled anew in each epoch."""
+        import torch
+
+        from eightgig.data.loader import create_loader
+
+        return create_loader(
+            store,
+            list(indices),
+            image_size=image_size,
+            batch_size=batch_size,
+            augment=train.augment,
+            seed=train.seed,
+            num_workers=loader_processes(train.num_workers),
+            pin_memory=torch.cuda.is_available(),
+        )
+
+    def eval_batches(self, store: ImageStore, indices: Iterable[int], *, image_size: int, batch_size: int) -> Batches:
+        """Give centre crops in the order of `indices`."""
+        from eightgig.data.loader import create_loader
+
+        return create_loader(store, list(indices), image_size=image_size, batch_size=batch_size, augment=None)
+
+    def eval_picture(self, image_HWC: Any, *, image_size: int) -> Any:
+        """Give the centre crop of one picture as a uint8 tensor, 3 x image_size x image_size."""
+        import numpy as np
+        import torch
+
+        from eightgig.data.transforms import center_crop_box, crop_resize_into
+
+        out_HWC = np.empty((image_size, image_size, 3), np.uint8)
+        crop_resize_into(image_HWC, center_crop_box(*image_HWC.shape[:2]), out_HWC)
+        return torch.from_numpy(out_HWC).permute(2, 0, 1)
+
+    def inputs(self, card: WeightsCard, batch: Any) -> Any:
+        """Give a batch's pictures as float32 N3HW, normalised as the network wants them."""
+        from eightgig.data.transforms import DeviceColour
+
+        return DeviceColour(mean=card.mean, std=card.std).eval()(batch["images"])
+
+    def deployed(self, network: Network) -> Any:
+        """Give the network itself: images_N3HW -> logits_NK."""
+        return network.module
+
+    def task(self, classes: Sequence[str]) -> Task:
+        """Give how logits are read and judged."""
+        from eightgig.bench.classification import ClassificationTask
+
+        return ClassificationTask(classes)
+
+    def truths(self, batch: Any) -> list[Any]:
+        """Give each picture's class, as a position in the classes."""
+        return [int(label) for label in batch["labels"]]
+
+
+def make_workload(
+    model: dict[str, Any],
+    train: dict[str, Any],
+    num_classes: int,
+    shapes: dict[str, list[int]] | None = None,
+    teacher: str | None = None,
+    precision: Precision = "fp32",
+) -> Any:
+    """Give the network, its loss and empty batches, as the train stage runs them; weights play no part."""
+    import torch
+
+    from eightgig.stages.workloads import case_workload
+
+    parameters = ModelParameters(**{**model, "weights": "none"})
+
+    def batch(num_images: int) -> dict[str, Any]:
+        images_N3HW = torch.zeros(num_images, 3, parameters.image_size, parameters.image_size, dtype=torch.uint8)
+        return {"images": images_N3HW, "labels": torch.zeros(num_images, dtype=torch.int64)}
+
+    return case_workload(
+        PictureClassifier(),
+        parameters,
+        ClassifierTrainParameters(**train),
+        num_classes,
+        batch=batch,
+        shapes={name: tuple(shape) for name, shape in (shapes or {}).items()},
+        teacher=teacher,
+        precision=precision,
+    )

@@ -1,0 +1,26 @@
+"""All stages of a classifier of pictures as one pipeline."""
+
+from kedro.pipeline import Pipeline
+
+from eightgig.stages import benchmark, compress, export, ingest, plan, report, train
+from eightgig.stages.case import Case, case_pipeline
+from eightgig.stages.classification import predict
+from eightgig.stages.classification.evaluate import evaluation
+from eightgig.stages.classification.results import ClassificationResults
+
+
+def classifier_pipeline(name: str, case: Case) -> Pipeline:
+    """Give the case study `name` from pictures in class folders to a page."""
+    return case_pipeline(
+        name,
+        [
+            ingest.create_pipeline(),
+            plan.create_pipeline(case),
+            train.create_pipeline(case),
+            compress.create_pipeline(case),
+            export.create_pipeline(case),
+            benchmark.create_pipeline(case, evaluation(case)),
+            predict.create_pipeline(case),
+            report.create_pipeline(ClassificationResults()),
+        ],
+    )
