@@ -14,6 +14,7 @@ import numpy.typing as npt
 import simplejpeg
 
 from eightgig.core.errors import ImageRejectedError, StoreError
+from eightgig.data.detection.boxes import Boxes
 from eightgig.data.images import Pixels, decode_rgb
 from eightgig.data.store_format import Codec, read_index
 from eightgig.data.store_writer import write_store
@@ -30,9 +31,11 @@ class ImageStore:
 
     Attributes:
         path: the HDF5 file.
+        kind: `classes` (one a picture) or `boxes`.
         tier: `jpeg` or `decoded`.
         classes: names; a label is a position in it.
-        labels: int64, N.
+        labels: int64, N; empty in a store of boxes.
+        max_boxes: most boxes in one picture; 0 in a store of classes.
         shapes: int32, N x 2, height and width as `decode` gives them.
         paths: N source paths, relative to the folder they came from.
         sha256: hash of the index, which holds every picture's checksum: it names the content.
@@ -45,15 +48,17 @@ class ImageStore:
         self.path = Path(path)
         self._index, self._start = read_index(self.path)
         self.sha256 = self._index.sha256()
+        self.kind = self._index.kind
         self.tier = self._index.tier
         self.classes = self._index.classes
         self.labels: npt.NDArray[np.int64] = self._index.labels
         self.shapes: npt.NDArray[np.int32] = self._index.shapes
         self.paths = self._index.paths
+        self.max_boxes = int(np.diff(self._index.box_offsets).max(initial=0))
         self._reader: _Reader | None = None
 
     def __len__(self) -> int:
-        return len(self.labels)
+        return len(self.paths)
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_reader": None}
@@ -64,8 +69,7 @@ class ImageStore:
         Raises:
             StoreError: they are not the bytes that were stored; names the store, the picture and its source.
         """
-        if not 0 <= index < len(self):
-            raise IndexError(f"{self.path}: there is no picture {index}; it holds 0 to {len(self) - 1}")
+        self._require_picture(index)
         offset = int(self._index.offsets[index])
         size = int(self._index.offsets[index + 1]) - offset
         data = self._open_reader().read(self._start + offset, size)
@@ -91,6 +95,18 @@ class ImageStore:
         except (ImageRejectedError, ValueError) as error:
             raise self._damaged(index, str(error)) from error
 
+    def boxes(self, index: int) -> Boxes:
+        """Give a copy of the boxes of picture `index`, in pixels of what `decode` gives.
+
+        Raises:
+            StoreError: the store holds classes instead.
+        """
+        self._require_picture(index)
+        if self.kind != "boxes":
+            raise StoreError(f"{self.path}: wanted boxes, but this store holds one class a picture. Ingest boxes.")
+        own = slice(*self._index.box_offsets[index : index + 2].tolist())
+        return Boxes(self._index.boxes[own].copy(), self._index.box_labels[own].copy())
+
     def verify(self, progress: Progress | None = None) -> None:
         """Read every picture and compare its checksum.
 
@@ -100,6 +116,10 @@ class ImageStore:
         for number, _ in enumerate(stream_map(self._check, range(len(self))), start=1):
             if progress:
                 progress(number, len(self))
+
+    def _require_picture(self, index: int) -> None:
+        if not 0 <= index < len(self):
+            raise IndexError(f"{self.path}: there is no picture {index}; it holds 0 to {len(self) - 1}")
 
     def _check(self, index: int) -> None:
         self.read_bytes(index)

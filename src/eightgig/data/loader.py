@@ -3,7 +3,7 @@
 import math
 import random
 from collections.abc import Iterator, Sequence
-from typing import Any, TypedDict
+from typing import Any, TypedDict, TypeVar
 
 import cv2
 import numpy as np
@@ -17,6 +17,7 @@ from eightgig.data.images import Pixels
 from eightgig.data.parameters import AugmentParameters
 from eightgig.data.transforms import center_crop_box, crop_resize_into, random_resized_crop_box
 
+Made = TypeVar("Made")
 Key = tuple[int, int]
 """(epoch, index in the store): all that a sample's randomness depends on besides the seed."""
 
@@ -103,7 +104,7 @@ class ImageBatches(Dataset[Batch]):
         Raises:
             StoreError: a picture is damaged; the message names it.
         """
-        images_NHW3 = _empty_batch(len(keys), self.image_size)
+        images_NHW3 = empty_batch(len(keys), self.image_size)
         for out_HWC, (epoch, index) in zip(images_NHW3.numpy(), keys, strict=True):
             self._sample_into(out_HWC, epoch, index)
         indices_N = torch.tensor([index for _, index in keys])
@@ -122,7 +123,7 @@ class ImageBatches(Dataset[Batch]):
         crop_resize_into(image_HWC, box, out_HWC, flip=rng.random() < self.augment.flip)
 
 
-def _empty_batch(num_images: int, image_size: int) -> torch.Tensor:
+def empty_batch(num_images: int, image_size: int) -> torch.Tensor:
     """Give memory for N x size x size x 3 bytes; in a worker it is shared, so that handing it over copies nothing."""
     shape = (num_images, image_size, image_size, 3)
     if get_worker_info() is None:
@@ -170,6 +171,32 @@ def create_loader(
         multiprocessing_context: how workers start (`fork`, `spawn`, ...); None takes the platform's way.
     """
     shuffled = augment is not None if shuffle is None else shuffle
+    return keyed_loader(
+        ImageBatches(store, image_size=image_size, augment=augment, seed=seed, resize_ratio=resize_ratio),
+        KeyedSampler(indices, seed=seed, shuffle=shuffled),
+        batch_size=batch_size,
+        num_workers=num_workers,
+        pin_memory=pin_memory,
+        drop_last=drop_last,
+        prefetch_factor=prefetch_factor,
+        timeout_s=timeout_s,
+        multiprocessing_context=multiprocessing_context,
+    )
+
+
+def keyed_loader(
+    dataset: Dataset[Made],
+    sampler: KeyedSampler,
+    *,
+    batch_size: int,
+    num_workers: int = 0,
+    pin_memory: bool = False,
+    drop_last: bool = False,
+    prefetch_factor: int = 2,
+    timeout_s: float = 120.0,
+    multiprocessing_context: str | None = None,
+) -> DataLoader[Made]:
+    """Give a DataLoader of a dataset that makes whole batches by keys; the arguments are those of `create_loader`."""
     worker_options: dict[str, Any] = {}
     if num_workers > 0:
         worker_options = {
@@ -180,9 +207,9 @@ def create_loader(
             "multiprocessing_context": multiprocessing_context,
         }
     return DataLoader(
-        ImageBatches(store, image_size=image_size, augment=augment, seed=seed, resize_ratio=resize_ratio),
+        dataset,
         batch_size=batch_size,
-        sampler=KeyedSampler(indices, seed=seed, shuffle=shuffled),
+        sampler=sampler,
         num_workers=num_workers,
         collate_fn=_as_made,
         pin_memory=pin_memory,

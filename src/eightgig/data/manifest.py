@@ -7,7 +7,7 @@ import pandas as pd
 from eightgig.core.errors import DataError, ImageRejectedError
 from eightgig.data.folders import ClassFolders, require_enough
 from eightgig.data.images import Inspection, inspect_image
-from eightgig.data.parameters import DataParameters
+from eightgig.data.parameters import DataParameters, PictureParameters
 from eightgig.data.streaming import Progress, stream_map
 
 MANIFEST_COLUMNS = (
@@ -38,15 +38,48 @@ def require_usable(root: Path, manifest: pd.DataFrame, rejects: pd.DataFrame, pa
     Raises:
         DataError: more than `max_reject_fraction` of the files, or classes with too few different pictures left.
     """
-    _refuse_too_many(root, len(manifest), rejects, parameters.max_reject_fraction)
+    require_few_rejects(root, len(manifest), rejects, parameters.max_reject_fraction)
     _refuse_small_classes(root, manifest, rejects, parameters.min_images_per_class)
+
+
+def inspect_below(root: Path, path: str, parameters: PictureParameters) -> Inspection | ImageRejectedError:
+    """Give what the picture at `path`, relative to `root`, is, or why it cannot be used."""
+    try:
+        path.encode()
+        return inspect_image(root / path, max_pixels=parameters.max_pixels, min_side=parameters.min_side)
+    except UnicodeEncodeError:
+        return ImageRejectedError("unreadable", "the file name is not UTF-8 text; rename the file")
+    except ImageRejectedError as error:
+        return error
+
+
+def printable(path: str) -> str:
+    """Give `path` as text that can be written to a table, also where its name is not UTF-8."""
+    return path.encode("utf-8", "backslashreplace").decode()
+
+
+def require_few_rejects(root: Path, num_usable: int, rejects: pd.DataFrame, max_fraction: float) -> None:
+    """Refuse a set of which more than `max_fraction` of the files are among the `rejects`, one row a file.
+
+    Raises:
+        DataError: too many; the reasons are counted and the first five files named.
+    """
+    num_files = num_usable + len(rejects)
+    if len(rejects) <= max_fraction * num_files:
+        return
+    reasons = ", ".join(f"{count} {reason}" for reason, count in rejects["reason"].value_counts().items())
+    first = "; ".join(f"{row.path} ({row.reason}: {row.detail})" for row in rejects.head(5).itertuples())
+    raise DataError(
+        f"{root}: {len(rejects)} of {num_files} files cannot be used ({reasons}); at most "
+        f"{max_fraction:.0%} may be refused. First: {first}. Repair or remove them, or raise data.max_reject_fraction."
+    )
 
 
 def _inspect_all(
     folders: ClassFolders, parameters: DataParameters, on_progress: Progress | None
 ) -> tuple[list[dict[str, object]], list[dict[str, object]]]:
     def inspect(file: tuple[str, int]) -> Inspection | ImageRejectedError:
-        return _inspect(folders.root, file[0], parameters)
+        return inspect_below(folders.root, file[0], parameters)
 
     accepted: list[dict[str, object]] = []
     rejected: list[dict[str, object]] = []
@@ -56,21 +89,10 @@ def _inspect_all(
         if isinstance(result, Inspection):
             accepted.append({**row, "label": label, **result.model_dump()})
         else:
-            printable = path.encode("utf-8", "backslashreplace").decode()
-            rejected.append({**row, "path": printable, "reason": result.reason, "detail": result.detail})
+            rejected.append({**row, "path": printable(path), "reason": result.reason, "detail": result.detail})
         if on_progress:
             on_progress(number, len(folders.files))
     return accepted, rejected
-
-
-def _inspect(root: Path, path: str, parameters: DataParameters) -> Inspection | ImageRejectedError:
-    try:
-        path.encode()
-        return inspect_image(root / path, max_pixels=parameters.max_pixels, min_side=parameters.min_side)
-    except UnicodeEncodeError:
-        return ImageRejectedError("unreadable", "the file name is not UTF-8 text; rename the file")
-    except ImageRejectedError as error:
-        return error
 
 
 def _split_off_conflicts(manifest: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -85,18 +107,6 @@ def _split_off_conflicts(manifest: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataF
     ]
     rows = conflicts[["path", "class_name"]].assign(reason="conflicting_label", detail=details)
     return manifest[~in_conflict].reset_index(drop=True), rows
-
-
-def _refuse_too_many(root: Path, num_usable: int, rejects: pd.DataFrame, max_fraction: float) -> None:
-    num_files = num_usable + len(rejects)
-    if len(rejects) <= max_fraction * num_files:
-        return
-    reasons = ", ".join(f"{count} {reason}" for reason, count in rejects["reason"].value_counts().items())
-    first = "; ".join(f"{row.path} ({row.reason}: {row.detail})" for row in rejects.head(5).itertuples())
-    raise DataError(
-        f"{root}: {len(rejects)} of {num_files} files cannot be used ({reasons}); at most "
-        f"{max_fraction:.0%} may be refused. First: {first}. Repair or remove them, or raise data.max_reject_fraction."
-    )
 
 
 def _refuse_small_classes(root: Path, manifest: pd.DataFrame, rejects: pd.DataFrame, min_images: int) -> None:

@@ -13,28 +13,21 @@ Strength = Annotated[float, Field(ge=0.0, lt=1.0)]
 PILLOW_LIMIT_PIXELS = 178_956_970
 
 
-class DataParameters(Record):
-    """Where pictures come from, which are refused, how they are split and stored.
+class PictureParameters(Record):
+    """What every case study on pictures is told about them.
 
     Attributes:
-        source: `rendered` (drawn by code), `folder` (class folders under `root`), `oxford102` (below `root`
-            or fetched).
-        root: folder of the pictures; with it, `rendered` becomes `folder`.
+        root: folder of the pictures.
         seed: for rendering and for the split.
-        val_fraction: share of the pictures, in each class, kept for validation.
+        val_fraction: share of the pictures kept for validation.
         test_fraction: share kept for the final test.
         num_images: how many pictures to draw; `rendered` only.
         max_pixels: a picture with more pixels is refused by its header, before decoding.
         min_side: a picture with a shorter side, in pixels, is refused.
         max_reject_fraction: the run fails when a larger share of the files is refused.
-        min_images_per_class: different pictures a class must have; three let each split have one.
         store_short_side: pictures with a longer short side are stored smaller, as JPEG; None stores all as they are.
-        tier: `jpeg` stores files as they are; `decoded` stores pixels: faster to read, about four times the size.
-        decoded_side: side, in pixels, of the square pictures of the decoded tier.
-        allow_download: whether `oxford102` may be fetched when it is not below `root`.
     """
 
-    source: Literal["rendered", "folder", "oxford102"] = "rendered"
     root: str | None = None
     seed: int = 0
     val_fraction: Fraction = 0.15
@@ -43,8 +36,34 @@ class DataParameters(Record):
     max_pixels: int = Field(default=100_000_000, ge=1, le=PILLOW_LIMIT_PIXELS)
     min_side: int = Field(default=16, ge=1)
     max_reject_fraction: float = Field(default=0.05, ge=0.0, le=1.0)
-    min_images_per_class: int = Field(default=3, ge=3)
     store_short_side: int | None = Field(default=None, ge=16)
+
+    @model_validator(mode="after")
+    def _leave_some_for_training(self) -> Self:
+        if self.val_fraction + self.test_fraction >= 0.9:
+            raise ValueError(
+                f"val_fraction {self.val_fraction} + test_fraction {self.test_fraction} leave under a tenth for "
+                "training. Keep their sum below 0.9."
+            )
+        return self
+
+
+class DataParameters(PictureParameters):
+    """Where pictures with a class each come from, which are refused, how they are split and stored.
+
+    The fractions hold in each class. See `PictureParameters` for the others.
+
+    Attributes:
+        source: `rendered` (drawn by code), `folder` (class folders under `root`), `oxford102` (below `root`
+            or fetched); with a root, `rendered` becomes `folder`.
+        min_images_per_class: different pictures a class must have; three let each split have one.
+        tier: `jpeg` stores files as they are; `decoded` stores pixels: faster to read, about four times the size.
+        decoded_side: side, in pixels, of the square pictures of the decoded tier.
+        allow_download: whether `oxford102` may be fetched when it is not below `root`.
+    """
+
+    source: Literal["rendered", "folder", "oxford102"] = "rendered"
+    min_images_per_class: int = Field(default=3, ge=3)
     tier: Literal["jpeg", "decoded"] = "jpeg"
     decoded_side: int = Field(default=320, ge=16)
     allow_download: bool = True
@@ -57,16 +76,11 @@ class DataParameters(Record):
         return values
 
     @model_validator(mode="after")
-    def _agree(self) -> Self:
+    def _folder_has_a_root(self) -> Self:
         if self.source == "folder" and not self.root:
             raise ValueError(
                 "source 'folder' needs a root. Set data.root to the folder of the pictures, "
                 "or data.source to 'rendered'."
-            )
-        if self.val_fraction + self.test_fraction >= 0.9:
-            raise ValueError(
-                f"val_fraction {self.val_fraction} + test_fraction {self.test_fraction} leave under a tenth for "
-                "training. Keep their sum below 0.9."
             )
         return self
 

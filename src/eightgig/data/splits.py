@@ -1,7 +1,9 @@
 """Which picture is for training, validation or the final test."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
+import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from eightgig.core.seeding import seed_from
@@ -17,15 +19,21 @@ def make_splits(manifest: pd.DataFrame, *, val_fraction: float, test_fraction: f
     kept together allow; each split has at least one where the class has three different pictures. A picture's place
     in the draw comes from the seed and its content, so neither file names nor their order matter.
     """
-    splits = pd.Series("train", index=range(len(manifest)), dtype="object")
+    splits = draw_splits(manifest, {"test": test_fraction, "val": val_fraction}, seed)
+    columns = {"path": manifest["path"].to_numpy(), "class_name": manifest["class_name"].to_numpy()}
+    return pd.DataFrame({"index": range(len(manifest)), **columns, "split": splits})
+
+
+def draw_splits(manifest: pd.DataFrame, fractions: Mapping[str, float], seed: int) -> npt.NDArray[np.object_]:
+    """Give the split of each row: one of `fractions`, or `train`, drawn by class as `make_splits` tells."""
+    splits = np.full(len(manifest), "train", dtype=object)
     for rows in manifest.reset_index(drop=True).groupby("class_name").groups.values():
         groups = _shuffled_groups(manifest["content_hash"].iloc[rows].tolist(), list(rows), seed)
-        for split, fraction, num_left in (("test", test_fraction, 2), ("val", val_fraction, 1)):
-            chosen = _choose(groups, round(fraction * len(rows)), num_left)
-            splits.loc[[row for group in chosen for row in group]] = split
+        for num_drawn, (split, fraction) in enumerate(fractions.items()):
+            chosen = _choose(groups, round(fraction * len(rows)), num_left=len(fractions) - num_drawn)
+            splits[[row for group in chosen for row in group]] = split
             groups = [group for group in groups if group not in chosen]
-    columns = {"path": manifest["path"].to_numpy(), "class_name": manifest["class_name"].to_numpy()}
-    return pd.DataFrame({"index": range(len(manifest)), **columns, "split": splits.to_numpy()})
+    return splits
 
 
 def _shuffled_groups(hashes: Sequence[str], rows: list[int], seed: int) -> list[Group]:

@@ -4,12 +4,18 @@
     jpeg        uint8, all files one after another          (tier jpeg)
     pixels      uint8, N x side x side x 3                  (tier decoded)
     offsets     int64, N + 1: picture i is bytes offsets[i] to offsets[i + 1] of jpeg or pixels
-    labels      int64, N: a position in classes
+    labels      int64, N: a position in classes             (version 1)
+    box_offsets int64, N + 1: picture i has boxes box_offsets[i] to box_offsets[i + 1]    (version 2, as the next two)
+    boxes       float32, M x 4: left, top, right, bottom in pixels of the stored picture
+    box_labels  int64, M: a position in classes
     shapes      int32, N x 2: height, width, upright
     codecs      uint8, N: how the bytes decode, see `Codec`
     crc32       uint32, N: of each picture's bytes
     classes     text
     paths       text, N: relative to the folder the pictures came from
+
+Pictures have either one class each (version 1) or boxes (version 2), so a store of classes is the same, byte for byte,
+as one written before there were boxes.
 
 The picture data are one contiguous block without chunks or filters, so a reader needs HDF5 only for the index.
 """
@@ -17,9 +23,9 @@ The picture data are one contiguous block without chunks or filters, so a reader
 import enum
 import hashlib
 import json
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import h5py
 import numpy as np
@@ -27,11 +33,19 @@ import numpy.typing as npt
 
 from eightgig.core.errors import StoreError
 
+Kind = Literal["classes", "boxes"]
+"""What is known of each picture."""
+
 FORMAT = "eightgig-images"
-VERSION = 1
+VERSIONS: dict[Kind, int] = {"classes": 1, "boxes": 2}
 BLOCK_NAMES = {"jpeg": "jpeg", "decoded": "pixels"}
 TEXTS = ("classes", "paths")
-DTYPES = {"offsets": "<i8", "labels": "<i8", "shapes": "<i4", "codecs": "u1", "crc32": "<u4"}
+_COMMON = {"shapes": "<i4", "codecs": "u1", "crc32": "<u4"}
+DTYPES: dict[Kind, dict[str, str]] = {
+    "classes": {"offsets": "<i8", "labels": "<i8", **_COMMON},
+    "boxes": {"offsets": "<i8", **_COMMON, "box_offsets": "<i8", "boxes": "<f4", "box_labels": "<i8"},
+}
+_ROW_WIDTHS = {"shapes": 2, "boxes": 4}
 
 
 class Codec(enum.IntEnum):
@@ -47,21 +61,26 @@ class Codec(enum.IntEnum):
 
 @dataclass(frozen=True)
 class Index:
-    """Everything about a store's pictures except their bytes."""
+    """Everything about a store's pictures except their bytes; what the other kind has is empty."""
 
+    kind: Kind
     tier: str
     offsets: npt.NDArray[np.int64]
-    labels: npt.NDArray[np.int64]
     shapes: npt.NDArray[np.int32]
     codecs: npt.NDArray[np.uint8]
     crc32: npt.NDArray[np.uint32]
     classes: tuple[str, ...]
     paths: tuple[str, ...]
+    labels: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
+    box_offsets: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
+    boxes: npt.NDArray[np.float32] = field(default_factory=lambda: np.zeros((0, 4), np.float32))
+    box_labels: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
 
     def sha256(self) -> str:
         """Give the hash of the index; as it holds every picture's checksum, it names the whole content."""
-        digest = hashlib.sha256(json.dumps([FORMAT, VERSION, self.tier, self.classes, self.paths]).encode())
-        for name, dtype in DTYPES.items():
+        version = VERSIONS[self.kind]
+        digest = hashlib.sha256(json.dumps([FORMAT, version, self.tier, self.classes, self.paths]).encode())
+        for name, dtype in DTYPES[self.kind].items():
             digest.update(np.ascontiguousarray(getattr(self, name), dtype=dtype).data)
         return digest.hexdigest()
 
@@ -84,29 +103,32 @@ def read_index(path: Path) -> tuple[Index, int]:
 
 
 def _read_checked(file: h5py.File, path: Path) -> tuple[Index, int]:
-    _require_header(file, path)
+    kind = _require_header(file, path)
     tier = str(file.attrs["tier"])
     block = _plain_dataset(file, BLOCK_NAMES[tier], path)
-    arrays = {name: _plain_dataset(file, name, path) for name in (*DTYPES, *TEXTS)}
-    values: dict[str, Any] = {name: arrays[name][...] for name in DTYPES}
-    texts: dict[str, Any] = {name: tuple(arrays[name].asstr()[...].tolist()) for name in TEXTS}
-    index = Index(tier=tier, **values, **texts)
+    arrays = {name: _plain_dataset(file, name, path, dtype) for name, dtype in DTYPES[kind].items()}
+    values: dict[str, Any] = {name: array[...] for name, array in arrays.items()}
+    texts: dict[str, Any] = {name: tuple(_plain_dataset(file, name, path).asstr()[...].tolist()) for name in TEXTS}
+    index = Index(kind=kind, tier=tier, **values, **texts)
     _require_agreement(index, block, path)
     if index.sha256() != file.attrs["index_sha256"]:
         raise _damaged(path, "its index does not have the checksum that was stored")
     return index, block.id.get_offset()
 
 
-def _require_header(file: h5py.File, path: Path) -> None:
+def _require_header(file: h5py.File, path: Path) -> Kind:
     if file.attrs.get("format") != FORMAT:
         raise StoreError(f"{path}: an HDF5 file, but not an image store of this project. Run the ingest stage.")
-    if file.attrs["version"] != VERSION:
-        raise StoreError(f"{path}: format version {file.attrs['version']}, this project reads {VERSION}. Ingest again.")
+    kinds = [kind for kind, version in VERSIONS.items() if version == file.attrs["version"]]
+    if not kinds:
+        known = " and ".join(map(str, VERSIONS.values()))
+        raise StoreError(f"{path}: format version {file.attrs['version']}, this project reads {known}. Ingest again.")
     if not file.attrs["complete"]:
         raise StoreError(f"{path}: its writing was not finished. Run the ingest stage again.")
+    return kinds[0]
 
 
-def _plain_dataset(file: h5py.File, name: str, path: Path) -> h5py.Dataset:
+def _plain_dataset(file: h5py.File, name: str, path: Path, dtype: str | None = None) -> h5py.Dataset:
     """Give a dataset whose bytes lie in this very file, no more of them than it is long."""
     if not isinstance(file.get(name, getlink=True), h5py.HardLink):
         raise _damaged(path, f"'{name}' is missing or is a link to elsewhere")
@@ -115,25 +137,57 @@ def _plain_dataset(file: h5py.File, name: str, path: Path) -> h5py.Dataset:
         raise _damaged(path, f"'{name}' is not stored as one block inside the file")
     if dataset.nbytes > path.stat().st_size:
         raise _damaged(path, f"'{name}' declares {dataset.nbytes} bytes, the file has {path.stat().st_size}")
-    if name not in TEXTS and dataset.dtype != np.dtype(DTYPES.get(name, "u1")):
+    if name in BLOCK_NAMES.values():
+        dtype = "u1"
+    elif dataset.shape[1:] != ((_ROW_WIDTHS[name],) if name in _ROW_WIDTHS else ()):
+        raise _damaged(path, f"'{name}' has shape {dataset.shape}")
+    if dtype and dataset.dtype != np.dtype(dtype):
         raise _damaged(path, f"'{name}' has type {dataset.dtype}")
     return dataset
 
 
 def _require_agreement(index: Index, block: h5py.Dataset, path: Path) -> None:
-    num_images = len(index.labels)
-    lengths = {field.name: len(getattr(index, field.name)) for field in fields(Index) if field.name != "tier"}
-    del lengths["classes"]
-    lengths["offsets"] -= 1
-    if num_images == 0 or set(lengths.values()) != {num_images}:
-        raise _damaged(path, f"its columns differ in length: {lengths}")
+    _require_equal_lengths(index, path)
     start = block.id.get_offset()
     if start is None or start + block.nbytes > path.stat().st_size:
         raise _damaged(path, "the pictures' bytes reach past the end of the file")
-    if index.offsets[0] != 0 or index.offsets[-1] != block.nbytes or (np.diff(index.offsets) <= 0).any():
+    if not _rise(index.offsets, block.nbytes) or (index.offsets[1:] == index.offsets[:-1]).any():
         raise _damaged(path, "its offsets do not rise from 0 to the number of bytes")
-    if index.labels.min() < 0 or index.labels.max() >= len(index.classes):
-        raise _damaged(path, f"labels must be 0 to {len(index.classes) - 1}, found {index.labels.max()}")
+    labels = index.labels if index.kind == "classes" else index.box_labels
+    if len(labels) and (labels.min() < 0 or labels.max() >= len(index.classes)):
+        found = labels[(labels < 0) | (labels >= len(index.classes))][0]
+        raise _damaged(path, f"labels must be 0 to {len(index.classes) - 1}, found {found}")
+    if index.kind == "boxes":
+        _require_boxes_inside(index, path)
+
+
+def _require_equal_lengths(index: Index, path: Path) -> None:
+    lengths = {name: len(getattr(index, name)) for name in ("paths", *DTYPES[index.kind])}
+    num_boxes = {name: lengths.pop(name) for name in ("boxes", "box_labels") if name in lengths}
+    for name in lengths.keys() & {"offsets", "box_offsets"}:
+        lengths[name] -= 1
+    if set(lengths.values()) != {len(index.paths)} or not index.paths:
+        raise _damaged(path, f"its columns differ in length: {lengths}")
+    if len(set(num_boxes.values())) > 1:
+        raise _damaged(path, f"its columns differ in length: {num_boxes}")
+
+
+def _require_boxes_inside(index: Index, path: Path) -> None:
+    if not _rise(index.box_offsets, len(index.boxes)):
+        raise _damaged(path, "its box_offsets do not rise from 0 to the number of boxes")
+    pictures_M = np.repeat(np.arange(len(index.paths)), np.diff(index.box_offsets))
+    left, top, right, bottom = index.boxes.T
+    height, width = index.shapes[pictures_M].T
+    right_way = (left >= 0) & (left < right) & (right <= width) & (top >= 0) & (top < bottom) & (bottom <= height)
+    if not right_way.all():  # comparisons with NaN are false
+        first = int(np.argmin(right_way))
+        found = f"box {index.boxes[first].tolist()} of picture {pictures_M[first]} is not a box inside it"
+        raise _damaged(path, found)
+
+
+def _rise(offsets: npt.NDArray[np.int64], end: int) -> bool:
+    """Tell whether offsets go from 0 to `end` without a step down; compared, as differences could overflow."""
+    return bool(offsets[0] == 0 and offsets[-1] == end and (offsets[1:] >= offsets[:-1]).all())
 
 
 def _damaged(path: Path, found: str) -> StoreError:

@@ -22,8 +22,9 @@ import simplejpeg
 from eightgig.core.errors import ImageRejectedError, StoreError
 from eightgig.core.units import MIB, format_bytes
 from eightgig.data.atomic import exclusive_replacement
+from eightgig.data.detection.boxes import ragged_boxes
 from eightgig.data.images import Pixels, decode_rgb, is_plain_jpeg
-from eightgig.data.store_format import BLOCK_NAMES, DTYPES, FORMAT, VERSION, Codec, Index
+from eightgig.data.store_format import BLOCK_NAMES, DTYPES, FORMAT, TEXTS, VERSIONS, Codec, Index
 from eightgig.data.streaming import Progress, stream_map
 
 Tier = Literal["jpeg", "decoded"]
@@ -60,6 +61,7 @@ def write_store(
     short_side: int | None = None,
     tier: Tier = "jpeg",
     decoded_side: int = 320,
+    boxes: pd.DataFrame | None = None,
     progress: Progress | None = None,
 ) -> None:
     """Write the pictures of `manifest` (rows in order; paths relative to `root`) into the store at `path`.
@@ -69,24 +71,29 @@ def write_store(
 
     Args:
         path: the HDF5 file to make or replace.
-        manifest: as from `build_manifest`.
+        manifest: as from `build_manifest`, or with `boxes` as from `build_detection_manifest`.
         root: the folder that the manifest's paths are relative to.
         classes: names; the manifest's labels are positions in it.
         short_side: pictures with a longer short side, in pixels, are stored smaller, as JPEG; None changes none.
         tier: `jpeg` stores the files' own bytes; `decoded` stores pixels: the short side resized to `decoded_side`,
             the middle square of it.
         decoded_side: side of the decoded tier's pictures, in pixels.
+        boxes: instead of a label for each picture, as from `build_detection_manifest`; their `index` is a label of the
+            manifest's index. They are scaled with their picture. Tier `jpeg` only.
         progress: told (done, all) after each picture.
 
     Raises:
-        StoreError: no pictures, a picture changed since ingest, another process is writing, or space is short.
+        StoreError: no pictures, boxes in the decoded tier, a picture changed since ingest, another process is writing,
+            or space is short.
     """
     if manifest.empty:
         raise StoreError(f"{path}: there are no pictures to store. Look at the rejects.")
+    if boxes is not None and tier == "decoded":
+        raise StoreError(f"{path}: the decoded tier cuts pictures square, so it holds no boxes. Use tier 'jpeg'.")
     rules = _choose_rules(tier, short_side, decoded_side)
     sources = _sources(manifest, root)
     with exclusive_replacement(path) as temporary:
-        index = _plan_index(manifest, sources, tuple(classes), rules)
+        index = _plan_index(manifest, sources, tuple(classes), rules, boxes)
         _require_space(path, temporary, index)
         try:
             start = _lay_out(temporary, index)
@@ -176,20 +183,26 @@ def _decode(source: _Source) -> Pixels:
         raise StoreError(f"{source.path}: changed since it was inspected ({error}). Ingest again.") from error
 
 
-def _plan_index(manifest: pd.DataFrame, sources: list[_Source], classes: tuple[str, ...], rules: _Rules) -> Index:
+def _plan_index(
+    manifest: pd.DataFrame, sources: list[_Source], classes: tuple[str, ...], rules: _Rules, boxes: pd.DataFrame | None
+) -> Index:
     """First pass: sizes and places. Checksums and codecs are filled in by the second."""
     shapes = np.array([rules.shape_of(source) for source in sources], dtype=np.int32)
     sizes = shapes.astype(np.int64).prod(axis=1) * 3 if rules.tier == "decoded" else _file_sizes(sources, rules)
-    return Index(
+    index = Index(
+        kind="classes" if boxes is None else "boxes",
         tier=rules.tier,
         offsets=np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64),
-        labels=manifest["label"].to_numpy(dtype=np.int64),
         shapes=shapes,
         codecs=np.zeros(len(sources), dtype=np.uint8),
         crc32=np.zeros(len(sources), dtype=np.uint32),
         classes=classes,
         paths=tuple(manifest["path"]),
     )
+    if boxes is None:
+        return replace(index, labels=manifest["label"].to_numpy(dtype=np.int64))
+    ragged = ragged_boxes(manifest, boxes, shapes)
+    return replace(index, box_offsets=ragged.offsets, boxes=ragged.boxes, box_labels=ragged.labels)
 
 
 def _file_sizes(sources: list[_Source], rules: _Rules) -> npt.NDArray[np.int64]:
@@ -202,7 +215,7 @@ def _file_sizes(sources: list[_Source], rules: _Rules) -> npt.NDArray[np.int64]:
 def _require_space(path: Path, temporary: Path, index: Index) -> None:
     """Check before HDF5 writes a byte: free space, and any limit on the size of one file."""
     texts = sum(len(text.encode()) + 48 for text in (*index.classes, *index.paths))
-    needed = int(index.offsets[-1]) + sum(getattr(index, name).nbytes for name in DTYPES) + texts + MIB
+    needed = int(index.offsets[-1]) + sum(getattr(index, name).nbytes for name in DTYPES[index.kind]) + texts + MIB
     free = shutil.disk_usage(path.parent).free
     if free < needed:
         raise StoreError(
@@ -222,11 +235,11 @@ def _require_space(path: Path, temporary: Path, index: Index) -> None:
 def _lay_out(temporary: Path, index: Index) -> int:
     """Write the index and reserve the block of pictures; give the block's place in the file."""
     with h5py.File(temporary, "w", libver=_LIBVER) as file:
-        attributes = {"format": FORMAT, "version": VERSION, "tier": index.tier, "complete": False}
+        attributes = {"format": FORMAT, "version": VERSIONS[index.kind], "tier": index.tier, "complete": False}
         file.attrs.update({**attributes, "index_sha256": _UNKNOWN_SHA256})
-        for name in DTYPES:
+        for name in DTYPES[index.kind]:
             file.create_dataset(name, data=getattr(index, name))
-        for name in ("classes", "paths"):
+        for name in TEXTS:
             file.create_dataset(name, data=list(getattr(index, name)), dtype=h5py.string_dtype())
         return _reserve_block(file, index)
 
@@ -237,7 +250,7 @@ def _reserve_block(file: h5py.File, index: Index) -> int:
     creation.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
     creation.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
     num_bytes = int(index.offsets[-1])
-    shape = (num_bytes,) if index.tier == "jpeg" else (len(index.labels), *map(int, index.shapes[0]), 3)
+    shape = (num_bytes,) if index.tier == "jpeg" else (len(index.paths), *map(int, index.shapes[0]), 3)
     space = h5py.h5s.create_simple(shape)
     name = BLOCK_NAMES[index.tier].encode()
     return int(h5py.h5d.create(file.id, name, h5py.h5t.STD_U8LE, space, creation).get_offset())

@@ -1,0 +1,127 @@
+"""Which annotation format a folder is in, and its pictures and boxes read from it."""
+
+from pathlib import Path
+
+from eightgig.core.errors import DataError
+from eightgig.data.detection.annotated import DetectionFolder, Format
+from eightgig.data.detection.coco_format import read_coco
+from eightgig.data.detection.listing import Listing, list_files
+from eightgig.data.detection.voc_format import read_voc
+from eightgig.data.detection.yolo_format import CLASSES_FILE, read_yolo
+from eightgig.data.detection.yolo_yaml import load_mapping
+
+LAYOUT = """Wanted is one of:
+  YOLO  {root}/data.yaml with 'train' and 'names'; images/one.jpg and labels/one.txt
+  VOC   {root}/Annotations/one.xml; JPEGImages/one.jpg
+  COCO  {root}/annotations/instances_train.json; images/one.jpg"""
+_YAML_ENDINGS = (".yaml", ".yml")
+
+
+def scan_detection_folder(root: Path, source: str = "auto", annotations: str | None = None) -> DetectionFolder:
+    """Give the pictures and boxes below `root`; no picture is opened.
+
+    Args:
+        root: the folder of pictures and labels.
+        source: `yolo`, `voc`, `coco`, or `auto` to find out.
+        annotations: file or folder of the labels, relative to `root` or absolute, where it is not found by itself.
+
+    Raises:
+        DataError: there is no such folder, it is in no known format or in several, or its labels cannot be read.
+    """
+    listing = list_files(root)
+    labels = _labels(listing, annotations)
+    found = source if source != "auto" else _find_format(listing, labels)
+    if found == "yolo":
+        return read_yolo(listing, labels or _data_yaml(listing))
+    if found == "voc":
+        return read_voc(listing, labels)
+    return read_coco(listing, [labels] if labels else _coco_files(listing))
+
+
+def find_format(root: Path, annotations: str | None = None) -> Format:
+    """Give the format of a folder, by the names of its files.
+
+    Raises:
+        DataError: there is no such folder, or it is in no known format or in several.
+    """
+    listing = list_files(root)
+    return _find_format(listing, _labels(listing, annotations))
+
+
+def _labels(listing: Listing, annotations: str | None) -> Path | None:
+    if annotations is None:
+        return None
+    path = listing.root / Path(annotations).expanduser()
+    if not path.exists():
+        raise DataError(
+            f"{path}: there are no labels. Set data.annotations to a file or folder, relative to data.root."
+        )
+    return path
+
+
+def _find_format(listing: Listing, labels: Path | None) -> Format:
+    if labels:
+        return "voc" if labels.is_dir() else "yolo" if labels.suffix.lower() in _YAML_ENDINGS else "coco"
+    found = _formats(listing)
+    if not found:
+        layout = LAYOUT.format(root=listing.root)
+        raise DataError(f"{listing.root}: {len(listing.pictures)} pictures, but no labels with boxes. {layout}")
+    if len(found) > 1:
+        raise DataError(f"{listing.root}: labels in {len(found)} formats: {', '.join(found)}. Set data.source to one.")
+    return found[0]
+
+
+def _formats(listing: Listing) -> list[Format]:
+    """Sure signs first; a JSON of any name, or labels without data.yaml, count only where there are none."""
+    found: list[Format] = []
+    if _data_yaml(listing):
+        found.append("yolo")
+    if any(file.lower().endswith(".xml") for file in listing.files):
+        found.append("voc")
+    if _named_coco_files(listing):
+        found.append("coco")
+    if not found and _coco_files(listing):
+        found.append("coco")
+    if not found and any(file.endswith(".txt") and "labels" in file.split("/")[:-1] for file in listing.files):
+        found.append("yolo")
+    if not found and any(file.endswith(CLASSES_FILE) for file in listing.files):
+        found.append("yolo")
+    return found
+
+
+def _data_yaml(listing: Listing) -> Path | None:
+    """Give data.yaml, or the one YAML file directly in the root that has names."""
+    files = [file for file in listing.files if "/" not in file and file.lower().endswith(_YAML_ENDINGS)]
+    for file in files:
+        if file.lower() in ("data.yaml", "data.yml"):
+            return listing.root / file
+    named = [listing.root / file for file in files if _has_names(listing.root / file)]
+    if len(named) > 1:
+        names = ", ".join(path.name for path in named)
+        raise DataError(f"{listing.root}: several files could be its data.yaml: {names}. Set data.annotations to one.")
+    return named[0] if named else None
+
+
+def _has_names(path: Path) -> bool:
+    try:
+        return "names" in load_mapping(path)
+    except DataError:
+        return False
+
+
+def _coco_files(listing: Listing) -> list[Path]:
+    if named := _named_coco_files(listing):
+        return named
+    return [listing.root / file for file in listing.files if file.endswith(".json") and _is_near(file)]
+
+
+def _named_coco_files(listing: Listing) -> list[Path]:
+    """Give the JSON files named as COCO's, or as Roboflow's in each split's folder."""
+    jsons = [file for file in listing.files if file.endswith(".json")]
+    instances = [file for file in jsons if Path(file).name.startswith("instances_") and _is_near(file)]
+    return [listing.root / file for file in instances or jsons if instances or file.endswith("_annotations.coco.json")]
+
+
+def _is_near(file: str) -> bool:
+    """Tell whether a file lies in the root or in its folder of annotations."""
+    return file.lower().rpartition("/")[0] in ("", "annotations")
