@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
 
 from eightgig.core.errors import WeightsError
 from eightgig.models.heads import head_names
@@ -133,6 +134,7 @@ _KINDS: dict[type[nn.Module], _Reshape] = {
 
 
 def same_outputs(first: nn.Module, second: nn.Module, example_input: Tensor) -> bool:
-    """Say whether two networks give the very same numbers in evaluation mode."""
+    """Say whether two networks, of one output or several, give the very same numbers in evaluation mode."""
     with torch.no_grad():
-        return torch.equal(first.eval()(example_input), second.eval()(example_input))
+        outputs = tree_leaves(first.eval()(example_input)), tree_leaves(second.eval()(example_input))
+    return all(torch.equal(*pair) for pair in zip(*outputs, strict=True))
