@@ -6,7 +6,7 @@ OUT ?= conf/local/calibration.json
 MINUTES ?= 60
 DATA ?= data
 
-.PHONY: help demo test check doctor environment bench-data bench-train bench-vram bench-gpu bench-int8 bench-runners bench-compression calibrate lock clean
+.PHONY: help demo test check doctor environment bench-data bench-train bench-vram bench-gpu bench-int8 bench-runners bench-compression bench-video calibrate lock clean
 
 help:  ## say what can be made
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed 's/:.*## /\t/' | expand -t 16
@@ -51,6 +51,9 @@ bench-gpu: environment  ## the memory predictor against the GPU at hand: MINUTES
 
 bench-int8: environment  ## INT8 in ONNX Runtime on this CPU against torch eager
 	$(BIN)/python benchmarks/int8_cpu.py
+
+bench-video: environment  ## a video through the detector: overlapped against one after the other
+	$(BIN)/python benchmarks/video.py
 
 bench-runners: environment  ## every runner that runs here; on a GPU under 8 GiB
 	$(BIN)/python benchmarks/runners.py
