@@ -30,6 +30,7 @@ Kind = Literal["convolutional", "transformer", "other"]
 _KINDS: dict[str, Kind] = {
     "image_classifier": "convolutional",
     "semantic_segmenter": "convolutional",
+    "object_detector": "convolutional",
     "text_classifier": "transformer",
     "language_model": "transformer",
 }

@@ -25,6 +25,30 @@ def image_classifier(name: str, *, image_size: int, num_classes: int) -> "Worklo
     return Workload(module=get_model(name, num_classes=num_classes), batch=batch, loss=loss)
 
 
+def object_detector(name: str, *, image_size: int, num_classes: int, num_boxes: int = 32) -> "Workload":
+    """Give YOLOv5 with its own loss, so many boxes a picture (article 5.2)."""
+    import torch
+
+    from eightgig.models.yolov5 import SIZES, YoloV5
+    from eightgig.training.detection_parameters import DetectionLossParameters
+    from eightgig.training.yolo_loss import detection_loss_sum
+    from eightgig.vram.tracing.workload import Workload
+
+    module, parameters = YoloV5(SIZES[name], num_classes), DetectionLossParameters()
+
+    def batch(num_samples: int) -> tuple["Tensor", "Tensor", "Tensor"]:
+        labels = torch.zeros(num_samples, num_boxes, dtype=torch.long)
+        return torch.empty(num_samples, 3, image_size, image_size), torch.zeros(num_samples, num_boxes, 4), labels
+
+    def loss(module: Any, samples: Any) -> "Tensor":
+        images_N3HW, boxes_NM4, labels_NM = samples
+        anchors = next(buffer for name, buffer in module.named_buffers() if name.endswith("anchors"))
+        found = detection_loss_sum(module(images_N3HW), boxes_NM4, labels_NM, anchors, parameters=parameters)
+        return found.total / len(images_N3HW)
+
+    return Workload(module=module, batch=batch, loss=loss)
+
+
 def semantic_segmenter(*, height: int, width: int, num_classes: int) -> "Workload":
     """Give the article's U-Net with cross-entropy over pixels (article 2.1.2)."""
     import torch

@@ -1,0 +1,191 @@
+"""What is particular to the object detector: its network, its boxes, its loss and its score."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from eightgig.core.device import loader_processes
+from eightgig.datasets.weights import WeightsCard
+from eightgig.models.compression import Shapes
+from eightgig.models.parameters import ModelParameters
+from eightgig.pipelines.object_detector.parameters import RECORDS, DetectorTrainParameters
+from eightgig.stages.annotations import Batches, ImageStore, Network, Objective, SoftLoss, Task, WorkloadSpec
+from eightgig.vram.plan import Precision
+
+# What the memory planner counts in each picture: more boxes than most have, in tensors that are small all the same.
+_TRACED_BOXES = 64
+
+
+class ObjectDetector:
+    """The case study's answers to the stages' questions (see `eightgig.stages.case.Case`)."""
+
+    records = RECORDS
+
+    def build_network(self, model: ModelParameters, num_classes: int) -> Network:
+        """Give YOLOv5 of the size that `model` names."""
+        from eightgig.models.yolov5 import build_yolov5
+
+        return build_yolov5(model.name.removeprefix("eightgig/"), weights=model.weights, num_classes=num_classes)
+
+    def prepare(
+        self,
+        network: Network,
+        store: ImageStore,
+        indices: list[int],
+        *,
+        image_size: int,
+        train: DetectorTrainParameters,
+    ) -> None:
+        """Fit the anchors to the training boxes where COCO's do not fit; trained weights keep theirs."""
+        import logging
+
+        from eightgig.models.anchors import fit_anchors
+        from eightgig.pipelines.object_detector.boxes import box_sides
+
+        if not train.autoanchor or network.weights_source != "random initialisation":
+            return
+        fit = fit_anchors(box_sides(store, indices, image_size=image_size), image_size=image_size, seed=train.seed)
+        anchors: Any = network.module.anchors
+        anchors.copy_(anchors.new_tensor(fit.by_level()))
+        logging.getLogger(__name__).info(
+            "anchors %s: they fit %.1f %% of %d boxes (COCO's: %.1f %%)",
+            "fitted" if fit.changed else "kept",
+            100 * fit.recall_after,
+            fit.num_boxes,
+            100 * fit.recall_before,
+        )
+
+    def workload(
+        self,
+        model: ModelParameters,
+        num_classes: int,
+        train: DetectorTrainParameters,
+        *,
+        shapes: Shapes | None = None,
+        teacher: str | None = None,
+        precision: Precision = "fp32",
+    ) -> WorkloadSpec:
+        """Say where the memory planner's child process finds what this case trains."""
+        from eightgig.stages.workloads import spec_of
+
+        return spec_of(
+            f"{__name__}:make_workload", model, train, num_classes, shapes=shapes, teacher=teacher, precision=precision
+        )
+
+    def objective(self, network: Network, train: DetectorTrainParameters) -> Objective:
+        """Give the loss of boxes, objectness and classes; the score is mAP50."""
+        from eightgig.bench.detection import map50
+        from eightgig.data.transforms import DeviceColour
+        from eightgig.training.detection import DetectionObjective
+
+        module: Any = network.module
+        colour = DeviceColour(mean=network.mean, std=network.std)
+        return DetectionObjective(colour, module, parameters=train.loss, num_classes=module.num_classes, score=map50)
+
+    def soft_loss(self) -> SoftLoss | None:
+        """Give how far a student's maps are from its teacher's, where the teacher sees objects."""
+        from eightgig.training.detection import soft_detection_loss_sum
+
+        return soft_detection_loss_sum
+
+    def train_batches(
+        self,
+        store: ImageStore,
+        indices: Iterable[int],
+        *,
+        image_size: int,
+        batch_size: int,
+        train: DetectorTrainParameters,
+    ) -> Batches:
+        """Give mosaics with their boxes, shuffled anew in each epoch."""
+        import torch
+
+        from eightgig.data.detection.loader import create_detection_loader
+
+        return create_detection_loader(
+            store,
+            list(indices),
+            image_size=image_size,
+            batch_size=batch_size,
+            augment=train.augment,
+            seed=train.seed,
+            num_workers=loader_processes(train.num_workers),
+            pin_memory=torch.cuda.is_available(),
+            num_epochs=train.epochs,
+        )
+
+    def eval_batches(self, store: ImageStore, indices: Iterable[int], *, image_size: int, batch_size: int) -> Batches:
+        """Give whole pictures, letterboxed, in the order of `indices`."""
+        from eightgig.data.detection.loader import create_detection_loader
+
+        return create_detection_loader(store, list(indices), image_size=image_size, batch_size=batch_size, augment=None)
+
+    def eval_picture(self, image_HWC: Any, *, image_size: int) -> Any:
+        """Give the whole picture, letterboxed, as a uint8 tensor, 3 x image_size x image_size."""
+        import numpy as np
+        import torch
+
+        from eightgig.data.detection.transforms import letterbox_into
+
+        canvas_HWC = np.empty((image_size, image_size, 3), np.uint8)
+        letterbox_into(image_HWC, canvas_HWC)
+        return torch.from_numpy(canvas_HWC).permute(2, 0, 1)
+
+    def inputs(self, card: WeightsCard, batch: Any) -> Any:
+        """Give a batch's pictures as float32 N3HW, 0 to 1."""
+        from eightgig.data.transforms import DeviceColour
+
+        return DeviceColour(mean=card.mean, std=card.std).eval()(batch["images"])
+
+    def deployed(self, network: Network) -> Any:
+        """Give the network with its decoding: images_N3HW -> predictions_NPK."""
+        from eightgig.models.yolov5 import WithDecode
+
+        module: Any = network.module
+        return WithDecode(module).eval()
+
+    def task(self, classes: Sequence[str]) -> Task:
+        """Give how predictions are read and judged."""
+        from eightgig.bench.detection_task import DetectionTask
+
+        return DetectionTask(classes)
+
+    def truths(self, batch: Any) -> list[Any]:
+        """Give each picture's `Boxes`, in pixels of the canvas."""
+        from eightgig.pipelines.object_detector.boxes import boxes_in
+
+        return boxes_in(batch)
+
+
+def make_workload(
+    model: dict[str, Any],
+    train: dict[str, Any],
+    num_classes: int,
+    shapes: dict[str, list[int]] | None = None,
+    teacher: str | None = None,
+    precision: Precision = "fp32",
+) -> Any:
+    """Give the network, its loss and empty batches, as the train stage runs them; weights play no part."""
+    import torch
+
+    from eightgig.stages.workloads import case_workload
+
+    parameters = ModelParameters(**{**model, "weights": "none"})
+
+    def batch(num_images: int) -> dict[str, Any]:
+        images_N3HW = torch.zeros(num_images, 3, parameters.image_size, parameters.image_size, dtype=torch.uint8)
+        return {
+            "images": images_N3HW,
+            "boxes": torch.zeros(num_images, _TRACED_BOXES, 4),
+            "box_labels": torch.zeros(num_images, _TRACED_BOXES, dtype=torch.int64),
+        }
+
+    return case_workload(
+        ObjectDetector(),
+        parameters,
+        DetectorTrainParameters(**train),
+        num_classes,
+        batch=batch,
+        shapes={name: tuple(shape) for name, shape in (shapes or {}).items()},
+        teacher=teacher,
+        precision=precision,
+    )

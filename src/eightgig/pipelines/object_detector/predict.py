@@ -1,0 +1,102 @@
+"""Predict: the boxes in new pictures, as a table and a contact sheet."""
+
+from kedro.pipeline import Pipeline
+
+from eightgig.data.detection.parameters import DetectionDataParameters
+from eightgig.datasets.weights import Weights
+from eightgig.pipelines.object_detector.parameters import DetectorPredictParameters
+from eightgig.stages.annotations import ImageStore, Picture, Table
+from eightgig.stages.case import Case, stage_node, stage_pipeline
+from eightgig.stages.samples import REJECT_COLUMNS, Rejects, Sample, require_one, samples_of, thumbnail
+from eightgig.stages.trained import restore
+
+_TABLE_COLUMNS = ("file", "class_name", "score", "x1", "y1", "x2", "y2")
+_TILE_SIDE_PX = 320
+
+
+def create_pipeline(case: Case) -> Pipeline:
+    """Give the node from `weights` to `predict_table`, `predict_rejects_table` and `predict_sheet`."""
+    inputs = {
+        "weights": "weights",
+        "store": "store",
+        "splits": "splits",
+        "data": "params:data",
+        "predict": "params:predict",
+    }
+    outputs = ["predict_table", "predict_rejects_table", "predict_sheet"]
+    return stage_pipeline("predict", [stage_node(predict_boxes, inputs, outputs, case=case)])
+
+
+def predict_boxes(
+    case: Case,
+    weights: Weights,
+    store: ImageStore,
+    splits: Table,
+    data: DetectionDataParameters,
+    predict: DetectorPredictParameters,
+) -> tuple[Table, Table, Picture]:
+    """Look for objects in pictures with the trained network.
+
+    Returns:
+        One row a box, in pixels of the upright picture (a picture without any has one row without a box); the files
+        that could not be read, with reasons; a contact sheet.
+
+    Raises:
+        ConfigurationError: the source does not exist.
+        DataError: nothing in the source is a picture.
+    """
+    import pandas as pd
+
+    from eightgig.report.detections import draw_detections
+    from eightgig.report.pictures import Tile, contact_sheet
+    from eightgig.training.loop import windows
+
+    rejects: Rejects = []
+    rows, tiles = list[tuple[object, ...]](), list[Tile]()
+    detect = _Detector(case, weights, predict)
+    for batch in windows(
+        samples_of(predict, store, splits, max_pixels=data.max_pixels, rejects=rejects), predict.batch_size
+    ):
+        for sample, found in zip(batch, detect(batch), strict=True):
+            names = [weights.card.classes[label] for label in found.labels_M]
+            columns = zip(names, found.scores_M.round(4).tolist(), found.boxes_xyxy_M4.round(1).tolist(), strict=True)
+            boxes = [(sample.file, name, score, *box) for name, score, box in columns]
+            rows += boxes or [(sample.file, *[None] * (len(_TABLE_COLUMNS) - 1))]
+            if len(tiles) < predict.sheet_pictures:
+                drawn_HWC = draw_detections(sample.image_HWC, found, weights.card.classes)
+                tiles.append(Tile(thumbnail(drawn_HWC, _TILE_SIDE_PX), _summary(names)))
+    require_one(len(rows), predict, rejects)
+    sheet = contact_sheet(tiles, columns=4, tile_side_px=_TILE_SIDE_PX)
+    return pd.DataFrame(rows, columns=list(_TABLE_COLUMNS)), pd.DataFrame(rejects, columns=list(REJECT_COLUMNS)), sheet
+
+
+class _Detector:
+    """The trained network on whole pictures of any size."""
+
+    def __init__(self, case: Case, weights: Weights, predict: DetectorPredictParameters) -> None:
+        self._case, self._card, self._predict = case, weights.card, predict
+        self._module = case.deployed(restore(case, weights))
+
+    def __call__(self, samples: list[Sample]) -> list:  # type: ignore[type-arg]  # of Detections, in source pixels
+        import torch
+
+        from eightgig.data.detection.transforms import placement_of, unletterboxed
+        from eightgig.models.detections import suppress
+
+        size, chosen = self._card.image_size, self._predict
+        pictures = torch.stack([self._case.eval_picture(sample.image_HWC, image_size=size) for sample in samples])
+        with torch.inference_mode():
+            predictions_NPK = self._module(self._case.inputs(self._card, {"images": pictures}))
+        found = suppress(predictions_NPK, confidence=chosen.confidence, iou=chosen.iou, most=chosen.most)
+        moved = []
+        for sample, one in zip(samples, found, strict=True):
+            height, width = sample.image_HWC.shape[:2]
+            placement = placement_of(height, width, size)
+            boxes = unletterboxed(one.boxes_xyxy_M4, placement, height, width)
+            moved.append(one._replace(boxes_xyxy_M4=boxes))
+        return moved
+
+
+def _summary(names: list[str]) -> str:
+    counts = {name: names.count(name) for name in sorted(set(names))}
+    return ", ".join(f"{count} {name}" for name, count in counts.items()) or "nothing found"

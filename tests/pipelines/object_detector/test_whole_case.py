@@ -1,0 +1,167 @@
+"""The whole case study as a user runs it, on as little as possible (environment `ci`)."""
+
+import json
+
+import mlflow
+import numpy as np
+import pandas as pd
+import pytest
+from kedro.runner import SequentialRunner
+
+from eightgig.core.errors import ConfigurationError
+from eightgig.export.int8.lint import lint_int8_cpu, lint_int8_trt
+from eightgig.export.onnx import load_onnx, read_card
+from eightgig.export.onnxruntime_runner import OnnxRuntimeRunner
+from eightgig.export.precision import names_in, require_precision
+from eightgig.export.suppression import detections_of
+from eightgig.models.detections import suppress
+
+CASE = "object_detector"
+# A whole run goes through MLflow, SQLAlchemy and Kedro, whose own warnings are not ours to mend; ours stay errors.
+pytestmark = pytest.mark.filterwarnings("default", "error:::eightgig")
+
+
+@pytest.fixture(scope="module")
+def done(session_factory, tmp_path_factory):
+    """One run of the default pipeline; tests look at what it left."""
+    folder = tmp_path_factory.mktemp("run")
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setenv("EIGHTGIG_DATA", str(folder / "data"))
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{(folder / 'mlflow.db').as_posix()}")
+        run(session_factory)
+        yield folder / "data"
+        mlflow.set_tracking_uri(None)
+
+
+def run(session_factory, tags=None, **parameters):
+    with session_factory(env="ci", runtime_params={CASE: parameters} if parameters else None) as session:
+        session.run(pipeline_names=[CASE], tags=tags, runner=SequentialRunner())
+
+
+def read_json(path):
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def onnx_file(done, name):
+    return (done / "06_models" / CASE / f"{name}.onnx").read_bytes()
+
+
+def pictures(count=2):
+    return np.random.default_rng(0).random((count, 3, 64, 64), dtype=np.float32)
+
+
+def test_each_stage_leaves_its_files(done):
+    for path in (
+        f"02_intermediate/{CASE}/boxes.csv",
+        f"02_intermediate/{CASE}/rejects.csv",
+        f"05_model_input/{CASE}/store.h5",
+        f"06_models/{CASE}/suppressed.onnx",
+        f"06_models/{CASE}/compressed/student_int8_cpu.onnx",
+        f"07_model_output/{CASE}/pr_curve.csv",
+        f"07_model_output/{CASE}/predict.png",
+        f"07_model_output/{CASE}/video/sample_source_detected.mp4",
+        f"08_reporting/{CASE}/milliseconds.plotly.json",
+    ):
+        assert (done / path).stat().st_size > 0, path
+
+
+def test_the_detector_is_trained_under_the_plan_with_fitted_anchors(done):
+    card = read_json(done / f"06_models/{CASE}/weights.card.json")
+    assert (card["model"], card["score_name"], card["image_size"]) == ("eightgig/yolov5n", "mAP50", 64)
+    assert card["classes"] == ["duck", "frog", "koi", "turtle", "water lily"]
+    plan = read_json(done / f"05_model_input/{CASE}/memory_plan.json")
+    assert (plan["micro_batch"], plan["accumulation"], plan["fits"]) == (8, 2, True)
+    history = pd.read_csv(done / f"08_reporting/{CASE}/history.csv")
+    assert history["train_loss"].gt(0).all()
+    assert {"val_score", "val_loss"} <= set(history)
+
+
+def test_the_decoding_stays_in_float32(done):
+    half = load_onnx(onnx_file(done, "fp16"))
+    require_precision(half, "fp16")
+    floats = set(names_in(read_card(onnx_file(done, "fp16")), "float32_nodes"))
+    sigmoids = [node.name for node in half.graph.node if node.op_type == "Sigmoid" and node.name in floats]
+    assert len(sigmoids) == 3  # one a level, behind the last convolutions
+    lint_int8_cpu(load_onnx(onnx_file(done, "int8_cpu")))
+    lint_int8_trt(load_onnx(onnx_file(done, "int8_trt")))
+    answers = {}
+    for name in ("fp32", "fp16"):
+        with OnnxRuntimeRunner(onnx_file(done, name)) as runner:
+            answers[name] = runner.run({"images": pictures()})["predictions"]
+    assert answers["fp32"].shape == (2, 252, 10)
+    assert np.abs(answers["fp32"][..., :4] - answers["fp16"][..., :4]).max() < 0.1  # pixels
+
+
+def test_the_file_with_suppression_gives_what_suppression_gives(done):
+    images_N3HW = pictures()
+    with OnnxRuntimeRunner(onnx_file(done, "fp32")) as plain, OnnxRuntimeRunner(onnx_file(done, "suppressed")) as own:
+        outside = suppress(plain.run({"images": images_N3HW})["predictions"], confidence=0.25, iou=0.45)
+        inside = detections_of(own.run({"images": images_N3HW}), len(images_N3HW))
+    for one, other in zip(outside, inside, strict=True):
+        assert len(one.scores_M) == len(other.scores_M)
+        np.testing.assert_allclose(one.boxes_xyxy_M4, other.boxes_xyxy_M4, atol=1e-3)
+
+
+def test_parity_and_every_variant_has_a_row(done):
+    reports = read_json(done / f"06_models/{CASE}/parity.json")["reports"]
+    assert set(reports) == {"onnx_fp32", "onnx_fp16", "onnx_int8_cpu", "onnx_int8_trt"}
+    assert reports["onnx_fp32"]["passed"]
+    assert reports["onnx_fp32"]["max_abs_diff_outputs"] > 0
+    rows = pd.read_csv(done / f"07_model_output/{CASE}/benchmark.csv").set_index("variant")
+    assert (rows["score_name"].dropna() == "mAP50").all()
+    assert {"torch_cpu", "onnx_int8_cpu", "onnx_student_fp32", "engine_fp16"} <= set(rows.index)
+    assert rows.loc[rows["status"] != "ok", "score"].isna().all()
+    assert rows.loc[rows["status"] == "ok", "mAP50_95"].notna().all()
+    engines = pd.read_csv(done / f"07_model_output/{CASE}/engines.csv").set_index("variant")
+    if engines.loc["engine_fp16", "toolkit"] == "tensorrt_rtx":
+        assert engines["status"].eq("built").all()
+
+
+def test_what_was_found_and_missed_is_counted_once(done):
+    metrics = read_json(done / f"07_model_output/{CASE}/metrics.json")
+    found = pd.read_csv(done / f"07_model_output/{CASE}/detections.csv")
+    counts = found["kind"].value_counts()
+    assert counts.get("hit", 0) + counts.get("miss", 0) == metrics["num_boxes"]
+    assert found.loc[found["kind"] == "miss", "score"].isna().all()
+    confusion = pd.read_csv(done / f"07_model_output/{CASE}/confusion.csv", index_col=0)
+    assert confusion.iloc[:-1].to_numpy().sum() == metrics["num_boxes"]
+
+
+def test_the_video_loses_no_frame(done):
+    report = read_json(done / f"07_model_output/{CASE}/video.json")
+    assert (report["frames_read"], report["frames_written"], report["frames_dropped"]) == (20, 20, 0)
+    lines = (done / f"07_model_output/{CASE}/video/sample_source_detected.jsonl").read_text().splitlines()
+    assert [json.loads(line)["frame"] for line in lines] == list(range(20))
+
+
+def test_the_page_shows_the_detector(done):
+    page = (done / f"08_reporting/{CASE}/report.html").read_text(encoding="utf-8")
+    for heading in ("Results on held-out pictures", "Speed against mAP50", "Video", "What it found and what it missed"):
+        assert f"{heading}</h2>" in page
+
+
+def test_a_users_video_by_tag(done, session_factory):
+    source = done / f"07_model_output/{CASE}/video/sample_source.mp4"
+    run(session_factory, tags=["video"], video={"source": str(source), "runner": "onnx_suppressed", "max_frames": 5})
+    report = read_json(done / f"07_model_output/{CASE}/video.json")
+    assert (report["runner"], report["frames_written"], report["source"]) == ("onnx_suppressed", 5, source.name)
+
+
+def test_an_address_is_refused_unless_it_is_allowed(done, session_factory):
+    with pytest.raises(ConfigurationError, match="rtsp"):
+        run(session_factory, tags=["video"], video={"source": "rtsp://camera/stream"})
+    with pytest.raises(ConfigurationError, match="no form `fastest`"):
+        run(session_factory, tags=["video"], video={"runner": "fastest"})
+
+
+def test_boxes_in_a_users_folder_of_pictures(done, session_factory, tmp_path):
+    source = next((done / "01_raw" / CASE / "rendered" / "images").rglob("*.jpg"))
+    (tmp_path / "new").mkdir()
+    (tmp_path / "new" / "one.jpg").write_bytes(source.read_bytes())
+    (tmp_path / "new" / "two.jpg").write_text("not a picture")
+    run(session_factory, tags=["predict"], predict={"source": str(tmp_path / "new"), "confidence": 0.0})
+    table = pd.read_csv(done / f"07_model_output/{CASE}/predict.csv")
+    assert table["file"].str.endswith("one.jpg").all()
+    assert table["score"].notna().all()
+    rejects = pd.read_csv(done / f"07_model_output/{CASE}/predict_rejects.csv")
+    assert rejects["reason"].tolist() == ["not_an_image"]
