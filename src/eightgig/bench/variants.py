@@ -93,17 +93,22 @@ def benchmark_variants(
     for variant in variants:
         name = variant.name
         if name in opened.reasons:
-            rows.append(_row(variant, status=opened.reasons[name]))
+            rows.append(_row(variant, status=opened.reasons[name], score_name=task.score_name))
             continue
         runner = opened.runners[name]
         figures: dict[str, Any] = _speed(speed[name], speed[reference])
         figures["quality"] = task.quality(answers[name], truths)
-        figures |= {"score": figures["quality"][task.score_name], "score_name": task.score_name}
+        figures["score"] = figures["quality"][task.score_name]
         figures["parity_max_abs_diff"] = task.compare(answers[reference], answers[name]).difference
         figures["memory_mib"] = mib(opened.memory_bytes[name])
         if name in whole:
             figures["end_to_end_ms"] = whole[name].p50_ms
-        found = {"precision": runner.precision, "computes_in": runner.computes_in, "device": runner.device}
+        found = {
+            "score_name": task.score_name,
+            "precision": runner.precision,
+            "computes_in": runner.computes_in,
+            "device": runner.device,
+        }
         rows.append(_row(variant, **found, **figures))
     return [_with_note(row) for row in judge(rows, gates)], list(_latency_rows(speed))
 
