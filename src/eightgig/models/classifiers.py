@@ -19,7 +19,6 @@ from eightgig.models.network import Network
 from eightgig.models.weights import load_matching, read_state_dict
 
 Library = Literal["torchvision", "timm"]
-Classifier = Network
 
 
 def build_classifier(name: str, *, weights: str, num_classes: int, dropout: float | None = None) -> Network:

@@ -1,5 +1,7 @@
 """Predict: the boxes in new pictures, as a table and a contact sheet."""
 
+from typing import Any
+
 from kedro.pipeline import Pipeline
 
 from eightgig.data.detection.parameters import DetectionDataParameters
@@ -71,13 +73,13 @@ def predict_boxes(
 
 
 class _Detector:
-    """The trained network on whole pictures of any size."""
+    """The trained network on whole pictures of any size; gives their `Detections` in pixels of the picture."""
 
     def __init__(self, case: Case, weights: Weights, predict: DetectorPredictParameters) -> None:
         self._case, self._card, self._predict = case, weights.card, predict
         self._module = case.deployed(restore(case, weights))
 
-    def __call__(self, samples: list[Sample]) -> list:  # type: ignore[type-arg]  # of Detections, in source pixels
+    def __call__(self, samples: list[Sample]) -> list[Any]:
         import torch
 
         from eightgig.data.detection.transforms import placement_of, unletterboxed
