@@ -149,7 +149,7 @@ def test_it_learns_one_picture(network):
     objective, device = objective_of(network), torch.device("cpu")
     optimizer = torch.optim.Adam(network.parameters(), lr=5e-3)
     before = objective.evaluate(network, [batch], device)
-    for _ in range(80):
+    for _ in range(200):
         network.train()
         optimizer.zero_grad()
         objective.loss_sum(network, batch, device).backward()

@@ -14,8 +14,8 @@
     classes     text
     paths       text, N: relative to the folder the pictures came from
 
-Pictures have either one class each (version 1) or boxes (version 2), so a store of classes is the same, byte for byte,
-as one written before there were boxes.
+Pictures have either one class each (version 1) or boxes (version 2), so a store of classes has the layout and the
+checksum that it had before there were boxes.
 
 The picture data are one contiguous block without chunks or filters, so a reader needs HDF5 only for the index.
 """

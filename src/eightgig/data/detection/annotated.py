@@ -25,6 +25,7 @@ object is background.
 """
 
 import unicodedata
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -129,8 +130,9 @@ def require_names(where: str, names: Sequence[str]) -> tuple[str, ...]:
     for name in names:
         if not name.strip() or any(unicodedata.category(letter) in ("Cc", "Cs") for letter in name):
             raise DataError(f"{where}: wanted class names that are text, found {name!r}. Rename this class.")
-        if names.count(name) > 1:
-            raise DataError(f"{where}: two classes are called '{name}'. Rename one.")
+    doubles = [name for name, count in Counter(names).items() if count > 1]
+    if doubles:
+        raise DataError(f"{where}: two classes are called '{doubles[0]}'. Rename one.")
     return tuple(names)
 
 

@@ -59,8 +59,8 @@ def read_coco(listing: Listing, paths: Sequence[Path]) -> DetectionFolder:
             )
     names = files[0].category_names
     classes = require_names(files[0].name, list(dict.fromkeys(names[key] for key in sorted(names))))
-    labels = {key: classes.index(name) for key, name in names.items()}
-    return _collect(listing, files, classes, labels)
+    label_of = {name: label for label, name in enumerate(classes)}
+    return _collect(listing, files, classes, {key: label_of[name] for key, name in names.items()})
 
 
 def _collect(

@@ -17,6 +17,7 @@ _SPLIT_WORDS = {
     "val": "val", "valid": "val", "validation": "val", "dev": "val",
     "test": "test", "testing": "test",
 }  # fmt: skip
+_MASK_FOLDERS = ("segmentationclass", "segmentationobject")
 _PICTURE_FOLDERS = ("images", "jpegimages")
 
 
@@ -56,6 +57,8 @@ class Listing:
     def _pictures_by_name(self) -> dict[str, list[str]]:
         by_name: dict[str, list[str]] = defaultdict(list)
         for path in self.pictures:
+            if any(part.lower() in _MASK_FOLDERS for part in path.split("/")[:-1]):
+                continue
             name = posixpath.basename(path)
             by_name[name].append(path)
             by_name[posixpath.splitext(name)[0]].append(path)
@@ -81,7 +84,8 @@ class Listing:
         """Give the pictures that a label may mean by `name`: one, none, or several that cannot be told apart.
 
         First as a path, then by its last part with and without the ending. Of several, those in the label's own
-        folder come first, then those in a folder of its split, then those in a folder of pictures (not of masks).
+        folder come first, then those in a folder of its split, then those in a folder of pictures. VOC's masks,
+        which have the same names, are passed over.
 
         Args:
             name: a path or a name, as it stands in the label.

@@ -42,7 +42,8 @@ def read_voc(listing: Listing, folder: Path | None) -> DetectionFolder:
     names = {each.name for file in parsed.values() if isinstance(file, VocFile) for each in file.objects if each.name}
     classes = require_names(str(folder or listing.root), sorted(names))
     splits, doubles = _listed_splits(listing)
-    pictures, findings = _match(listing, parsed, classes, splits)
+    labels = {name: label for label, name in enumerate(classes)}
+    pictures, findings = _match(listing, parsed, labels, splits)
     findings += [
         in_two_splits(path, splits[stem], *doubles[stem])
         for path, stem in ((path, _stem(path)) for path in sorted(pictures))
@@ -103,7 +104,7 @@ def _stem(path: str) -> str:
 
 
 def _match(
-    listing: Listing, parsed: Mapping[str, Parsed], classes: tuple[str, ...], splits: Mapping[str, str]
+    listing: Listing, parsed: Mapping[str, Parsed], labels: Mapping[str, int], splits: Mapping[str, str]
 ) -> tuple[dict[str, AnnotatedPicture], list[Finding]]:
     """Find each XML file's picture."""
     pictures: dict[str, AnnotatedPicture] = {}
@@ -119,7 +120,7 @@ def _match(
             findings.append(Finding("", "ambiguous_picture", detail, "refused", file))
         else:
             split = splits.get(_stem(found[0]), "") if splits else split_of_folder(found[0])
-            pictures[found[0]] = _annotated(found[0], file, content, classes, split)
+            pictures[found[0]] = _annotated(found[0], file, content, labels, split)
     return pictures, findings
 
 
@@ -133,7 +134,7 @@ def _find(listing: Listing, file: str, content: Parsed) -> list[str]:
     return listing.find(stated, beside=folder, split=split) or by_own_name
 
 
-def _annotated(path: str, file: str, content: Parsed, classes: tuple[str, ...], split: str) -> AnnotatedPicture:
+def _annotated(path: str, file: str, content: Parsed, labels: Mapping[str, int], split: str) -> AnnotatedPicture:
     if isinstance(content, ImageRejectedError):
         return AnnotatedPicture(
             path, file, (), split, (Finding(path, content.reason, content.detail, "refused", file),)
@@ -142,7 +143,7 @@ def _annotated(path: str, file: str, content: Parsed, classes: tuple[str, ...], 
     findings: list[Finding] = []
     for each in content.objects:
         try:
-            boxes.append(_box(each, classes))
+            boxes.append(_box(each, labels))
         except ValueError as error:
             findings.append(Finding(path, "malformed_label", str(error), "refused", file, each.line, each.name))
     if not content.objects:
@@ -150,14 +151,14 @@ def _annotated(path: str, file: str, content: Parsed, classes: tuple[str, ...], 
     return AnnotatedPicture(path, file, tuple(boxes), split, tuple(findings), content.size)
 
 
-def _box(each: VocObject, classes: tuple[str, ...]) -> RawBox:
+def _box(each: VocObject, labels: Mapping[str, int]) -> RawBox:
     if not each.name:
         raise ValueError("an object without a name")
     missing = [edge for edge, text in each.edges.items() if text is None]
     if missing:
         raise ValueError(f"an object without {', '.join(missing)}")
     left, top, right, bottom = (number(text) for text in each.edges.values())
-    return RawBox(classes.index(each.name), left - 1, top - 1, right, bottom, each.line)
+    return RawBox(labels[each.name], left - 1, top - 1, right, bottom, each.line)
 
 
 def _unlabelled(listing: Listing, pictures: Mapping[str, AnnotatedPicture]) -> Iterator[Finding]:

@@ -92,7 +92,7 @@ class _Reader:
         self._text.clear()
         if len(self._path) == 1 and tag != "annotation":
             raise ImageRejectedError("malformed_label", f"wanted VOC's <annotation>, found <{tag:.40}>")
-        if self._path[1:] == ["object"]:
+        if len(self._path) == 2 and tag == "object":
             self._elements.append(_Element(self.parser.CurrentLineNumber))
 
     def _end(self, tag: str) -> None:  # noqa: ARG002 - expat's interface

@@ -67,7 +67,7 @@ def load_mapping(path: Path) -> dict[str, object]:
         reason = " ".join(str(error).split())
         raise DataError(f"{path}: wanted YAML, but it cannot be read as such ({reason}). Mend it.") from error
     if not isinstance(content, dict):
-        raise DataError(f"{path}: wanted keys such as 'train' and 'names', found {content!r:.80}. Mend it.")
+        raise DataError(f"{path}: wanted keys such as 'train' and 'names', found a {type(content).__name__}. Mend it.")
     return content
 
 
