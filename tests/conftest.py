@@ -4,6 +4,12 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# The same examples in every run, so that a change is judged by what it changes; `--hypothesis-profile=default` draws
+# new ones.
+settings.register_profile("steady", derandomize=True)
+settings.load_profile("steady")
 
 os.environ.setdefault("GOMP_SPINCOUNT", "10000")  # as the project's settings do, before torch is imported
 

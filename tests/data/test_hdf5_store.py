@@ -1,5 +1,7 @@
 """Rows 5 to 8 and 31 of the reliability notes, and what the store promises besides."""
 
+import hashlib
+import json
 import multiprocessing
 import pickle
 import shutil
@@ -404,3 +406,20 @@ def test_real_photos(tmp_path: Path, real_flowers: Path, manifest_of: Callable[.
     assert len(store) == len(manifest)
     assert store.path.stat().st_size < 1.02 * manifest["byte_count"].sum()
     assert store.decode(0).shape == (227, 227, 3)
+
+
+def test_a_store_of_classes_is_what_it_was_before_there_were_boxes(make_store: MakeStore) -> None:
+    """The layout and the checksum of version 1, built here by hand."""
+    store = make_store()
+    names = ("offsets", "labels", "shapes", "codecs", "crc32")
+    with h5py.File(store.path) as file:
+        assert set(file) == {"jpeg", "classes", "paths", *names}
+        assert file.attrs["version"] == 1
+        texts = [list(file[name].asstr()[...]) for name in ("classes", "paths")]
+        digest = hashlib.sha256(json.dumps(["eightgig-images", 1, "jpeg", *texts]).encode())
+        for name in names:
+            digest.update(file[name][...].tobytes())
+        assert file.attrs["index_sha256"] == digest.hexdigest() == store.sha256
+    assert (store.kind, store.max_boxes) == ("classes", 0)
+    with pytest.raises(StoreError, match="wanted boxes, but this store holds one class a picture"):
+        store.boxes(0)

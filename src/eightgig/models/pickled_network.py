@@ -9,6 +9,7 @@ import math
 import pickle
 import pickletools
 import struct
+import warnings
 import zipfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -114,8 +115,10 @@ class PickledNetwork:
             pickled = self._read("data.pkl", _MOST_PICKLE_BYTES)
             if self._file("byteorder") in self._sizes and self._read("byteorder", 16) != b"little":
                 raise ValueError("written on a machine with another order of bytes")
-            _refuse_huge_memo(pickled)
-            return _InertUnpickler(io.BytesIO(pickled)).load()
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # Python warns of escapes in a damaged text; the error below says more
+                _refuse_huge_memo(pickled)
+                return _InertUnpickler(io.BytesIO(pickled)).load()
         except _DAMAGE as error:
             raise self._damaged(error) from error
 
