@@ -16,6 +16,7 @@ import simplejpeg
 from eightgig.core.errors import ImageRejectedError, StoreError
 from eightgig.data.detection.boxes import Boxes
 from eightgig.data.images import Pixels, decode_rgb
+from eightgig.data.segmentation.masks import Labels, decode_mask
 from eightgig.data.store_format import Codec, read_index
 from eightgig.data.store_writer import write_store
 from eightgig.data.streaming import Progress, stream_map
@@ -31,10 +32,10 @@ class ImageStore:
 
     Attributes:
         path: the HDF5 file.
-        kind: `classes` (one a picture) or `boxes`.
+        kind: `classes` (one a picture), `boxes` or `masks`.
         tier: `jpeg` or `decoded`.
         classes: names; a label is a position in it.
-        labels: int64, N; empty in a store of boxes.
+        labels: int64, N; empty in a store of boxes or masks.
         max_boxes: most boxes in one picture; 0 in a store of classes.
         shapes: int32, N x 2, height and width as `decode` gives them.
         paths: N source paths, relative to the folder they came from.
@@ -70,12 +71,8 @@ class ImageStore:
             StoreError: they are not the bytes that were stored; names the store, the picture and its source.
         """
         self._require_picture(index)
-        offset = int(self._index.offsets[index])
-        size = int(self._index.offsets[index + 1]) - offset
-        data = self._open_reader().read(self._start + offset, size)
-        if zlib.crc32(data) != self._index.crc32[index]:
-            raise self._damaged(index, "its bytes do not have the checksum that was stored")
-        return data
+        ends = self._index.mask_offsets if self.kind == "masks" else self._index.offsets[1:]
+        return self._read(index, int(self._index.offsets[index]), int(ends[index]), int(self._index.crc32[index]))
 
     def decode(self, index: int) -> Pixels:
         """Give the upright RGB pixels of picture `index`, uint8, height x width x 3; not to be written to.
@@ -107,6 +104,23 @@ class ImageStore:
         own = slice(*self._index.box_offsets[index : index + 2].tolist())
         return Boxes(self._index.boxes[own].copy(), self._index.box_labels[own].copy())
 
+    def mask(self, index: int) -> Labels:
+        """Give the mask of picture `index`, uint8, height x width: positions in `classes`, or 255 where it is void.
+
+        Raises:
+            StoreError: its bytes are damaged, or the store holds something else.
+        """
+        self._require_picture(index)
+        if self.kind != "masks":
+            raise StoreError(f"{self.path}: wanted masks, but this store holds {self.kind}. Ingest masks.")
+        start, end = int(self._index.mask_offsets[index]), int(self._index.offsets[index + 1])
+        png = self._read(index, start, end, int(self._index.mask_crc32[index]))
+        height, width = self.shapes[index].tolist()
+        try:
+            return decode_mask(png, height=height, width=width, num_classes=len(self.classes))
+        except ValueError as error:
+            raise self._damaged(index, str(error)) from error
+
     def verify(self, progress: Progress | None = None) -> None:
         """Read every picture and compare its checksum.
 
@@ -121,8 +135,16 @@ class ImageStore:
         if not 0 <= index < len(self):
             raise IndexError(f"{self.path}: there is no picture {index}; it holds 0 to {len(self) - 1}")
 
+    def _read(self, index: int, start: int, end: int, crc32: int) -> bytes:
+        data = self._open_reader().read(self._start + start, end - start)
+        if zlib.crc32(data) != crc32:
+            raise self._damaged(index, "its bytes do not have the checksum that was stored")
+        return data
+
     def _check(self, index: int) -> None:
         self.read_bytes(index)
+        if self.kind == "masks":
+            self.mask(index)
 
     def _open_reader(self) -> "_Reader":
         if self._reader is None or self._reader.process_id != os.getpid():

@@ -8,14 +8,16 @@
     box_offsets int64, N + 1: picture i has boxes box_offsets[i] to box_offsets[i + 1]    (version 2, as the next two)
     boxes       float32, M x 4: left, top, right, bottom in pixels of the stored picture
     box_labels  int64, M: a position in classes
+    mask_offsets int64, N: the mask of picture i is bytes mask_offsets[i] to offsets[i + 1] (version 3, as the next one)
+    mask_crc32  uint32, N: of each mask's bytes, a PNG with one byte a pixel: a position in classes, or 255 (void)
     shapes      int32, N x 2: height, width, upright
     codecs      uint8, N: how the bytes decode, see `Codec`
     crc32       uint32, N: of each picture's bytes
     classes     text
     paths       text, N: relative to the folder the pictures came from
 
-Pictures have either one class each (version 1) or boxes (version 2), so a store of classes has the layout and the
-checksum that it had before there were boxes.
+Pictures have either one class each (version 1), boxes (version 2) or masks (version 3), so a store of classes has the
+layout and the checksum that it had before there were others.
 
 The picture data are one contiguous block without chunks or filters, so a reader needs HDF5 only for the index.
 """
@@ -33,17 +35,18 @@ import numpy.typing as npt
 
 from eightgig.core.errors import StoreError
 
-Kind = Literal["classes", "boxes"]
+Kind = Literal["classes", "boxes", "masks"]
 """What is known of each picture."""
 
 FORMAT = "eightgig-images"
-VERSIONS: dict[Kind, int] = {"classes": 1, "boxes": 2}
+VERSIONS: dict[Kind, int] = {"classes": 1, "boxes": 2, "masks": 3}
 BLOCK_NAMES = {"jpeg": "jpeg", "decoded": "pixels"}
 TEXTS = ("classes", "paths")
 _COMMON = {"shapes": "<i4", "codecs": "u1", "crc32": "<u4"}
 DTYPES: dict[Kind, dict[str, str]] = {
     "classes": {"offsets": "<i8", "labels": "<i8", **_COMMON},
     "boxes": {"offsets": "<i8", **_COMMON, "box_offsets": "<i8", "boxes": "<f4", "box_labels": "<i8"},
+    "masks": {"offsets": "<i8", **_COMMON, "mask_offsets": "<i8", "mask_crc32": "<u4"},
 }
 _ROW_WIDTHS = {"shapes": 2, "boxes": 4}
 
@@ -75,6 +78,8 @@ class Index:
     box_offsets: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
     boxes: npt.NDArray[np.float32] = field(default_factory=lambda: np.zeros((0, 4), np.float32))
     box_labels: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
+    mask_offsets: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
+    mask_crc32: npt.NDArray[np.uint32] = field(default_factory=lambda: np.zeros(0, np.uint32))
 
     def sha256(self) -> str:
         """Give the hash of the index; as it holds every picture's checksum, it names the whole content."""
@@ -121,7 +126,7 @@ def _require_header(file: h5py.File, path: Path) -> Kind:
         raise StoreError(f"{path}: an HDF5 file, but not an image store of this project. Run the ingest stage.")
     kinds = [kind for kind, version in VERSIONS.items() if version == file.attrs["version"]]
     if not kinds:
-        known = " and ".join(map(str, VERSIONS.values()))
+        known = ", ".join(map(str, VERSIONS.values()))
         raise StoreError(f"{path}: format version {file.attrs['version']}, this project reads {known}. Ingest again.")
     if not file.attrs["complete"]:
         raise StoreError(f"{path}: its writing was not finished. Run the ingest stage again.")
@@ -153,12 +158,14 @@ def _require_agreement(index: Index, block: h5py.Dataset, path: Path) -> None:
         raise _damaged(path, "the pictures' bytes reach past the end of the file")
     if not _rise(index.offsets, block.nbytes) or (index.offsets[1:] == index.offsets[:-1]).any():
         raise _damaged(path, "its offsets do not rise from 0 to the number of bytes")
-    labels = index.labels if index.kind == "classes" else index.box_labels
+    labels = index.box_labels if index.kind == "boxes" else index.labels
     if len(labels) and (labels.min() < 0 or labels.max() >= len(index.classes)):
         found = labels[(labels < 0) | (labels >= len(index.classes))][0]
         raise _damaged(path, f"labels must be 0 to {len(index.classes) - 1}, found {found}")
     if index.kind == "boxes":
         _require_boxes_inside(index, path)
+    if index.kind == "masks":
+        _require_masks_behind(index, path)
 
 
 def _require_equal_lengths(index: Index, path: Path) -> None:
@@ -183,6 +190,12 @@ def _require_boxes_inside(index: Index, path: Path) -> None:
         first = int(np.argmin(right_way))
         found = f"box {index.boxes[first].tolist()} of picture {pictures_M[first]} is not a box inside it"
         raise _damaged(path, found)
+
+
+def _require_masks_behind(index: Index, path: Path) -> None:
+    behind = (index.offsets[:-1] < index.mask_offsets) & (index.mask_offsets < index.offsets[1:])
+    if not behind.all():
+        raise _damaged(path, f"the mask of picture {int(np.argmin(behind))} does not lie behind its picture")
 
 
 def _rise(offsets: npt.NDArray[np.int64], end: int) -> bool:

@@ -24,10 +24,13 @@ from eightgig.core.units import MIB, format_bytes
 from eightgig.data.atomic import exclusive_replacement
 from eightgig.data.detection.boxes import ragged_boxes
 from eightgig.data.images import Pixels, decode_rgb, is_plain_jpeg
+from eightgig.data.segmentation.masks import Labels, encode_mask, resize_mask
 from eightgig.data.store_format import BLOCK_NAMES, DTYPES, FORMAT, TEXTS, VERSIONS, Codec, Index
 from eightgig.data.streaming import Progress, stream_map
 
 Tier = Literal["jpeg", "decoded"]
+ReadMask = Callable[[str], Labels]
+"""From a mask's path, as the manifest has it, to its labels; StoreError where it changed since it was inspected."""
 _LIBVER = ("v110", "v110")
 _JPEG_QUALITY = 90
 _UNKNOWN_SHA256 = "0" * 64
@@ -42,6 +45,7 @@ class _Source:
     height: int
     width: int
     byte_count: int
+    mask_path: str = ""
 
 
 @dataclass(frozen=True)
@@ -50,6 +54,7 @@ class _Payload:
 
     data: bytes
     codec: Codec
+    mask: bytes = b""
 
 
 def write_store(
@@ -62,6 +67,7 @@ def write_store(
     tier: Tier = "jpeg",
     decoded_side: int = 320,
     boxes: pd.DataFrame | None = None,
+    masks: ReadMask | None = None,
     progress: Progress | None = None,
 ) -> None:
     """Write the pictures of `manifest` (rows in order; paths relative to `root`) into the store at `path`.
@@ -80,6 +86,8 @@ def write_store(
         decoded_side: side of the decoded tier's pictures, in pixels.
         boxes: instead of a label for each picture, as from `build_detection_manifest`; their `index` is a label of the
             manifest's index. They are scaled with their picture. Tier `jpeg` only.
+        masks: instead of a label for each picture: gives the labels of one `mask_path` of the manifest, as from
+            `build_mask_manifest`. Masks are scaled with their picture. Tier `jpeg` only.
         progress: told (done, all) after each picture.
 
     Raises:
@@ -88,12 +96,15 @@ def write_store(
     """
     if manifest.empty:
         raise StoreError(f"{path}: there are no pictures to store. Look at the rejects.")
-    if boxes is not None and tier == "decoded":
-        raise StoreError(f"{path}: the decoded tier cuts pictures square, so it holds no boxes. Use tier 'jpeg'.")
+    if (boxes is not None or masks is not None) and tier == "decoded":
+        held = "boxes" if masks is None else "masks"
+        raise StoreError(f"{path}: the decoded tier cuts pictures square, so it holds no {held}. Use tier 'jpeg'.")
     rules = _choose_rules(tier, short_side, decoded_side)
+    if masks is not None:
+        rules = _with_masks(rules, masks)
     sources = _sources(manifest, root)
     with exclusive_replacement(path) as temporary:
-        index = _plan_index(manifest, sources, tuple(classes), rules, boxes)
+        index = _plan_index(manifest, sources, tuple(classes), rules, boxes, holds_masks=masks is not None)
         _require_space(path, temporary, index)
         try:
             start = _lay_out(temporary, index)
@@ -124,9 +135,19 @@ def _choose_rules(tier: Tier, short_side: int | None, decoded_side: int) -> _Rul
 
 
 def _sources(manifest: pd.DataFrame, root: Path) -> list[_Source]:
-    columns = ("path", "codec", "height", "width", "byte_count")
+    columns = ("path", "codec", "height", "width", "byte_count", *({"mask_path"} & {*manifest.columns}))
     rows = zip(*(manifest[name].tolist() for name in columns), strict=True)
-    return [_Source(root / path, codec, height, width, size) for path, codec, height, width, size in rows]
+    return [_Source(root / path, *more) for path, *more in rows]
+
+
+def _with_masks(rules: _Rules, read_mask: ReadMask) -> _Rules:
+    """Store the mask of each picture behind it, in its size."""
+
+    def make(source: _Source) -> _Payload:
+        mask = encode_mask(resize_mask(read_mask(source.mask_path), *rules.shape_of(source)))
+        return replace(rules.make(source), mask=mask)
+
+    return replace(rules, make=make)
 
 
 def _as_it_is(source: _Source) -> _Payload:
@@ -184,7 +205,13 @@ def _decode(source: _Source) -> Pixels:
 
 
 def _plan_index(
-    manifest: pd.DataFrame, sources: list[_Source], classes: tuple[str, ...], rules: _Rules, boxes: pd.DataFrame | None
+    manifest: pd.DataFrame,
+    sources: list[_Source],
+    classes: tuple[str, ...],
+    rules: _Rules,
+    boxes: pd.DataFrame | None,
+    *,
+    holds_masks: bool,
 ) -> Index:
     """First pass: sizes and places. Checksums and codecs are filled in by the second."""
     shapes = np.array([rules.shape_of(source) for source in sources], dtype=np.int32)
@@ -199,6 +226,9 @@ def _plan_index(
         classes=classes,
         paths=tuple(manifest["path"]),
     )
+    if holds_masks:
+        blank = np.zeros(len(sources), dtype=np.int64)
+        return replace(index, kind="masks", mask_offsets=blank, mask_crc32=blank.astype(np.uint32))
     if boxes is None:
         return replace(index, labels=manifest["label"].to_numpy(dtype=np.int64))
     ragged = ragged_boxes(manifest, boxes, shapes)
@@ -209,7 +239,7 @@ def _file_sizes(sources: list[_Source], rules: _Rules) -> npt.NDArray[np.int64]:
     """Sizes as stored; only for files that become smaller must the work be done once to know."""
     if rules.make is _as_it_is:
         return np.array([source.byte_count for source in sources], dtype=np.int64)
-    return np.fromiter((len(payload.data) for payload in stream_map(rules.make, sources)), dtype=np.int64)
+    return np.fromiter((len(made.data) + len(made.mask) for made in stream_map(rules.make, sources)), dtype=np.int64)
 
 
 def _require_space(path: Path, temporary: Path, index: Index) -> None:
@@ -259,22 +289,26 @@ def _reserve_block(file: h5py.File, index: Index) -> int:
 def _fill(temporary: Path, start: int, index: Index, payloads: Iterator[_Payload], progress: Progress | None) -> Index:
     """Second pass: write the bytes to their places; give the index with checksums and codecs."""
     codecs, crc32 = index.codecs.copy(), index.crc32.copy()
+    mask_offsets, mask_crc32 = index.mask_offsets.copy(), index.mask_crc32.copy()
     with temporary.open("r+b") as file:
         file.seek(start)
         for number, payload in enumerate(payloads):
             file.write(payload.data)
             codecs[number], crc32[number] = payload.codec, zlib.crc32(payload.data)
+            if index.kind == "masks":
+                mask_offsets[number], mask_crc32[number] = file.tell() - start, zlib.crc32(payload.mask)
+                file.write(payload.mask)
             if progress:
                 progress(number + 1, len(crc32))
         file.flush()
         os.fsync(file.fileno())
-    return replace(index, codecs=codecs, crc32=crc32)
+    return replace(index, codecs=codecs, crc32=crc32, mask_offsets=mask_offsets, mask_crc32=mask_crc32)
 
 
 def _payloads(sources: list[_Source], rules: _Rules, index: Index) -> Iterator[_Payload]:
     sizes = np.diff(index.offsets).tolist()
     for source, size, payload in zip(sources, sizes, stream_map(rules.make, sources), strict=True):
-        if len(payload.data) != size:
+        if len(payload.data) + len(payload.mask) != size:
             raise StoreError(f"{source.path}: changed while it was stored. Ingest again.")
         yield payload
 
@@ -282,8 +316,8 @@ def _payloads(sources: list[_Source], rules: _Rules, index: Index) -> Iterator[_
 def _seal(temporary: Path, index: Index) -> None:
     """Set what only the second pass knows, in its reserved place, and `complete` last."""
     with h5py.File(temporary, "r+", libver=_LIBVER) as file:
-        file["codecs"][...] = index.codecs
-        file["crc32"][...] = index.crc32
+        for name in {"codecs", "crc32", "mask_offsets", "mask_crc32"} & {*DTYPES[index.kind]}:
+            file[name][...] = getattr(index, name)
         file.attrs.modify("index_sha256", index.sha256())
         file.attrs.modify("complete", True)
     with temporary.open("rb+") as file:
