@@ -1,0 +1,87 @@
+"""How right the trained segmenter is on the whole test split."""
+
+from typing import Any
+
+from kedro.pipeline import Node
+
+from eightgig.bench.parameters import BenchmarkParameters
+from eightgig.bench.segmentation_records import SegmentationReport
+from eightgig.core.device import resolve_device
+from eightgig.core.progress import track
+from eightgig.datasets.weights import Weights
+from eightgig.stages.annotations import ImageStore, Picture, Table
+from eightgig.stages.case import Case, stage_node
+from eightgig.stages.trained import indices_of, restore
+
+_SHOWN = 12
+
+
+def evaluation(case: Case) -> Node:
+    """Give the benchmark's node from `weights` to `metrics` and the tables of results."""
+    held_out = {"weights": "weights", "store": "store", "splits": "splits", "benchmark": "params:benchmark"}
+    results = ["metrics", "per_class_table", "confusion_table", "pictures_table", "overlays_sheet"]
+    return stage_node(evaluate, held_out, results, case=case)
+
+
+def evaluate(
+    case: Case, weights: Weights, store: ImageStore, splits: Table, benchmark: BenchmarkParameters
+) -> tuple[SegmentationReport, Table, Table, Table, Picture]:
+    """Judge the trained network on the whole test split, at the size in which it sees pictures.
+
+    Returns:
+        The figures; a row a class; the confusion matrix in pixels (rows are true classes, named in the first column);
+        a row a picture with its share of right pixels and its mean IoU; some pictures beside their truth and what was
+        found, the worst first.
+    """
+    import numpy as np
+    import pandas as pd
+
+    from eightgig.bench.segmentation import confusion_counts, report_of
+    from eightgig.export.torch_runner import TorchRunner
+
+    indices, task = indices_of(splits, "test"), case.task(weights.card.classes)
+    num_classes, found = len(store.classes), list[Any]()
+    confusion_KK = np.zeros((num_classes, num_classes), np.int64)
+    loaded = case.eval_batches(store, indices, image_size=weights.card.image_size, batch_size=benchmark.batch_size)
+    module = case.deployed(restore(case, weights))
+    with TorchRunner(module, device=resolve_device("auto"), output_names=(task.output,)) as runner:
+        for batch in track(loaded, "evaluating", total=len(loaded)):
+            answers = task.answers(runner.run({"images": case.inputs(weights.card, batch).numpy()}))
+            for index, answer, truth_HW in zip(batch["indices"].tolist(), answers, case.truths(batch), strict=True):
+                own_KK = confusion_counts([answer], [truth_HW], num_classes)
+                confusion_KK += own_KK
+                found.append(_row(store, index, own_KK))
+    report = report_of(confusion_KK, store.classes, len(indices))
+    per_class = pd.DataFrame([row.model_dump() for row in report.per_class]).rename(columns={"name": "class"})
+    names = pd.Index(store.classes, name="actual"), pd.Index(store.classes, name="predicted")
+    confusion = pd.DataFrame(confusion_KK, index=names[0], columns=names[1]).reset_index()
+    pictures = pd.DataFrame(found).sort_values("miou", ignore_index=True)
+    return report, per_class, confusion, pictures, _sheet(case, weights, store, pictures)
+
+
+def _row(store: ImageStore, index: int, confusion_KK: Any) -> dict[str, object]:
+    import torch
+
+    from eightgig.training.segmentation import mean_iou, pixel_accuracy
+
+    counts = torch.from_numpy(confusion_KK)
+    figures = {"pixel_accuracy": round(pixel_accuracy(counts), 5), "miou": round(mean_iou(counts), 5)}
+    return {"index": index, "path": store.paths[index], **figures}
+
+
+def _sheet(case: Case, weights: Weights, store: ImageStore, pictures: Table) -> Picture:
+    """Show the worst pictures, then some of all others, each beside its truth and what was found."""
+    from eightgig.pipelines.semantic_segmenter.answers import PixelClasses
+    from eightgig.report.pictures import contact_sheet
+    from eightgig.report.segmentation import triptych
+
+    worst = list(range(min(_SHOWN // 2, len(pictures))))
+    others = range(len(worst), len(pictures), max(1, (len(pictures) - len(worst)) // (_SHOWN - len(worst))))
+    classify = PixelClasses(case, weights)
+    tiles = []
+    for place in [*worst, *others][:_SHOWN]:
+        row = pictures.iloc[place]
+        image_HWC, truth_HW = store.decode(int(row["index"])), store.mask(int(row["index"]))
+        caption = f"mIoU {row['miou']:.2f}, {row['pixel_accuracy']:.0%} of the pixels"
+        tiles += triptych(image_HWC, truth_HW, classify(image_HWC), weights.card.classes, caption)
+    return contact_sheet(tiles, columns=6, tile_side_px=256)

@@ -1,0 +1,179 @@
+"""What is particular to the segmenter: its network, its masks, its loss and its score."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from eightgig.core.device import loader_processes
+from eightgig.datasets.weights import WeightsCard
+from eightgig.models.compression import Shapes
+from eightgig.models.parameters import ModelParameters
+from eightgig.pipelines.semantic_segmenter.parameters import RECORDS
+from eightgig.stages.annotations import Batches, ImageStore, Network, Objective, SoftLoss, Task, WorkloadSpec
+from eightgig.training.segmentation_parameters import SegmenterTrainParameters
+from eightgig.vram.plan import Precision
+
+
+class SemanticSegmenter:
+    """The case study's answers to the stages' questions (see `eightgig.stages.case.Case`)."""
+
+    records = RECORDS
+
+    def build_network(self, model: ModelParameters, num_classes: int) -> Network:
+        """Give the U-Net, or the network of torchvision, that `model` names."""
+        from eightgig.models.segmenters import build_segmenter
+
+        return build_segmenter(model.name, weights=model.weights, num_classes=num_classes)
+
+    def prepare(
+        self,
+        network: Network,
+        store: ImageStore,
+        indices: list[int],
+        *,
+        image_size: int,  # noqa: ARG002 - classes are counted in the stored masks
+        train: SegmenterTrainParameters,
+    ) -> None:
+        """Weigh the classes by the pixels that the training masks have of them, where the recipe asks for it."""
+        import numpy as np
+        import torch
+
+        from eightgig.core.progress import track
+        from eightgig.training.segmentation import median_frequency_weights
+
+        if train.loss.class_weights == "none":
+            return
+        num_classes = len(store.classes)
+        counts = [
+            np.bincount(store.mask(index).ravel(), minlength=256)[:num_classes]
+            for index in track(indices, "counting the pixels of classes")
+        ]
+        weights_K = median_frequency_weights(torch.from_numpy(np.stack(counts)), most=train.loss.most_weight)
+        module: Any = network.module
+        module.class_weights.copy_(weights_K)
+
+    def workload(
+        self,
+        model: ModelParameters,
+        num_classes: int,
+        train: SegmenterTrainParameters,
+        *,
+        shapes: Shapes | None = None,
+        teacher: str | None = None,
+        precision: Precision = "fp32",
+    ) -> WorkloadSpec:
+        """Say where the memory planner's child process finds what this case trains."""
+        from eightgig.stages.workloads import spec_of
+
+        return spec_of(
+            f"{__name__}:make_workload", model, train, num_classes, shapes=shapes, teacher=teacher, precision=precision
+        )
+
+    def objective(self, network: Network, train: SegmenterTrainParameters) -> Objective:
+        """Give cross-entropy and Dice over pixels, with colour changes on the device."""
+        from eightgig.data.transforms import DeviceColour
+        from eightgig.training.segmentation import SegmentationObjective
+
+        module: Any = network.module
+        colour = DeviceColour(mean=network.mean, std=network.std, augment=train.augment)
+        return SegmentationObjective(colour, module.class_weights, train.loss)
+
+    def soft_loss(self) -> SoftLoss | None:
+        """Give how far a student's classes of pixels are from its teacher's."""
+        from eightgig.training.segmentation import soft_segmentation_loss_sum
+
+        return soft_segmentation_loss_sum
+
+    def train_batches(
+        self,
+        store: ImageStore,
+        indices: Iterable[int],
+        *,
+        image_size: int,
+        batch_size: int,
+        train: SegmenterTrainParameters,
+    ) -> Batches:
+        """Give random crops with their masks, shuffled anew in each epoch, small first if so asked."""
+        import torch
+
+        from eightgig.data.segmentation.loader import create_mask_loader
+        from eightgig.training.segmentation_parameters import ProgressiveSize
+
+        return create_mask_loader(
+            store,
+            list(indices),
+            image_size=ProgressiveSize(image_size, train.progressive, train.epochs),
+            batch_size=batch_size,
+            augment=train.augment,
+            seed=train.seed,
+            num_workers=loader_processes(train.num_workers),
+            pin_memory=torch.cuda.is_available(),
+        )
+
+    def eval_batches(self, store: ImageStore, indices: Iterable[int], *, image_size: int, batch_size: int) -> Batches:
+        """Give whole pictures with their masks, letterboxed, in the order of `indices`."""
+        from eightgig.data.segmentation.loader import create_mask_loader
+
+        return create_mask_loader(store, list(indices), image_size=image_size, batch_size=batch_size, augment=None)
+
+    def eval_picture(self, image_HWC: Any, *, image_size: int) -> Any:
+        """Give the whole picture, letterboxed, as a uint8 tensor, 3 x image_size x image_size."""
+        import numpy as np
+        import torch
+
+        from eightgig.data.detection.transforms import letterbox_into
+
+        canvas_HWC = np.empty((image_size, image_size, 3), np.uint8)
+        letterbox_into(image_HWC, canvas_HWC)
+        return torch.from_numpy(canvas_HWC).permute(2, 0, 1)
+
+    def inputs(self, card: WeightsCard, batch: Any) -> Any:
+        """Give a batch's pictures as float32 N3HW, normalised as the network wants them."""
+        from eightgig.data.transforms import DeviceColour
+
+        return DeviceColour(mean=card.mean, std=card.std).eval()(batch["images"])
+
+    def deployed(self, network: Network) -> Any:
+        """Give the network itself: images_N3HW -> logits_NKHW."""
+        return network.module
+
+    def task(self, classes: Sequence[str]) -> Task:
+        """Give how logits are read and judged."""
+        from eightgig.bench.segmentation import SegmentationTask
+
+        return SegmentationTask(classes)
+
+    def truths(self, batch: Any) -> list[Any]:
+        """Give each picture's labels_HW on the canvas."""
+        return list(batch["masks"].numpy())
+
+
+def make_workload(
+    model: dict[str, Any],
+    train: dict[str, Any],
+    num_classes: int,
+    shapes: dict[str, list[int]] | None = None,
+    teacher: str | None = None,
+    precision: Precision = "fp32",
+) -> Any:
+    """Give the network, its loss and empty batches, as the train stage runs them; weights play no part."""
+    import torch
+
+    from eightgig.stages.workloads import case_workload
+
+    parameters = ModelParameters(**{**model, "weights": "none"})
+    size = parameters.image_size
+
+    def batch(num_images: int) -> dict[str, Any]:
+        images_N3HW = torch.zeros(num_images, 3, size, size, dtype=torch.uint8)
+        return {"images": images_N3HW, "masks": torch.zeros(num_images, size, size, dtype=torch.uint8)}
+
+    return case_workload(
+        SemanticSegmenter(),
+        parameters,
+        SegmenterTrainParameters(**train),
+        num_classes,
+        batch=batch,
+        shapes={name: tuple(shape) for name, shape in (shapes or {}).items()},
+        teacher=teacher,
+        precision=precision,
+    )
