@@ -29,7 +29,7 @@ from eightgig.datasets.weights import Weights, WeightsDataset
 from eightgig.export.onnx import export_onnx
 from eightgig.models.complexity import complexity_of
 from eightgig.models.compression import CompressParameters
-from eightgig.pipelines.flower_classifier.nodes import FlowerClassifier
+from eightgig.stages.classification.case import PictureClassifier
 from eightgig.stages.compress import CompressionWork
 from eightgig.stages.trained import indices_of, restore
 from eightgig.training.parameters import ClassifierTrainParameters
@@ -61,7 +61,7 @@ def load_run(data: Path, compress: CompressParameters, seed: int) -> Compression
     case_name = "flower_classifier"
     inputs, models = data / "05_model_input" / case_name, data / "06_models" / case_name
     return CompressionWork(
-        FlowerClassifier(),
+        PictureClassifier(),
         WeightsDataset(filepath=str(models / "weights.safetensors")).load(),
         ImageStore(inputs / "store.h5"),
         pd.read_csv(inputs / "splits.csv"),

@@ -24,8 +24,8 @@ from eightgig.data.parameters import AugmentParameters, DataParameters
 from eightgig.data.transforms import DeviceColour
 from eightgig.models.classifiers import build_classifier
 from eightgig.models.parameters import ModelParameters
-from eightgig.pipelines.flower_classifier.nodes import FlowerClassifier
 from eightgig.stages import ingest
+from eightgig.stages.classification.case import PictureClassifier
 from eightgig.stages.plan import plan_memory
 from eightgig.training.loop import Trainer
 from eightgig.training.parameters import ClassifierTrainParameters
@@ -78,7 +78,7 @@ def main() -> None:
     options.add_argument("--results", type=Path, default=Path(__file__).parent / "results")
     arguments = options.parse_args()
     device = resolve_device("auto")
-    case = FlowerClassifier()
+    case = PictureClassifier()
     model = ModelParameters(name="tf_efficientnet_lite0", weights="none", image_size=arguments.image_size)
     train = ClassifierTrainParameters(
         batch_size=arguments.batch_size, accumulation=1, augment=AugmentParameters(), num_workers=0

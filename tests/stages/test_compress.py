@@ -17,7 +17,7 @@ from eightgig.models.network import Network
 from eightgig.models.parameters import ModelParameters
 from eightgig.models.pruning import prune_channels
 from eightgig.models.reshape import shapes_of
-from eightgig.pipelines.flower_classifier.nodes import FlowerClassifier
+from eightgig.stages.classification.case import PictureClassifier
 from eightgig.stages.compress import CompressionWork, PrefixedTracker, compress_network
 from eightgig.stages.trained import restore
 from eightgig.training.parameters import TrainParameters
@@ -200,7 +200,7 @@ def test_figures_of_several_trainings_are_told_apart():
 
 
 def test_the_planner_finds_the_narrow_student_and_its_teacher():
-    case, model = FlowerClassifier(), ModelParameters(name="resnet18", weights="none", image_size=32)
+    case, model = PictureClassifier(), ModelParameters(name="resnet18", weights="none", image_size=32)
     student = case.build_network(model, 4).module
     prune_channels(student, torch.zeros(1, 3, 32, 32), keep_flops=0.5)
     shapes = shapes_of(student.state_dict())

@@ -40,7 +40,9 @@ def build_optimizer(module: nn.Module, parameters: TrainParameters, plan: Memory
     kept = [group for group in groups if group["params"]]
     options: dict[str, Any] = {"lr": parameters.learning_rate, "fused": fused, "foreach": not fused}
     if plan.optimizer == "sgd":
-        return SGD(kept, momentum=parameters.momentum, nesterov=parameters.momentum > 0, **options)
+        return SGD(
+            kept, momentum=parameters.momentum, nesterov=parameters.nesterov and parameters.momentum > 0, **options
+        )
     return (Adam if plan.optimizer == "adam" else AdamW)(kept, **options)
 
 

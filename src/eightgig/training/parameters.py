@@ -17,8 +17,8 @@ class TrainParameters(Record):
         accumulation: batches an optimizer step; `batch_size * accumulation` is the effective batch, which no plan
             changes.
         eval_batch_size: samples at a time where no gradients are needed.
-        optimizer: `sgd` has Nesterov momentum.
         momentum: of `sgd`.
+        nesterov: whether `sgd` looks ahead by its momentum.
         weight_decay: of weights with two dimensions or more.
         warmup_fraction: share of all steps in which the learning rate rises from zero, before the cosine.
         final_learning_rate: where the cosine ends.
@@ -39,6 +39,7 @@ class TrainParameters(Record):
     eval_batch_size: int = Field(default=64, ge=1)
     optimizer: OptimizerName = "adamw"
     momentum: float = Field(default=0.937, ge=0, lt=1)
+    nesterov: bool = True
     learning_rate: float = Field(default=1e-4, gt=0)
     weight_decay: float = Field(default=1e-4, ge=0)
     schedule: Literal["cosine", "constant"] = "cosine"
@@ -58,8 +59,9 @@ class ClassifierTrainParameters(TrainParameters):
     """The recipe of a classifier of pictures; the defaults are the article's, for EfficientNet-B3 on an RTX 3070.
 
     Attributes:
-        augment: how training pictures vary.
+        label_smoothing: share of each label that is spread over all classes.
+        augment: how training pictures vary; None takes the middle of each, as in validation.
     """
 
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
-    augment: AugmentParameters = AugmentParameters()
+    augment: AugmentParameters | None = AugmentParameters()

@@ -2,10 +2,10 @@
 
 from kedro.pipeline import Pipeline
 
-from eightgig.pipelines.flower_classifier.nodes import FlowerClassifier
+from eightgig.stages.classification.case import PictureClassifier
 from eightgig.stages.classification.pipeline import classifier_pipeline
 
 
 def create_pipeline() -> Pipeline:
     """Give the whole case study; each stage runs alone by its tag, for example `--tags train`."""
-    return classifier_pipeline("flower_classifier", FlowerClassifier())
+    return classifier_pipeline("flower_classifier", PictureClassifier())

@@ -75,7 +75,7 @@ class PictureClassifier:
         batch_size: int,
         train: ClassifierTrainParameters,
     ) -> Batches:
-        """Give random crops, flipped half of the time, shuffled anew in each epoch."""
+        """Give random crops, or centre crops where nothing varies, shuffled anew in each epoch."""
         import torch
 
         from eightgig.data.loader import create_loader
@@ -86,6 +86,7 @@ class PictureClassifier:
             image_size=image_size,
             batch_size=batch_size,
             augment=train.augment,
+            shuffle=True,
             seed=train.seed,
             num_workers=loader_processes(train.num_workers),
             pin_memory=torch.cuda.is_available(),

@@ -7,10 +7,17 @@ from eightgig.stages.case import Case, case_pipeline
 from eightgig.stages.classification import predict
 from eightgig.stages.classification.evaluate import evaluation
 from eightgig.stages.classification.results import ClassificationResults
+from eightgig.stages.report import Results
 
 
-def classifier_pipeline(name: str, case: Case) -> Pipeline:
-    """Give the case study `name` from pictures in class folders to a page."""
+def classifier_pipeline(name: str, case: Case, results: Results | None = None) -> Pipeline:
+    """Give the case study `name` from pictures in class folders to a page.
+
+    Args:
+        name: of the pipeline.
+        case: builds and trains the network.
+        results: its part of the page; None shows what every classifier has.
+    """
     return case_pipeline(
         name,
         [
@@ -21,6 +28,6 @@ def classifier_pipeline(name: str, case: Case) -> Pipeline:
             export.create_pipeline(case),
             benchmark.create_pipeline(case, evaluation(case)),
             predict.create_pipeline(case),
-            report.create_pipeline(ClassificationResults()),
+            report.create_pipeline(results or ClassificationResults()),
         ],
     )

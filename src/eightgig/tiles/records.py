@@ -1,0 +1,42 @@
+"""What is found about a picture that went through in tiles; imports nothing heavy."""
+
+from eightgig.core.records import Record
+
+
+class TilesReport(Record):
+    """What a picture in tiles was, how fast it went, and what memory it took.
+
+    Attributes:
+        source: the file's name.
+        width: of the picture, pixels.
+        height: of the picture, pixels.
+        tile: side of a tile, pixels.
+        overlap: that neighbouring tiles share, pixels.
+        batch: tiles at once.
+        num_tiles: that the network saw.
+        useful_share: pixels of the picture by pixels that the network saw.
+        seconds: from the first row read to the last file whole.
+        megapixels_per_second: of the picture.
+        seconds_by_stage: read, run, blend and write; `run` goes on beside the others, so they may add up to more than
+            `seconds`.
+        predicted_bytes: the network's peak as planned; None where nothing was predicted.
+        measured_bytes: the same as measured; None where it cannot be measured.
+        device: where the network ran.
+        class_shares: name of each class and its share of the picture's pixels, 0 to 1; of a detector, of its boxes.
+    """
+
+    source: str
+    width: int
+    height: int
+    tile: int
+    overlap: int
+    batch: int
+    num_tiles: int
+    useful_share: float
+    seconds: float
+    megapixels_per_second: float
+    seconds_by_stage: dict[str, float]
+    predicted_bytes: int | None
+    measured_bytes: int | None
+    device: str
+    class_shares: tuple[tuple[str, float], ...]
