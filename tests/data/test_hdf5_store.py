@@ -25,6 +25,7 @@ from eightgig.data import store_writer
 from eightgig.data.folders import scan_class_folders
 from eightgig.data.hdf5 import ImageStore, is_complete, write_store
 from eightgig.data.images import decode_rgb
+from eightgig.data.shards import read_parts
 
 MakeStore = Callable[..., ImageStore]
 MakeFolders = Callable[..., Path]
@@ -137,7 +138,8 @@ def test_the_decoded_tier_holds_pixels(make_store: MakeStore, tmp_path: Path) ->
 def test_every_changed_byte_is_seen(make_store: MakeStore) -> None:
     """Row 7: 300 of 300, wherever in the pictures' data."""
     store = make_store()
-    start, offsets = store._start, store._index.offsets
+    (part,) = read_parts(store.path)
+    start, offsets = part.start, part.index.offsets
     content = bytearray(store.path.read_bytes())
     rng = np.random.default_rng(0)
     for position in rng.integers(0, offsets[-1], 300).tolist():
@@ -157,7 +159,8 @@ def test_every_changed_byte_is_seen(make_store: MakeStore) -> None:
 def test_verify_names_the_damaged_picture(make_store: MakeStore) -> None:
     store = make_store()
     with store.path.open("r+b") as file:
-        file.seek(store._start + int(store._index.offsets[7]) + 5)
+        (part,) = read_parts(store.path)
+        file.seek(part.start + int(part.index.offsets[7]) + 5)
         file.write(b"\0\0\0")
     with pytest.raises(StoreError, match=r"store\.h5: picture 7 \(from rose/2\.jpg\)"):
         store.verify()

@@ -1,11 +1,13 @@
-"""The image store: every picture of a data set in one HDF5 file, read at the speed of the decoder.
+"""The image store: every picture of a data set in one HDF5 file or several, read at the speed of the decoder.
 
 `write_store` makes one, `ImageStore` reads it. How the file is laid out is told in `store_format`.
 """
 
+import hashlib
 import os
 import threading
 import zlib
+from itertools import chain
 from pathlib import Path
 from typing import IO, Any
 
@@ -17,7 +19,8 @@ from eightgig.core.errors import ImageRejectedError, StoreError
 from eightgig.data.detection.boxes import Boxes
 from eightgig.data.images import Pixels, decode_rgb
 from eightgig.data.segmentation.masks import Labels, decode_mask
-from eightgig.data.store_format import Codec, read_index
+from eightgig.data.shards import Part, read_parts
+from eightgig.data.store_format import Codec
 from eightgig.data.store_writer import write_store
 from eightgig.data.streaming import Progress, stream_map
 
@@ -47,22 +50,22 @@ class ImageStore:
 
     def __init__(self, path: Path | str) -> None:
         self.path = Path(path)
-        self._index, self._start = read_index(self.path)
-        self.sha256 = self._index.sha256()
-        self.kind = self._index.kind
-        self.tier = self._index.tier
-        self.classes = self._index.classes
-        self.labels: npt.NDArray[np.int64] = self._index.labels
-        self.shapes: npt.NDArray[np.int32] = self._index.shapes
-        self.paths = self._index.paths
-        self.max_boxes = int(np.diff(self._index.box_offsets).max(initial=0))
-        self._reader: _Reader | None = None
+        self._parts = read_parts(self.path)
+        indices = [part.index for part in self._parts]
+        self._ends = np.cumsum([len(index.paths) for index in indices])
+        self.sha256 = _joined_hash([index.sha256() for index in indices])
+        self.kind, self.tier, self.classes = indices[0].kind, indices[0].tier, indices[0].classes
+        self.labels: npt.NDArray[np.int64] = np.concatenate([index.labels for index in indices])
+        self.shapes: npt.NDArray[np.int32] = np.concatenate([index.shapes for index in indices])
+        self.paths = tuple(chain.from_iterable(index.paths for index in indices))
+        self.max_boxes = max(int(np.diff(index.box_offsets).max(initial=0)) for index in indices)
+        self._readers: dict[Path, _Reader] = {}
 
     def __len__(self) -> int:
         return len(self.paths)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_reader": None}
+        return {**self.__dict__, "_readers": {}}
 
     def read_bytes(self, index: int) -> bytes:
         """Give the stored bytes of picture `index`: its file as it was, or its pixels in the decoded tier.
@@ -70,9 +73,9 @@ class ImageStore:
         Raises:
             StoreError: they are not the bytes that were stored; names the store, the picture and its source.
         """
-        self._require_picture(index)
-        ends = self._index.mask_offsets if self.kind == "masks" else self._index.offsets[1:]
-        return self._read(index, int(self._index.offsets[index]), int(ends[index]), int(self._index.crc32[index]))
+        part, place = self._locate(index)
+        ends = part.index.mask_offsets if self.kind == "masks" else part.index.offsets[1:]
+        return self._read(index, int(part.index.offsets[place]), int(ends[place]), int(part.index.crc32[place]))
 
     def decode(self, index: int) -> Pixels:
         """Give the upright RGB pixels of picture `index`, uint8, height x width x 3; not to be written to.
@@ -81,7 +84,8 @@ class ImageStore:
             StoreError: its bytes are damaged.
         """
         data = self.read_bytes(index)
-        codec = self._index.codecs[index]
+        part, place = self._locate(index)
+        codec = part.index.codecs[place]
         height, width = self.shapes[index].tolist()
         if codec == Codec.PIXELS:
             return np.frombuffer(data, np.uint8).reshape(height, width, 3)
@@ -98,11 +102,12 @@ class ImageStore:
         Raises:
             StoreError: the store holds classes instead.
         """
-        self._require_picture(index)
+        part, place = self._locate(index)
         if self.kind != "boxes":
-            raise StoreError(f"{self.path}: wanted boxes, but this store holds one class a picture. Ingest boxes.")
-        own = slice(*self._index.box_offsets[index : index + 2].tolist())
-        return Boxes(self._index.boxes[own].copy(), self._index.box_labels[own].copy())
+            held = "one class a picture" if self.kind == "classes" else self.kind
+            raise StoreError(f"{self.path}: wanted boxes, but this store holds {held}. Ingest boxes.")
+        own = slice(*part.index.box_offsets[place : place + 2].tolist())
+        return Boxes(part.index.boxes[own].copy(), part.index.box_labels[own].copy())
 
     def mask(self, index: int) -> Labels:
         """Give the mask of picture `index`, uint8, height x width: positions in `classes`, or 255 where it is void.
@@ -110,11 +115,11 @@ class ImageStore:
         Raises:
             StoreError: its bytes are damaged, or the store holds something else.
         """
-        self._require_picture(index)
+        part, place = self._locate(index)
         if self.kind != "masks":
             raise StoreError(f"{self.path}: wanted masks, but this store holds {self.kind}. Ingest masks.")
-        start, end = int(self._index.mask_offsets[index]), int(self._index.offsets[index + 1])
-        png = self._read(index, start, end, int(self._index.mask_crc32[index]))
+        start, end = int(part.index.mask_offsets[place]), int(part.index.offsets[place + 1])
+        png = self._read(index, start, end, int(part.index.mask_crc32[place]))
         height, width = self.shapes[index].tolist()
         try:
             return decode_mask(png, height=height, width=width, num_classes=len(self.classes))
@@ -131,12 +136,16 @@ class ImageStore:
             if progress:
                 progress(number, len(self))
 
-    def _require_picture(self, index: int) -> None:
+    def _locate(self, index: int) -> tuple[Part, int]:
+        """Give the file that holds a picture, and the picture's place in it."""
         if not 0 <= index < len(self):
             raise IndexError(f"{self.path}: there is no picture {index}; it holds 0 to {len(self) - 1}")
+        number = int(np.searchsorted(self._ends, index, side="right"))
+        return self._parts[number], int(index - (self._ends[number - 1] if number else 0))
 
     def _read(self, index: int, start: int, end: int, crc32: int) -> bytes:
-        data = self._open_reader().read(self._start + start, end - start)
+        part, _ = self._locate(index)
+        data = self._open_reader(part.path).read(part.start + start, end - start)
         if zlib.crc32(data) != crc32:
             raise self._damaged(index, "its bytes do not have the checksum that was stored")
         return data
@@ -146,10 +155,11 @@ class ImageStore:
         if self.kind == "masks":
             self.mask(index)
 
-    def _open_reader(self) -> "_Reader":
-        if self._reader is None or self._reader.process_id != os.getpid():
-            self._reader = _Reader(self.path)
-        return self._reader
+    def _open_reader(self, path: Path) -> "_Reader":
+        reader = self._readers.get(path)
+        if reader is None or reader.process_id != os.getpid():
+            reader = self._readers[path] = _Reader(path)
+        return reader
 
     def _damaged(self, index: int, found: str) -> StoreError:
         return StoreError(
@@ -177,10 +187,14 @@ class _Reader:
             return self._file.read(size)
 
 
+def _joined_hash(hashes: list[str]) -> str:
+    return hashes[0] if len(hashes) == 1 else hashlib.sha256("".join(hashes).encode()).hexdigest()
+
+
 def is_complete(path: Path | str) -> bool:
     """Tell whether `path` is a whole image store that can be read."""
     try:
-        read_index(Path(path))
+        read_parts(Path(path))
     except StoreError:
         return False
     return True

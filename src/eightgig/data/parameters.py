@@ -26,6 +26,7 @@ class PictureParameters(Record):
         min_side: a picture with a shorter side, in pixels, is refused.
         max_reject_fraction: the run fails when a larger share of the files is refused.
         store_short_side: pictures with a longer short side are stored smaller, as JPEG; None stores all as they are.
+        store_shard_gib: a store of more than this is cut into several files, which are read as one.
     """
 
     root: str | None = None
@@ -37,6 +38,7 @@ class PictureParameters(Record):
     min_side: int = Field(default=16, ge=1)
     max_reject_fraction: float = Field(default=0.05, ge=0.0, le=1.0)
     store_short_side: int | None = Field(default=None, ge=16)
+    store_shard_gib: float = Field(default=8.0, gt=0)
 
     @model_validator(mode="after")
     def _leave_some_for_training(self) -> Self:

@@ -6,6 +6,7 @@ from pathlib import Path
 import pandas as pd
 
 from eightgig.core.progress import progress
+from eightgig.core.units import bytes_from_gib
 from eightgig.data.folders import ClassFolders
 from eightgig.data.hdf5 import write_store
 from eightgig.data.parameters import DataParameters
@@ -32,6 +33,7 @@ class StoreContent:
                 self.folders.root,
                 self.folders.classes,
                 short_side=self.parameters.store_short_side,
+                shard_bytes=bytes_from_gib(self.parameters.store_shard_gib),
                 tier=self.parameters.tier,
                 decoded_side=self.parameters.decoded_side,
                 progress=report,

@@ -1,60 +1,37 @@
-"""Writing an image store: HDF5 lays the file out, plain writes fill it, and it gets its name last.
+"""Writing an image store: pictures are spooled, HDF5 lays a file out for them, and the store gets its name last.
 
 HDF5 crashes the interpreter at exit when a disk fills up under it. So it only writes the small index, after the space
 was checked; the pictures' bytes are written by Python, where a full disk is an ordinary error.
+
+Unfinished work lies in the folder `.NAME.parts` beside the store, with the hash of all that decides the result. A
+writer with the same hash goes on there after a kill; one with another clears it.
 """
 
+import hashlib
+import json
 import os
 import shutil
-import zlib
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Literal
 
-import cv2
 import h5py
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-import simplejpeg
 
-from eightgig.core.errors import ImageRejectedError, StoreError
+from eightgig.core.errors import StoreError
 from eightgig.core.units import MIB, format_bytes
 from eightgig.data.atomic import exclusive_replacement
 from eightgig.data.detection.boxes import ragged_boxes
-from eightgig.data.images import Pixels, decode_rgb, is_plain_jpeg
-from eightgig.data.segmentation.masks import Labels, encode_mask, resize_mask
-from eightgig.data.store_format import BLOCK_NAMES, DTYPES, FORMAT, TEXTS, VERSIONS, Codec, Index
-from eightgig.data.streaming import Progress, stream_map
+from eightgig.data.shards import listed_shards, read_parts, shards_folder, write_list
+from eightgig.data.spool import Spooled, fill_spool, remove_spool
+from eightgig.data.store_format import BLOCK_NAMES, DTYPES, FORMAT, TEXTS, VERSIONS, Index, Kind, read_index
+from eightgig.data.store_rules import ReadMask, Rules, Source, Tier, choose_rules, sources_of, with_masks
+from eightgig.data.streaming import Progress
 
-Tier = Literal["jpeg", "decoded"]
-ReadMask = Callable[[str], Labels]
-"""From a mask's path, as the manifest has it, to its labels; StoreError where it changed since it was inspected."""
 _LIBVER = ("v110", "v110")
-_JPEG_QUALITY = 90
-_UNKNOWN_SHA256 = "0" * 64
-
-
-@dataclass(frozen=True)
-class _Source:
-    """One picture to store."""
-
-    path: Path
-    codec: str
-    height: int
-    width: int
-    byte_count: int
-    mask_path: str = ""
-
-
-@dataclass(frozen=True)
-class _Payload:
-    """What is stored for one picture."""
-
-    data: bytes
-    codec: Codec
-    mask: bytes = b""
+_COPIED_BYTES = 8 * MIB
 
 
 def write_store(
@@ -68,16 +45,18 @@ def write_store(
     decoded_side: int = 320,
     boxes: pd.DataFrame | None = None,
     masks: ReadMask | None = None,
+    shard_bytes: int | None = None,
     progress: Progress | None = None,
 ) -> None:
     """Write the pictures of `manifest` (rows in order; paths relative to `root`) into the store at `path`.
 
     Memory does not grow with the number of pictures. `path` appears only when the store is whole; until then, and
-    after a failure, what was there before stays.
+    after a failure, what was there before stays. After a kill, the same call goes on where it was: no picture that was
+    spooled is read again.
 
     Args:
         path: the HDF5 file to make or replace.
-        manifest: as from `build_manifest`, or with `boxes` as from `build_detection_manifest`.
+        manifest: as from `build_manifest`, `build_detection_manifest` or `build_mask_manifest`.
         root: the folder that the manifest's paths are relative to.
         classes: names; the manifest's labels are positions in it.
         short_side: pictures with a longer short side, in pixels, are stored smaller, as JPEG; None changes none.
@@ -86,187 +65,217 @@ def write_store(
         decoded_side: side of the decoded tier's pictures, in pixels.
         boxes: instead of a label for each picture, as from `build_detection_manifest`; their `index` is a label of the
             manifest's index. They are scaled with their picture. Tier `jpeg` only.
-        masks: instead of a label for each picture: gives the labels of one `mask_path` of the manifest, as from
-            `build_mask_manifest`. Masks are scaled with their picture. Tier `jpeg` only.
+        masks: instead of a label for each picture: gives the labels of one `mask_path` of the manifest. Masks are
+            scaled with their picture. Tier `jpeg` only.
+        shard_bytes: source files of more bytes than this are stored in several files, which are read as one.
         progress: told (done, all) after each picture.
 
     Raises:
-        StoreError: no pictures, boxes in the decoded tier, a picture changed since ingest, another process is writing,
-            or space is short.
+        StoreError: no pictures, boxes or masks in the decoded tier, a picture changed since ingest, another process is
+            writing, or space is short.
     """
     if manifest.empty:
         raise StoreError(f"{path}: there are no pictures to store. Look at the rejects.")
-    if (boxes is not None or masks is not None) and tier == "decoded":
-        held = "boxes" if masks is None else "masks"
-        raise StoreError(f"{path}: the decoded tier cuts pictures square, so it holds no {held}. Use tier 'jpeg'.")
-    rules = _choose_rules(tier, short_side, decoded_side)
-    if masks is not None:
-        rules = _with_masks(rules, masks)
-    sources = _sources(manifest, root)
+    kind: Kind = "boxes" if boxes is not None else "masks" if masks is not None else "classes"
+    if kind != "classes" and tier == "decoded":
+        raise StoreError(f"{path}: the decoded tier cuts pictures square, so it holds no {kind}. Use tier 'jpeg'.")
+    rules = choose_rules(tier, short_side, decoded_side)
+    recipe = _recipe(manifest, boxes, [kind, tier, short_side, decoded_side, shard_bytes, list(classes)])
+    done = 0
+
+    def on_each() -> None:
+        nonlocal done
+        done += 1
+        if progress:
+            progress(done, len(manifest))
+
+    target = path.parent / shards_folder(path, recipe)
+    if _is_there(path, target):
+        for _ in range(len(manifest)):
+            on_each()
+        return
+    replaced = _shard_folders(path)
     with exclusive_replacement(path) as temporary:
-        index = _plan_index(manifest, sources, tuple(classes), rules, boxes, holds_masks=masks is not None)
-        _require_space(path, temporary, index)
+        sizes = _estimated_sizes(manifest, tier, decoded_side)
+        cuts = _cuts(sizes, shard_bytes)
+        _require_space(path, temporary, sizes, cuts, manifest["path"])
+        parts = _parts_folder(path, target, recipe)
         try:
-            start = _lay_out(temporary, index)
-            index = _fill(temporary, start, index, _payloads(sources, rules, index), progress)
+            for number, (first, last) in enumerate(cuts):
+                work = _Shard(manifest.iloc[first:last], root, tuple(classes), kind, rules, boxes, masks)
+                work.write(parts / f"{number:05d}.h5", on_each)
+            _publish(temporary, parts, target, len(cuts))
         except OSError as error:
+            shutil.rmtree(parts, ignore_errors=True)
             raise StoreError(
                 f"{path}: writing failed after the space was checked ({error.strerror or error}); nothing was left "
-                f"there. The store needs {format_bytes(int(index.offsets[-1]))}: free some space in {path.parent}."
+                f"there. The store needs {format_bytes(int(sizes.sum()))}: free some space in {path.parent}."
             ) from error
-        _seal(temporary, index)
+    for folder in replaced - {target}:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
-@dataclass(frozen=True)
-class _Rules:
-    """How a picture is stored, and what shape (height, width) it then has."""
+class _Shard:
+    """Some rows of the manifest on their way into one file."""
 
-    tier: Tier
-    make: Callable[[_Source], _Payload]
-    shape_of: Callable[[_Source], tuple[int, int]]
+    def __init__(
+        self,
+        rows: pd.DataFrame,
+        root: Path,
+        classes: tuple[str, ...],
+        kind: Kind,
+        rules: Rules,
+        boxes: pd.DataFrame | None,
+        masks: ReadMask | None,
+    ) -> None:
+        self._rows, self._classes, self._kind, self._boxes = rows, classes, kind, boxes
+        self._root, self._rules = root, rules if masks is None else with_masks(rules, masks)
+
+    def write(self, path: Path, on_each: Callable[[], None]) -> None:
+        """Make the file at `path`, unless an earlier run did."""
+        if path.exists():  # it got its name when it was whole
+            for _ in range(len(self._rows)):
+                on_each()
+            return
+        spool, temporary = path.with_suffix(".spool"), path.with_suffix(".tmp")
+        sources = sources_of(self._rows, self._root)
+        index = self._index(sources, fill_spool(spool, sources, self._rules.make, on_each))
+        start = _lay_out(temporary, index)
+        with spool.open("rb") as read, temporary.open("r+b") as written:
+            written.seek(start)
+            shutil.copyfileobj(read, written, _COPIED_BYTES)
+        _seal(temporary)
+        temporary.replace(path)
+        remove_spool(spool)
+
+    def _index(self, sources: Sequence[Source], spooled: Sequence[Spooled]) -> Index:
+        shapes = np.array([self._rules.shape_of(source) for source in sources], dtype=np.int32)
+        ends = np.cumsum([each.size + each.mask_size for each in spooled])
+        offsets = np.concatenate([[0], ends]).astype(np.int64)
+        index = Index(
+            kind=self._kind,
+            tier=self._rules.tier,
+            offsets=offsets,
+            shapes=shapes,
+            codecs=np.array([each.codec for each in spooled], dtype=np.uint8),
+            crc32=np.array([each.crc32 for each in spooled], dtype=np.uint32),
+            classes=self._classes,
+            paths=tuple(self._rows["path"]),
+        )
+        if self._boxes is not None:
+            ragged = ragged_boxes(self._rows, self._boxes, shapes)
+            return replace(index, box_offsets=ragged.offsets, boxes=ragged.boxes, box_labels=ragged.labels)
+        if self._kind == "masks":
+            begins = offsets[:-1] + np.array([each.size for each in spooled], dtype=np.int64)
+            crc32 = np.array([each.mask_crc32 for each in spooled], dtype=np.uint32)
+            return replace(index, mask_offsets=begins, mask_crc32=crc32)
+        return replace(index, labels=self._rows["label"].to_numpy(dtype=np.int64))
 
 
-def _choose_rules(tier: Tier, short_side: int | None, decoded_side: int) -> _Rules:
+def _recipe(manifest: pd.DataFrame, boxes: pd.DataFrame | None, settings: list[object]) -> str:
+    """Hash all that decides what is written."""
+    digest = hashlib.sha256(json.dumps([FORMAT, VERSIONS, settings]).encode())
+    for table in (manifest, boxes):
+        if table is not None:
+            digest.update(pd.util.hash_pandas_object(table).to_numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _estimated_sizes(manifest: pd.DataFrame, tier: Tier, decoded_side: int) -> npt.NDArray[np.int64]:
     if tier == "decoded":
-        return _Rules(tier, lambda source: _pixels(source, decoded_side), lambda _: (decoded_side, decoded_side))
-    if short_side is None:
-        return _Rules(tier, _as_it_is, lambda source: (source.height, source.width))
-    return _Rules(tier, lambda source: _smaller(source, short_side), lambda source: _at_most(source, short_side))
+        return np.full(len(manifest), decoded_side * decoded_side * 3, dtype=np.int64)
+    return manifest["byte_count"].to_numpy(dtype=np.int64)
 
 
-def _sources(manifest: pd.DataFrame, root: Path) -> list[_Source]:
-    columns = ("path", "codec", "height", "width", "byte_count", *({"mask_path"} & {*manifest.columns}))
-    rows = zip(*(manifest[name].tolist() for name in columns), strict=True)
-    return [_Source(root / path, *more) for path, *more in rows]
+def _cuts(sizes: npt.NDArray[np.int64], shard_bytes: int | None) -> list[tuple[int, int]]:
+    """Give the first row of each shard and the one behind its last; each has a row, and else at most `shard_bytes`."""
+    if shard_bytes is None:
+        return [(0, len(sizes))]
+    firsts, held = [0], 0
+    for row, size in enumerate(sizes.tolist()):
+        if held + size > shard_bytes and row > firsts[-1]:
+            firsts.append(row)
+            held = 0
+        held += size
+    return list(zip(firsts, [*firsts[1:], len(sizes)], strict=True))
 
 
-def _with_masks(rules: _Rules, read_mask: ReadMask) -> _Rules:
-    """Store the mask of each picture behind it, in its size."""
-
-    def make(source: _Source) -> _Payload:
-        mask = encode_mask(resize_mask(read_mask(source.mask_path), *rules.shape_of(source)))
-        return replace(rules.make(source), mask=mask)
-
-    return replace(rules, make=make)
-
-
-def _as_it_is(source: _Source) -> _Payload:
-    data = _read(source)
-    plain = source.codec == "jpeg" and is_plain_jpeg(data)
-    return _Payload(data, Codec.PLAIN_JPEG if plain else Codec.FILE)
-
-
-def _smaller(source: _Source, short_side: int) -> _Payload:
-    if min(source.height, source.width) <= short_side:
-        return _as_it_is(source)
-    small_HWC = _resize(_decode(source), _scaled_shape(source, short_side))
-    data = simplejpeg.encode_jpeg(small_HWC, quality=_JPEG_QUALITY, colorspace="RGB", colorsubsampling="420")
-    return _Payload(data, Codec.PLAIN_JPEG)
-
-
-def _pixels(source: _Source, side: int) -> _Payload:
-    height, width = _scaled_shape(source, side)
-    resized_HWC = _resize(_decode(source), (height, width))
-    top, left = (height - side) // 2, (width - side) // 2
-    return _Payload(resized_HWC[top : top + side, left : left + side].tobytes(), Codec.PIXELS)
-
-
-def _scaled_shape(source: _Source, short_side: int) -> tuple[int, int]:
-    scale = short_side / min(source.height, source.width)
-    return max(round(source.height * scale), short_side), max(round(source.width * scale), short_side)
-
-
-def _at_most(source: _Source, short_side: int) -> tuple[int, int]:
-    if min(source.height, source.width) <= short_side:
-        return source.height, source.width
-    return _scaled_shape(source, short_side)
-
-
-def _resize(image_HWC: Pixels, shape: tuple[int, int]) -> Pixels:
-    rule = cv2.INTER_AREA if shape[0] < image_HWC.shape[0] else cv2.INTER_LINEAR
-    return np.asarray(cv2.resize(image_HWC, (shape[1], shape[0]), interpolation=rule), dtype=np.uint8)
-
-
-def _read(source: _Source) -> bytes:
-    try:
-        data = source.path.read_bytes()
-    except OSError as error:
-        raise StoreError(f"{source.path}: cannot be read any more ({error.strerror}). Ingest again.") from error
-    if len(data) != source.byte_count:
-        raise StoreError(f"{source.path}: had {source.byte_count} bytes, now {len(data)}. Ingest again.")
-    return data
-
-
-def _decode(source: _Source) -> Pixels:
-    try:
-        return decode_rgb(_read(source))
-    except ImageRejectedError as error:
-        raise StoreError(f"{source.path}: changed since it was inspected ({error}). Ingest again.") from error
-
-
-def _plan_index(
-    manifest: pd.DataFrame,
-    sources: list[_Source],
-    classes: tuple[str, ...],
-    rules: _Rules,
-    boxes: pd.DataFrame | None,
-    *,
-    holds_masks: bool,
-) -> Index:
-    """First pass: sizes and places. Checksums and codecs are filled in by the second."""
-    shapes = np.array([rules.shape_of(source) for source in sources], dtype=np.int32)
-    sizes = shapes.astype(np.int64).prod(axis=1) * 3 if rules.tier == "decoded" else _file_sizes(sources, rules)
-    index = Index(
-        kind="classes" if boxes is None else "boxes",
-        tier=rules.tier,
-        offsets=np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64),
-        shapes=shapes,
-        codecs=np.zeros(len(sources), dtype=np.uint8),
-        crc32=np.zeros(len(sources), dtype=np.uint32),
-        classes=classes,
-        paths=tuple(manifest["path"]),
-    )
-    if holds_masks:
-        blank = np.zeros(len(sources), dtype=np.int64)
-        return replace(index, kind="masks", mask_offsets=blank, mask_crc32=blank.astype(np.uint32))
-    if boxes is None:
-        return replace(index, labels=manifest["label"].to_numpy(dtype=np.int64))
-    ragged = ragged_boxes(manifest, boxes, shapes)
-    return replace(index, box_offsets=ragged.offsets, boxes=ragged.boxes, box_labels=ragged.labels)
-
-
-def _file_sizes(sources: list[_Source], rules: _Rules) -> npt.NDArray[np.int64]:
-    """Sizes as stored; only for files that become smaller must the work be done once to know."""
-    if rules.make is _as_it_is:
-        return np.array([source.byte_count for source in sources], dtype=np.int64)
-    return np.fromiter((len(made.data) + len(made.mask) for made in stream_map(rules.make, sources)), dtype=np.int64)
-
-
-def _require_space(path: Path, temporary: Path, index: Index) -> None:
-    """Check before HDF5 writes a byte: free space, and any limit on the size of one file."""
-    texts = sum(len(text.encode()) + 48 for text in (*index.classes, *index.paths))
-    needed = int(index.offsets[-1]) + sum(getattr(index, name).nbytes for name in DTYPES[index.kind]) + texts + MIB
+def _require_space(
+    path: Path,
+    temporary: Path,
+    sizes: npt.NDArray[np.int64],
+    cuts: list[tuple[int, int]],
+    names: pd.Series,
+) -> None:
+    """Check before anything is written: free space, and any limit on the size of one file."""
+    texts = int(names.str.len().sum()) + 128 * len(names)
+    largest = max(int(sizes[first:last].sum()) for first, last in cuts) + texts + MIB
+    needed = int(sizes.sum()) + largest  # while a shard is put together, its spool is still there
     free = shutil.disk_usage(path.parent).free
     if free < needed:
         raise StoreError(
-            f"{path}: the store needs {needed} bytes ({format_bytes(needed)}), but only {free} bytes "
-            f"({format_bytes(free)}) are free in {path.parent}. Free some, or choose another folder."
+            f"{path}: the store needs {needed} bytes ({format_bytes(needed)}) while it is written, but only {free} "
+            f"bytes ({format_bytes(free)}) are free in {path.parent}. Free some, or choose another folder."
         )
     try:
         with temporary.open("wb") as file:
-            file.truncate(needed)
+            file.truncate(largest)
+            file.truncate(0)
     except OSError as error:
         raise StoreError(
-            f"{path}: the store needs {needed} bytes ({format_bytes(needed)}), but a file of that size is refused "
-            f"({error.strerror}). Raise the limit (ulimit -f), or choose another disk."
+            f"{path}: the store needs files of {largest} bytes ({format_bytes(largest)}), but a file of that size is "
+            f"refused ({error.strerror}). Raise the limit (ulimit -f), lower data.store_shard_gib, or choose another "
+            "disk."
         ) from error
+
+
+def _is_there(path: Path, target: Path) -> bool:
+    """Tell whether the store is whole already, with shards of this very recipe."""
+    try:
+        return _shard_folders(path) == {target} and bool(read_parts(path))
+    except StoreError:
+        return False
+
+
+def _shard_folders(path: Path) -> set[Path]:
+    """Give the folders in which the shards of the present store lie."""
+    try:
+        return {(path.parent / name).parent for name, _ in listed_shards(path) or ()}
+    except StoreError:
+        return set()
+
+
+def _parts_folder(path: Path, target: Path, recipe: str) -> Path:
+    """Give the folder of unfinished work, with what an earlier run of the same recipe left."""
+    folder = path.with_name(f".{path.name}.parts")
+    if target.is_dir():  # killed after all was written, before the list named it
+        shutil.rmtree(folder, ignore_errors=True)
+        target.replace(folder)
+    noted = folder / "recipe"
+    if not noted.is_file() or noted.read_text(encoding="utf-8") != recipe:
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+        noted.write_text(recipe, encoding="utf-8")
+    return folder
+
+
+def _publish(temporary: Path, parts: Path, target: Path, count: int) -> None:
+    """Put what is to become the store where `temporary` is: the only part, or the list of all."""
+    if count == 1:
+        (parts / "00000.h5").replace(temporary)
+        shutil.rmtree(parts)
+        return
+    files = [f"{number:05d}.h5" for number in range(count)]
+    hashes = [read_index(parts / name)[0].sha256() for name in files]
+    parts.replace(target)
+    write_list(temporary, [f"{target.name}/{name}" for name in files], hashes)
 
 
 def _lay_out(temporary: Path, index: Index) -> int:
     """Write the index and reserve the block of pictures; give the block's place in the file."""
     with h5py.File(temporary, "w", libver=_LIBVER) as file:
         attributes = {"format": FORMAT, "version": VERSIONS[index.kind], "tier": index.tier, "complete": False}
-        file.attrs.update({**attributes, "index_sha256": _UNKNOWN_SHA256})
+        file.attrs.update({**attributes, "index_sha256": index.sha256()})
         for name in DTYPES[index.kind]:
             file.create_dataset(name, data=getattr(index, name))
         for name in TEXTS:
@@ -279,6 +288,7 @@ def _reserve_block(file: h5py.File, index: Index) -> int:
     creation = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
     creation.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
     creation.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
+    creation.set_obj_track_times(False)  # the same pictures make the same file at any time
     num_bytes = int(index.offsets[-1])
     shape = (num_bytes,) if index.tier == "jpeg" else (len(index.paths), *map(int, index.shapes[0]), 3)
     space = h5py.h5s.create_simple(shape)
@@ -286,39 +296,14 @@ def _reserve_block(file: h5py.File, index: Index) -> int:
     return int(h5py.h5d.create(file.id, name, h5py.h5t.STD_U8LE, space, creation).get_offset())
 
 
-def _fill(temporary: Path, start: int, index: Index, payloads: Iterator[_Payload], progress: Progress | None) -> Index:
-    """Second pass: write the bytes to their places; give the index with checksums and codecs."""
-    codecs, crc32 = index.codecs.copy(), index.crc32.copy()
-    mask_offsets, mask_crc32 = index.mask_offsets.copy(), index.mask_crc32.copy()
-    with temporary.open("r+b") as file:
-        file.seek(start)
-        for number, payload in enumerate(payloads):
-            file.write(payload.data)
-            codecs[number], crc32[number] = payload.codec, zlib.crc32(payload.data)
-            if index.kind == "masks":
-                mask_offsets[number], mask_crc32[number] = file.tell() - start, zlib.crc32(payload.mask)
-                file.write(payload.mask)
-            if progress:
-                progress(number + 1, len(crc32))
-        file.flush()
-        os.fsync(file.fileno())
-    return replace(index, codecs=codecs, crc32=crc32, mask_offsets=mask_offsets, mask_crc32=mask_crc32)
-
-
-def _payloads(sources: list[_Source], rules: _Rules, index: Index) -> Iterator[_Payload]:
-    sizes = np.diff(index.offsets).tolist()
-    for source, size, payload in zip(sources, sizes, stream_map(rules.make, sources), strict=True):
-        if len(payload.data) + len(payload.mask) != size:
-            raise StoreError(f"{source.path}: changed while it was stored. Ingest again.")
-        yield payload
-
-
-def _seal(temporary: Path, index: Index) -> None:
-    """Set what only the second pass knows, in its reserved place, and `complete` last."""
+def _seal(temporary: Path) -> None:
+    """Set `complete` in its reserved place, when the pictures are there."""
+    _flush(temporary)
     with h5py.File(temporary, "r+", libver=_LIBVER) as file:
-        for name in {"codecs", "crc32", "mask_offsets", "mask_crc32"} & {*DTYPES[index.kind]}:
-            file[name][...] = getattr(index, name)
-        file.attrs.modify("index_sha256", index.sha256())
         file.attrs.modify("complete", True)
-    with temporary.open("rb+") as file:
+    _flush(temporary)
+
+
+def _flush(path: Path) -> None:
+    with path.open("rb+") as file:
         os.fsync(file.fileno())

@@ -22,7 +22,8 @@ class TilesReport(Record):
         predicted_bytes: the network's peak as planned; None where nothing was predicted.
         measured_bytes: the same as measured; None where it cannot be measured.
         device: where the network ran.
-        class_shares: name of each class and its share of the picture's pixels, 0 to 1; of a detector, of its boxes.
+        device_name: for a person.
+        found: name of each class with its share of the picture's pixels, 0 to 1, or with its number of boxes.
     """
 
     source: str
@@ -39,4 +40,5 @@ class TilesReport(Record):
     predicted_bytes: int | None
     measured_bytes: int | None
     device: str
-    class_shares: tuple[tuple[str, float], ...]
+    device_name: str
+    found: dict[str, float]

@@ -1,6 +1,6 @@
 """Images read from top to bottom, some rows at a time, so that none need fit into memory."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
@@ -42,6 +42,25 @@ class ArraySource:
     def read(self, top: int, bottom: int) -> Rows:
         """Give the rows from `top` to before `bottom`."""
         return self._image_HWC[top:bottom]
+
+
+class WatchedSource:
+    """Another source, whose rows are shown to somebody on their way.
+
+    Args:
+        source: that is read.
+        show: is given each piece of rows, from top to bottom.
+    """
+
+    def __init__(self, source: RowSource, show: Callable[[Rows], None]) -> None:
+        self.width, self.height = source.width, source.height
+        self._source, self._show = source, show
+
+    def read(self, top: int, bottom: int) -> Rows:
+        """Give the rows from `top` to before `bottom`."""
+        rows = self._source.read(top, bottom)
+        self._show(rows)
+        return rows
 
 
 @contextmanager

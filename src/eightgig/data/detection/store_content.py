@@ -6,6 +6,7 @@ from pathlib import Path
 import pandas as pd
 
 from eightgig.core.progress import progress
+from eightgig.core.units import bytes_from_gib
 from eightgig.data.detection.annotated import DetectionFolder
 from eightgig.data.detection.parameters import DetectionDataParameters
 from eightgig.data.hdf5 import write_store
@@ -33,6 +34,7 @@ class DetectionStoreContent:
                 self.folder.root,
                 self.folder.classes,
                 short_side=self.parameters.store_short_side,
+                shard_bytes=bytes_from_gib(self.parameters.store_shard_gib),
                 boxes=self.boxes,
                 progress=report,
             )

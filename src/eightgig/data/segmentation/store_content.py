@@ -7,6 +7,7 @@ import pandas as pd
 
 from eightgig.core.errors import ImageRejectedError, StoreError
 from eightgig.core.progress import progress
+from eightgig.core.units import bytes_from_gib
 from eightgig.data.hdf5 import write_store
 from eightgig.data.segmentation.layouts import MaskFolder
 from eightgig.data.segmentation.mask_files import read_mask
@@ -35,6 +36,7 @@ class MaskStoreContent:
                 self.folder.root,
                 self.folder.table.classes,
                 short_side=self.parameters.store_short_side,
+                shard_bytes=bytes_from_gib(self.parameters.store_shard_gib),
                 masks=self._mask,
                 progress=report,
             )

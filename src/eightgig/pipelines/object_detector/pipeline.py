@@ -2,7 +2,7 @@
 
 from kedro.pipeline import Pipeline
 
-from eightgig.pipelines.object_detector import ingest, predict, video
+from eightgig.pipelines.object_detector import ingest, predict, tiles, video
 from eightgig.pipelines.object_detector.evaluate import evaluation
 from eightgig.pipelines.object_detector.nodes import ObjectDetector
 from eightgig.pipelines.object_detector.results import DetectionResults
@@ -25,6 +25,7 @@ def create_pipeline() -> Pipeline:
             benchmark.create_pipeline(case, evaluation(case)),
             predict.create_pipeline(case),
             video.create_pipeline(),
+            tiles.create_pipeline(case),
             report.create_pipeline(DetectionResults()),
         ],
     )

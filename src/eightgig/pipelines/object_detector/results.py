@@ -8,6 +8,7 @@ from eightgig.data.sources import RawPictures
 from eightgig.pipelines.object_detector.parameters import RECORDS
 from eightgig.stages.annotations import Figure, ImageStore, Picture, Table
 from eightgig.stages.page import new_pictures_section
+from eightgig.stages.tiles import tiles_section
 from eightgig.stages.trained import indices_of
 from eightgig.video.records import VideoReport
 
@@ -39,6 +40,8 @@ class DetectionResults:
         "new_pictures_sheet": "predict_sheet",
         "video_report": "video_report",
         "video_sheet": "video_sheet",
+        "tiles_report": "tiles_report",
+        "tiles_sheet": "tiles_sheet",
     }
 
     def draw(
@@ -134,6 +137,12 @@ class DetectionResults:
             _video_section(shown["video_report"], shown["video_sheet"], shown),
             _found_section(store, shown["detections"], shown["metrics"].confidence),
             new_pictures_section(shown["new_pictures"], shown["new_pictures_sheet"]),
+            tiles_section(
+                shown["tiles_report"],
+                shown["tiles_sheet"],
+                unit="boxes",
+                more="Boxes that tiles cut are merged; all are in tiles_boxes.csv.",
+            ),
         ]
 
 

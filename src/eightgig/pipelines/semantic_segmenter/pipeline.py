@@ -2,7 +2,7 @@
 
 from kedro.pipeline import Pipeline
 
-from eightgig.pipelines.semantic_segmenter import ingest, predict
+from eightgig.pipelines.semantic_segmenter import ingest, predict, tiles
 from eightgig.pipelines.semantic_segmenter.evaluate import evaluation
 from eightgig.pipelines.semantic_segmenter.nodes import SemanticSegmenter
 from eightgig.pipelines.semantic_segmenter.results import SegmentationResults
@@ -23,6 +23,7 @@ def create_pipeline() -> Pipeline:
             export.create_pipeline(case),
             benchmark.create_pipeline(case, evaluation(case)),
             predict.create_pipeline(case),
+            tiles.create_pipeline(case),
             report.create_pipeline(SegmentationResults()),
         ],
     )

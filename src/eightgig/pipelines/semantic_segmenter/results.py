@@ -8,6 +8,7 @@ from eightgig.data.sources import RawPictures
 from eightgig.pipelines.semantic_segmenter.parameters import RECORDS
 from eightgig.stages.annotations import Figure, ImageStore, Table
 from eightgig.stages.page import new_pictures_section
+from eightgig.stages.tiles import tiles_section
 from eightgig.stages.trained import indices_of
 
 if TYPE_CHECKING:
@@ -32,6 +33,8 @@ class SegmentationResults:
         "overlays": "overlays_sheet",
         "new_pictures": "predict_table",
         "new_pictures_sheet": "predict_sheet",
+        "tiles_report": "tiles_report",
+        "tiles_sheet": "tiles_sheet",
     }
 
     def draw(
@@ -126,6 +129,12 @@ class SegmentationResults:
                 ],
             ),
             new_pictures_section(shown["new_pictures"], shown["new_pictures_sheet"]),
+            tiles_section(
+                shown["tiles_report"],
+                shown["tiles_sheet"],
+                unit="share",
+                more="The mask of the whole image is in `tiles/` beside the tables of results.",
+            ),
         ]
 
 

@@ -1,0 +1,98 @@
+"""A store in several files that are read as one: the list of them, and the check that they are the ones it lists.
+
+attributes  format, version, complete, list_sha256
+shards      text: paths of the files, relative to the list's folder
+sha256      text: hash of each file's index, which holds every picture's checksum
+"""
+
+import hashlib
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import h5py
+
+from eightgig.core.errors import StoreError
+from eightgig.data.store_format import Index, read_index
+
+SHARDS_FORMAT, SHARDS_VERSION = "eightgig-image-shards", 1
+_NAME = re.compile(r"store-[0-9a-f]{12}/\d{5}\.h5")
+_TEXTS = ("shards", "sha256")
+
+
+@dataclass(frozen=True)
+class Part:
+    """One file with pictures: its index, and where in it its block of pictures begins."""
+
+    path: Path
+    index: Index
+    start: int
+
+
+def shards_folder(path: Path, recipe: str) -> str:
+    """Give the name of the folder beside a store in which its shards lie."""
+    return f"store-{hashlib.sha256(f'{path.name}{recipe}'.encode()).hexdigest()[:12]}"
+
+
+def read_parts(path: Path) -> list[Part]:
+    """Give the checked parts of the store at `path`: itself, or the files that it lists.
+
+    Raises:
+        StoreError: there is no store, or it or one of its files is missing, incomplete, exchanged or damaged.
+    """
+    listed = listed_shards(path)
+    if listed is None:
+        return [Part(path, *read_index(path))]
+    parts = []
+    for name, sha256 in listed:
+        shard = path.parent / name
+        if not shard.is_file():
+            raise StoreError(f"{path}: its part {name} is missing. Run the ingest stage again.")
+        part = Part(shard, *read_index(shard))
+        if part.index.sha256() != sha256:
+            raise StoreError(f"{path}: its part {name} is not the one that it lists. Run the ingest stage again.")
+        parts.append(part)
+    first = parts[0].index
+    if any(
+        (part.index.kind, part.index.tier, part.index.classes) != (first.kind, first.tier, first.classes)
+        for part in parts
+    ):
+        raise StoreError(f"{path}: its parts hold different kinds of pictures. Run the ingest stage again.")
+    return parts
+
+
+def write_list(path: Path, names: Sequence[str], hashes: Sequence[str]) -> None:
+    """Write the list of shards."""
+    with h5py.File(path, "w", libver=("v110", "v110")) as file:
+        for name, texts in zip(_TEXTS, (names, hashes), strict=True):
+            file.create_dataset(name, data=list(texts), dtype=h5py.string_dtype())
+        attributes: dict[str, Any] = {"format": SHARDS_FORMAT, "version": SHARDS_VERSION, "complete": True}
+        file.attrs.update({**attributes, "list_sha256": _hash(names, hashes)})
+
+
+def listed_shards(path: Path) -> list[tuple[str, str]] | None:
+    """Give names and hashes of the files that a store consists of; None where the file is no list, or none at all.
+
+    Raises:
+        StoreError: the list is damaged.
+    """
+    try:
+        with h5py.File(path, "r") as file:
+            if file.attrs.get("format") != SHARDS_FORMAT:
+                return None
+            plain = all(isinstance(file.get(name, getlink=True), h5py.HardLink) for name in _TEXTS)
+            columns = [tuple(file[name].asstr()[...].tolist()) for name in _TEXTS] if plain else [(), ("",)]
+            intact = file.attrs.get("complete") and file.attrs.get("list_sha256") == _hash(*columns)
+    except (OSError, RuntimeError, KeyError, ValueError, TypeError, UnicodeDecodeError):
+        return None  # `read_index` says what is wrong with it
+    names, hashes = columns
+    if not intact or not names or not all(_NAME.fullmatch(name) for name in names):
+        raise StoreError(f"{path}: the list of its parts is damaged. Run the ingest stage again.")
+    return list(zip(names, hashes, strict=True))
+
+
+def _hash(names: Sequence[str], hashes: Sequence[str]) -> str:
+    return hashlib.sha256(json.dumps([list(names), list(hashes)]).encode()).hexdigest()

@@ -1,0 +1,113 @@
+"""Tiles: the class of each pixel of an image of any size, within the budget."""
+
+import time
+from pathlib import Path
+from typing import Any
+
+from kedro.pipeline import Pipeline
+
+from eightgig.datasets.weights import Weights
+from eightgig.stages.annotations import Picture
+from eightgig.stages.case import Case, stage_node, stage_pipeline
+from eightgig.stages.tiles import TilePlanner, answering, report_of, source_of
+from eightgig.tiles.parameters import TilesParameters
+from eightgig.tiles.records import TilesReport
+from eightgig.training.parameters import TrainParameters
+from eightgig.vram.parameters import PlanParameters
+
+_SAMPLE = {"width": 1536, "height": 448, "unit_px": 0.75}
+
+
+def create_pipeline(case: Case) -> Pipeline:
+    """Give the node from `weights` to `tiles_report` and `tiles_sheet`; files go to `tiles_folder`."""
+    inputs = {
+        "weights": "weights",
+        "train": "params:train",
+        "plan": "params:plan",
+        "tiles": "params:tiles",
+        "tiles_folder": "tiles_folder",
+    }
+    return stage_pipeline("tiles", [stage_node(segment_image, inputs, ["tiles_report", "tiles_sheet"], case=case)])
+
+
+def segment_image(
+    case: Case,
+    weights: Weights,
+    train: TrainParameters,
+    plan: PlanParameters,
+    tiles: TilesParameters,
+    tiles_folder: Path,
+) -> tuple[TilesReport, Picture]:
+    """Find the class of each pixel of an image of any size.
+
+    Writes `NAME_mask.png` (its values are positions in the classes) and, if asked for, `NAME_probabilities.h5`.
+
+    Returns:
+        How it was cut and how fast it went; the image under the colours of its classes, made smaller.
+
+    Raises:
+        BudgetError: not even a small tile fits the budget.
+        DataError: the source is no image, or too large.
+    """
+    from contextlib import ExitStack
+
+    from eightgig.core.device import resolve_device
+    from eightgig.data.samples.streets import render_street
+    from eightgig.data.segmentation.palette import colours_of
+    from eightgig.stages.trained import restore
+    from eightgig.tiles.clock import Clock
+    from eightgig.tiles.masks import blend_masks
+    from eightgig.tiles.overlay import Overlay
+    from eightgig.tiles.png import open_mask_png
+    from eightgig.tiles.probabilities import open_probabilities
+    from eightgig.tiles.receptive import receptive_radius
+    from eightgig.tiles.source import open_source
+    from eightgig.vram.runtime.measure import MemoryMeter
+
+    path = source_of(tiles, tiles_folder, lambda: render_street(seed=train.seed, **_SAMPLE)[0])
+    begun, clock, classes = time.perf_counter(), Clock(), weights.card.classes
+    colours, stem = colours_of(classes), tiles_folder / path.stem
+    with ExitStack() as stack:
+        source = stack.enter_context(open_source(path, max_pixels=tiles.max_pixels))
+        radius = receptive_radius(case.deployed(restore(case, weights))) if tiles.overlap is None else 0
+        planned = TilePlanner(case, weights, train, plan, tiles).plan(
+            source.height, source.width, lambda tile: overlap_for(radius, tile)
+        )
+        size = (source.width, source.height)
+        png = stack.enter_context(open_mask_png(stem.with_name(f"{stem.name}_mask.png"), *size, colours))
+        overlay = Overlay(*size, colours, longest_px=tiles.overlay_px, opacity=tiles.opacity)
+
+        def take(_: int, rows_RWC: Any, labels_RW: Any) -> None:
+            png.write(labels_RW)
+            overlay.add(rows_RWC, labels_RW)
+
+        shares = None
+        if tiles.probabilities:
+            file = open_probabilities(
+                stem.with_name(f"{stem.name}_probabilities.h5"), classes, source.height, source.width
+            )
+            shares = stack.enter_context(file).write
+        run = stack.enter_context(answering(case, weights))
+        with MemoryMeter("tiles", resolve_device("auto")) as meter:
+            pixels_K = blend_masks(
+                source,
+                run,
+                num_classes=len(classes),
+                grid=planned.grid,
+                batch=planned.batch,
+                on_rows=take,
+                scratch=tiles_folder,
+                on_probabilities=shares,
+                clock=clock,
+            )
+    found = {
+        classes[label]: float(pixels_K[label] / pixels_K.sum()) for label in (-pixels_K).argsort() if pixels_K[label]
+    }
+    seconds, memory = time.perf_counter() - begun, meter.result()
+    report = report_of(path, planned, seconds=seconds, by_stage=clock.seconds, memory=memory, found=found)
+    return report, overlay.picture()
+
+
+def overlap_for(radius: int, tile: int) -> int:
+    """Give an overlap of twice the radius in which a network looks, rounded up to 8, between 16 and half a tile."""
+    return max(16, min(-(-2 * radius // 8) * 8, tile // 16 * 8))

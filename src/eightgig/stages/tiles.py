@@ -1,0 +1,249 @@
+"""Tiles: an image of any size through a trained network, as large pieces at a time as the budget allows.
+
+What is the same for masks and boxes; a case adds how tiles are answered and put together.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from eightgig.core.errors import BudgetError
+from eightgig.datasets.weights import Weights
+from eightgig.models.parameters import ModelParameters
+from eightgig.stages.annotations import Picture, WorkloadSpec
+from eightgig.stages.case import Case
+from eightgig.stages.trained import restore
+from eightgig.tiles.parameters import TilesParameters
+from eightgig.tiles.records import TilesReport
+from eightgig.training.parameters import TrainParameters
+from eightgig.vram.parameters import PlanParameters
+from eightgig.vram.runtime.measure import MeasuredPhase
+
+if TYPE_CHECKING:
+    from eightgig.report import page as pages
+    from eightgig.tiles.grid import Grid
+    from eightgig.vram.tracing.predictor import Predictor
+    from eightgig.vram.tracing.workload import Workload
+
+_SIDES = (2048, 1536, 1024, 768, 512, 384, 256, 192, 128)
+_BATCHES = (8, 4, 2, 1)
+_MOST_PIXELS = 8 * 512**2  # in a batch: more is no faster
+
+
+class TilePlan(NamedTuple):
+    """How an image is cut, and what the network takes of the device at its peak."""
+
+    grid: "Grid"
+    batch: int
+    predicted_bytes: int
+
+
+class TilePlanner:
+    """Chooses tile and batch so that a pass over them fits the budget.
+
+    Args:
+        case: of the network.
+        weights: of the network.
+        train: the case's recipe.
+        plan: the budget, unless `tiles` has one of its own.
+        tiles: what is fixed already.
+    """
+
+    def __init__(
+        self, case: Case, weights: Weights, train: TrainParameters, plan: PlanParameters, tiles: TilesParameters
+    ) -> None:
+        self._case, self._card, self._train, self._tiles = case, weights.card, train, tiles
+        self._plan = plan.model_copy(update={"budget_gib": tiles.budget_gib or plan.budget_gib})
+
+    def plan(self, height: int, width: int, overlap_of: Callable[[int], int]) -> TilePlan:
+        """Give the plan with the largest share of useful pixels that fits.
+
+        Args:
+            height: of the image, pixels.
+            width: of the image, pixels.
+            overlap_of: least overlap for a tile of some side.
+
+        Raises:
+            BudgetError: not even the smallest tile fits.
+            ConfigurationError: tile and overlap do not go together.
+        """
+        from eightgig.vram.tracing.hidden import load_calibration
+        from eightgig.vram.tracing.predictor import Predictor
+
+        grids = self._grids(height, width, overlap_of)
+        with Predictor(load_calibration(self._plan.calibration)) as predictor:
+            for position, grid in enumerate(grids, start=1):
+                try:
+                    return self._largest_batch(grid, predictor)
+                except BudgetError:
+                    if position == len(grids):
+                        raise
+        raise AssertionError("there is always a grid")
+
+    def _grids(self, height: int, width: int, overlap_of: Callable[[int], int]) -> "list[Grid]":
+        """Give the grids to try, the most useful first, of equal ones the smaller tile."""
+        from eightgig.tiles.grid import STEP, Grid
+
+        most = max(-(-max(height, width) // STEP) * STEP, _SIDES[-1])
+        sides = (
+            [self._tiles.tile]
+            if self._tiles.tile
+            else [side for side in _SIDES if side < most] + [min(most, _SIDES[0])]
+        )
+        overlap = self._tiles.overlap
+        grids = [Grid(height, width, side, overlap_of(side) if overlap is None else overlap) for side in sides]
+        return sorted(grids, key=lambda grid: (-round(grid.useful_share, 2), grid.tile))
+
+    def _largest_batch(self, grid: "Grid", predictor: "Predictor") -> TilePlan:
+        asked = self._tiles.batch
+        sizes = [n for n in _BATCHES if n == 1 or n * grid.tile**2 <= _MOST_PIXELS] if asked is None else [asked]
+        sizes = [n for n in sizes if n == 1 or asked or n <= grid.num_tiles]
+        for batch in sizes[:-1]:
+            try:
+                return self._planned(grid, batch, predictor)
+            except BudgetError:
+                continue
+        return self._planned(grid, sizes[-1], predictor)
+
+    def _planned(self, grid: "Grid", batch: int, predictor: "Predictor") -> TilePlan:
+        from eightgig.core.device import describe_device, resolve_device
+        from eightgig.vram.planning.planner import make_plan
+        from eightgig.vram.planning.request import PlanRequest
+
+        device = resolve_device(self._plan.device)
+        request = PlanRequest(
+            name=self._card.model,
+            workload=self._workload(grid.tile),
+            sample=f"tiles of {grid.tile} px",
+            task="infer",
+            effective_batch=batch,
+            micro_batch=batch,
+            eval_batch=batch,
+            precisions=("fp32",),
+            device=device,
+            device_name=describe_device(device),
+        )
+        made = make_plan(request, self._plan, predictor=predictor)
+        return TilePlan(grid, batch, made.phase("validate").peak_bytes)
+
+    def _workload(self, tile: int) -> WorkloadSpec:
+        from eightgig.vram.tracing.spec import WorkloadSpec
+
+        model = ModelParameters(name=self._card.model, weights="none", image_size=tile)
+        whole = self._case.workload(model, len(self._card.classes), self._train)
+        return WorkloadSpec(factory=f"{__name__}:make_workload", options={"whole": whole.model_dump(mode="json")})
+
+
+def make_workload(whole: dict[str, Any]) -> "Workload":
+    """Give a case's workload without its loss: the network alone on pictures, as tiles are run."""
+    from dataclasses import replace
+
+    from eightgig.vram.tracing.spec import WorkloadSpec
+
+    made = WorkloadSpec(**whole).build()
+
+    def batch(num_tiles: int) -> Any:
+        return {"images": made.batch(num_tiles)["images"].float()}
+
+    return replace(made, batch=batch, evaluate=lambda module, tiles: module(tiles["images"]))
+
+
+@contextmanager
+def answering(case: Case, weights: Weights) -> Iterator[Callable[[Any], Any]]:
+    """Give the trained network as a function from tiles (uint8 N3HW) to its output (float32), on a GPU if there is one."""
+    import torch
+
+    from eightgig.core.device import resolve_device
+    from eightgig.export.torch_runner import TorchRunner
+
+    output = case.task(weights.card.classes).output
+    module = case.deployed(restore(case, weights))
+    with TorchRunner(module, device=resolve_device("auto"), output_names=(output,)) as runner:
+
+        def run(images_N3HW: Any) -> Any:
+            inputs = case.inputs(weights.card, {"images": torch.from_numpy(images_N3HW)})
+            return runner.run({"images": inputs.numpy()})[output]
+
+        yield run
+
+
+def source_of(tiles: TilesParameters, folder: Path, sample: Callable[[], Any]) -> Path:
+    """Give the image that the user names, or a sample that is drawn into `folder`."""
+    import cv2
+
+    if tiles.source is not None:
+        return Path(tiles.source).expanduser()
+    path = folder / "sample.png"
+    folder.mkdir(parents=True, exist_ok=True)
+    cv2.imwrite(str(path), sample()[..., ::-1])
+    return path
+
+
+def report_of(
+    source: Path, plan: TilePlan, *, seconds: float, by_stage: dict[str, float], memory: MeasuredPhase, found: Any
+) -> TilesReport:
+    """Give the record of a run.
+
+    Args:
+        source: the image.
+        plan: how it was cut.
+        seconds: in all.
+        by_stage: seconds of reading, running, blending and writing.
+        memory: as measured meanwhile.
+        found: names with their shares or numbers, the most first.
+    """
+    from eightgig.core.device import describe_device
+
+    grid = plan.grid
+    return TilesReport(
+        source=source.name,
+        width=grid.width,
+        height=grid.height,
+        tile=grid.tile,
+        overlap=grid.overlap,
+        batch=plan.batch,
+        num_tiles=grid.num_tiles,
+        useful_share=grid.useful_share,
+        seconds=round(seconds, 3),
+        megapixels_per_second=round(grid.width * grid.height / 1e6 / seconds, 4),
+        seconds_by_stage={name: round(value, 3) for name, value in by_stage.items()},
+        predicted_bytes=plan.predicted_bytes,
+        measured_bytes=memory.peak_bytes,
+        device=memory.device,
+        device_name=describe_device(memory.device),
+        found=found,
+    )
+
+
+def tiles_section(report: TilesReport, sheet: Picture, *, unit: str, more: str) -> "pages.Section":
+    """Show an image that went through in tiles.
+
+    Args:
+        report: of the run.
+        sheet: what was found, drawn on the image.
+        unit: how `report.found` is written: `share` of the pixels, or number of `boxes`.
+        more: what else was written, and where.
+    """
+    from eightgig.core.units import format_bytes
+    from eightgig.report.page import Fact, Facts, Gallery, Picture, Section, Table
+    from eightgig.report.pictures import to_data_uri
+
+    memory = "growth of the whole process" if report.device == "cpu" else "allocated"
+    facts = [
+        Fact("image", f"{report.width:,} x {report.height:,}"),
+        Fact(
+            "tiles", f"{report.num_tiles:,} of {report.tile} px", f"overlap {report.overlap}, {report.batch} at a time"
+        ),
+        Fact("megapixels a second", f"{report.megapixels_per_second:.2f}", f"on {report.device_name}"),
+        Fact("of use", f"{report.useful_share:.0%}", "of the pixels that the network saw"),
+        Fact("network's peak, predicted", format_bytes(report.predicted_bytes or 0)),
+        Fact("measured", format_bytes(report.measured_bytes or 0), memory),
+    ]
+    rows = [(name, f"{value:.1%}" if unit == "share" else f"{value:,.0f}") for name, value in report.found.items()]
+    return Section(
+        "A large image in tiles",
+        f"{report.source}, cut into overlapping tiles that fit the budget, as `--tags tiles` does it; without a source, "
+        f"one that is drawn. {more}",
+        [Facts(facts), Gallery([Picture(to_data_uri(sheet, longest_side_px=1600))]), Table(("found", unit), rows)],
+    )
