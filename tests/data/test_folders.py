@@ -74,12 +74,40 @@ def test_all_bad_classes_are_in_one_message(tmp_path: Path) -> None:
     assert "full" not in str(caught.value).replace(str(tmp_path), "")
 
 
-def test_ready_made_splits_are_refused_and_their_differences_named(tmp_path: Path) -> None:
+def test_imagenets_folders_keep_their_splits(tmp_path: Path) -> None:
+    touch(
+        tmp_path, "train/n02/b.JPEG", "train/n01/a.JPEG", "train/n01/c.JPEG", "val/n01/v.JPEG", "Validation/n02/w.JPEG"
+    )
+    folders = scan_class_folders(tmp_path)
+    assert folders.classes == ("n01", "n02")
+    assert list(zip(folders.files, folders.splits, strict=True)) == [
+        (("train/n01/a.JPEG", 0), "train"),
+        (("train/n01/c.JPEG", 0), "train"),
+        (("val/n01/v.JPEG", 0), "val"),
+        (("Validation/n02/w.JPEG", 1), "val"),
+        (("train/n02/b.JPEG", 1), "train"),
+    ]
+
+
+def test_a_class_that_is_not_trained_is_named(tmp_path: Path) -> None:
     touch(tmp_path, "train/daisy/1.jpg", "train/rose/1.jpg", "val/daisy/1.jpg", "val/tulip/1.jpg")
-    with pytest.raises(DataError, match=r"ready-made splits \(train, val\)") as caught:
+    with pytest.raises(DataError, match=r"1 classes have no folder in train: 'tulip' \(only in val\)"):
         scan_class_folders(tmp_path)
-    assert "'rose' (only in train), 'tulip' (only in val)" in str(caught.value)
-    assert "daisy' (only" not in str(caught.value)
+
+
+def test_a_flat_validation_folder_says_what_to_do(tmp_path: Path) -> None:
+    touch(tmp_path, "train/n01/a.JPEG", "train/n02/b.JPEG", "val/ILSVRC2012_val_00000001.JPEG")
+    with pytest.raises(
+        DataError, match=r"found 1 pictures directly in it, such as ILSVRC2012_val_00000001\.JPEG"
+    ) as caught:
+        scan_class_folders(tmp_path)
+    assert f"set data.root to {tmp_path / 'train'}" in str(caught.value)
+
+
+def test_splits_without_training_pictures_are_refused(tmp_path: Path) -> None:
+    touch(tmp_path, "val/a/1.jpg", "val/b/1.jpg", "test/a/1.jpg")
+    with pytest.raises(DataError, match="none is for training"):
+        scan_class_folders(tmp_path)
 
 
 def test_classes_may_be_called_train_when_they_hold_pictures(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from eightgig.core.errors import StoreError
 from eightgig.data.hdf5 import ImageStore
 from eightgig.data.loader import Batch, ImageBatches, Key, KeyedSampler, create_loader
 from eightgig.data.parameters import AugmentParameters
+from eightgig.data.shards import read_parts
 
 MakeStore = Callable[..., ImageStore]
 pytestmark = [
@@ -107,7 +108,8 @@ def test_the_sampler_by_itself() -> None:
 def test_a_damaged_picture_is_named_through_a_worker(make_store: MakeStore) -> None:
     store = make_store()
     with store.path.open("r+b") as file:
-        file.seek(store._start + int(store._index.offsets[7]) + 5)
+        (part,) = read_parts(store.path)
+        file.seek(part.start + int(part.index.offsets[7]) + 5)
         file.write(b"\0\0\0")
     for num_workers in (0, 1):
         with pytest.raises(StoreError, match=r"picture 7 \(from rose/2\.jpg\) is damaged"):

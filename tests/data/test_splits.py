@@ -1,3 +1,5 @@
+import time
+
 import pandas as pd
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -61,3 +63,20 @@ def test_shares_are_as_wanted_in_each_class_and_the_seed_decides() -> None:
     assert counts["rose"].to_dict() == {"test": 25, "train": 60, "val": 15}
     other = make_splits(table, val_fraction=0.15, test_fraction=0.25, seed=2)
     assert (splits["split"] != other["split"]).mean() > 0.2
+
+
+def test_ready_made_splits_are_kept_and_a_missing_one_is_drawn_from_train() -> None:
+    table = manifest({"daisy": list(range(100)), "rose": list(range(100, 200))})
+    table["split"] = ["val" if number % 5 == 0 else "train" for number in range(200)]
+    splits = make_splits(table, val_fraction=0.3, test_fraction=0.1, seed=0)
+    assert (splits["split"][::5] == "val").all()
+    counts = splits.groupby(["class_name", "split"]).size()
+    assert counts["daisy"].to_dict() == {"test": 8, "train": 72, "val": 20}
+
+
+def test_a_large_class_is_drawn_in_no_time() -> None:
+    table = manifest({"daisy": list(range(60_000))})
+    begun = time.process_time()
+    splits = make_splits(table, val_fraction=0.15, test_fraction=0.15, seed=0)
+    assert splits["split"].value_counts().to_dict() == {"train": 42_000, "val": 9_000, "test": 9_000}
+    assert time.process_time() - begun < 10

@@ -19,7 +19,7 @@ def progress(description: str) -> Iterator[Report]:
     """Give a function that shows how far the work is.
 
     In a terminal a rich progress bar is drawn; elsewhere (CI, a log file) a line is logged every ten seconds, so that
-    what is quick says nothing.
+    what is quick says nothing. Both estimate the time that is left.
     """
     with _bar(description) if sys.stderr.isatty() else _lines(description) as report:
         yield report
@@ -50,10 +50,27 @@ def _lines(description: str) -> Iterator[Report]:
     logger = logging.getLogger(__name__)
     said_at = time.monotonic()
 
+    first: tuple[float, int] | None = None
+
     def report(done: int, total: int | None) -> None:
-        nonlocal said_at
-        if time.monotonic() - said_at >= _LOG_INTERVAL_S:
-            said_at = time.monotonic()
-            logger.info("%s: %d%s", description, done, f" of {total}" if total else "")
+        nonlocal said_at, first
+        now = time.monotonic()
+        if first is None:
+            first = now, done
+        if now - said_at >= _LOG_INTERVAL_S:
+            said_at = now
+            logger.info("%s: %s%s", description, f"{done:,}", _outlook(done, total, now - first[0], done - first[1]))
 
     yield report
+
+
+def _outlook(done: int, total: int | None, seconds: float, done_meanwhile: int) -> str:
+    """Say of how many, and how long the rest takes at the speed of this run."""
+    if not total:
+        return ""
+    if not done_meanwhile:
+        return f" of {total:,}"
+    left_s = (total - done) * seconds / done_meanwhile
+    hours, minutes = divmod(round(left_s / 60), 60)
+    left = f"{hours} h {minutes} min" if hours else f"{minutes} min" if minutes else "under a minute"
+    return f" of {total:,}, about {left} left"

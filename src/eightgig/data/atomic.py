@@ -25,6 +25,20 @@ def exclusive_replacement(path: Path) -> Iterator[Path]:
     Raises:
         StoreError: another process is writing the same file (it is named), or the folder cannot be written.
     """
+    with exclusive(path):
+        _remove_leftovers(path)
+        with atomic_write(path) as temporary:
+            temporary.touch()  # at once: its name tells a second writer who is at work
+            yield temporary
+
+
+@contextmanager
+def exclusive(path: Path) -> Iterator[None]:
+    """Let one process at a time into the block; the operating system drops a dead process's lock.
+
+    Raises:
+        StoreError: another process is writing the same file (it is named), or the folder cannot be written.
+    """
     lock = FileLock(path.with_name(f".{path.name}.lock"))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -37,10 +51,7 @@ def exclusive_replacement(path: Path) -> Iterator[Path]:
     except OSError as error:
         raise StoreError(f"{path}: the folder cannot be written ({error}). Choose another folder.") from error
     try:
-        _remove_leftovers(path)
-        with atomic_write(path) as temporary:
-            temporary.touch()  # at once: its name tells a second writer who is at work
-            yield temporary
+        yield
     finally:
         lock.release()
 

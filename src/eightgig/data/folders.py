@@ -2,7 +2,7 @@
 
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +11,11 @@ from eightgig.data.images import CODEC_ENDINGS
 
 # Formats that are not read are listed all the same, so that they are reported rather than quietly left out.
 PICTURE_ENDINGS = {e for endings in CODEC_ENDINGS.values() for e in endings} | {".tif", ".tiff", ".heic", ".avif"}
-SPLIT_NAMES = {"train", "training", "val", "valid", "validation", "dev", "test", "testing"}
+_SPLITS = {
+    "train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "dev": "val",
+    "test": "test", "testing": "test",
+}  # fmt: skip
+SPLIT_NAMES = set(_SPLITS)
 LAYOUT = """Wanted is one folder a class:
   {root}/daisy/one.jpg
   {root}/daisy/more/two.png
@@ -27,16 +31,20 @@ class ClassFolders:
         classes: names in alphabetical order; a label is a position in it.
         files: (path relative to root with forward slashes, label), ordered by label and path.
         num_skipped: files passed over: hidden, or no picture by their ending.
+        splits: `train`, `val` or `test` of each file where the folder brings splits; otherwise empty.
     """
 
     root: Path
     classes: tuple[str, ...]
     files: tuple[tuple[str, int], ...]
     num_skipped: int = 0
+    splits: tuple[str, ...] = ()
 
 
 def scan_class_folders(root: Path, *, min_images_per_class: int = 1) -> ClassFolders:
-    """Give the pictures below `root`, one folder a class, at any depth below it.
+    """Give the pictures below `root`, one folder a class, at any depth; or such folders in train, val and test.
+
+    ImageNet is of the second kind: train/n01440764/..., val/n01440764/....
 
     Folders and files whose names begin with a dot, `__MACOSX` and files without a picture's ending are skipped.
     Links are followed; a link that leads back to a folder above itself is not.
@@ -45,14 +53,52 @@ def scan_class_folders(root: Path, *, min_images_per_class: int = 1) -> ClassFol
         DataError: there is no such folder, its layout is another one, or classes have too few pictures (all named).
     """
     class_folders = _class_folders(root)
-    _refuse_split_folders(root, class_folders)
-    classes = tuple(folder.name for folder in class_folders)
-    found = [list(_files_below(folder)) for folder in class_folders]
-    pictures = [sorted(path for path in paths if _is_picture(path)) for paths in found]
+    if _are_splits(root, class_folders):
+        return _scan_splits(root, class_folders, min_images_per_class)
+    classes, pictures, num_skipped = _scan(class_folders)
     _refuse_no_classes(root, classes, pictures)
     require_enough(root, dict(zip(classes, map(len, pictures), strict=True)), min_images_per_class)
     files = tuple((path.relative_to(root).as_posix(), label) for label, paths in enumerate(pictures) for path in paths)
-    return ClassFolders(root, classes, files, sum(map(len, found)) - len(files))
+    return ClassFolders(root, classes, files, num_skipped)
+
+
+def split_of(folder: str) -> str:
+    """Give `train`, `val` or `test` for a folder's name, an empty text for another name."""
+    return _SPLITS.get(folder.lower(), "")
+
+
+def _scan(class_folders: list[Path]) -> tuple[tuple[str, ...], list[list[Path]], int]:
+    """Give the classes, the pictures of each, and how many files are none."""
+    classes = tuple(folder.name for folder in class_folders)
+    found = [list(_files_below(folder)) for folder in class_folders]
+    pictures = [sorted(path for path in paths if _is_picture(path)) for paths in found]
+    return classes, pictures, sum(map(len, found)) - sum(map(len, pictures))
+
+
+def _scan_splits(root: Path, split_folders: list[Path], min_images_per_class: int) -> ClassFolders:
+    """Give the pictures of ready-made splits; their classes are those of the training split."""
+    rows: list[tuple[str, str, str]] = []
+    num_skipped, classes_of = 0, dict[str, set[str]]()
+    for folder in split_folders:
+        _refuse_loose_pictures(folder)
+        classes, pictures, skipped = _scan(_class_folders(folder))
+        if split_of(folder.name) == "train":
+            _refuse_no_classes(folder, classes, pictures)
+        split, num_skipped = split_of(folder.name), num_skipped + skipped
+        classes_of.setdefault(split, set()).update(classes)
+        rows += [
+            (name, path.relative_to(root).as_posix(), split)
+            for name, paths in zip(classes, pictures, strict=True)
+            for path in paths
+        ]
+    _refuse_untrained_classes(root, classes_of)
+    rows.sort()
+    classes = tuple(sorted(classes_of["train"]))
+    counts = Counter(name for name, *_ in rows)
+    require_enough(root, {name: counts[name] for name in classes}, min_images_per_class)
+    labels = {name: label for label, name in enumerate(classes)}
+    files = tuple((path, labels[name]) for name, path, _ in rows)
+    return ClassFolders(root, classes, files, num_skipped, tuple(split for *_, split in rows))
 
 
 def require_enough(root: Path, num_images_by_class: Mapping[str, int], min_images: int) -> None:
@@ -126,27 +172,36 @@ def _refuse_no_classes(root: Path, classes: tuple[str, ...], pictures: list[list
         raise DataError(f"{root}: its {len(classes)} folders hold no pictures. {layout}")
 
 
-def _refuse_split_folders(root: Path, folders: list[Path]) -> None:
-    """Two layouts look alike: `train` could be a class; only all folders named like splits tell."""
-    if len(folders) < 2 or not all(folder.name.lower() in SPLIT_NAMES for folder in folders):
-        return
-    classes = {folder.name: {path.name for path in _visible(folder) if path.is_dir()} for folder in folders}
-    if not any(classes.values()):
-        return
-    raise DataError(
-        f"{root}: its folders are ready-made splits ({', '.join(classes)}), and this project splits by itself. "
-        f"{LAYOUT.format(root=root)}\nSet data.root to {root / next(iter(classes))}, or merge the splits into one "
-        f"folder a class.{_class_differences(classes)}"
-    )
+def _are_splits(root: Path, folders: list[Path]) -> bool:
+    """`train` could be a class too: only all folders named like splits, with classes in them, tell."""
+    if len(folders) < 2 or not all(split_of(folder.name) for folder in folders):
+        return False
+    holds_classes = [any(path.is_dir() for path in _visible(folder)) for folder in folders]
+    if any(holds_classes) and not any(split_of(folder.name) == "train" for folder in folders):
+        raise DataError(
+            f"{root}: its folders are splits ({', '.join(folder.name for folder in folders)}), but none is for "
+            "training. Add train, or set data.root to one of them: then splits are drawn."
+        )
+    return any(holds_classes)
 
 
-def _class_differences(classes: Mapping[str, set[str]]) -> str:
-    counts = Counter(name for names in classes.values() for name in names)
-    partial = sorted(name for name, count in counts.items() if count < len(classes))
-    if not partial:
-        return ""
-    return " Not in every split: " + ", ".join(f"'{name}' (only in {_where(name, classes)})" for name in partial) + "."
+def _refuse_loose_pictures(split_folder: Path) -> None:
+    """ImageNet's val comes as 50,000 files without class folders, and the labels in a file of the devkit."""
+    visible = _visible(split_folder)
+    loose = [path.name for path in visible if path.is_file() and _is_picture(path)]
+    if loose and not any(path.is_dir() for path in visible):
+        raise DataError(
+            f"{split_folder}: wanted one folder a class, found {len(loose)} pictures directly in it, such as "
+            f"{loose[0]}. Move each into the folder of its class, as train has them (for ImageNet, valprep.sh is the "
+            f"script that people use); or set data.root to {split_folder.with_name('train')}: then splits are drawn."
+        )
 
 
-def _where(name: str, classes: Mapping[str, Iterable[str]]) -> str:
-    return ", ".join(split for split, names in classes.items() if name in names)
+def _refuse_untrained_classes(root: Path, classes_of: Mapping[str, set[str]]) -> None:
+    trained = classes_of["train"]
+    untrained = {name: split for split, names in classes_of.items() for name in sorted(names - trained)}
+    if untrained:
+        named = ", ".join(f"'{name}' (only in {split})" for name, split in list(untrained.items())[:10])
+        raise DataError(
+            f"{root}: {len(untrained)} classes have no folder in train: {named}. Add them there, or move them away."
+        )

@@ -7,29 +7,41 @@ import pandas as pd
 from eightgig.core.errors import DataError, ImageRejectedError
 from eightgig.data.folders import ClassFolders, require_enough
 from eightgig.data.images import Inspection, inspect_image
+from eightgig.data.journal import inspect_with_journal
 from eightgig.data.parameters import DataParameters, PictureParameters
-from eightgig.data.streaming import Progress, stream_map
+from eightgig.data.streaming import Progress
 
 MANIFEST_COLUMNS = (
-    "path", "label", "class_name", "codec", "width", "height", "byte_count", "content_hash", "note",
+    "path", "label", "class_name", "codec", "width", "height", "byte_count", "content_hash", "note", "split",
 )  # fmt: skip
 REJECT_COLUMNS = ("path", "class_name", "reason", "detail")
 
 
 def build_manifest(
-    folders: ClassFolders, parameters: DataParameters, on_progress: Progress | None = None
+    folders: ClassFolders,
+    parameters: DataParameters,
+    on_progress: Progress | None = None,
+    *,
+    journal: Path | None = None,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Give (manifest, rejects): one row a usable picture, and one a refused file with its reason.
 
     Memory for pictures does not grow with their number. The same picture twice in one class is kept (the split keeps
-    the copies together); in two classes all copies are refused, since nobody can tell which label is right.
+    the copies together); in two classes all copies are refused, since nobody can tell which label is right; and in two
+    ready-made splits those are refused that are not in the one that judges.
     Whether what is left will do is asked afterwards (`require_usable`), so that the list of rejects is never lost.
+
+    Args:
+        folders: the files, with ready-made splits or without.
+        parameters: what is refused.
+        on_progress: told (done, all).
+        journal: where what was found is written down as it goes, so that after a kill no file is opened again that was
+            inspected; None does not.
     """
-    accepted, rejected = _inspect_all(folders, parameters, on_progress)
-    manifest = pd.DataFrame(accepted, columns=list(MANIFEST_COLUMNS))
+    manifest, rejects = _inspect_all(folders, parameters, on_progress, journal)
     manifest, conflicts = _split_off_conflicts(manifest)
-    rejects = pd.DataFrame(rejected, columns=list(REJECT_COLUMNS))
-    return manifest, pd.concat([rejects, conflicts]).sort_values("path", ignore_index=True)
+    manifest, leaked = _split_off_leaks(manifest)
+    return manifest, pd.concat([rejects, conflicts, leaked]).sort_values("path", ignore_index=True)
 
 
 def require_usable(root: Path, manifest: pd.DataFrame, rejects: pd.DataFrame, parameters: DataParameters) -> None:
@@ -76,23 +88,33 @@ def require_few_rejects(root: Path, num_usable: int, rejects: pd.DataFrame, max_
 
 
 def _inspect_all(
-    folders: ClassFolders, parameters: DataParameters, on_progress: Progress | None
-) -> tuple[list[dict[str, object]], list[dict[str, object]]]:
-    def inspect(file: tuple[str, int]) -> Inspection | ImageRejectedError:
-        return inspect_below(folders.root, file[0], parameters)
-
-    accepted: list[dict[str, object]] = []
-    rejected: list[dict[str, object]] = []
-    for number, (file, result) in enumerate(zip(folders.files, stream_map(inspect, folders.files), strict=True), 1):
-        path, label = file
-        row: dict[str, object] = {"path": path, "class_name": folders.classes[label]}
+    folders: ClassFolders, parameters: DataParameters, on_progress: Progress | None, journal: Path | None
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Give the usable and the refused files, put together by columns: rows as objects would take several times more."""
+    accepted: dict[str, list[object]] = {name: [] for name in MANIFEST_COLUMNS}
+    rejected: dict[str, list[object]] = {name: [] for name in REJECT_COLUMNS}
+    splits = folders.splits or ("",) * len(folders.files)
+    recipe = f"{parameters.max_pixels} {parameters.min_side}"
+    found = inspect_with_journal(
+        journal,
+        folders.root,
+        [path for path, _ in folders.files],
+        lambda path: inspect_below(folders.root, path, parameters),
+        recipe,
+    )
+    for number, ((path, label), split, result) in enumerate(zip(folders.files, splits, found, strict=True), start=1):
+        class_name = folders.classes[label]
         if isinstance(result, Inspection):
-            accepted.append({**row, "label": label, **result.model_dump()})
+            row = {**dict(result), "path": path, "label": label, "class_name": class_name, "split": split}
+            for name, values in accepted.items():
+                values.append(row[name])
         else:
-            rejected.append({**row, "path": printable(path), "reason": result.reason, "detail": result.detail})
+            refusal = (printable(path), class_name, result.reason, result.detail)
+            for values, value in zip(rejected.values(), refusal, strict=True):
+                values.append(value)
         if on_progress:
             on_progress(number, len(folders.files))
-    return accepted, rejected
+    return pd.DataFrame(accepted), pd.DataFrame(rejected)
 
 
 def _split_off_conflicts(manifest: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -100,17 +122,31 @@ def _split_off_conflicts(manifest: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataF
     by_content = manifest.groupby("content_hash")["class_name"]
     in_conflict = by_content.transform("nunique").gt(1) if len(manifest) else pd.Series(dtype=bool)
     conflicts = manifest[in_conflict]
-    details = [
-        "the same picture lies in the classes " + ", ".join(sorted(set(conflicts["class_name"][same])))
-        for content in conflicts["content_hash"]
-        for same in [conflicts["content_hash"] == content]
-    ]
+    classes_of = conflicts.groupby("content_hash")["class_name"].agg(lambda names: ", ".join(sorted(set(names))))
+    details = [f"the same picture lies in the classes {classes_of[content]}" for content in conflicts["content_hash"]]
     rows = conflicts[["path", "class_name"]].assign(reason="conflicting_label", detail=details)
     return manifest[~in_conflict].reset_index(drop=True), rows
 
 
+def _split_off_leaks(manifest: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Separate copies that lie outside of the split that judges, of those that lie in several ready-made ones."""
+    if manifest.empty or not manifest["split"].any():
+        return manifest, pd.DataFrame(columns=list(REJECT_COLUMNS))
+    rank = manifest["split"].map({"test": 0, "val": 1}).fillna(2)
+    judging = rank.groupby(manifest["content_hash"]).transform("min")
+    leaks = manifest[rank > judging]
+    details = [f"the same picture is in {('test', 'val')[int(judging[row])]}" for row in leaks.index]
+    rows = leaks[["path", "class_name"]].assign(reason="in_two_splits", detail=details)
+    return manifest[rank == judging].reset_index(drop=True), rows
+
+
 def _refuse_small_classes(root: Path, manifest: pd.DataFrame, rejects: pd.DataFrame, min_images: int) -> None:
-    """Count different pictures: three copies of one cannot be spread over three splits."""
+    """Count different pictures: three copies of one cannot be spread over three splits.
+
+    Where splits are ready-made, one picture to train on is enough.
+    """
     classes = sorted({*manifest["class_name"], *rejects["class_name"]})
+    if manifest["split"].fillna("").any():
+        manifest, min_images = manifest[manifest["split"] == "train"], 1
     counts = manifest.groupby("class_name")["content_hash"].nunique().reindex(classes, fill_value=0)
     require_enough(root, {str(name): int(count) for name, count in counts.items()}, min_images)

@@ -18,8 +18,16 @@ def make_splits(manifest: pd.DataFrame, *, val_fraction: float, test_fraction: f
     `split` is `train`, `val` or `test`. In each class the shares are as wanted, as near as whole pictures and copies
     kept together allow; each split has at least one where the class has three different pictures. A picture's place
     in the draw comes from the seed and its content, so neither file names nor their order matter.
+
+    Ready-made splits (a column `split` with other than empty texts) are kept; one that is missing is drawn from the
+    pictures for training.
     """
-    splits = draw_splits(manifest, {"test": test_fraction, "val": val_fraction}, seed)
+    given = manifest["split"].fillna("").to_numpy(dtype=object) if "split" in manifest else np.full(len(manifest), "")
+    fractions = {"test": test_fraction, "val": val_fraction}
+    missing = {split: share for split, share in fractions.items() if split not in set(given)}
+    is_free = (given == "train") | (given == "")
+    splits = given.astype(object)
+    splits[is_free] = draw_splits(manifest[is_free], missing, seed)
     columns = {"path": manifest["path"].to_numpy(), "class_name": manifest["class_name"].to_numpy()}
     return pd.DataFrame({"index": range(len(manifest)), **columns, "split": splits})
 
@@ -30,9 +38,8 @@ def draw_splits(manifest: pd.DataFrame, fractions: Mapping[str, float], seed: in
     for rows in manifest.reset_index(drop=True).groupby("class_name").groups.values():
         groups = _shuffled_groups(manifest["content_hash"].iloc[rows].tolist(), list(rows), seed)
         for num_drawn, (split, fraction) in enumerate(fractions.items()):
-            chosen = _choose(groups, round(fraction * len(rows)), num_left=len(fractions) - num_drawn)
+            chosen, groups = _choose(groups, round(fraction * len(rows)), num_left=len(fractions) - num_drawn)
             splits[[row for group in chosen for row in group]] = split
-            groups = [group for group in groups if group not in chosen]
     return splits
 
 
@@ -43,13 +50,20 @@ def _shuffled_groups(hashes: Sequence[str], rows: list[int], seed: int) -> list[
     return [by_content[content] for content in sorted(by_content, key=lambda c: (seed_from(seed, "split", c), c))]
 
 
-def _choose(groups: list[Group], wanted: int, num_left: int) -> list[Group]:
-    """Take whole groups up to `wanted` rows, at least one group; leave `num_left`, or one where there are only two."""
+def _choose(groups: list[Group], wanted: int, num_left: int) -> tuple[list[Group], list[Group]]:
+    """Take whole groups up to `wanted` rows, at least one group; leave `num_left`, or one where there are only two.
+
+    Returns:
+        What was taken, and what was left, in their order.
+    """
     most = max(len(groups) - num_left, 1 if len(groups) > 1 else 0)
     room = min(max(wanted, 1), sum(map(len, groups)) - 1)
-    chosen: list[Group] = []
-    for group in groups:
+    chosen: set[int] = set()
+    for place, group in enumerate(groups):
         if len(group) <= room and len(chosen) < most:
-            chosen.append(group)
+            chosen.add(place)
             room -= len(group)
-    return chosen or sorted(groups, key=len)[: min(most, 1)]
+    if not chosen:
+        chosen = set(sorted(range(len(groups)), key=lambda place: len(groups[place]))[: min(most, 1)])
+    taken = [group for place, group in enumerate(groups) if place in chosen]
+    return taken, [group for place, group in enumerate(groups) if place not in chosen]

@@ -7,7 +7,6 @@ import pandas as pd
 
 from eightgig.core.progress import progress
 from eightgig.core.units import bytes_from_gib
-from eightgig.data.folders import ClassFolders
 from eightgig.data.hdf5 import write_store
 from eightgig.data.parameters import DataParameters
 
@@ -17,7 +16,7 @@ class StoreContent:
     """The manifest's pictures, below the folder they were found in; nothing is read until `write`."""
 
     manifest: pd.DataFrame
-    folders: ClassFolders
+    root: Path
     parameters: DataParameters
 
     def write(self, path: Path) -> None:
@@ -30,11 +29,16 @@ class StoreContent:
             write_store(
                 path,
                 self.manifest,
-                self.folders.root,
-                self.folders.classes,
+                self.root,
+                self._classes(),
                 short_side=self.parameters.store_short_side,
                 shard_bytes=bytes_from_gib(self.parameters.store_shard_gib),
                 tier=self.parameters.tier,
                 decoded_side=self.parameters.decoded_side,
                 progress=report,
             )
+
+    def _classes(self) -> list[str]:
+        """Give the names by their labels; each class has a picture, or the set would have been refused."""
+        named = self.manifest.drop_duplicates("label").sort_values("label")
+        return [str(name) for name in named["class_name"]]

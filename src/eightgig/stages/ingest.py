@@ -17,7 +17,11 @@ def create_pipeline() -> Pipeline:
         "ingest",
         [
             stage_node(collect, {"data": "params:data"}, "raw"),
-            stage_node(inspect, {"raw": "raw", "data": "params:data"}, ["manifest", "rejects"]),
+            stage_node(
+                inspect,
+                {"raw": "raw", "data": "params:data", "ingest_journal": "ingest_journal"},
+                ["manifest", "rejects"],
+            ),
             stage_node(
                 split, {"raw": "raw", "manifest": "manifest", "rejects": "rejects", "data": "params:data"}, "splits"
             ),
@@ -33,12 +37,15 @@ def collect(data: DataParameters) -> Source:
     return open_source(data)
 
 
-def inspect(raw: RawPictures, data: DataParameters) -> tuple[Table, Table]:
-    """Look at every file once; give the manifest of those that are kept, and the others with reasons."""
+def inspect(raw: RawPictures, data: DataParameters, ingest_journal: Path) -> tuple[Table, Table]:
+    """Look at every file once; give the manifest of those that are kept, and the others with reasons.
+
+    What was found is written into the folder `ingest_journal` as it goes: after a kill no file is opened twice.
+    """
     from eightgig.data.manifest import build_manifest
 
     with progress("looking at pictures") as report:
-        return build_manifest(_class_folders(raw, data), data, report)
+        return build_manifest(_class_folders(raw, data), data, report, journal=ingest_journal / "inspected.jsonl")
 
 
 def split(raw: RawPictures, manifest: Table, rejects: Table, data: DataParameters) -> Table:
@@ -61,7 +68,15 @@ def build_store(raw: RawPictures, manifest: Table, splits: Table, data: DataPara
     """
     from eightgig.data.store_content import StoreContent
 
-    return StoreContent(manifest.iloc[splits["index"]], _class_folders(raw, data), data)
+    return StoreContent(manifest.iloc[splits["index"]], _pictures_root(raw), data)
+
+
+def _pictures_root(raw: RawPictures) -> Path:
+    if raw.source == "oxford102":
+        from eightgig.data.oxford102 import FOLDER
+
+        return Path(raw.root) / FOLDER
+    return Path(raw.root)
 
 
 def _class_folders(raw: RawPictures, data: DataParameters) -> ClassFolders:

@@ -151,7 +151,7 @@ def make_workload(whole: dict[str, Any]) -> "Workload":
 
 @contextmanager
 def answering(case: Case, weights: Weights) -> Iterator[Callable[[Any], Any]]:
-    """Give the trained network as a function from tiles (uint8 N3HW) to its output (float32), on a GPU if there is one."""
+    """Give the trained network as a function from tiles (uint8 N3HW) to its output, on a GPU where there is one."""
     import torch
 
     from eightgig.core.device import resolve_device
@@ -181,16 +181,15 @@ def source_of(tiles: TilesParameters, folder: Path, sample: Callable[[], Any]) -
 
 
 def report_of(
-    source: Path, plan: TilePlan, *, seconds: float, by_stage: dict[str, float], memory: MeasuredPhase, found: Any
+    source: Path, plan: TilePlan, *, by_stage: dict[str, float], memory: MeasuredPhase, found: dict[str, float]
 ) -> TilesReport:
     """Give the record of a run.
 
     Args:
         source: the image.
         plan: how it was cut.
-        seconds: in all.
         by_stage: seconds of reading, running, blending and writing.
-        memory: as measured meanwhile.
+        memory: as measured from the first row read to the last one handed over.
         found: names with their shares or numbers, the most first.
     """
     from eightgig.core.device import describe_device
@@ -205,8 +204,8 @@ def report_of(
         batch=plan.batch,
         num_tiles=grid.num_tiles,
         useful_share=grid.useful_share,
-        seconds=round(seconds, 3),
-        megapixels_per_second=round(grid.width * grid.height / 1e6 / seconds, 4),
+        seconds=memory.seconds,
+        megapixels_per_second=round(grid.width * grid.height / 1e6 / memory.seconds, 4),
         seconds_by_stage={name: round(value, 3) for name, value in by_stage.items()},
         predicted_bytes=plan.predicted_bytes,
         measured_bytes=memory.peak_bytes,
@@ -243,7 +242,7 @@ def tiles_section(report: TilesReport, sheet: Picture, *, unit: str, more: str) 
     rows = [(name, f"{value:.1%}" if unit == "share" else f"{value:,.0f}") for name, value in report.found.items()]
     return Section(
         "A large image in tiles",
-        f"{report.source}, cut into overlapping tiles that fit the budget, as `--tags tiles` does it; without a source, "
-        f"one that is drawn. {more}",
+        f"{report.source}, cut into overlapping tiles that fit the budget, as `--tags tiles` does it; without a "
+        f"source, one that is drawn. {more}",
         [Facts(facts), Gallery([Picture(to_data_uri(sheet, longest_side_px=1600))]), Table(("found", unit), rows)],
     )

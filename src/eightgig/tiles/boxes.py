@@ -29,7 +29,7 @@ from eightgig.tiles.clock import Clock
 from eightgig.tiles.grid import Grid
 from eightgig.tiles.scratch import Pixels, require_space
 from eightgig.tiles.source import RowSource
-from eightgig.tiles.strips import Batch, Strips, answers
+from eightgig.tiles.strips import Batch, Strips, answer_all
 
 Floats = npt.NDArray[np.float32]
 RunBoxes = Callable[[Pixels], list[Detections]]
@@ -84,11 +84,14 @@ def merge_boxes(
     """
     require_space(scratch, 6 * grid.tile * grid.width, "the scratch space of tiles")
     clock = clock or Clock()
+    parts: list[_Found] = []
+
+    def take(tiles: Batch, answer: list[Detections]) -> None:
+        with clock.measure("blend"):
+            parts.extend(_in_picture(tiles, answer, grid))
+
     with Strips(source, grid, scratch, clock) as strips:
-        parts: list[_Found] = []
-        for tiles, answer in answers(strips.batches(batch), run, clock):
-            with clock.measure("blend"):
-                parts += _in_picture(tiles, answer, grid)
+        answer_all(strips.batches(batch), run, take, clock)
     with clock.measure("blend"):
         return _suppressed(_united(_joined(parts), grid), iou)
 

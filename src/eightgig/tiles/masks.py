@@ -29,7 +29,7 @@ from eightgig.tiles.clock import Clock
 from eightgig.tiles.grid import Grid
 from eightgig.tiles.scratch import Pixels, RowRing, Slots, require_space
 from eightgig.tiles.source import RowSource
-from eightgig.tiles.strips import Strips, answers, row_pieces
+from eightgig.tiles.strips import Batch, Strips, answer_all, row_pieces
 
 Logits = npt.NDArray[np.float32]
 RunMasks = Callable[[Pixels], npt.NDArray[Any]]
@@ -78,7 +78,8 @@ def blend_masks(
     with ExitStack() as stack:
         strips = stack.enter_context(Strips(source, grid, scratch, clock))
         blender = stack.enter_context(_Blender(grid, num_classes, scratch, on_probabilities))
-        for tiles, logits_NKHW in answers(strips.batches(batch), run, clock):
+
+        def take(tiles: Batch, logits_NKHW: npt.NDArray[Any]) -> None:
             _require_shape(logits_NKHW, (len(tiles.columns), num_classes, grid.tile, grid.tile))
             with clock.measure("blend"):
                 for column, logits_KHW in zip(tiles.columns, logits_NKHW, strict=True):
@@ -86,6 +87,8 @@ def blend_masks(
             if tiles.columns.stop == len(grid.columns):
                 with clock.measure("write"):
                     blender.hand_over(tiles.row, strips, on_rows)
+
+        answer_all(strips.batches(batch), run, take, clock)
         return blender.pixels_K
 
 

@@ -15,7 +15,7 @@ class TilesReport(Record):
         batch: tiles at once.
         num_tiles: that the network saw.
         useful_share: pixels of the picture by pixels that the network saw.
-        seconds: from the first row read to the last file whole.
+        seconds: from the first row read to the last one handed over.
         megapixels_per_second: of the picture.
         seconds_by_stage: read, run, blend and write; `run` goes on beside the others, so they may add up to more than
             `seconds`.

@@ -90,19 +90,30 @@ def row_pieces(start: int, stop: int, width: int) -> Iterator[tuple[int, int]]:
         yield top, min(top + step, stop)
 
 
-def answers(batches: Iterator[Batch], run: Callable[[Pixels], Answer], clock: Clock) -> Iterator[tuple[Batch, Answer]]:
-    """Give each batch with what `run` says to its images, while the next one is in `run` on another thread."""
+def answer_all(
+    batches: Iterator[Batch],
+    run: Callable[[Pixels], Answer],
+    take: Callable[[Batch, Answer], None],
+    clock: Clock,
+) -> None:
+    """Give each batch to `take`, with what `run` says to its images, while the next is in `run` on another thread.
+
+    Never more than two answers exist: what `take` was given is gone before the next but one is begun.
+    """
 
     def timed(images_N3HW: Pixels) -> Answer:
         with clock.measure("run"):
             return run(images_N3HW)
 
+    def take_first() -> None:  # what it holds goes with it; a loop would keep an answer until it has the next
+        batch, answer = waiting.popleft()
+        take(batch, answer.result())
+
+    waiting: deque[tuple[Batch, Future[Answer]]] = deque()
     with ThreadPoolExecutor(1, thread_name_prefix="tiles") as pool:
-        waiting: deque[tuple[Batch, Future[Answer]]] = deque(maxlen=2)
         for batch in batches:
             waiting.append((batch, pool.submit(timed, batch.images_N3HW)))
             if len(waiting) == 2:
-                earlier, answer = waiting.popleft()
-                yield earlier, answer.result()
-        for batch, answer in waiting:
-            yield batch, answer.result()
+                take_first()
+        while waiting:
+            take_first()

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from eightgig.core.errors import DataError
-from eightgig.data.folders import PICTURE_ENDINGS, SPLIT_NAMES
+from eightgig.data.folders import PICTURE_ENDINGS, split_of
 from eightgig.data.segmentation.class_table import CITYSCAPES_IDS, KNOWN_TABLES, ClassTable, find_table
 
 IMAGE_FOLDERS = ("images", "image", "imgs", "img", "jpegimages", "photos", "rgb", "camerargb")
@@ -16,7 +16,6 @@ MASK_FOLDERS = (
     "cameraseg",
 )  # fmt: skip
 MASK_SUFFIXES = ("", "_mask", "_masks", "_L", "_label", "_labels", "_seg", "_gt", "-mask", "_labelIds")
-_SPLITS = {"training": "train", "valid": "val", "validation": "val", "dev": "val", "testing": "test"}
 _LAYOUT = """Wanted is one of
   {root}/images/a.jpg   and {root}/masks/a.png          (also in train, val and test below or above these)
   {root}/train/a.png    and {root}/trainannot/a.png     (CamVid as SegNet has it)
@@ -169,12 +168,6 @@ def _paired(root: Path, images: Path, masks: Path, split: str) -> tuple[list[Mas
     for lonely in sorted(set(by_stem.values()) - used):
         findings.append(Finding(lonely.relative_to(root).as_posix(), "mask_without_picture", "no picture has its name"))
     return pictures, findings
-
-
-def split_of(folder: str) -> str:
-    """Give `train`, `val` or `test` for a folder's name, an empty text for another name."""
-    name = folder.lower()
-    return _SPLITS.get(name, name) if name in SPLIT_NAMES else ""
 
 
 def _subfolders(folder: Path) -> list[Path]:

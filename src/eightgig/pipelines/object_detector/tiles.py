@@ -1,6 +1,5 @@
 """Tiles: the boxes in an image of any size, within the budget."""
 
-import time
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +65,7 @@ def detect_in_image(
     from eightgig.vram.runtime.measure import MemoryMeter
 
     path = source_of(tiles, tiles_folder, lambda: _sample(train.seed))
-    begun, clock, classes = time.perf_counter(), Clock(), weights.card.classes
+    clock, classes = Clock(), weights.card.classes
     with open_source(path, max_pixels=tiles.max_pixels) as source, answering(case, weights) as run:
         planned = TilePlanner(case, weights, train, plan, tiles).plan(source.height, source.width, _quarter)
         overlay = Overlay(
@@ -94,8 +93,7 @@ def detect_in_image(
     scale = picture_HWC.shape[1] / planned.grid.width
     drawn_HWC = draw_detections(picture_HWC, found._replace(boxes_xyxy_M4=found.boxes_xyxy_M4 * scale), classes)
     counts = {str(name): float(count) for name, count in table["class_name"].value_counts().items()}
-    seconds, memory = time.perf_counter() - begun, meter.result()
-    report = report_of(path, planned, seconds=seconds, by_stage=clock.seconds, memory=memory, found=counts)
+    report = report_of(path, planned, by_stage=clock.seconds, memory=meter.result(), found=counts)
     return report, table, drawn_HWC
 
 

@@ -1,6 +1,5 @@
 """Tiles: the class of each pixel of an image of any size, within the budget."""
 
-import time
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ from eightgig.tiles.records import TilesReport
 from eightgig.training.parameters import TrainParameters
 from eightgig.vram.parameters import PlanParameters
 
-_SAMPLE = {"width": 1536, "height": 448, "unit_px": 0.75}
+_SAMPLE_WIDTH, _SAMPLE_HEIGHT, _SAMPLE_UNIT_PX = 1536, 320, 0.75
 
 
 def create_pipeline(case: Case) -> Pipeline:
@@ -52,7 +51,6 @@ def segment_image(
     from contextlib import ExitStack
 
     from eightgig.core.device import resolve_device
-    from eightgig.data.samples.streets import render_street
     from eightgig.data.segmentation.palette import colours_of
     from eightgig.stages.trained import restore
     from eightgig.tiles.clock import Clock
@@ -64,8 +62,8 @@ def segment_image(
     from eightgig.tiles.source import open_source
     from eightgig.vram.runtime.measure import MemoryMeter
 
-    path = source_of(tiles, tiles_folder, lambda: render_street(seed=train.seed, **_SAMPLE)[0])
-    begun, clock, classes = time.perf_counter(), Clock(), weights.card.classes
+    path = source_of(tiles, tiles_folder, lambda: _sample(train.seed))
+    clock, classes = Clock(), weights.card.classes
     colours, stem = colours_of(classes), tiles_folder / path.stem
     with ExitStack() as stack:
         source = stack.enter_context(open_source(path, max_pixels=tiles.max_pixels))
@@ -103,11 +101,17 @@ def segment_image(
     found = {
         classes[label]: float(pixels_K[label] / pixels_K.sum()) for label in (-pixels_K).argsort() if pixels_K[label]
     }
-    seconds, memory = time.perf_counter() - begun, meter.result()
-    report = report_of(path, planned, seconds=seconds, by_stage=clock.seconds, memory=memory, found=found)
+    report = report_of(path, planned, by_stage=clock.seconds, memory=meter.result(), found=found)
     return report, overlay.picture()
 
 
 def overlap_for(radius: int, tile: int) -> int:
     """Give an overlap of twice the radius in which a network looks, rounded up to 8, between 16 and half a tile."""
     return max(16, min(-(-2 * radius // 8) * 8, tile // 16 * 8))
+
+
+def _sample(seed: int) -> Any:
+    """Draw a long street, its things about as large as the network sees them in training."""
+    from eightgig.data.samples.streets import render_street
+
+    return render_street(seed=seed, width=_SAMPLE_WIDTH, height=_SAMPLE_HEIGHT, unit_px=_SAMPLE_UNIT_PX)[0]

@@ -1,0 +1,119 @@
+"""What was inspected before a kill is not opened again; what changed since is."""
+
+import json
+
+import pytest
+
+from eightgig.core.errors import DataError, StoreError
+from eightgig.data.atomic import exclusive
+from eightgig.data.folders import scan_class_folders
+from eightgig.data.images import inspect_image
+from eightgig.data.journal import inspect_with_journal
+from eightgig.data.manifest import build_manifest, inspect_below, require_usable
+from eightgig.data.parameters import DataParameters
+
+
+@pytest.fixture
+def photos(make_folders):
+    root = make_folders(daisy=50, rose=50)
+    (root / "rose" / "7.jpg").write_bytes(b"no picture")
+    return root
+
+
+@pytest.fixture
+def opened(monkeypatch):
+    """Give the names of the files that are opened."""
+    names = []
+
+    def counting(path, **options):
+        names.append(path.name if path.parent.name == "daisy" else f"rose {path.name}")
+        return inspect_image(path, **options)
+
+    monkeypatch.setattr("eightgig.data.manifest.inspect_image", counting)
+    return names
+
+
+def build(photos, tmp_path, **options):
+    parameters = DataParameters(root=str(photos), **options)
+    return build_manifest(scan_class_folders(photos), parameters, journal=tmp_path / "journal" / "inspected.jsonl")
+
+
+def test_a_second_run_opens_nothing(photos, tmp_path, opened):
+    first = build(photos, tmp_path)
+    assert len(opened) == 100
+    opened.clear()
+    second = build(photos, tmp_path)
+    assert opened == []
+    for one, other in zip(first, second, strict=True):
+        assert one.equals(other)
+    assert second[1]["reason"].tolist() == ["not_an_image"]
+
+
+@pytest.mark.parametrize("cut", [1, 40, 2000])
+def test_a_journal_that_was_cut_short_is_gone_on_with(photos, tmp_path, opened, cut):
+    whole = build(photos, tmp_path)
+    journal = tmp_path / "journal" / "inspected.jsonl"
+    content = journal.read_bytes()
+    journal.write_bytes(content[:-cut])
+    opened.clear()
+    again = build(photos, tmp_path)
+    num_lost = content.count(b"\n") - content[:-cut].count(b"\n")
+    assert len(opened) == num_lost
+    assert again[0].equals(whole[0])
+    assert journal.read_bytes() == content
+
+
+def test_what_changed_is_opened_again(photos, tmp_path, opened, encode, smooth_pixels):
+    build(photos, tmp_path)
+    opened.clear()
+    (photos / "rose" / "7.jpg").write_bytes(encode(smooth_pixels(999, 40, 50)))
+    manifest, rejects = build(photos, tmp_path)
+    assert "rose 7.jpg" in opened
+    assert "0.jpg" not in opened
+    assert (len(manifest), len(rejects)) == (100, 0)
+    opened.clear()
+    build(photos, tmp_path, min_side=20)  # another rule
+    assert len(opened) == 100
+
+
+@pytest.mark.parametrize("damage", [b"", b"x" * 50, b"[1]\n", b'["a", "b"]\n{}\n', bytes(range(256))])
+def test_a_damaged_journal_begins_anew(photos, tmp_path, opened, damage):
+    build(photos, tmp_path)
+    journal = tmp_path / "journal" / "inspected.jsonl"
+    content = journal.read_bytes()
+    opened.clear()
+    journal.write_bytes(damage)
+    build(photos, tmp_path)
+    assert len(opened) == 100
+    assert journal.read_bytes() == content
+    header, first, rest = content.split(b"\n", 2)
+    wrong = json.loads(first)
+    wrong[-1] = {"codec": "jpeg"}
+    journal.write_bytes(header + b"\n" + json.dumps(wrong).encode() + b"\n" + rest)
+    build(photos, tmp_path)
+    assert journal.read_bytes() == content
+
+
+def test_two_writers_of_one_journal_are_told_apart(photos, tmp_path):
+    journal = tmp_path / "inspected.jsonl"
+    parameters = DataParameters(root=str(photos))
+    with exclusive(journal), pytest.raises(StoreError, match="wanted to write it, but another process is writing it"):
+        list(inspect_with_journal(journal, photos, ["a"], lambda path: inspect_below(photos, path, parameters), ""))
+
+
+def test_copies_in_two_ready_made_splits_stay_where_they_judge(tmp_path, encode, smooth_pixels):
+    for number, name in enumerate(["train/a/1", "train/a/2", "train/b/3", "train/b/4", "val/a/5", "val/b/6"]):
+        path = tmp_path / "set" / f"{name}.jpg"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(encode(smooth_pixels(number, 40, 50)))
+    (tmp_path / "set" / "train" / "a" / "copy.jpg").write_bytes((tmp_path / "set" / "val" / "a" / "5.jpg").read_bytes())
+    manifest, rejects = build(tmp_path / "set", tmp_path)
+    assert len(manifest) == 6
+    assert [tuple(row) for row in rejects[["path", "reason", "detail"]].itertuples(index=False)] == [
+        ("train/a/copy.jpg", "in_two_splits", "the same picture is in val")
+    ]
+    parameters = DataParameters(root=str(tmp_path / "set"), max_reject_fraction=1.0)
+    require_usable(tmp_path / "set", manifest, rejects, parameters)
+    only_val = manifest[(manifest["class_name"] == "a") | (manifest["split"] == "val")]
+    with pytest.raises(DataError, match="'b' has none"):
+        require_usable(tmp_path / "set", only_val, rejects, parameters)
