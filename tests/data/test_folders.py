@@ -104,6 +104,16 @@ def test_a_flat_validation_folder_says_what_to_do(tmp_path: Path) -> None:
     assert f"set data.root to {tmp_path / 'train'}" in str(caught.value)
 
 
+def test_a_class_needs_a_picture_in_train_and_none_elsewhere(tmp_path: Path) -> None:
+    touch(tmp_path, "train/daisy/1.jpg", "train/rose/1.jpg", "val/daisy/2.jpg", "train/tulip/notes.txt")
+    with pytest.raises(DataError, match=r"at least 1 different usable pictures in train, but 'tulip' has none"):
+        scan_class_folders(tmp_path, min_images_per_class=3)
+    touch(tmp_path, "train/tulip/1.jpg")
+    folders = scan_class_folders(tmp_path, min_images_per_class=3)
+    assert folders.splits == ("train", "val", "train", "train")
+    assert folders.num_skipped == 1
+
+
 def test_splits_without_training_pictures_are_refused(tmp_path: Path) -> None:
     touch(tmp_path, "val/a/1.jpg", "val/b/1.jpg", "test/a/1.jpg")
     with pytest.raises(DataError, match="none is for training"):

@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from eightgig.core.errors import DataError, StoreError
+from eightgig.core.errors import DataError, ImageRejectedError, StoreError
+from eightgig.data import images
 from eightgig.data.atomic import exclusive
 from eightgig.data.folders import scan_class_folders
 from eightgig.data.images import inspect_image
@@ -68,8 +69,7 @@ def test_what_changed_is_opened_again(photos, tmp_path, opened, encode, smooth_p
     opened.clear()
     (photos / "rose" / "7.jpg").write_bytes(encode(smooth_pixels(999, 40, 50)))
     manifest, rejects = build(photos, tmp_path)
-    assert "rose 7.jpg" in opened
-    assert "0.jpg" not in opened
+    assert opened == ["rose 7.jpg"]
     assert (len(manifest), len(rejects)) == (100, 0)
     opened.clear()
     build(photos, tmp_path, min_side=20)  # another rule
@@ -86,12 +86,58 @@ def test_a_damaged_journal_begins_anew(photos, tmp_path, opened, damage):
     build(photos, tmp_path)
     assert len(opened) == 100
     assert journal.read_bytes() == content
-    header, first, rest = content.split(b"\n", 2)
-    wrong = json.loads(first)
-    wrong[-1] = {"codec": "jpeg"}
-    journal.write_bytes(header + b"\n" + json.dumps(wrong).encode() + b"\n" + rest)
+
+
+@pytest.mark.parametrize("wrong", [["jpeg"], ["jpeg", "wide", 40, 900, "a", ""], []])
+def test_a_damaged_line_costs_one_file(photos, tmp_path, opened, wrong):
+    whole = build(photos, tmp_path)
+    journal = tmp_path / "journal" / "inspected.jsonl"
+    header, first, rest = journal.read_bytes().split(b"\n", 2)
+    line = json.dumps([*json.loads(first)[:3], *wrong]).encode()
+    journal.write_bytes(b"\n".join([header, line, rest]))
+    opened.clear()
+    assert build(photos, tmp_path)[0].equals(whole[0])
     build(photos, tmp_path)
-    assert journal.read_bytes() == content
+    assert opened == ["0.jpg"]
+
+
+def test_what_is_new_is_opened_and_what_is_gone_is_forgotten(photos, tmp_path, opened, encode, smooth_pixels):
+    build(photos, tmp_path)
+    opened.clear()
+    (photos / "daisy" / "00.jpg").write_bytes(encode(smooth_pixels(999, 40, 50)))
+    (photos / "daisy" / "1.jpg").unlink()
+    manifest, _ = build(photos, tmp_path)
+    assert opened == ["00.jpg"]
+    assert manifest["path"].tolist()[:3] == ["daisy/0.jpg", "daisy/00.jpg", "daisy/10.jpg"]
+
+
+def test_what_could_not_be_read_is_tried_again(photos, tmp_path, monkeypatch):
+    read, broken = images._read, photos / "daisy" / "3.jpg"
+
+    def failing(path, max_pixels):
+        if path == broken:
+            raise ImageRejectedError("unreadable", "Input/output error")
+        return read(path, max_pixels)
+
+    monkeypatch.setattr(images, "_read", failing)
+    assert build(photos, tmp_path)[1]["reason"].tolist() == ["unreadable", "not_an_image"]
+    monkeypatch.undo()
+    assert build(photos, tmp_path)[1]["reason"].tolist() == ["not_an_image"]
+
+
+def test_a_change_during_the_inspection_shows_next_time(photos, tmp_path, monkeypatch, encode, smooth_pixels):
+    changing = photos / "daisy" / "3.jpg"
+
+    def changed_at_once(path, **options):
+        found = inspect_image(path, **options)
+        if path == changing:
+            path.write_bytes(encode(smooth_pixels(998, 60, 70)))
+        return found
+
+    monkeypatch.setattr("eightgig.data.manifest.inspect_image", changed_at_once)
+    assert set(build(photos, tmp_path)[0]["height"]) == {40}
+    monkeypatch.undo()
+    assert set(build(photos, tmp_path)[0]["height"]) == {40, 60}
 
 
 def test_two_writers_of_one_journal_are_told_apart(photos, tmp_path):
@@ -115,5 +161,5 @@ def test_copies_in_two_ready_made_splits_stay_where_they_judge(tmp_path, encode,
     parameters = DataParameters(root=str(tmp_path / "set"), max_reject_fraction=1.0)
     require_usable(tmp_path / "set", manifest, rejects, parameters)
     only_val = manifest[(manifest["class_name"] == "a") | (manifest["split"] == "val")]
-    with pytest.raises(DataError, match="'b' has none"):
+    with pytest.raises(DataError, match="different usable pictures in train, but 'b' has none"):
         require_usable(tmp_path / "set", only_val, rejects, parameters)

@@ -48,29 +48,27 @@ def _bar(description: str) -> Iterator[Report]:
 @contextmanager
 def _lines(description: str) -> Iterator[Report]:
     logger = logging.getLogger(__name__)
-    said_at = time.monotonic()
-
-    first: tuple[float, int] | None = None
+    said_at, said_done = time.monotonic(), 0
 
     def report(done: int, total: int | None) -> None:
-        nonlocal said_at, first
-        now = time.monotonic()
-        if first is None:
-            first = now, done
-        if now - said_at >= _LOG_INTERVAL_S:
-            said_at = now
-            logger.info("%s: %s%s", description, f"{done:,}", _outlook(done, total, now - first[0], done - first[1]))
+        nonlocal said_at, said_done
+        seconds = time.monotonic() - said_at
+        if seconds >= _LOG_INTERVAL_S:
+            logger.info("%s: %s", description, _outlook(done, total, (done - said_done) / seconds))
+            said_at, said_done = time.monotonic(), done
 
     yield report
 
 
-def _outlook(done: int, total: int | None, seconds: float, done_meanwhile: int) -> str:
-    """Say of how many, and how long the rest takes at the speed of this run."""
+def _outlook(done: int, total: int | None, per_second: float) -> str:
+    """Say how many are done, of how many, and how long the rest takes at the speed since the last line.
+
+    The speed of the whole run would mislead where a run goes on: what an earlier one did passes in no time.
+    """
     if not total:
-        return ""
-    if not done_meanwhile:
-        return f" of {total:,}"
-    left_s = (total - done) * seconds / done_meanwhile
-    hours, minutes = divmod(round(left_s / 60), 60)
+        return f"{done:,}"
+    if per_second <= 0:
+        return f"{done:,} of {total:,}"
+    hours, minutes = divmod(round((total - done) / per_second / 60), 60)
     left = f"{hours} h {minutes} min" if hours else f"{minutes} min" if minutes else "under a minute"
-    return f" of {total:,}, about {left} left"
+    return f"{done:,} of {total:,}, about {left} left"

@@ -15,7 +15,6 @@ _SPLITS = {
     "train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "dev": "val",
     "test": "test", "testing": "test",
 }  # fmt: skip
-SPLIT_NAMES = set(_SPLITS)
 LAYOUT = """Wanted is one folder a class:
   {root}/daisy/one.jpg
   {root}/daisy/more/two.png
@@ -44,7 +43,7 @@ class ClassFolders:
 def scan_class_folders(root: Path, *, min_images_per_class: int = 1) -> ClassFolders:
     """Give the pictures below `root`, one folder a class, at any depth; or such folders in train, val and test.
 
-    ImageNet is of the second kind: train/n01440764/..., val/n01440764/....
+    ImageNet is of the second kind (train/n01440764, val/n01440764): each class must have a picture in train.
 
     Folders and files whose names begin with a dot, `__MACOSX` and files without a picture's ending are skipped.
     Links are followed; a link that leads back to a folder above itself is not.
@@ -54,7 +53,7 @@ def scan_class_folders(root: Path, *, min_images_per_class: int = 1) -> ClassFol
     """
     class_folders = _class_folders(root)
     if _are_splits(root, class_folders):
-        return _scan_splits(root, class_folders, min_images_per_class)
+        return _scan_splits(root, class_folders)
     classes, pictures, num_skipped = _scan(class_folders)
     _refuse_no_classes(root, classes, pictures)
     require_enough(root, dict(zip(classes, map(len, pictures), strict=True)), min_images_per_class)
@@ -75,34 +74,32 @@ def _scan(class_folders: list[Path]) -> tuple[tuple[str, ...], list[list[Path]],
     return classes, pictures, sum(map(len, found)) - sum(map(len, pictures))
 
 
-def _scan_splits(root: Path, split_folders: list[Path], min_images_per_class: int) -> ClassFolders:
+def _scan_splits(root: Path, split_folders: list[Path]) -> ClassFolders:
     """Give the pictures of ready-made splits; their classes are those of the training split."""
     rows: list[tuple[str, str, str]] = []
-    num_skipped, classes_of = 0, dict[str, set[str]]()
+    classes_of: dict[str, set[str]] = {}
+    num_skipped = 0
     for folder in split_folders:
         _refuse_loose_pictures(folder)
-        classes, pictures, skipped = _scan(_class_folders(folder))
-        if split_of(folder.name) == "train":
-            _refuse_no_classes(folder, classes, pictures)
-        split, num_skipped = split_of(folder.name), num_skipped + skipped
-        classes_of.setdefault(split, set()).update(classes)
-        rows += [
-            (name, path.relative_to(root).as_posix(), split)
-            for name, paths in zip(classes, pictures, strict=True)
-            for path in paths
-        ]
-    _refuse_untrained_classes(root, classes_of)
-    rows.sort()
-    classes = tuple(sorted(classes_of["train"]))
-    counts = Counter(name for name, *_ in rows)
-    require_enough(root, {name: counts[name] for name in classes}, min_images_per_class)
+        split = split_of(folder.name)
+        names, pictures, skipped = _scan(_class_folders(folder))
+        if split == "train":
+            _refuse_no_classes(folder, names, pictures)
+        classes_of.setdefault(split, set()).update(names)
+        num_skipped += skipped
+        for name, paths in zip(names, pictures, strict=True):
+            rows += [(name, path.relative_to(root).as_posix(), split) for path in paths]
+    classes = _trained_classes(root, classes_of)
+    in_train = Counter(name for name, _, split in rows if split == "train")
+    require_enough(root, {name: in_train[name] for name in classes}, 1, " in train")
     labels = {name: label for label, name in enumerate(classes)}
+    rows.sort()
     files = tuple((path, labels[name]) for name, path, _ in rows)
     return ClassFolders(root, classes, files, num_skipped, tuple(split for *_, split in rows))
 
 
-def require_enough(root: Path, num_images_by_class: Mapping[str, int], min_images: int) -> None:
-    """Refuse classes with fewer than `min_images` pictures, all of them in one message.
+def require_enough(root: Path, num_images_by_class: Mapping[str, int], min_images: int, where: str = "") -> None:
+    """Refuse classes with fewer than `min_images` pictures, all of them in one message; `where` is said with it.
 
     Raises:
         DataError: at least one class has too few.
@@ -111,7 +108,7 @@ def require_enough(root: Path, num_images_by_class: Mapping[str, int], min_image
     if few:
         named = ", ".join(f"'{name}' has {count or 'none'}" for name, count in few.items())
         raise DataError(
-            f"{root}: every class needs at least {max(min_images, 1)} different usable pictures, but {named}. "
+            f"{root}: every class needs at least {max(min_images, 1)} different usable pictures{where}, but {named}. "
             "Add pictures to these folders, or move the folders away."
         )
 
@@ -173,31 +170,35 @@ def _refuse_no_classes(root: Path, classes: tuple[str, ...], pictures: list[list
 
 
 def _are_splits(root: Path, folders: list[Path]) -> bool:
-    """`train` could be a class too: only all folders named like splits, with classes in them, tell."""
+    """Two layouts look alike: `train` could be a class; only folders named like splits, all of them, tell."""
     if len(folders) < 2 or not all(split_of(folder.name) for folder in folders):
         return False
-    holds_classes = [any(path.is_dir() for path in _visible(folder)) for folder in folders]
-    if any(holds_classes) and not any(split_of(folder.name) == "train" for folder in folders):
+    if not any(path.is_dir() for folder in folders for path in _visible(folder)):
+        return False
+    if not any(split_of(folder.name) == "train" for folder in folders):
+        names = ", ".join(folder.name for folder in folders)
         raise DataError(
-            f"{root}: its folders are splits ({', '.join(folder.name for folder in folders)}), but none is for "
-            "training. Add train, or set data.root to one of them: then splits are drawn."
+            f"{root}: its folders are splits ({names}), but none is for training. Add train, or set data.root to one "
+            "of them: then splits are drawn."
         )
-    return any(holds_classes)
+    return True
 
 
 def _refuse_loose_pictures(split_folder: Path) -> None:
-    """ImageNet's val comes as 50,000 files without class folders, and the labels in a file of the devkit."""
+    """ImageNet's val comes as 50,000 files without class folders, with the labels in a file of the devkit."""
     visible = _visible(split_folder)
     loose = [path.name for path in visible if path.is_file() and _is_picture(path)]
     if loose and not any(path.is_dir() for path in visible):
         raise DataError(
             f"{split_folder}: wanted one folder a class, found {len(loose)} pictures directly in it, such as "
-            f"{loose[0]}. Move each into the folder of its class, as train has them (for ImageNet, valprep.sh is the "
-            f"script that people use); or set data.root to {split_folder.with_name('train')}: then splits are drawn."
+            f"{loose[0]}. Move each into a folder of its class, named as in train (for ImageNet's val the well-known "
+            "script valprep.sh does so); or move this folder away, or set data.root to "
+            f"{split_folder.with_name('train')}: then splits are drawn."
         )
 
 
-def _refuse_untrained_classes(root: Path, classes_of: Mapping[str, set[str]]) -> None:
+def _trained_classes(root: Path, classes_of: Mapping[str, set[str]]) -> tuple[str, ...]:
+    """Give the classes of the training split; refuse others, which nothing could be learned of."""
     trained = classes_of["train"]
     untrained = {name: split for split, names in classes_of.items() for name in sorted(names - trained)}
     if untrained:
@@ -205,3 +206,4 @@ def _refuse_untrained_classes(root: Path, classes_of: Mapping[str, set[str]]) ->
         raise DataError(
             f"{root}: {len(untrained)} classes have no folder in train: {named}. Add them there, or move them away."
         )
+    return tuple(sorted(trained))

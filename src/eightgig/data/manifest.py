@@ -146,7 +146,8 @@ def _refuse_small_classes(root: Path, manifest: pd.DataFrame, rejects: pd.DataFr
     Where splits are ready-made, one picture to train on is enough.
     """
     classes = sorted({*manifest["class_name"], *rejects["class_name"]})
+    where = ""
     if manifest["split"].fillna("").any():
-        manifest, min_images = manifest[manifest["split"] == "train"], 1
+        manifest, min_images, where = manifest[manifest["split"] == "train"], 1, " in train"
     counts = manifest.groupby("class_name")["content_hash"].nunique().reindex(classes, fill_value=0)
-    require_enough(root, {str(name): int(count) for name, count in counts.items()}, min_images)
+    require_enough(root, {str(name): int(count) for name, count in counts.items()}, min_images, where)

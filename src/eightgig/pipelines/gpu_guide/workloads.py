@@ -54,7 +54,7 @@ def semantic_segmenter(*, height: int, width: int, num_classes: int) -> "Workloa
     import torch
     from torch.nn import functional
 
-    from eightgig.pipelines.gpu_guide.article_models import unet
+    from eightgig.models.unet import UNet
     from eightgig.vram.tracing.workload import Workload
 
     def batch(num_samples: int) -> tuple["Tensor", "Tensor"]:
@@ -64,7 +64,7 @@ def semantic_segmenter(*, height: int, width: int, num_classes: int) -> "Workloa
     def loss(module: "nn.Module", samples: Any) -> "Tensor":
         return functional.cross_entropy(module(samples[0]), samples[1])
 
-    return Workload(module=unet(num_classes), batch=batch, loss=loss)
+    return Workload(module=UNet(num_classes), batch=batch, loss=loss)
 
 
 def text_classifier(*, num_tokens: int, num_classes: int, num_layers: int = 12) -> "Workload":
