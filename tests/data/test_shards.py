@@ -81,6 +81,47 @@ def test_a_missing_or_exchanged_shard_is_named(tmp_path, pictures):
     assert ImageStore(store.path).sha256 == store.sha256
 
 
+def test_the_same_again_mends_only_the_shard_that_was_damaged(tmp_path, pictures, monkeypatch):
+    store = write(tmp_path / "s.h5", pictures)
+    first, second, *_ = sorted(tmp_path.glob("store-*/*.h5"))
+    content = second.read_bytes()
+    num_pictures = len(ImageStore(second))
+    second.write_bytes(content[:-9] + bytes([content[-9] ^ 1]) + content[-8:])
+    with pytest.raises(StoreError, match=r"is damaged: .* Run the ingest stage again"):
+        store.verify()
+    opened, read = [], store_rules._read
+    monkeypatch.setattr(store_rules, "_read", lambda source: opened.append(source) or read(source))
+    write(tmp_path / "s.h5", pictures).verify()
+    assert len(opened) == num_pictures
+    assert second.read_bytes() == content
+    assert first.is_file()
+
+
+@pytest.mark.parametrize("change", ["file", "rules", "nothing"])
+def test_masks_that_changed_are_stored_anew(tmp_path, pictures, change):
+    """The manifest tells nothing of what is in a mask."""
+    root, manifest = pictures
+    (root / "mask.png").write_bytes(b"1")
+    manifest = manifest.assign(mask_path="mask.png")
+    labels, asked = np.zeros((40, 50), np.uint8), []
+
+    def write_masks(rules):
+        asked.clear()
+        masks = lambda path: asked.append(path) or labels  # noqa: E731
+        write_store(tmp_path / "s.h5", manifest, root, ("a", "b"), masks=masks, mask_rules=rules, shard_bytes=9_000)
+
+    write_masks("table")
+    if change == "file":
+        (root / "mask.png").write_bytes(b"22")
+    labels += 1
+    write_masks("other table" if change == "rules" else "table")
+    assert len(asked) == (0 if change == "nothing" else 40)
+    store = ImageStore(tmp_path / "s.h5")
+    store.verify()
+    assert store.mask(30).max() == (0 if change == "nothing" else 1)
+    assert len(list(tmp_path.glob("store-*"))) == 1
+
+
 def test_a_list_that_leads_elsewhere_is_refused(tmp_path, pictures):
     import h5py
 

@@ -1,6 +1,8 @@
+import io
 import time
 
 import pandas as pd
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -72,6 +74,16 @@ def test_ready_made_splits_are_kept_and_a_missing_one_is_drawn_from_train() -> N
     assert (splits["split"][::5] == "val").all()
     counts = splits.groupby(["class_name", "split"]).size()
     assert counts["daisy"].to_dict() == {"test": 8, "train": 72, "val": 20}
+
+
+@pytest.mark.parametrize("given", [[""] * 12, ["train", "train", "val"] * 4])
+def test_splits_are_the_same_from_a_table_and_from_its_file(given: list[str]) -> None:
+    """In a file an empty text is a gap, and a column of gaps is one of numbers."""
+    table = manifest({"daisy": list(range(6)), "rose": list(range(6, 12))}).assign(split=given)
+    read = pd.read_csv(io.StringIO(table.to_csv(index=False)), na_values=[""], keep_default_na=False)
+    first, second = (make_splits(each, val_fraction=0.2, test_fraction=0.2, seed=0) for each in (table, read))
+    assert first["split"].tolist() == second["split"].tolist()
+    assert set(first["split"]) == {"train", "val", "test"}
 
 
 def test_a_large_class_is_drawn_in_no_time() -> None:

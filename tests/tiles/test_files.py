@@ -53,6 +53,23 @@ def test_other_kinds_of_pixels_become_rgb(tmp_path):
     assert read_all(tmp_path / "cmyk.tif").shape == IMAGE.shape
 
 
+@pytest.mark.parametrize(("pixels", "found"), [
+    (IMAGE.astype(np.float32) / 255, "`float` in 3"), (IMAGE.astype(np.uint32), "`uint` in 3"),
+    (np.dstack([IMAGE, IMAGE[..., :2]]), "`uchar` in 5"),
+])  # fmt: skip
+def test_numbers_that_are_no_colours_are_refused(tmp_path, pixels, found):
+    pyvips = pytest.importorskip("pyvips")
+    pyvips.Image.new_from_array(pixels).tiffsave(str(tmp_path / "a.tif"))
+    with pytest.raises(DataError, match=f"wanted 8 or 16 bits in 1 to 4 channels, found numbers of the kind {found}"):
+        read_all(tmp_path / "a.tif")
+
+
+def test_a_file_that_changed_is_read_again(tmp_path):
+    for image_HWC in (IMAGE, 255 - IMAGE):
+        Image.fromarray(image_HWC).save(tmp_path / "a.tif")
+        assert np.array_equal(read_all(tmp_path / "a.tif"), image_HWC)
+
+
 def test_what_cannot_be_read_is_named(tmp_path):
     with pytest.raises(DataError, match=r"none\.png: there is no such file"):
         read_all(tmp_path / "none.png")

@@ -70,5 +70,5 @@ def _outlook(done: int, total: int | None, per_second: float) -> str:
     if per_second <= 0:
         return f"{done:,} of {total:,}"
     hours, minutes = divmod(round((total - done) / per_second / 60), 60)
-    left = f"{hours} h {minutes} min" if hours else f"{minutes} min" if minutes else "under a minute"
-    return f"{done:,} of {total:,}, about {left} left"
+    left = f"about {hours} h {minutes} min" if hours else f"about {minutes} min" if minutes else "under a minute"
+    return f"{done:,} of {total:,}, {left} left"

@@ -53,8 +53,17 @@ def inspect_with_journal(
                 yield from _block(notes, root, paths[start : start + _BLOCK_SIZE], inspect)
 
 
+def stamp_of(path: Path) -> Stamp:
+    """Give what tells whether a file has changed; (-1, -1) where there is none."""
+    try:
+        status = path.stat()
+    except (OSError, ValueError):
+        return (-1, -1)
+    return status.st_size, status.st_mtime_ns
+
+
 def _block(notes: "_Notes", root: Path, paths: Sequence[str], inspect: Inspect) -> Iterator[Inspected]:
-    stamps = [_stamp(root / path) for path in paths]  # before the files are opened: a change meanwhile will show
+    stamps = [stamp_of(root / path) for path in paths]  # before the files are opened: a change meanwhile will show
     known = [notes.recall(path, stamp) for path, stamp in zip(paths, stamps, strict=True)]
     found = stream_map(inspect, [path for path, result in zip(paths, known, strict=True) if result is None])
     for path, stamp, recalled in zip(paths, stamps, known, strict=True):
@@ -108,14 +117,6 @@ class _Notes:
         self._file.seek(0, 2)
         self._file.write(_line([path, *stamp, *values]))
         self._file.flush()
-
-
-def _stamp(path: Path) -> Stamp:
-    try:
-        status = path.stat()
-    except (OSError, ValueError):
-        return (-1, -1)
-    return status.st_size, status.st_mtime_ns
 
 
 def _key(path: str) -> int:

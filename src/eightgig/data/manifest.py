@@ -9,6 +9,7 @@ from eightgig.data.folders import ClassFolders, require_enough
 from eightgig.data.images import Inspection, inspect_image
 from eightgig.data.journal import inspect_with_journal
 from eightgig.data.parameters import DataParameters, PictureParameters
+from eightgig.data.splits import given_splits
 from eightgig.data.streaming import Progress
 
 MANIFEST_COLUMNS = (
@@ -94,7 +95,7 @@ def _inspect_all(
     accepted: dict[str, list[object]] = {name: [] for name in MANIFEST_COLUMNS}
     rejected: dict[str, list[object]] = {name: [] for name in REJECT_COLUMNS}
     splits = folders.splits or ("",) * len(folders.files)
-    recipe = f"{parameters.max_pixels} {parameters.min_side}"
+    recipe = f"{parameters.max_pixels} {parameters.min_side} {folders.root}"
     found = inspect_with_journal(
         journal,
         folders.root,
@@ -147,7 +148,8 @@ def _refuse_small_classes(root: Path, manifest: pd.DataFrame, rejects: pd.DataFr
     """
     classes = sorted({*manifest["class_name"], *rejects["class_name"]})
     where = ""
-    if manifest["split"].fillna("").any():
-        manifest, min_images, where = manifest[manifest["split"] == "train"], 1, " in train"
+    splits = given_splits(manifest)
+    if any(splits):
+        manifest, min_images, where = manifest[splits == "train"], 1, " in train"
     counts = manifest.groupby("class_name")["content_hash"].nunique().reindex(classes, fill_value=0)
     require_enough(root, {str(name): int(count) for name, count in counts.items()}, min_images, where)

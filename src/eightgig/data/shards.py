@@ -8,12 +8,15 @@ sha256      text: hash of each file's index, which holds every picture's checksu
 import hashlib
 import json
 import re
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import h5py
+import numpy as np
+import numpy.typing as npt
 
 from eightgig.core.errors import StoreError
 from eightgig.data.store_format import Index, read_index
@@ -62,6 +65,39 @@ def read_parts(path: Path) -> list[Part]:
     ):
         raise StoreError(f"{path}: its parts hold different kinds of pictures. Run the ingest stage again.")
     return parts
+
+
+def cut_into_shards(sizes_N: npt.NDArray[np.int64], shard_bytes: int | None) -> list[tuple[int, int]]:
+    """Give the first row of each shard and the one behind its last; each has a row, and else at most `shard_bytes`."""
+    if shard_bytes is None:
+        return [(0, len(sizes_N))]
+    firsts, held = [0], 0
+    for row, size in enumerate(sizes_N.tolist()):
+        if held + size > shard_bytes and row > firsts[-1]:
+            firsts.append(row)
+            held = 0
+        held += size
+    return list(zip(firsts, [*firsts[1:], len(sizes_N)], strict=True))
+
+
+def is_sound(shard: Path, sha256: str | None = None) -> bool:
+    """Tell whether a shard is whole, every picture and mask has its checksum, and its index has `sha256`, if given."""
+    try:
+        index, start = read_index(shard)
+    except StoreError:
+        return False
+    if sha256 not in (None, index.sha256()):
+        return False
+    starts, ends, crc32 = index.offsets[:-1], index.offsets[1:], index.crc32
+    if index.kind == "masks":
+        starts, ends = np.c_[starts, index.mask_offsets].ravel(), np.c_[index.mask_offsets, ends].ravel()
+        crc32 = np.c_[crc32, index.mask_crc32].ravel()
+    with shard.open("rb") as file:
+        file.seek(start)
+        return all(
+            zlib.crc32(file.read(size)) == wanted
+            for size, wanted in zip((ends - starts).tolist(), crc32.tolist(), strict=True)
+        )
 
 
 def write_list(path: Path, names: Sequence[str], hashes: Sequence[str]) -> None:

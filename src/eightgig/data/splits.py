@@ -22,14 +22,21 @@ def make_splits(manifest: pd.DataFrame, *, val_fraction: float, test_fraction: f
     Ready-made splits (a column `split` with other than empty texts) are kept; one that is missing is drawn from the
     pictures for training.
     """
-    given = manifest["split"].fillna("").to_numpy(dtype=object) if "split" in manifest else np.full(len(manifest), "")
+    given = given_splits(manifest)
     fractions = {"test": test_fraction, "val": val_fraction}
     missing = {split: share for split, share in fractions.items() if split not in set(given)}
     is_free = (given == "train") | (given == "")
-    splits = given.astype(object)
+    splits = given.copy()
     splits[is_free] = draw_splits(manifest[is_free], missing, seed)
     columns = {"path": manifest["path"].to_numpy(), "class_name": manifest["class_name"].to_numpy()}
     return pd.DataFrame({"index": range(len(manifest)), **columns, "split": splits})
+
+
+def given_splits(manifest: pd.DataFrame) -> npt.NDArray[np.object_]:
+    """Give the ready-made split of each row, empty texts where there is none; a table from a file has gaps instead."""
+    if "split" not in manifest:
+        return np.full(len(manifest), "", dtype=object)
+    return manifest["split"].astype(object).fillna("").to_numpy(dtype=object)
 
 
 def draw_splits(manifest: pd.DataFrame, fractions: Mapping[str, float], seed: int) -> npt.NDArray[np.object_]:

@@ -1,6 +1,8 @@
 """How one picture is stored: its bytes, its codec, its shape, and its mask."""
 
-from collections.abc import Callable
+import hashlib
+import json
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -12,8 +14,9 @@ import simplejpeg
 
 from eightgig.core.errors import ImageRejectedError, StoreError
 from eightgig.data.images import Pixels, decode_rgb, is_plain_jpeg
+from eightgig.data.journal import stamp_of
 from eightgig.data.segmentation.masks import Labels, encode_mask, resize_mask
-from eightgig.data.store_format import Codec
+from eightgig.data.store_format import FORMAT, VERSIONS, Codec
 
 Tier = Literal["jpeg", "decoded"]
 ReadMask = Callable[[str], Labels]
@@ -75,6 +78,17 @@ def with_masks(rules: Rules, read_mask: ReadMask) -> Rules:
         return replace(rules.make(source), mask=mask)
 
     return replace(rules, make=make)
+
+
+def recipe_of(manifest: pd.DataFrame, root: Path, boxes: pd.DataFrame | None, settings: Sequence[object]) -> str:
+    """Give a hash of all that decides what is stored; of masks their sizes and times, as the manifest does not tell."""
+    digest = hashlib.sha256(json.dumps([FORMAT, VERSIONS, settings]).encode())
+    for table in (manifest, boxes):
+        if table is not None:
+            digest.update(pd.util.hash_pandas_object(table).to_numpy().tobytes())
+    for mask_path in manifest.get("mask_path", ()):
+        digest.update(repr(stamp_of(root / mask_path)).encode())
+    return digest.hexdigest()
 
 
 def _as_it_is(source: Source) -> Payload:

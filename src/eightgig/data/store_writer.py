@@ -7,8 +7,6 @@ Unfinished work lies in the folder `.NAME.parts` beside the store, with the hash
 writer with the same hash goes on there after a kill; one with another clears it.
 """
 
-import hashlib
-import json
 import os
 import shutil
 from collections.abc import Callable, Sequence
@@ -24,10 +22,10 @@ from eightgig.core.errors import StoreError
 from eightgig.core.units import MIB, format_bytes
 from eightgig.data.atomic import exclusive_replacement
 from eightgig.data.detection.boxes import ragged_boxes
-from eightgig.data.shards import listed_shards, read_parts, shards_folder, write_list
+from eightgig.data.shards import cut_into_shards, is_sound, listed_shards, shards_folder, write_list
 from eightgig.data.spool import Spooled, fill_spool, remove_spool
 from eightgig.data.store_format import BLOCK_NAMES, DTYPES, FORMAT, TEXTS, VERSIONS, Index, Kind, read_index
-from eightgig.data.store_rules import ReadMask, Rules, Source, Tier, choose_rules, sources_of, with_masks
+from eightgig.data.store_rules import ReadMask, Rules, Source, Tier, choose_rules, recipe_of, sources_of, with_masks
 from eightgig.data.streaming import Progress
 
 _LIBVER = ("v110", "v110")
@@ -45,6 +43,7 @@ def write_store(
     decoded_side: int = 320,
     boxes: pd.DataFrame | None = None,
     masks: ReadMask | None = None,
+    mask_rules: str = "",
     shard_bytes: int | None = None,
     progress: Progress | None = None,
 ) -> None:
@@ -67,6 +66,8 @@ def write_store(
             manifest's index. They are scaled with their picture. Tier `jpeg` only.
         masks: instead of a label for each picture: gives the labels of one `mask_path` of the manifest. Masks are
             scaled with their picture. Tier `jpeg` only.
+        mask_rules: what besides the file decides a mask, such as the table of classes; with other rules nothing that
+            an earlier call has done is kept.
         shard_bytes: source files of more bytes than this are stored in several files, which are read as one.
         progress: told (done, all) after each picture.
 
@@ -80,7 +81,8 @@ def write_store(
     if kind != "classes" and tier == "decoded":
         raise StoreError(f"{path}: the decoded tier cuts pictures square, so it holds no {kind}. Use tier 'jpeg'.")
     rules = choose_rules(tier, short_side, decoded_side)
-    recipe = _recipe(manifest, boxes, [kind, tier, short_side, decoded_side, shard_bytes, list(classes)])
+    settings = [kind, tier, short_side, decoded_side, shard_bytes, list(classes), mask_rules]
+    recipe = recipe_of(manifest, root, boxes, settings)
     done = 0
 
     def on_each() -> None:
@@ -97,7 +99,7 @@ def write_store(
     replaced = _shard_folders(path)
     with exclusive_replacement(path) as temporary:
         sizes = _estimated_sizes(manifest, tier, decoded_side)
-        cuts = _cuts(sizes, shard_bytes)
+        cuts = cut_into_shards(sizes, shard_bytes)
         _require_space(path, temporary, sizes, cuts, manifest["path"])
         parts = _parts_folder(path, target, recipe)
         try:
@@ -172,32 +174,10 @@ class _Shard:
         return replace(index, labels=self._rows["label"].to_numpy(dtype=np.int64))
 
 
-def _recipe(manifest: pd.DataFrame, boxes: pd.DataFrame | None, settings: list[object]) -> str:
-    """Hash all that decides what is written."""
-    digest = hashlib.sha256(json.dumps([FORMAT, VERSIONS, settings]).encode())
-    for table in (manifest, boxes):
-        if table is not None:
-            digest.update(pd.util.hash_pandas_object(table).to_numpy().tobytes())
-    return digest.hexdigest()
-
-
 def _estimated_sizes(manifest: pd.DataFrame, tier: Tier, decoded_side: int) -> npt.NDArray[np.int64]:
     if tier == "decoded":
         return np.full(len(manifest), decoded_side * decoded_side * 3, dtype=np.int64)
     return manifest["byte_count"].to_numpy(dtype=np.int64)
-
-
-def _cuts(sizes: npt.NDArray[np.int64], shard_bytes: int | None) -> list[tuple[int, int]]:
-    """Give the first row of each shard and the one behind its last; each has a row, and else at most `shard_bytes`."""
-    if shard_bytes is None:
-        return [(0, len(sizes))]
-    firsts, held = [0], 0
-    for row, size in enumerate(sizes.tolist()):
-        if held + size > shard_bytes and row > firsts[-1]:
-            firsts.append(row)
-            held = 0
-        held += size
-    return list(zip(firsts, [*firsts[1:], len(sizes)], strict=True))
 
 
 def _require_space(
@@ -230,11 +210,10 @@ def _require_space(
 
 
 def _is_there(path: Path, target: Path) -> bool:
-    """Tell whether the store is whole already, with shards of this very recipe."""
-    try:
-        return _shard_folders(path) == {target} and bool(read_parts(path))
-    except StoreError:
+    """Tell whether the store is whole already, with shards of this very recipe; every byte is read for it."""
+    if _shard_folders(path) != {target}:
         return False
+    return all(is_sound(path.parent / name, sha256) for name, sha256 in listed_shards(path) or ())
 
 
 def _shard_folders(path: Path) -> set[Path]:
@@ -248,9 +227,12 @@ def _shard_folders(path: Path) -> set[Path]:
 def _parts_folder(path: Path, target: Path, recipe: str) -> Path:
     """Give the folder of unfinished work, with what an earlier run of the same recipe left."""
     folder = path.with_name(f".{path.name}.parts")
-    if target.is_dir():  # killed after all was written, before the list named it
+    if target.is_dir():  # killed after all was written, before the list named it; or some of it was damaged since
         shutil.rmtree(folder, ignore_errors=True)
         target.replace(folder)
+        for shard in folder.glob("*.h5"):
+            if not is_sound(shard):
+                shard.unlink()
     noted = folder / "recipe"
     if not noted.is_file() or noted.read_text(encoding="utf-8") != recipe:
         shutil.rmtree(folder, ignore_errors=True)

@@ -15,6 +15,8 @@ Rows = NDArray[np.uint8]
 """RGB, rows x width x 3."""
 
 _UPRIGHT = 1
+_FORMATS, _MOST_CHANNELS = ("uchar", "ushort"), 4
+_BYTES_AT_ONCE = 64 * 1024
 
 
 class RowSource(Protocol):
@@ -105,6 +107,7 @@ class _VipsSource:
         try:
             image = pyvips.Image.new_from_file(str(path), access="sequential", fail_on="error")
             _refuse_size(path, image.width, image.height, max_pixels)
+            _refuse_kind(path, image.format, image.bands)
             if image.get_typeof("orientation") and image.get("orientation") != _UPRIGHT:
                 image = pyvips.Image.new_from_file(str(path), access="random", fail_on="error").autorot()
             self._region = pyvips.Region.new(_as_rgb(image))
@@ -114,12 +117,18 @@ class _VipsSource:
 
     def read(self, top: int, bottom: int) -> Rows:
         """Give the rows from `top` to before `bottom`."""
-        self._next = top
-        try:
-            data = self._region.fetch(0, top, self.width, bottom - top)
-        except self._error as error:
-            raise self._refusal(error) from error
-        return np.frombuffer(data, np.uint8).reshape(bottom - top, self.width, 3)
+        rows_RWC = np.empty((bottom - top, self.width, 3), dtype=np.uint8)
+        # libvips keeps what it hands out for a while: in small pieces that does not grow with the image.
+        step = max(1, _BYTES_AT_ONCE // (3 * self.width))
+        for self._next in range(top, bottom, step):
+            count = min(step, bottom - self._next)
+            try:
+                data = self._region.fetch(0, self._next, self.width, count)
+            except self._error as error:
+                raise self._refusal(error) from error
+            piece_RWC = np.frombuffer(data, np.uint8).reshape(count, self.width, 3)
+            rows_RWC[self._next - top : self._next - top + count] = piece_RWC
+        return rows_RWC
 
     def _refusal(self, error: Exception) -> DataError:
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
@@ -145,4 +154,12 @@ def _refuse_size(path: Path, width: int, height: int, max_pixels: int) -> None:
         raise DataError(
             f"{path}: {width:,} x {height:,} pixels; at most {max_pixels:,} are read. Raise tiles.max_pixels to "
             "read it all the same."
+        )
+
+
+def _refuse_kind(path: Path, number_format: str, num_channels: int) -> None:
+    if number_format not in _FORMATS or num_channels > _MOST_CHANNELS:
+        raise DataError(
+            f"{path}: wanted 8 or 16 bits in 1 to {_MOST_CHANNELS} channels, found numbers of the kind "
+            f"`{number_format}` in {num_channels}. Convert it to an RGB image of 8 bits."
         )

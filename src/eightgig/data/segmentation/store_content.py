@@ -38,6 +38,7 @@ class MaskStoreContent:
                 short_side=self.parameters.store_short_side,
                 shard_bytes=bytes_from_gib(self.parameters.store_shard_gib),
                 masks=self._mask,
+                mask_rules=repr(self.folder.table),
                 progress=report,
             )
 
