@@ -6,7 +6,7 @@ OUT ?= conf/local/calibration.json
 MINUTES ?= 60
 DATA ?= data
 
-.PHONY: help demo test check doctor environment bench-data bench-train bench-vram bench-gpu bench-int8 bench-runners bench-compression bench-video calibrate lock clean
+.PHONY: help demo test check doctor environment bench-data bench-train bench-vram bench-gpu bench-int8 bench-runners bench-compression bench-video bench-ingest bench-tiles calibrate lock clean
 
 help:  ## say what can be made
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed 's/:.*## /\t/' | expand -t 16
@@ -60,6 +60,13 @@ bench-runners: environment  ## every runner that runs here; on a GPU under 8 GiB
 
 bench-compression: environment  ## pruning and distillation on the run that is there: DATA=data
 	$(BIN)/python benchmarks/compression.py --data $(DATA)
+
+bench-ingest: environment  ## 20,000 small files: speed, memory, and what a kill costs
+	$(BIN)/python benchmarks/ingest.py --files 20000
+
+bench-tiles: environment  ## peak memory by the image's size, and throughput beside the bare network
+	$(BIN)/python benchmarks/tiles.py memory
+	$(BIN)/python benchmarks/tiles.py speed
 
 calibrate: environment  ## measure the constants of hidden memory on the GPU at hand: OUT=conf/local/calibration.json
 	$(BIN)/python -m eightgig.vram.tracing.calibrate --out $(OUT)
