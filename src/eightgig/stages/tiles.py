@@ -71,15 +71,14 @@ class TilePlanner:
         from eightgig.vram.tracing.hidden import load_calibration
         from eightgig.vram.tracing.predictor import Predictor
 
-        grids = self._grids(height, width, overlap_of)
+        refusals: dict[int, BudgetError] = {}
         with Predictor(load_calibration(self._plan.calibration)) as predictor:
-            for position, grid in enumerate(grids, start=1):
+            for grid in self._grids(height, width, overlap_of):
                 try:
                     return self._largest_batch(grid, predictor)
-                except BudgetError:
-                    if position == len(grids):
-                        raise
-        raise AssertionError("there is always a grid")
+                except BudgetError as error:
+                    refusals[grid.tile] = error
+        raise refusals[min(refusals)]
 
     def _grids(self, height: int, width: int, overlap_of: Callable[[int], int]) -> "list[Grid]":
         """Give the grids to try, the most useful first, of equal ones the smaller tile."""
@@ -181,31 +180,38 @@ def source_of(tiles: TilesParameters, folder: Path, sample: Callable[[], Any]) -
 
 
 def report_of(
-    source: Path, plan: TilePlan, *, by_stage: dict[str, float], memory: MeasuredPhase, found: dict[str, float]
+    source: Path,
+    size: tuple[int, int],
+    plan: TilePlan,
+    *,
+    by_stage: dict[str, float],
+    memory: MeasuredPhase,
+    found: dict[str, float],
 ) -> TilesReport:
     """Give the record of a run.
 
     Args:
         source: the image.
-        plan: how it was cut.
+        size: its width and height, pixels.
+        plan: how it was cut, with a margin or without.
         by_stage: seconds of reading, running, blending and writing.
         memory: as measured from the first row read to the last one handed over.
         found: names with their shares or numbers, the most first.
     """
     from eightgig.core.device import describe_device
 
-    grid = plan.grid
+    grid, (width, height) = plan.grid, size
     return TilesReport(
         source=source.name,
-        width=grid.width,
-        height=grid.height,
+        width=width,
+        height=height,
         tile=grid.tile,
         overlap=grid.overlap,
         batch=plan.batch,
         num_tiles=grid.num_tiles,
-        useful_share=grid.useful_share,
+        useful_share=width * height / (grid.num_tiles * grid.tile**2),
         seconds=memory.seconds,
-        megapixels_per_second=round(grid.width * grid.height / 1e6 / memory.seconds, 4),
+        megapixels_per_second=round(width * height / 1e6 / memory.seconds, 4),
         seconds_by_stage={name: round(value, 3) for name, value in by_stage.items()},
         predicted_bytes=plan.predicted_bytes,
         measured_bytes=memory.peak_bytes,

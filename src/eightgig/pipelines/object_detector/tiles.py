@@ -93,7 +93,14 @@ def detect_in_image(
     scale = picture_HWC.shape[1] / planned.grid.width
     drawn_HWC = draw_detections(picture_HWC, found._replace(boxes_xyxy_M4=found.boxes_xyxy_M4 * scale), classes)
     counts = {str(name): float(count) for name, count in table["class_name"].value_counts().items()}
-    report = report_of(path, planned, by_stage=clock.seconds, memory=meter.result(), found=counts)
+    report = report_of(
+        path,
+        (planned.grid.width, planned.grid.height),
+        planned,
+        by_stage=clock.seconds,
+        memory=meter.result(),
+        found=counts,
+    )
     return report, table, drawn_HWC
 
 

@@ -55,6 +55,7 @@ def segment_image(
     from eightgig.stages.trained import restore
     from eightgig.tiles.clock import Clock
     from eightgig.tiles.masks import blend_masks
+    from eightgig.tiles.mirrored import InnerRows, MirroredSource
     from eightgig.tiles.overlay import Overlay
     from eightgig.tiles.png import open_mask_png
     from eightgig.tiles.probabilities import open_probabilities
@@ -67,41 +68,45 @@ def segment_image(
     colours, stem = colours_of(classes), tiles_folder / path.stem
     with ExitStack() as stack:
         source = stack.enter_context(open_source(path, max_pixels=tiles.max_pixels))
-        radius = receptive_radius(case.deployed(restore(case, weights))) if tiles.overlap is None else 0
-        planned = TilePlanner(case, weights, train, plan, tiles).plan(
-            source.height, source.width, lambda tile: overlap_for(radius, tile)
-        )
         size = (source.width, source.height)
+        radius = (
+            receptive_radius(case.deployed(restore(case, weights))) if tiles.overlap is None else tiles.overlap // 2
+        )
+        mirrored = MirroredSource(source, radius)  # a network sees its own zeros at a border: here it does not
+        planned = TilePlanner(case, weights, train, plan, tiles).plan(
+            mirrored.height, mirrored.width, lambda tile: overlap_for(radius, tile)
+        )
         png = stack.enter_context(open_mask_png(stem.with_name(f"{stem.name}_mask.png"), *size, colours))
         overlay = Overlay(*size, colours, longest_px=tiles.overlay_px, opacity=tiles.opacity)
 
-        def take(_: int, rows_RWC: Any, labels_RW: Any) -> None:
+        def take(rows_RWC: Any, labels_RW: Any) -> None:
             png.write(labels_RW)
             overlay.add(rows_RWC, labels_RW)
 
+        inner = InnerRows(source.height, source.width, radius, take, num_classes=len(classes))
         shares = None
         if tiles.probabilities:
             file = open_probabilities(
                 stem.with_name(f"{stem.name}_probabilities.h5"), classes, source.height, source.width
             )
-            shares = stack.enter_context(file).write
+            shares = inner.piece(stack.enter_context(file).write)
         run = stack.enter_context(answering(case, weights))
         with MemoryMeter("tiles", resolve_device("auto")) as meter:
-            pixels_K = blend_masks(
-                source,
+            blend_masks(
+                mirrored,
                 run,
                 num_classes=len(classes),
                 grid=planned.grid,
                 batch=planned.batch,
-                on_rows=take,
+                on_rows=inner.take,
                 scratch=tiles_folder,
                 on_probabilities=shares,
                 clock=clock,
             )
-    found = {
-        classes[label]: float(pixels_K[label] / pixels_K.sum()) for label in (-pixels_K).argsort() if pixels_K[label]
-    }
-    report = report_of(path, planned, by_stage=clock.seconds, memory=meter.result(), found=found)
+    total = inner.pixels_K.sum()
+    found = {classes[label]: float(inner.pixels_K[label] / total) for label in (-inner.pixels_K).argsort()}
+    held = {name: share for name, share in found.items() if share}
+    report = report_of(path, size, planned, by_stage=clock.seconds, memory=meter.result(), found=held)
     return report, overlay.picture()
 
 
