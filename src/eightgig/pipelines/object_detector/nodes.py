@@ -3,19 +3,17 @@
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from eightgig.core.device import loader_processes
-from eightgig.datasets.weights import WeightsCard
-from eightgig.models.compression import Shapes
 from eightgig.models.parameters import ModelParameters
 from eightgig.pipelines.object_detector.parameters import RECORDS, DetectorTrainParameters
-from eightgig.stages.annotations import Batches, ImageStore, Network, Objective, SoftLoss, Task, WorkloadSpec
+from eightgig.stages.annotations import Batches, ImageStore, Network, Objective, SoftLoss, Task
+from eightgig.stages.pictures import PictureCase, letterboxed, loading
 from eightgig.vram.plan import Precision
 
 # What the memory planner counts in each picture: more boxes than most have, in tensors that are small all the same.
 _TRACED_BOXES = 64
 
 
-class ObjectDetector:
+class ObjectDetector(PictureCase):
     """The case study's answers to the stages' questions (see `eightgig.stages.case.Case`)."""
 
     records = RECORDS
@@ -54,23 +52,6 @@ class ObjectDetector:
             100 * fit.recall_before,
         )
 
-    def workload(
-        self,
-        model: ModelParameters,
-        num_classes: int,
-        train: DetectorTrainParameters,
-        *,
-        shapes: Shapes | None = None,
-        teacher: str | None = None,
-        precision: Precision = "fp32",
-    ) -> WorkloadSpec:
-        """Say where the memory planner's child process finds what this case trains."""
-        from eightgig.stages.workloads import spec_of
-
-        return spec_of(
-            f"{__name__}:make_workload", model, train, num_classes, shapes=shapes, teacher=teacher, precision=precision
-        )
-
     def objective(self, network: Network, train: DetectorTrainParameters) -> Objective:
         """Give the loss of boxes, objectness and classes; the score is mAP50."""
         from eightgig.bench.detection import map50
@@ -97,8 +78,6 @@ class ObjectDetector:
         train: DetectorTrainParameters,
     ) -> Batches:
         """Give mosaics with their boxes, shuffled anew in each epoch."""
-        import torch
-
         from eightgig.data.detection.loader import create_detection_loader
 
         return create_detection_loader(
@@ -107,9 +86,7 @@ class ObjectDetector:
             image_size=image_size,
             batch_size=batch_size,
             augment=train.augment,
-            seed=train.seed,
-            num_workers=loader_processes(train.num_workers),
-            pin_memory=torch.cuda.is_available(),
+            **loading(train),
             num_epochs=train.epochs,
         )
 
@@ -120,21 +97,8 @@ class ObjectDetector:
         return create_detection_loader(store, list(indices), image_size=image_size, batch_size=batch_size, augment=None)
 
     def eval_picture(self, image_HWC: Any, *, image_size: int) -> Any:
-        """Give the whole picture, letterboxed, as a uint8 tensor, 3 x image_size x image_size."""
-        import numpy as np
-        import torch
-
-        from eightgig.data.detection.transforms import letterbox_into
-
-        canvas_HWC = np.empty((image_size, image_size, 3), np.uint8)
-        letterbox_into(image_HWC, canvas_HWC)
-        return torch.from_numpy(canvas_HWC).permute(2, 0, 1)
-
-    def inputs(self, card: WeightsCard, batch: Any) -> Any:
-        """Give a batch's pictures as float32 N3HW, 0 to 1."""
-        from eightgig.data.transforms import DeviceColour
-
-        return DeviceColour(mean=card.mean, std=card.std).eval()(batch["images"])
+        """Give the whole picture, letterboxed."""
+        return letterboxed(image_HWC, image_size)
 
     def deployed(self, network: Network) -> Any:
         """Give the network with its decoding: images_N3HW -> predictions_NPK."""

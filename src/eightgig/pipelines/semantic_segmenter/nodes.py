@@ -3,17 +3,15 @@
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from eightgig.core.device import loader_processes
-from eightgig.datasets.weights import WeightsCard
-from eightgig.models.compression import Shapes
 from eightgig.models.parameters import ModelParameters
 from eightgig.pipelines.semantic_segmenter.parameters import RECORDS
-from eightgig.stages.annotations import Batches, ImageStore, Network, Objective, SoftLoss, Task, WorkloadSpec
+from eightgig.stages.annotations import Batches, ImageStore, Network, Objective, SoftLoss, Task
+from eightgig.stages.pictures import PictureCase, letterboxed, loading
 from eightgig.training.segmentation_parameters import SegmenterTrainParameters
 from eightgig.vram.plan import Precision
 
 
-class SemanticSegmenter:
+class SemanticSegmenter(PictureCase):
     """The case study's answers to the stages' questions (see `eightgig.stages.case.Case`)."""
 
     records = RECORDS
@@ -51,23 +49,6 @@ class SemanticSegmenter:
         module: Any = network.module
         module.class_weights.copy_(weights_K)
 
-    def workload(
-        self,
-        model: ModelParameters,
-        num_classes: int,
-        train: SegmenterTrainParameters,
-        *,
-        shapes: Shapes | None = None,
-        teacher: str | None = None,
-        precision: Precision = "fp32",
-    ) -> WorkloadSpec:
-        """Say where the memory planner's child process finds what this case trains."""
-        from eightgig.stages.workloads import spec_of
-
-        return spec_of(
-            f"{__name__}:make_workload", model, train, num_classes, shapes=shapes, teacher=teacher, precision=precision
-        )
-
     def objective(self, network: Network, train: SegmenterTrainParameters) -> Objective:
         """Give cross-entropy and Dice over pixels, with colour changes on the device."""
         from eightgig.data.transforms import DeviceColour
@@ -93,8 +74,6 @@ class SemanticSegmenter:
         train: SegmenterTrainParameters,
     ) -> Batches:
         """Give random crops with their masks, shuffled anew in each epoch, small first if so asked."""
-        import torch
-
         from eightgig.data.segmentation.loader import create_mask_loader
         from eightgig.training.segmentation_parameters import ProgressiveSize
 
@@ -104,9 +83,7 @@ class SemanticSegmenter:
             image_size=ProgressiveSize(image_size, train.progressive, train.epochs),
             batch_size=batch_size,
             augment=train.augment,
-            seed=train.seed,
-            num_workers=loader_processes(train.num_workers),
-            pin_memory=torch.cuda.is_available(),
+            **loading(train),
         )
 
     def eval_batches(self, store: ImageStore, indices: Iterable[int], *, image_size: int, batch_size: int) -> Batches:
@@ -116,25 +93,8 @@ class SemanticSegmenter:
         return create_mask_loader(store, list(indices), image_size=image_size, batch_size=batch_size, augment=None)
 
     def eval_picture(self, image_HWC: Any, *, image_size: int) -> Any:
-        """Give the whole picture, letterboxed, as a uint8 tensor, 3 x image_size x image_size."""
-        import numpy as np
-        import torch
-
-        from eightgig.data.detection.transforms import letterbox_into
-
-        canvas_HWC = np.empty((image_size, image_size, 3), np.uint8)
-        letterbox_into(image_HWC, canvas_HWC)
-        return torch.from_numpy(canvas_HWC).permute(2, 0, 1)
-
-    def inputs(self, card: WeightsCard, batch: Any) -> Any:
-        """Give a batch's pictures as float32 N3HW, normalised as the network wants them."""
-        from eightgig.data.transforms import DeviceColour
-
-        return DeviceColour(mean=card.mean, std=card.std).eval()(batch["images"])
-
-    def deployed(self, network: Network) -> Any:
-        """Give the network itself: images_N3HW -> logits_NKHW."""
-        return network.module
+        """Give the whole picture, letterboxed."""
+        return letterboxed(image_HWC, image_size)
 
     def task(self, classes: Sequence[str]) -> Task:
         """Give how logits are read and judged."""

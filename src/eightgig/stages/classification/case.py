@@ -3,19 +3,17 @@
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from eightgig.core.device import loader_processes
-from eightgig.datasets.weights import WeightsCard
-from eightgig.models.compression import Shapes
 from eightgig.models.parameters import ModelParameters
-from eightgig.stages.annotations import Batches, ImageStore, Network, Objective, SoftLoss, Task, WorkloadSpec
+from eightgig.stages.annotations import Batches, ImageStore, Network, Objective, Task
 from eightgig.stages.case import Records
+from eightgig.stages.pictures import PictureCase, loading
 from eightgig.training.parameters import ClassifierTrainParameters, TrainParameters
 from eightgig.vram.plan import Precision
 
 RECORDS: Records = {TrainParameters: ClassifierTrainParameters}
 
 
-class PictureClassifier:
+class PictureClassifier(PictureCase):
     """Any classifier of torchvision or timm; see `eightgig.stages.case.Case` for what each answer is."""
 
     records = RECORDS
@@ -26,34 +24,6 @@ class PictureClassifier:
 
         return build_classifier(model.name, weights=model.weights, num_classes=num_classes, dropout=model.dropout)
 
-    def prepare(
-        self,
-        network: Network,
-        store: ImageStore,
-        indices: list[int],
-        *,
-        image_size: int,
-        train: ClassifierTrainParameters,
-    ) -> None:
-        """Do nothing: all of a classifier is learnt."""
-
-    def workload(
-        self,
-        model: ModelParameters,
-        num_classes: int,
-        train: ClassifierTrainParameters,
-        *,
-        shapes: Shapes | None = None,
-        teacher: str | None = None,
-        precision: Precision = "fp32",
-    ) -> WorkloadSpec:
-        """Say where the memory planner's child process finds what this case trains."""
-        from eightgig.stages.workloads import spec_of
-
-        return spec_of(
-            f"{__name__}:make_workload", model, train, num_classes, shapes=shapes, teacher=teacher, precision=precision
-        )
-
     def objective(self, network: Network, train: ClassifierTrainParameters) -> Objective:
         """Give cross-entropy, with colour changes on the device."""
         from eightgig.data.transforms import DeviceColour
@@ -61,10 +31,6 @@ class PictureClassifier:
 
         colour = DeviceColour(mean=network.mean, std=network.std, augment=train.augment)
         return ClassificationObjective(colour, label_smoothing=train.label_smoothing)
-
-    def soft_loss(self) -> SoftLoss | None:
-        """Give None: logits are compared."""
-        return None
 
     def train_batches(
         self,
@@ -76,8 +42,6 @@ class PictureClassifier:
         train: ClassifierTrainParameters,
     ) -> Batches:
         """Give random crops, or centre crops where nothing varies, shuffled anew in each epoch."""
-        import torch
-
         from eightgig.data.loader import create_loader
 
         return create_loader(
@@ -87,9 +51,7 @@ class PictureClassifier:
             batch_size=batch_size,
             augment=train.augment,
             shuffle=True,
-            seed=train.seed,
-            num_workers=loader_processes(train.num_workers),
-            pin_memory=torch.cuda.is_available(),
+            **loading(train),
         )
 
     def eval_batches(self, store: ImageStore, indices: Iterable[int], *, image_size: int, batch_size: int) -> Batches:
@@ -108,16 +70,6 @@ class PictureClassifier:
         out_HWC = np.empty((image_size, image_size, 3), np.uint8)
         crop_resize_into(image_HWC, center_crop_box(*image_HWC.shape[:2]), out_HWC)
         return torch.from_numpy(out_HWC).permute(2, 0, 1)
-
-    def inputs(self, card: WeightsCard, batch: Any) -> Any:
-        """Give a batch's pictures as float32 N3HW, normalised as the network wants them."""
-        from eightgig.data.transforms import DeviceColour
-
-        return DeviceColour(mean=card.mean, std=card.std).eval()(batch["images"])
-
-    def deployed(self, network: Network) -> Any:
-        """Give the network itself: images_N3HW -> logits_NK."""
-        return network.module
 
     def task(self, classes: Sequence[str]) -> Task:
         """Give how logits are read and judged."""
