@@ -3,11 +3,13 @@
 import sys
 
 import pytest
-from benchmarks.ingest import Trial, make_files
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX signals")
-def test_an_ingest_that_is_killed_goes_on(tmp_path):
+def test_an_ingest_that_is_killed_goes_on(tmp_path, project_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(project_path / "benchmarks"))
+    from ingest import Trial, make_files
+
     make_files(tmp_path / "photos", 4_000)
     undisturbed = Trial(tmp_path / "photos", tmp_path / "undisturbed").run()
     disturbed = Trial(tmp_path / "photos", tmp_path / "disturbed")
