@@ -18,6 +18,7 @@ from eightgig.tiles.parameters import TilesParameters
 from eightgig.tiles.records import TilesReport
 from eightgig.training.parameters import TrainParameters
 from eightgig.vram.parameters import PlanParameters
+from eightgig.vram.plan import MemoryPlan
 from eightgig.vram.runtime.measure import MeasuredPhase
 
 if TYPE_CHECKING:
@@ -27,16 +28,17 @@ if TYPE_CHECKING:
     from eightgig.vram.tracing.workload import Workload
 
 _SIDES = (2048, 1536, 1024, 768, 512, 384, 256, 192, 128)
+_STRIDE = 32  # of detectors; all sides above are multiples of it
 _BATCHES = (8, 4, 2, 1)
 _MOST_PIXELS = 8 * 512**2  # in a batch: more is no faster
 
 
 class TilePlan(NamedTuple):
-    """How an image is cut, and what the network takes of the device at its peak."""
+    """How an image is cut, and what the network takes of the device."""
 
     grid: "Grid"
     batch: int
-    predicted_bytes: int
+    memory: MemoryPlan
 
 
 class TilePlanner:
@@ -82,15 +84,14 @@ class TilePlanner:
 
     def _grids(self, height: int, width: int, overlap_of: Callable[[int], int]) -> "list[Grid]":
         """Give the grids to try, the most useful first, of equal ones the smaller tile."""
-        from eightgig.tiles.grid import STEP, Grid
+        from eightgig.tiles.grid import Grid
 
-        most = max(-(-max(height, width) // STEP) * STEP, _SIDES[-1])
-        sides = (
-            [self._tiles.tile]
-            if self._tiles.tile
-            else [side for side in _SIDES if side < most] + [min(most, _SIDES[0])]
-        )
-        overlap = self._tiles.overlap
+        overlap, whole = self._tiles.overlap, -(-max(height, width) // _STRIDE) * _STRIDE
+        sides = [side for side in _SIDES if side < whole] + [min(max(whole, _SIDES[-1]), _SIDES[0])]
+        if overlap is not None:
+            sides = [side for side in sides if 2 * overlap <= side] or [_SIDES[0]]
+        if self._tiles.tile is not None:
+            sides = [self._tiles.tile]
         grids = [Grid(height, width, side, overlap_of(side) if overlap is None else overlap) for side in sides]
         return sorted(grids, key=lambda grid: (-round(grid.useful_share, 2), grid.tile))
 
@@ -124,7 +125,7 @@ class TilePlanner:
             device_name=describe_device(device),
         )
         made = make_plan(request, self._plan, predictor=predictor)
-        return TilePlan(grid, batch, made.phase("validate").peak_bytes)
+        return TilePlan(grid, batch, made)
 
     def _workload(self, tile: int) -> WorkloadSpec:
         from eightgig.vram.tracing.spec import WorkloadSpec
@@ -149,16 +150,22 @@ def make_workload(whole: dict[str, Any]) -> "Workload":
 
 
 @contextmanager
-def answering(case: Case, weights: Weights) -> Iterator[Callable[[Any], Any]]:
-    """Give the trained network as a function from tiles (uint8 N3HW) to its output, on a GPU where there is one."""
+def answering(case: Case, weights: Weights, plan: TilePlan) -> Iterator[Callable[[Any], Any]]:
+    """Give the trained network as a function from tiles (uint8 N3HW) to its output, on a GPU where there is one.
+
+    The budget of the plan is enforced meanwhile.
+    """
     import torch
 
-    from eightgig.core.device import resolve_device
     from eightgig.export.torch_runner import TorchRunner
+    from eightgig.vram.runtime.budget import enforced_budget
 
     output = case.task(weights.card.classes).output
     module = case.deployed(restore(case, weights))
-    with TorchRunner(module, device=resolve_device("auto"), output_names=(output,)) as runner:
+    with (
+        enforced_budget(plan.memory),
+        TorchRunner(module, device=plan.memory.device, output_names=(output,)) as runner,
+    ):
 
         def run(images_N3HW: Any) -> Any:
             inputs = case.inputs(weights.card, {"images": torch.from_numpy(images_N3HW)})
@@ -213,7 +220,7 @@ def report_of(
         seconds=memory.seconds,
         megapixels_per_second=round(width * height / 1e6 / memory.seconds, 4),
         seconds_by_stage={name: round(value, 3) for name, value in by_stage.items()},
-        predicted_bytes=plan.predicted_bytes,
+        predicted_bytes=plan.memory.phase("validate").peak_bytes,
         measured_bytes=memory.peak_bytes,
         device=memory.device,
         device_name=describe_device(memory.device),

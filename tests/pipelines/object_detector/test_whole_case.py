@@ -165,3 +165,24 @@ def test_boxes_in_a_users_folder_of_pictures(done, session_factory, tmp_path):
     assert table["score"].notna().all()
     rejects = pd.read_csv(done / f"07_model_output/{CASE}/predict_rejects.csv")
     assert rejects["reason"].tolist() == ["not_an_image"]
+
+
+def test_tiles_find_boxes_in_a_large_image(done, session_factory, tmp_path):
+    import cv2
+
+    from eightgig.data.samples.scenes import render_scene
+
+    scenes = [render_scene(seed=seed, image_side_px=(200, 200))[0] for seed in range(4)]
+    image_HWC = np.concatenate([np.concatenate(scenes[:2], 1), np.concatenate(scenes[2:], 1)])
+    cv2.imwrite(str(tmp_path / "pond.png"), image_HWC[..., ::-1])
+    source = str(tmp_path / "pond.png")
+    run(session_factory, tags=["tiles"], tiles={"source": source, "tile": 128}, predict={"confidence": 0.01})
+    report = read_json(done / f"07_model_output/{CASE}/tiles.json")
+    assert (report["width"], report["height"], report["tile"], report["overlap"]) == (400, 400, 128, 32)
+    assert report["num_tiles"] == 16
+    boxes = pd.read_csv(done / f"07_model_output/{CASE}/tiles_boxes.csv")
+    assert sum(report["found"].values()) == len(boxes)
+    assert boxes[["x1", "y1"]].ge(0).all().all()
+    assert boxes[["x2", "y2"]].le(400).all().all()
+    with pytest.raises(ConfigurationError, match=r"tiles\.tile=200: .* a multiple of 32\. Take 224"):
+        run(session_factory, tags=["tiles"], tiles={"source": source, "tile": 200})

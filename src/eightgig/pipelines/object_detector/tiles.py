@@ -5,6 +5,7 @@ from typing import Any
 
 from kedro.pipeline import Pipeline
 
+from eightgig.core.errors import ConfigurationError
 from eightgig.datasets.weights import Weights
 from eightgig.pipelines.object_detector.parameters import DetectorPredictParameters
 from eightgig.stages.annotations import Picture, Table
@@ -16,6 +17,7 @@ from eightgig.training.parameters import TrainParameters
 from eightgig.vram.parameters import PlanParameters
 
 _SAMPLE_SCENES, _SAMPLE_SIDE_PX = (2, 4), 256
+_STRIDE = 32
 _COLUMNS = ("class_name", "score", "x1", "y1", "x2", "y2")
 
 
@@ -52,10 +54,11 @@ def detect_in_image(
         BudgetError: not even a small tile fits the budget.
         DataError: the source is no image, or too large.
     """
+    from contextlib import ExitStack
+
     import numpy as np
     import pandas as pd
 
-    from eightgig.core.device import resolve_device
     from eightgig.models.detections import suppress
     from eightgig.report.detections import draw_detections
     from eightgig.tiles.boxes import merge_boxes
@@ -66,8 +69,11 @@ def detect_in_image(
 
     path = source_of(tiles, tiles_folder, lambda: _sample(train.seed))
     clock, classes = Clock(), weights.card.classes
-    with open_source(path, max_pixels=tiles.max_pixels) as source, answering(case, weights) as run:
+    _require_stride(tiles)
+    with ExitStack() as stack:
+        source = stack.enter_context(open_source(path, max_pixels=tiles.max_pixels))
         planned = TilePlanner(case, weights, train, plan, tiles).plan(source.height, source.width, _quarter)
+        run = stack.enter_context(answering(case, weights, planned))
         overlay = Overlay(
             source.width, source.height, np.zeros((1, 3), np.uint8), longest_px=tiles.overlay_px, opacity=0.0
         )
@@ -76,7 +82,7 @@ def detect_in_image(
         def detect(images_N3HW: Any) -> Any:
             return suppress(run(images_N3HW), confidence=predict.confidence, iou=predict.iou, most=predict.most)
 
-        with MemoryMeter("tiles", resolve_device("auto")) as meter:
+        with MemoryMeter("tiles", planned.memory.device) as meter:
             found = merge_boxes(
                 watched,
                 detect,
@@ -102,6 +108,14 @@ def detect_in_image(
         found=counts,
     )
     return report, table, drawn_HWC
+
+
+def _require_stride(tiles: TilesParameters) -> None:
+    if tiles.tile is not None and tiles.tile % _STRIDE:
+        raise ConfigurationError(
+            f"tiles.tile={tiles.tile}: the detector halves its input five times, so wanted is a multiple of {_STRIDE}. "
+            f"Take {-(-tiles.tile // _STRIDE) * _STRIDE}."
+        )
 
 
 def _quarter(tile: int) -> int:

@@ -50,7 +50,6 @@ def segment_image(
     """
     from contextlib import ExitStack
 
-    from eightgig.core.device import resolve_device
     from eightgig.data.segmentation.palette import colours_of
     from eightgig.stages.trained import restore
     from eightgig.tiles.clock import Clock
@@ -90,8 +89,8 @@ def segment_image(
                 stem.with_name(f"{stem.name}_probabilities.h5"), classes, source.height, source.width
             )
             shares = inner.piece(stack.enter_context(file).write)
-        run = stack.enter_context(answering(case, weights))
-        with MemoryMeter("tiles", resolve_device("auto")) as meter:
+        run = stack.enter_context(answering(case, weights, planned))
+        with MemoryMeter("tiles", planned.memory.device) as meter:
             blend_masks(
                 mirrored,
                 run,
