@@ -93,7 +93,7 @@ def accuracy(work: CompressionWork, module: nn.Module) -> float:
     card, right, count = work.weights.card, 0, 0
     module.eval()
     for batch in work.case.eval_batches(
-        work.store, indices_of(work.splits, "test"), image_size=card.image_size, batch_size=work.plan.eval_batch
+        work.store, indices_of(work.splits, "test"), size=card.image_size, batch_size=work.plan.eval_batch
     ):
         with torch.no_grad():
             right += int((module(work.case.inputs(card, batch)).argmax(1) == batch["labels"]).sum())
@@ -105,7 +105,7 @@ def session(module: nn.Module, image_size: int) -> onnxruntime.InferenceSession:
     """Give ONNX Runtime's session of a network on one thread."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
-    file = export_onnx(module, torch.zeros(1, 3, image_size, image_size), card={})
+    file = export_onnx(module, {"images": torch.zeros(1, 3, image_size, image_size)}, card={})
     return onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
 
 

@@ -62,7 +62,7 @@ def contenders(network: nn.Module, side: int, *, compiled: bool) -> Iterator[tup
     if compiled:
         example = {"images": np.zeros((1, 3, side, side), np.float32)}
         yield "torch_compile_freezing", TorchCompileRunner(copy.deepcopy(network), example)
-    fp32 = export_onnx(network, torch.zeros(1, 3, side, side), card={})
+    fp32 = export_onnx(network, {"images": torch.zeros(1, 3, side, side)}, card={})
     images = np.random.default_rng(0).standard_normal((8, 3, side, side), dtype=np.float32)
     parameters = QuantizeParameters(calibration_images=8, methods=("minmax",))
     found = calibrate(fp32, [{"images": images}], parameters=parameters)

@@ -87,7 +87,7 @@ def main() -> None:
         store = build_store(Path(folder), arguments.num_images)
         plan = plan_memory(case, store, model, train, PlanParameters(precision="fp32"))
         batches = case.train_batches(
-            store, range(len(store)), image_size=model.image_size, batch_size=train.batch_size, train=train
+            store, range(len(store)), size=model.image_size, batch_size=train.batch_size, train=train
         )
         network = case.build_network(model, len(store.classes))
         trainer = Trainer(

@@ -57,7 +57,7 @@ def build_runner(name: str, image_size: int) -> OnnxRuntimeRunner:
     with torch.no_grad():
         for _ in range(3):
             network.train()(example_N3HW)
-    return OnnxRuntimeRunner(export_onnx(network, example_N3HW, card={}, output_name="predictions"))
+    return OnnxRuntimeRunner(export_onnx(network, {"images": example_N3HW}, card={}, output_name="predictions"))
 
 
 def find_confidence(runner: OnnxRuntimeRunner, image_size: int) -> float:

@@ -74,7 +74,7 @@ def test_runners_take_turns_and_slow_ones_are_found() -> None:
     assert (slow.batch_size, slow.num_runs) == (1, 8)
     assert 4 <= slow.min_ms <= slow.p50_ms <= slow.p95_ms
     assert reports["fast"][1].p50_ms < slow.p50_ms
-    assert reports["slow"][4].throughput_images_per_second == pytest.approx(4e3 / reports["slow"][4].p50_ms)
+    assert reports["slow"][4].throughput_samples_per_second == pytest.approx(4e3 / reports["slow"][4].p50_ms)
 
 
 def test_a_larger_batch_repeats_the_images() -> None:

@@ -18,13 +18,13 @@ from eightgig.datasets.picture import PictureDataset
 from eightgig.datasets.raw import RawPicturesDataset
 from eightgig.datasets.record import RecordDataset
 from eightgig.datasets.tracker import TrackerDataset
-from eightgig.datasets.weights import Weights, WeightsCard, WeightsDataset
+from eightgig.datasets.weights import PictureCard, Weights, WeightsDataset
 from eightgig.vram.plan import Finding
 
 
 @pytest.fixture
 def weights():
-    card = WeightsCard(
+    card = PictureCard(
         model="timm/x",
         started_from="nothing",
         classes=("a", "b"),

@@ -5,9 +5,9 @@ import torch
 from kedro.io import DatasetError
 
 from eightgig.datasets.folder import FolderDataset
-from eightgig.datasets.weights import Weights, WeightsCard
+from eightgig.datasets.weights import PictureCard, Weights
 
-_CARD = WeightsCard(
+_CARD = PictureCard(
     model="timm/x",
     started_from="nothing",
     classes=("a", "b"),
@@ -98,4 +98,4 @@ def test_a_damaged_index_is_told(pages):
 
 def test_cards_of_older_versions_still_load():
     old = _CARD.model_dump(exclude={"compression", "made_from_sha256"})
-    assert WeightsCard.model_validate(old).compression == ""
+    assert PictureCard.model_validate(old).compression == ""

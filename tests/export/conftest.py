@@ -28,7 +28,7 @@ def tiny() -> nn.Sequential:
 
 @pytest.fixture(scope="session")
 def tiny_onnx() -> bytes:
-    return export_onnx(make_tiny(), torch.randn(1, 3, 32, 32), card=CARD)
+    return export_onnx(make_tiny(), {"images": torch.randn(1, 3, 32, 32)}, card=CARD)
 
 
 @pytest.fixture

@@ -35,7 +35,7 @@ def test_export_leaves_the_module_as_it_was(tiny: nn.Sequential, capfd: pytest.C
     tiny.train()
     tiny[1].eval()  # a frozen BatchNorm stays frozen
     before = {name: tensor.clone() for name, tensor in tiny.state_dict().items()}
-    export_onnx(tiny, torch.randn(1, 3, 32, 32), card={})
+    export_onnx(tiny, {"images": torch.randn(1, 3, 32, 32)}, card={})
     assert [part.training for part in tiny] == [index != 1 for index in range(len(tiny))]
     assert all(torch.equal(tensor, tiny.state_dict()[name]) for name, tensor in before.items())
     assert capfd.readouterr().out == ""
@@ -78,4 +78,4 @@ def test_a_network_that_cannot_be_exported_is_named() -> None:
             return x if x.sum() > 0 else -x
 
     with pytest.raises(ExportError, match=r"Branching: torch cannot export it to ONNX \(.*Python branches"):
-        export_onnx(Branching(), torch.randn(1, 3, 8, 8), card={})
+        export_onnx(Branching(), {"images": torch.randn(1, 3, 8, 8)}, card={})

@@ -35,7 +35,7 @@ def card_of(file: bytes) -> dict[str, str]:
 @pytest.fixture(scope="module")
 def half_file() -> bytes:
     network = nn.Sequential(nn.Conv2d(3, 4, 1), nn.ReLU(), nn.Flatten(), nn.Linear(16, 2))
-    return to_half(export_onnx(network, torch.randn(1, 3, 2, 2), card={"model": "m"}))
+    return to_half(export_onnx(network, {"images": torch.randn(1, 3, 2, 2)}, card={"model": "m"}))
 
 
 def test_an_fp16_file_lists_its_two_casts_and_computes_all_else_in_fp16(half_file: bytes) -> None:

@@ -74,7 +74,7 @@ def test_inputs_are_asked_for_by_name(tiny: nn.Sequential, tiny_onnx: bytes, ima
 
 
 def test_fp16_on_the_cpu_says_that_it_computes_in_fp32(tiny: nn.Sequential, images_N3HW: NDArray[np.float32]) -> None:
-    half = to_half(export_onnx(tiny, torch.randn(1, 3, 32, 32), card={}))
+    half = to_half(export_onnx(tiny, {"images": torch.randn(1, 3, 32, 32)}, card={}))
     with OnnxRuntimeRunner(half, claimed="fp16") as runner, TorchRunner(tiny) as reference:
         assert (runner.precision, runner.computes_in) == ("fp16", "fp32")
         assert runner.describe()["layers_by_precision"] == {"fp32": 4}

@@ -120,7 +120,7 @@ class TinyDetector(nn.Module):
 
 @pytest.fixture(scope="module")
 def detectors() -> dict[str, bytes]:
-    fp32 = export_onnx(TinyDetector(), torch.zeros(1, 3, 32, 32), card={}, output_name="predictions")
+    fp32 = export_onnx(TinyDetector(), {"images": torch.zeros(1, 3, 32, 32)}, card={}, output_name="predictions")
     images_N3HW = np.random.default_rng(0).random((4, 3, 32, 32), dtype=np.float32)
     parameters = QuantizeParameters(calibration_images=4, methods=("minmax",))
     calibration = calibrate(fp32, [{"images": images_N3HW}], parameters=parameters)

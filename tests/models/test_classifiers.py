@@ -12,7 +12,7 @@ from torch import nn
 
 from eightgig.core.errors import ConfigurationError, WeightsError
 from eightgig.models.classifiers import build_classifier
-from eightgig.models.parameters import ModelParameters
+from eightgig.models.parameters import PictureModelParameters
 
 TORCHVISION = ("alexnet", "convnext_tiny", "densenet121", "efficientnet_b3", "googlenet", "inception_v3", "maxvit_t")
 TORCHVISION += ("mnasnet0_5", "mobilenet_v3_small", "resnet50", "resnext50_32x4d", "shufflenet_v2_x0_5")
@@ -104,10 +104,10 @@ def test_default_weights_ask_the_library_for_its_best(monkeypatch: pytest.Monkey
 
 
 def test_parameters_refuse_what_cannot_be() -> None:
-    assert ModelParameters().name == "efficientnet_b3"
+    assert PictureModelParameters().name == "efficientnet_b3"
     for wrong in ({"dropout": 1.0}, {"image_size": 8}, {"wieghts": "none"}):
         with pytest.raises(ValidationError):
-            ModelParameters.model_validate(wrong)
+            PictureModelParameters.model_validate(wrong)
 
 
 def test_parameters_are_read_without_torch() -> None:

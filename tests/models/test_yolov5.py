@@ -123,7 +123,9 @@ def test_the_exported_file_gives_the_predictions_for_any_batch() -> None:
     network.backbone = nn.Sequential(nn.Conv2d(3, 32, 8, 8), nn.Conv2d(32, 64, 2, 2), nn.Conv2d(64, 128, 2, 2))
     network.neck = PassOn()
     module = WithDecode(network).eval()
-    file = export_onnx(module, torch.zeros(1, 3, 64, 96), card={}, simplified=False, output_name="predictions")
+    file = export_onnx(
+        module, {"images": torch.zeros(1, 3, 64, 96)}, card={}, simplified=False, output_name="predictions"
+    )
     session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
     images_N3HW = torch.rand(3, 3, 64, 96)
     (found,) = session.run(["predictions"], {"images": images_N3HW.numpy()})

@@ -19,7 +19,7 @@ def history() -> pd.DataFrame:
             "learning_rate": [1e-3, 5e-4, 0.0],
             "gradient_norm": [3.0, 2.0, 1.0],
             "seconds": [9.0, 9.1, 9.2],
-            "images_per_second": [40.0, 41.0, 42.0],
+            "samples_per_second": [40.0, 41.0, 42.0],
         }
     )
 

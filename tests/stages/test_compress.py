@@ -11,14 +11,15 @@ from torch.utils.data import DataLoader, Dataset
 
 from eightgig.core.errors import WeightsError
 from eightgig.data.loader import KeyedSampler
-from eightgig.datasets.weights import Weights, WeightsCard
+from eightgig.datasets.weights import PictureCard, Weights
 from eightgig.models.compression import CompressParameters
-from eightgig.models.network import Network
-from eightgig.models.parameters import ModelParameters
+from eightgig.models.network import PictureNetwork
+from eightgig.models.parameters import PictureModelParameters
 from eightgig.models.pruning import prune_channels
 from eightgig.models.reshape import shapes_of
 from eightgig.stages.classification.case import PictureClassifier
 from eightgig.stages.compress import CompressionWork, PrefixedTracker, compress_network
+from eightgig.stages.pictures import PictureCase
 from eightgig.stages.trained import restore
 from eightgig.training.parameters import TrainParameters
 from eightgig.vram.plan import MemoryPlan
@@ -38,44 +39,40 @@ class Pictures(Dataset):
         return 12
 
 
-class PictureCase:
+class FakeCase(PictureCase):
     score_name = "accuracy"
-
-    def prepare(self, network, store, indices, *, image_size, train):
-        pass
-
-    def soft_loss(self):
-        return None
 
     def build_network(self, model, num_classes):
         name = model.name.rpartition("/")[2]
         width = 32 if name == "small" else 8
         layers = (nn.Conv2d(3, width, 3, bias=False), nn.BatchNorm2d(width), nn.ReLU(), nn.AdaptiveAvgPool2d(1))
         module = nn.Sequential(*layers, nn.Flatten(), nn.Linear(width, num_classes))
-        return Network(module, name, "timm", "none", *_COLOURS[name], 32)
+        return PictureNetwork(module, name, "timm", "none", *_COLOURS[name], 32)
 
     def objective(self, network, train):
         return self
 
-    def train_batches(self, store, indices, *, image_size, batch_size, train):
+    def train_batches(self, store, indices, *, size, batch_size, train):
         return DataLoader(Pictures(), batch_size=batch_size, sampler=KeyedSampler(indices, seed=train.seed))
 
-    def eval_batches(self, store, indices, *, image_size, batch_size):
+    def eval_batches(self, store, indices, *, size, batch_size):
         return DataLoader(Pictures(), batch_size=batch_size, sampler=KeyedSampler(indices, seed=0, shuffle=False))
 
     def inputs(self, card, batch):
-        return batch["images"] / 127.5 - 1
+        return {"images": batch["images"] / 127.5 - 1}
 
     def count(self, batch):
         return len(batch["labels"])
 
     def loss_sum(self, module, batch, device):
-        return functional.cross_entropy(module(self.inputs(None, batch)), batch["labels"], reduction="sum")
+        return functional.cross_entropy(module(self.inputs(None, batch)["images"]), batch["labels"], reduction="sum")
 
     @torch.no_grad()
     def evaluate(self, module, batches, device):
         module.eval()
-        right = [(module(self.inputs(None, b)).argmax(1) == b["labels"]).float().mean().item() for b in batches]
+        right = [
+            (module(self.inputs(None, b)["images"]).argmax(1) == b["labels"]).float().mean().item() for b in batches
+        ]
         return {"loss": 0.5, "score": sum(right) / len(right)}
 
 
@@ -113,8 +110,8 @@ def plan():
 @pytest.fixture
 def weights():
     torch.manual_seed(0)
-    network = PictureCase().build_network(SimpleNamespace(name="small"), 2)
-    card = WeightsCard(
+    network = FakeCase().build_network(SimpleNamespace(name="small"), 2)
+    card = PictureCard(
         model="timm/small",
         started_from="nothing",
         classes=("dark", "bright"),
@@ -141,7 +138,7 @@ def compress(plan, weights, monkeypatch):
     def run(tracker=None, **parameters):
         asked = CompressParameters(**parameters)
         train = TrainParameters(epochs=9, num_workers=0)
-        return compress_network(PictureCase(), weights, store, splits, plan, train, asked, tracker or Keeps())
+        return compress_network(FakeCase(), weights, store, splits, plan, train, asked, tracker or Keeps())
 
     return run
 
@@ -158,7 +155,7 @@ def test_each_form_is_narrower_trained_and_loads_by_its_card(compress, weights):
     for form, smaller in made.items():
         assert (smaller.card.compression, smaller.card.made_from_sha256) == (form, weights.card.sha256)
         assert smaller.card.started_from.startswith("the trained small, cut to")
-        network = restore(PictureCase(), smaller)
+        network = restore(FakeCase(), smaller)
         assert smaller.card.num_parameters == sum(weight.numel() for weight in network.module.parameters())
         assert torch.equal(network.module[0].weight, smaller.state["0.weight"])
     assert {"pruned.val_score", "student.val_score", "pruned_distilled.val_score"} <= tracker.names
@@ -175,9 +172,9 @@ def test_a_named_student_takes_the_same_inputs_as_its_teacher(compress, weights)
     card = made["student"].card
     assert (card.model, report.forms[0].model) == ("timm/other", "timm/other")
     # `other` alone has other colours; files of one run may be exchanged, so it learns with its teacher's.
-    own = PictureCase().build_network(SimpleNamespace(name="other"), 2)
+    own = FakeCase().build_network(SimpleNamespace(name="other"), 2)
     assert (card.mean, card.std) == (weights.card.mean, weights.card.std) != (own.mean, own.std)
-    assert restore(PictureCase(), made["student"]).module[0].out_channels == 8
+    assert restore(FakeCase(), made["student"]).module[0].out_channels == 8
 
 
 def test_no_forms_train_nothing(compress):
@@ -190,7 +187,7 @@ def test_narrow_weights_without_a_word_of_it_are_refused(compress):
     made, _ = compress(forms=("pruned",))
     silent = Weights(made["pruned"].state, made["pruned"].card.model_copy(update={"compression": ""}))
     with pytest.raises(WeightsError, match="the weights do not fit timm/small"):
-        restore(PictureCase(), silent)
+        restore(FakeCase(), silent)
 
 
 def test_figures_of_several_trainings_are_told_apart():
@@ -200,7 +197,7 @@ def test_figures_of_several_trainings_are_told_apart():
 
 
 def test_the_planner_finds_the_narrow_student_and_its_teacher():
-    case, model = PictureClassifier(), ModelParameters(name="resnet18", weights="none", image_size=32)
+    case, model = PictureClassifier(), PictureModelParameters(name="resnet18", weights="none", image_size=32)
     student = case.build_network(model, 4).module
     prune_channels(student, torch.zeros(1, 3, 32, 32), keep_flops=0.5)
     shapes = shapes_of(student.state_dict())

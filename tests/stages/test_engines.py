@@ -20,7 +20,7 @@ PARAMETERS = ExportParameters()
 
 @pytest.fixture(scope="module")
 def onnx_file() -> bytes:
-    return export_onnx(nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU()), torch.zeros(1, 3, 8, 8), card={})
+    return export_onnx(nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU()), {"images": torch.zeros(1, 3, 8, 8)}, card={})
 
 
 def test_without_tensorrt_every_row_says_how_to_install_it(onnx_file, monkeypatch):

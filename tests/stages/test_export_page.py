@@ -50,7 +50,7 @@ def test_the_recommended_variant_is_named_and_every_row_says_what_ran(benchmark)
         [
             LatencyRow(
                 variant="torch_cpu", batch_size=size, num_runs=9, p50_ms=1, p95_ms=1, p99_ms=1, min_ms=1,
-                throughput_images_per_second=size * 50.0,
+                throughput_samples_per_second=size * 50.0,
             ).model_dump()
             for size in (1, 16)
         ]

@@ -13,7 +13,7 @@ from eightgig.vram.runtime.verdict import Recovered, Verdict
 from eightgig.vram.trace import VramTrace
 
 EXPORT = MeasuredPhase(phase="export", device="cpu", seconds=9, peak_resident_bytes=3 * GIB, resident_growth_bytes=GIB)
-HISTORY = pd.DataFrame({"images_per_second": [1.0, 60.0, 64.0, 68.0]})
+HISTORY = pd.DataFrame({"samples_per_second": [1.0, 60.0, 64.0, 68.0]})
 
 
 def way(micro_batch: int, accumulation: int, needed_gib: float, seconds: float) -> Considered:

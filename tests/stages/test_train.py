@@ -11,8 +11,9 @@ from torch.utils.data import DataLoader, Dataset
 
 from eightgig.core.tracker import NoTracker
 from eightgig.data.loader import KeyedSampler
-from eightgig.models.network import Network
-from eightgig.models.parameters import ModelParameters
+from eightgig.models.network import PictureNetwork
+from eightgig.models.parameters import PictureModelParameters
+from eightgig.stages.pictures import PictureCase
 from eightgig.stages.train import train_network
 from eightgig.training.parameters import TrainParameters
 from eightgig.vram.plan import MemoryPlan, PhaseMemory
@@ -40,22 +41,22 @@ class SmallCard(nn.Module):
         return self.linear(x)
 
 
-class NumberCase:
+class NumberCase(PictureCase):
     score_name = "accuracy"
 
-    def prepare(self, network, store, indices, *, image_size, train):
+    def prepare(self, network, store, indices, *, size, train):
         pass
 
     def build_network(self, model, num_classes):
-        return Network(SmallCard(), "small", "timm", "none", (0.5,) * 3, (0.5,) * 3, 8)
+        return PictureNetwork(SmallCard(), "small", "timm", "none", (0.5,) * 3, (0.5,) * 3, 8)
 
     def objective(self, network, train):
         return self
 
-    def train_batches(self, store, indices, *, image_size, batch_size, train):
+    def train_batches(self, store, indices, *, size, batch_size, train):
         return DataLoader(Numbers(), batch_size=batch_size, sampler=KeyedSampler(indices, seed=0))
 
-    def eval_batches(self, store, indices, *, image_size, batch_size):
+    def eval_batches(self, store, indices, *, size, batch_size):
         return DataLoader(Numbers(), batch_size=batch_size, sampler=KeyedSampler(indices, seed=0, shuffle=False))
 
     def count(self, batch):
@@ -99,7 +100,7 @@ def test_it_goes_on_smaller_and_the_trace_and_the_recorder_say_so(plan, tmp_path
         SimpleNamespace(classes=("even", "odd")),
         splits,
         plan,
-        ModelParameters(name="small", weights="none", image_size=32),
+        PictureModelParameters(name="small", weights="none", image_size=32),
         TrainParameters(epochs=2, num_workers=0),
         tmp_path / "checkpoints",
         tmp_path / "recorder",

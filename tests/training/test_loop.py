@@ -93,7 +93,7 @@ def test_learns_and_keeps_the_best_epoch(make_module, objective, make_memory_pla
     assert result.best_score == max(scores) > 0.9
     assert result.best_epoch == scores.index(max(scores)) + 1
     assert [row.epoch for row in result.history] == [1, 2, 3, 4]
-    assert all(row.gradient_norm > 0 and row.images_per_second > 0 for row in result.history)
+    assert all(row.gradient_norm > 0 and row.samples_per_second > 0 for row in result.history)
     assert load_checkpoint(tmp_path)["epoch"] == 4
 
 

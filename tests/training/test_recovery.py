@@ -88,7 +88,7 @@ def fit(make_loader):
     def run(trainer, batch_size, eval_batch=9):
         torch.manual_seed(11)
         result = trainer.fit(make_loader(22, batch_size), make_loader(9, eval_batch))
-        rows = [row.model_dump(exclude={"seconds", "val_seconds", "images_per_second"}) for row in result.history]
+        rows = [row.model_dump(exclude={"seconds", "val_seconds", "samples_per_second"}) for row in result.history]
         return {
             "weights": trainer.module.state_dict(),
             "optimizer": trainer.optimizer.state_dict()["state"],

@@ -30,7 +30,7 @@ class LatencyReport(Record):
         p95_ms: 95th percentile.
         p99_ms: 99th percentile; with fewer than 100 calls it leans on the slowest of them.
         min_ms: fastest call, the one that other programs disturbed least.
-        throughput_images_per_second: batch_size by the median time.
+        throughput_samples_per_second: batch_size by the median time.
     """
 
     batch_size: int
@@ -39,7 +39,7 @@ class LatencyReport(Record):
     p95_ms: float
     p99_ms: float
     min_ms: float
-    throughput_images_per_second: float
+    throughput_samples_per_second: float
 
 
 def measure_latency(
@@ -111,5 +111,5 @@ def _report(times_s: list[float], batch_size: int) -> LatencyReport:
         p95_ms=float(p95_s) * 1e3,
         p99_ms=float(p99_s) * 1e3,
         min_ms=min(times_s) * 1e3,
-        throughput_images_per_second=batch_size / float(p50_s),
+        throughput_samples_per_second=batch_size / float(p50_s),
     )

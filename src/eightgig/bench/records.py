@@ -66,7 +66,7 @@ class VariantRow(Record):
         latency_p95_ms: the same.
         latency_p99_ms: the same.
         end_to_end_ms: median time from one stored picture to its answer: decoding, preparing, running, reading.
-        throughput_images_per_second: at the last batch size.
+        throughput_samples_per_second: at the last batch size.
         memory_mib: by which memory grew from before it was opened until it had answered the largest batch.
         size_mib: of its file.
         speedup_vs_torch: the reference's latency by this one's.
@@ -90,7 +90,7 @@ class VariantRow(Record):
     latency_p95_ms: float | None = None
     latency_p99_ms: float | None = None
     end_to_end_ms: float | None = None
-    throughput_images_per_second: float | None = None
+    throughput_samples_per_second: float | None = None
     memory_mib: float | None = None
     size_mib: float | None = None
     speedup_vs_torch: float | None = None
@@ -111,4 +111,4 @@ class LatencyRow(Record):
     p95_ms: float
     p99_ms: float
     min_ms: float
-    throughput_images_per_second: float
+    throughput_samples_per_second: float

@@ -161,7 +161,7 @@ def _speed(own: Mapping[int, LatencyReport], reference: Mapping[int, LatencyRepo
         "latency_p50_ms": first.p50_ms,
         "latency_p95_ms": first.p95_ms,
         "latency_p99_ms": first.p99_ms,
-        "throughput_images_per_second": last.throughput_images_per_second,
+        "throughput_samples_per_second": last.throughput_samples_per_second,
         "speedup_vs_torch": next(iter(reference.values())).p50_ms / first.p50_ms,
     }
 

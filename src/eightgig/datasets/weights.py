@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kedro.io import DatasetError
+from pydantic import TypeAdapter
 
 from eightgig.core.files import sha256_of, write_bytes, write_text
 from eightgig.core.records import Record
@@ -20,7 +21,6 @@ class WeightsCard(Record):
     Attributes:
         model: library and name, as `model.name` takes it.
         score_name: what `val_score` is, for example `accuracy`.
-        mean: of the channels, for inputs scaled to 0..1; `std` likewise.
         sha256: of the file of weights; written when it is saved.
         compression: the form, where this is a smaller form of other weights: its layers may be narrower than `model`'s.
         made_from_sha256: of the weights that it was made from.
@@ -29,9 +29,6 @@ class WeightsCard(Record):
     model: str
     started_from: str
     classes: tuple[str, ...]
-    image_size: int
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
     best_epoch: int
     val_score: float
     score_name: str = "accuracy"
@@ -43,13 +40,61 @@ class WeightsCard(Record):
     torch_version: str
     trained_on: str
 
+    @property
+    def size(self) -> int:
+        """Pixels a side, or tokens, of the largest sample."""
+        raise NotImplementedError
+
+
+class PictureCard(WeightsCard):
+    """The card of a network on pictures.
+
+    Attributes:
+        image_size: pixels a side.
+        mean: of the channels, for inputs scaled to 0..1; `std` likewise.
+    """
+
+    image_size: int
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+
+    @property
+    def size(self) -> int:
+        """Pixels a side."""
+        return self.image_size
+
+
+class TextCard(WeightsCard):
+    """The card of a network on tokens.
+
+    Attributes:
+        max_tokens: of a sample.
+        config: of transformers, as JSON: builds the same network without a download.
+        tokenizer_sha256: of the tokenizer that it was trained with.
+    """
+
+    max_tokens: int
+    config: str
+    tokenizer_sha256: str
+
+    @property
+    def size(self) -> int:
+        """Tokens of a sample, at most."""
+        return self.max_tokens
+
+
+_CARDS: TypeAdapter[PictureCard | TextCard] = TypeAdapter(PictureCard | TextCard)
+
 
 @dataclass(frozen=True)
 class Weights:
-    """A state dict with its card."""
+    """A state dict with its card.
+
+    The card is of the case study's own kind, `PictureCard` or `TextCard`; what all stages share is in `WeightsCard`.
+    """
 
     state: dict[str, "Tensor"]
-    card: WeightsCard
+    card: Any
 
 
 class WeightsDataset(FileDataset[Weights, Weights]):
@@ -70,7 +115,7 @@ class WeightsDataset(FileDataset[Weights, Weights]):
         from safetensors.torch import load
 
         content = self.path.read_bytes()
-        card = WeightsCard.model_validate_json(self._card_path.read_text(encoding="utf-8"))
+        card = _CARDS.validate_json(self._card_path.read_text(encoding="utf-8"))
         if sha256_of(content) != card.sha256:
             raise DatasetError(
                 f"{self.path} is not the file its card vouches for (SHA-256 differs): it is damaged or was replaced. "

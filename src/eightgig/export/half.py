@@ -13,6 +13,8 @@ from eightgig.export.onnx import dump_onnx, load_onnx
 from eightgig.export.precision import require_precision
 
 _LARGEST = float(np.finfo(np.float16).max)
+# Attention adds this much or infinity to what may not be seen; cut to half precision, it still weighs nothing.
+_NEVER = float(np.finfo(np.float32).max)
 
 
 def to_half(onnx_fp32: bytes, *, float_nodes: Collection[str] = ()) -> bytes:
@@ -88,5 +90,6 @@ def _too_large(model: onnx.ModelProto) -> Iterator[str]:
     for tensor in model.graph.initializer:
         if tensor.data_type == TensorProto.FLOAT:
             values = numpy_helper.to_array(tensor)
+            values = values[np.isfinite(values) & (np.abs(values) < _NEVER)]
             if values.size and float(np.abs(values).max()) > _LARGEST:
                 yield tensor.name

@@ -8,6 +8,7 @@ import copy
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from types import MappingProxyType
 
 import onnx
 import torch
@@ -20,41 +21,44 @@ from eightgig.export.simplify import simplify
 
 # The newest opset that torch 2.11 to 2.14 both write without converting versions afterwards.
 OPSET = 20
+_BATCH: Mapping[int, str] = MappingProxyType({0: "batch"})
 
 
 def export_onnx(
     module: nn.Module,
-    example_N3HW: Tensor,
+    example: Mapping[str, Tensor],
     *,
     card: Mapping[str, str],
     simplified: bool = True,
-    input_name: str = "images",
     output_name: str = "logits",
+    free_axes: Mapping[int, str] = _BATCH,
 ) -> bytes:
     """Give `module` in eval mode as a checked float32 ONNX file with a dynamic batch.
 
     Args:
-        module: float32, one tensor in, one tensor out, batch first. It is not changed: a copy on the CPU is exported.
-        example_N3HW: an input of the right shape and dtype; its values and batch size do not matter.
+        module: float32, tensors in by position, one tensor out, batch first. It is not changed: a copy on the CPU is
+            exported.
+        example: the inputs by name, of the right shapes and dtypes; values and batch size do not matter.
         card: written to the file's metadata, with torch's version (see `ModelCard.to_metadata`).
         simplified: whether nodes are dropped where that is possible (see `eightgig.export.simplify`).
-        input_name: the graph's input.
         output_name: the graph's output.
+        free_axes: the axes of every input that may have any length, with their names; 0 is the batch.
 
     Raises:
         ExportError: torch cannot export this network, or the result is not a valid self-contained float32 file.
     """
     frozen = _without_in_place(copy.deepcopy(module).cpu()).eval()
     # A batch of one would be taken for a constant.
-    example = example_N3HW.detach()[:1].cpu().repeat(2, *[1] * (example_N3HW.dim() - 1))
+    feeds = {name: one.detach()[:1].cpu().repeat(2, *[1] * (one.dim() - 1)) for name, one in example.items()}
+    shape = {axis: torch.export.Dim(name) for axis, name in free_axes.items()}
     with _quiet_exporter(), torch.inference_mode(mode=False):
         try:
             program = torch.onnx.export(
                 frozen,
-                (example,),
+                tuple(feeds.values()),
                 dynamo=True,
-                dynamic_shapes=({0: torch.export.Dim("batch")},),
-                input_names=[input_name],
+                dynamic_shapes=tuple(shape for _ in feeds),
+                input_names=list(feeds),
                 output_names=[output_name],
                 opset_version=OPSET,
                 external_data=False,
@@ -70,7 +74,7 @@ def export_onnx(
         raise ExportError(f"{type(module).__name__}: torch gave no ONNX program")
     model = _without_notes(program.model_proto)
     if simplified:
-        model = simplify(model, {input_name: example.numpy()})
+        model = simplify(model, {name: tensor.numpy() for name, tensor in feeds.items()})
     file = dump_onnx(model, {**card, "torch_version": torch.__version__})
     require_precision(load_onnx(file), "fp32", name=type(module).__name__)
     return file
@@ -151,4 +155,6 @@ def _quiet_exporter() -> Iterator[None]:
     with warnings.catch_warnings():
         # torch 2.11 calls its own deprecated test while it copies the program; 2.12 and later do not.
         warnings.filterwarnings("ignore", r"`isinstance\(treespec, LeafSpec\)` is deprecated", FutureWarning)
+        # Two inputs share an axis; it has its name all the same.
+        warnings.filterwarnings("ignore", "# The axis name: .* will not be used", UserWarning)
         yield

@@ -3,7 +3,7 @@
     images N x 3 x H x W -> backbone (C3 blocks, strides 4 to 32) -> neck (down to stride 8 and up again) -> three maps
 
 Sizes, channels and formulas: Jocher et al., "YOLOv5", v6.0 to v7.0, architecture summary (docs.ultralytics.com); C3 is
-the cross-stage block of Wang et al., "CSPNet", 2019; the neck is Liu et al., "Path Aggregation Network", 2018.
+the cross-stage block of Wang et al., "CSPNet", 2019; the neck is Liu et al., "Path Aggregation PictureNetwork", 2018.
 """
 
 import math
@@ -17,7 +17,7 @@ from torch.nn import functional
 
 from eightgig.core.errors import ConfigurationError, WeightsError
 from eightgig.models.heads import head_names
-from eightgig.models.network import Network
+from eightgig.models.network import PictureNetwork
 from eightgig.models.weights import load_matching, read_state_dict
 from eightgig.models.yolov5_checkpoint import is_pickled_network, read_yolov5_checkpoint
 
@@ -216,7 +216,7 @@ def decode_predictions(raw: Sequence[Tensor], anchors: Tensor, strides: Sequence
     return torch.cat(parts, 1)
 
 
-def build_yolov5(name: str, *, weights: str, num_classes: int, anchors: Anchors | None = None) -> Network:
+def build_yolov5(name: str, *, weights: str, num_classes: int, anchors: Anchors | None = None) -> PictureNetwork:
     """Give the detector `name` with `num_classes` classes, on the CPU, in float32.
 
     Heads whose class count differs from the file's start anew; all else must match.
@@ -239,7 +239,7 @@ def build_yolov5(name: str, *, weights: str, num_classes: int, anchors: Anchors 
     source = _load(module, name, weights)
     if anchors is not None:
         module.anchors.copy_(torch.as_tensor(anchors, dtype=torch.float32).view_as(module.anchors))
-    return Network(module, name, "eightgig", source, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), IMAGE_SIZE)
+    return PictureNetwork(module, name, "eightgig", source, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), IMAGE_SIZE)
 
 
 def _load(module: YoloV5, name: str, weights: str) -> str:

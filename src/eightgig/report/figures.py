@@ -22,7 +22,7 @@ _CURVES: tuple[tuple[str, dict[str, str]], ...] = (
     ("Validation {score}", {"val_score": "validation {score}"}),
     ("Learning rate", {"learning_rate": "learning rate"}),
     ("Gradient norm", {"gradient_norm": "gradient norm"}),
-    ("Images a second", {"images_per_second": "images a second"}),
+    ("Images a second", {"samples_per_second": "images a second"}),
     ("Seconds an epoch", {"seconds": "seconds"}),
 )
 
@@ -51,7 +51,7 @@ def training_curves(history: pd.DataFrame, score_name: str = "score") -> go.Figu
 
     Args:
         history: one row an epoch: `epoch` and any of `train_loss, val_loss, val_score, learning_rate,
-            gradient_norm, seconds, images_per_second`. A panel without its columns is left out.
+            gradient_norm, seconds, samples_per_second`. A panel without its columns is left out.
         score_name: what `val_score` is.
     """
     panels = [

@@ -15,8 +15,9 @@ if TYPE_CHECKING:
     from eightgig.data.folders import ClassFolders
     from eightgig.data.hdf5 import ImageStore
     from eightgig.data.store_content import StoreContent
+    from eightgig.data.text.token_store import TokenContent, TokenStore
     from eightgig.export.task import Task
-    from eightgig.models.network import Network
+    from eightgig.models.network import Network, PictureNetwork, TextNetwork
     from eightgig.training.distillation import SoftLoss
     from eightgig.training.loop import TrainingResult
     from eightgig.training.objective import Batch, Objective
@@ -25,8 +26,10 @@ if TYPE_CHECKING:
     Batches = DataLoader[Batch]
     Picture = NDArray[Any]
 else:
-    Batches = ClassFolders = Figure = ImageStore = Network = Objective = Picture = Any
-    SoftLoss = StoreContent = Table = Task = TrainingResult = WorkloadSpec = Any
+    Batches = ClassFolders = Figure = ImageStore = Network = Objective = Picture = PictureNetwork = Any
+    SoftLoss = StoreContent = Table = Task = TextNetwork = TokenContent = TokenStore = TrainingResult = WorkloadSpec = (
+        Any
+    )
 
 __all__ = [
     "Batches",
@@ -36,10 +39,14 @@ __all__ = [
     "Network",
     "Objective",
     "Picture",
+    "PictureNetwork",
     "SoftLoss",
     "StoreContent",
     "Table",
     "Task",
+    "TextNetwork",
+    "TokenContent",
+    "TokenStore",
     "TrainingResult",
     "WorkloadSpec",
 ]

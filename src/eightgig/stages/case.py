@@ -11,7 +11,7 @@ from eightgig.core.records import Record
 from eightgig.datasets.weights import WeightsCard
 from eightgig.models.compression import Shapes
 from eightgig.models.parameters import ModelParameters
-from eightgig.stages.annotations import Batches, ImageStore, Network, Objective, SoftLoss, Task, WorkloadSpec
+from eightgig.stages.annotations import Batches, Network, Objective, SoftLoss, Task, WorkloadSpec
 from eightgig.vram.plan import Precision
 
 Records = Mapping[type[Record], type[Record]]
@@ -21,22 +21,37 @@ Records = Mapping[type[Record], type[Record]]
 class Case(Protocol):
     """Only what differs between case studies; `pipelines/<case>/nodes.py` has one object of this shape.
 
-    `train` is of the class that `records` names for TrainParameters.
+    Parameters, cards and networks are of the case's own classes: `train` of the one that `records` names for
+    TrainParameters, `network` of the one that `build_network` gives. A sample's size is in pixels a side, or in tokens.
+
+    Attributes:
+        channels_last: whether Tensor Cores want the network's tensors laid out so.
     """
+
+    channels_last: bool
 
     @property
     def records(self) -> Records:
         """The case's own parameter records."""
 
-    def build_network(self, model: ModelParameters, num_classes: int) -> Network:
+    def num_outputs(self, store: Any) -> int:
+        """Give how many classes the network tells apart; of a language model, the size of its vocabulary."""
+
+    def build_network(self, model: Any, num_classes: int) -> Network:
         """Give the network, with the weights it starts from."""
 
-    def prepare(self, network: Network, store: ImageStore, indices: list[int], *, image_size: int, train: Any) -> None:
+    def blank(self, card: Any) -> ModelParameters:
+        """Give the parameters that build the network of a card, with random weights."""
+
+    def prepare(self, network: Any, store: Any, indices: list[int], *, size: int, train: Any) -> None:
         """Fit to the training samples what of the network is not learnt by gradients, in place."""
+
+    def card(self, network: Any, store: Any, *, size: int, common: Mapping[str, Any]) -> WeightsCard:
+        """Give the card of a trained network: what all cards have, and how its inputs are made."""
 
     def workload(
         self,
-        model: ModelParameters,
+        model: Any,
         num_classes: int,
         train: Any,
         *,
@@ -55,28 +70,41 @@ class Case(Protocol):
             precision: that the teacher computes in.
         """
 
-    def objective(self, network: Network, train: Any) -> Objective:
+    def objective(self, network: Any, train: Any) -> Objective:
         """Give the loss and the score."""
 
     def soft_loss(self) -> SoftLoss | None:
         """Give how far a student's outputs are from its teacher's; None compares logits."""
 
-    def train_batches(
-        self, store: ImageStore, indices: Iterable[int], *, image_size: int, batch_size: int, train: Any
-    ) -> Batches:
+    def train_batches(self, store: Any, indices: Iterable[int], *, size: int, batch_size: int, train: Any) -> Batches:
         """Give the augmented batches of an epoch, shuffled."""
 
-    def eval_batches(self, store: ImageStore, indices: Iterable[int], *, image_size: int, batch_size: int) -> Batches:
+    def eval_batches(self, store: Any, indices: Iterable[int], *, size: int, batch_size: int) -> Batches:
         """Give batches without augmentation, in order."""
 
-    def eval_picture(self, image_HWC: Any, *, image_size: int) -> Any:
-        """Give one picture (uint8, any size) as `eval_batches` would: a uint8 tensor, 3 x image_size x image_size."""
+    def finished(self, network: Any, state: dict[str, Any]) -> dict[str, Any]:
+        """Give the weights to keep, from those of the network as it was trained."""
 
-    def inputs(self, card: WeightsCard, batch: Any) -> Any:
-        """Give a batch as the network's float32 input, normalised as its card says."""
+    def check_store(self, card: Any, store: Any) -> None:
+        """Refuse a store whose samples the network of a card cannot read. StoreError says why."""
 
-    def deployed(self, network: Network) -> Any:
-        """Give the module that is exported and measured: from `inputs` to the task's output."""
+    def inputs(self, card: Any, batch: Any) -> dict[str, Any]:
+        """Give a batch as tensors by the names of the deployed module's inputs, as its card says."""
+
+    def one_input(self, card: Any, store: Any, index: int) -> dict[str, Any]:
+        """Give one stored sample as `inputs` would, from what a user would bring: a picture's bytes, a text."""
+
+    def example(self, card: Any) -> dict[str, Any]:
+        """Give one empty sample of the full size, as `inputs` would."""
+
+    def free_axes(self) -> Mapping[int, str]:
+        """Give the axes of the inputs that may have any length, with their names; the batch among them."""
+
+    def deployed(self, network: Any) -> Any:
+        """Give the module that is exported and measured: takes `inputs` by position, gives the task's output."""
+
+    def file_card(self, card: Any) -> dict[str, str]:
+        """Give what an exported file says of itself."""
 
     def task(self, classes: Sequence[str]) -> Task:
         """Give how the deployed module's outputs are read and judged."""

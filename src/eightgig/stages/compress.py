@@ -11,7 +11,6 @@ from kedro.pipeline import Pipeline
 from eightgig.core.tracker import Tracker
 from eightgig.datasets.weights import Weights
 from eightgig.models.compression import CompressedForm, CompressionReport, CompressParameters, Form
-from eightgig.models.parameters import ModelParameters
 from eightgig.stages.annotations import ImageStore, Network, Objective, Table, TrainingResult
 from eightgig.stages.case import Case, stage_node, stage_pipeline
 from eightgig.stages.trained import card_of, indices_of, restore
@@ -70,7 +69,7 @@ def compress_network(
         made = {form: work.make(form, predictor, whole) for form in dict.fromkeys(compress.forms)}
     report = CompressionReport(
         model=weights.card.model,
-        image_size=weights.card.image_size,
+        image_size=weights.card.size,
         num_parameters=whole.num_parameters,
         flops=whole.flops,
         val_score=weights.card.val_score,
@@ -160,14 +159,14 @@ class CompressionWork:
             return self.pruned(self.compress.prune.keep_flops)
         if student.model is None:
             return self.pruned(student.keep_flops)
-        parameters = ModelParameters(
-            name=student.model, weights=student.weights, image_size=self.weights.card.image_size
-        )
+        blank = self.case.blank(self.weights.card)
+        parameters = blank.model_copy(update={"name": student.model, "weights": student.weights})
         network = self.case.build_network(parameters, len(self.weights.card.classes))
-        training, size = indices_of(self.splits, "train"), self.weights.card.image_size
-        self.case.prepare(network, self.store, training, image_size=size, train=self.train)
+        training, size = indices_of(self.splits, "train"), self.weights.card.size
+        self.case.prepare(network, self.store, training, size=size, train=self.train)
         # All forms take the same inputs, so that a program can exchange the files, and a teacher sees what they see.
-        return replace(network, mean=self.weights.card.mean, std=self.weights.card.std)
+        changes: Any = {"mean": self.weights.card.mean, "std": self.weights.card.std}
+        return replace(network, **changes)
 
     def pruned(self, keep_flops: float) -> Network:
         """Give the trained network with channels removed."""
@@ -186,11 +185,9 @@ class CompressionWork:
         card, indices = self.weights.card, indices_of(self.splits, "train")
         chosen = indices[:: max(1, len(indices) // _MEASURED_IMAGES)]  # spread: a store is sorted by class
         random.Random(self.train.seed).shuffle(chosen)  # noqa: S311  mixed: a batch of one class misleads
-        batches = self.case.eval_batches(
-            self.store, chosen, image_size=card.image_size, batch_size=self.plan.micro_batch
-        )
+        batches = self.case.eval_batches(self.store, chosen, size=card.size, batch_size=self.plan.micro_batch)
         module.to(self.plan.device)
-        measure_batch_norm(module, (self.case.inputs(card, batch).to(self.plan.device) for batch in batches))
+        measure_batch_norm(module, (self.case.inputs(card, batch)["images"].to(self.plan.device) for batch in batches))
         module.to("cpu")
 
     def fit(
@@ -202,12 +199,12 @@ class CompressionWork:
         from eightgig.vram.runtime.recompute import apply_checkpointing
         from eightgig.vram.runtime.recorder import FlightRecorder
 
-        plan, size = self.plan, self.weights.card.image_size
+        plan, size = self.plan, self.weights.card.size
         train_batches = self.case.train_batches(
-            self.store, indices_of(self.splits, "train"), image_size=size, batch_size=plan.micro_batch, train=recipe
+            self.store, indices_of(self.splits, "train"), size=size, batch_size=plan.micro_batch, train=recipe
         )
         val_batches = self.case.eval_batches(
-            self.store, indices_of(self.splits, "val"), image_size=size, batch_size=plan.eval_batch
+            self.store, indices_of(self.splits, "val"), size=size, batch_size=plan.eval_batch
         )
         with enforced_budget(plan) as budget, FlightRecorder(plan, budget=budget) as recorder:
             trainer = Trainer(
@@ -246,7 +243,7 @@ class CompressionWork:
 
         card, plan = self.weights.card, self.plan
         spec = self.case.workload(
-            ModelParameters(name=f"{network.library}/{network.name}", weights="none", image_size=card.image_size),
+            self.case.blank(card).model_copy(update={"name": f"{network.library}/{network.name}"}),
             len(card.classes),
             self.train,
             shapes=shapes_of(network.module.state_dict()),
@@ -269,9 +266,10 @@ class CompressionWork:
         """Give a form's best weights with their card."""
         card = self.weights.card
         own = card_of(
+            self.case,
             network,
             self.store,
-            image_size=card.image_size,
+            size=card.size,
             result=result,
             score_name=card.score_name,
             device_name=self.plan.device_name,
@@ -286,7 +284,4 @@ class CompressionWork:
 
     def example(self) -> Any:
         """Give one empty picture as the networks take them."""
-        import torch
-
-        size = self.weights.card.image_size
-        return torch.zeros(1, 3, size, size)
+        return self.case.example(self.weights.card)["images"]

@@ -3,7 +3,8 @@
 import logging
 
 from eightgig.datasets.engine import Engine
-from eightgig.export.parameters import ExportParameters
+from eightgig.export.parameters import ExportParameters, TensorrtParameters
+from eightgig.export.tensorrt.records import EngineRequest
 from eightgig.stages.annotations import Table
 
 _FILES = {"engine_fp32": "onnx_fp32", "engine_fp16": "onnx_fp16", "engine_int8": "onnx_int8_trt"}
@@ -34,18 +35,36 @@ def build_engines(
     from eightgig.export.tensorrt.builder import build_engine
 
     files = {"onnx_fp32": onnx_fp32, "onnx_fp16": onnx_fp16, "onnx_int8_trt": onnx_int8_trt}
-    request = export.tensorrt.request()
     engines, rows = {}, []
     for name, source in _FILES.items():
         try:
             engines[name] = build_engine(
-                files[source], request, claimed=precision_of(name), choice=export.tensorrt.toolkit
+                files[source],
+                request_for(files[source], export.tensorrt),
+                claimed=precision_of(name),
+                choice=export.tensorrt.toolkit,
             )
             rows.append(_row(name, engines[name]))
         except ExportError as error:
             logging.getLogger(__name__).info("%s: %s", name, error)
             rows.append({"variant": name, "status": str(error)})
     return engines, pd.DataFrame(rows, columns=_COLUMNS)
+
+
+def request_for(onnx_file: bytes, tensorrt: TensorrtParameters) -> EngineRequest:
+    """Give what an engine of the file is to be: of texts, any number of tokens up to what the file's card allows."""
+    from eightgig.export.onnx import load_onnx, read_card
+    from eightgig.export.tensorrt.records import ShapeProfile
+
+    request, max_tokens = tensorrt.request(), read_card(onnx_file).get("max_tokens")
+    if max_tokens is None:
+        return request
+    batch, longest = request.batch, int(max_tokens)
+    profile = ShapeProfile(
+        smallest=(batch.smallest, 1), usual=(batch.usual, longest // 2), largest=(batch.largest, longest)
+    )
+    names = [value.name for value in load_onnx(onnx_file).graph.input]
+    return request.model_copy(update={"shapes": dict.fromkeys(names, profile)})
 
 
 def source_of(engine: str) -> str:

@@ -30,17 +30,19 @@ class ParityTable(Record):
     reports: dict[str, ParityReport]
 
 
-def create_pipeline(case: Case, *more: Node) -> Pipeline:
+def create_pipeline(case: Case, *more: Node, compressed: Node | None = None) -> Pipeline:
     """Give the nodes from `weights` and `compressed_weights` to the ONNX files, the engines and `parity`.
 
     Args:
         case: of the pipeline.
         more: what the case exports besides.
+        compressed: gives `compressed_onnx`, further files by name; None exports what the compress stage made.
     """
     made = {"weights": "weights", "export": "params:export"}
     pictures = {**made, "store": "store", "splits": "splits"}
     quantized = ["onnx_int8_cpu", "onnx_int8_trt", "quantization"]
-    compressed = {name: name for name in ("compressed_weights", "quantization", "store", "splits")}
+    from_compressed = {name: name for name in ("compressed_weights", "quantization", "store", "splits")}
+    from_compressed["export"] = "params:export"
     for_engines = {name: name for name in ("onnx_fp32", "onnx_fp16", "onnx_int8_trt")}
     return stage_pipeline(
         "export",
@@ -48,7 +50,7 @@ def create_pipeline(case: Case, *more: Node) -> Pipeline:
             stage_node(export_fp32, made, ["onnx_fp32", "export_memory"], case=case),
             stage_node(export_fp16, {"onnx_fp32": "onnx_fp32"}, "onnx_fp16"),
             stage_node(quantize, {**pictures, "onnx_fp32": "onnx_fp32"}, quantized, case=case),
-            stage_node(export_compressed, {**compressed, "export": "params:export"}, "compressed_onnx", case=case),
+            compressed or stage_node(export_compressed, from_compressed, "compressed_onnx", case=case),
             stage_node(build_engines, {**for_engines, "export": "params:export"}, ["engines", "engines_table"]),
             stage_node(check_parity, {**pictures, **{name: name for name in ONNX_FILES}}, "parity", case=case),
             *more,
@@ -154,7 +156,8 @@ def check_parity(
     batches = list(network_inputs(case, weights, store, held_out, num_images=number, batch_size=_EVAL_BATCH))
     reports = {}
     module = case.deployed(restore(case, weights))
-    with TorchRunner(module, output_names=(task.output,)) as reference:
+    input_names = tuple(case.example(weights.card))
+    with TorchRunner(module, input_names=input_names, output_names=(task.output,)) as reference:
         for name, file in files.items():
             claimed = precision_of(name)
             require_precision(load_onnx(file), claimed, name=name)
@@ -166,25 +169,16 @@ def check_parity(
 
 
 def _to_onnx(case: Case, weights: Weights, export: ExportParameters) -> bytes:
-    import torch
-
-    from eightgig.export.card import ModelCard
     from eightgig.export.onnx import export_onnx
 
     card = weights.card
     return export_onnx(
         case.deployed(restore(case, weights)),
-        torch.zeros(1, 3, card.image_size, card.image_size),
-        card=ModelCard(
-            model=card.model,
-            classes=card.classes,
-            mean=card.mean,
-            std=card.std,
-            image_size=card.image_size,
-            weights_sha256=card.sha256,
-        ).to_metadata(),
+        case.example(card),
+        card=case.file_card(card),
         simplified=export.simplify,
         output_name=case.task(card.classes).output,
+        free_axes=case.free_axes(),
     )
 
 

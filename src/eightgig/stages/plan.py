@@ -39,14 +39,14 @@ def plan_memory(
     device = resolve_device(plan.device)
     request = PlanRequest(
         name=model.name,
-        workload=case.workload(model, len(store.classes), train),
-        sample=f"{model.image_size} px",
+        workload=case.workload(model, case.num_outputs(store), train),
+        sample=model.sample,
         effective_batch=train.batch_size * train.accumulation,
         micro_batch=train.batch_size,
         eval_batch=train.eval_batch_size,
         optimizer=train.optimizer,
         precisions=(resolve_precision(plan.precision, device),),
-        channels_last=True,
+        channels_last=case.channels_last,
         device=device,
         device_name=describe_device(device),
         card=card_named(plan.card) if plan.card else card_found() or card_named(_DEFAULT_CARD),

@@ -7,13 +7,12 @@ from kedro.pipeline import Pipeline
 
 from eightgig.core.units import gib
 from eightgig.data.parameters import DataParameters
-from eightgig.data.sources import RawPictures
 from eightgig.datasets.weights import Weights
 from eightgig.export.int8.records import QuantizationReport
 from eightgig.models.compression import CompressionReport
 from eightgig.models.parameters import ModelParameters
 from eightgig.stages import compress_page, export_page, memory_page, page
-from eightgig.stages.annotations import Figure, ImageStore, Table
+from eightgig.stages.annotations import Figure, Table
 from eightgig.stages.case import Records, stage_node, stage_pipeline
 from eightgig.stages.export import ParityTable
 from eightgig.training.parameters import TrainParameters
@@ -56,20 +55,23 @@ class Results(Protocol):
     def headline(self, shown: Mapping[str, Any]) -> "pages.Fact":
         """Give how good the network is, in one figure."""
 
-    def data(
-        self, raw: RawPictures, rejects: Table, store: ImageStore, splits: Table, shown: Mapping[str, Any]
-    ) -> "pages.Section":
+    def data(self, raw: Any, rejects: Table, store: Any, splits: Table, shown: Mapping[str, Any]) -> "pages.Section":
         """Show what the network learned from."""
 
     def results(self, shown: Mapping[str, Any]) -> "list[pages.Section]":
         """Show how good the network is; stands before the forms of it."""
 
-    def pictures(self, store: ImageStore, shown: Mapping[str, Any]) -> "list[pages.Section]":
-        """Show single pictures; stands behind the forms."""
+    def pictures(self, store: Any, shown: Mapping[str, Any]) -> "list[pages.Section]":
+        """Show single samples; stands behind the forms."""
 
 
-def create_pipeline(results: Results) -> Pipeline:
-    """Give the nodes from all results to the figures and `report`."""
+def create_pipeline(results: Results, *, compressed: bool = True) -> Pipeline:
+    """Give the nodes from all results to the figures and `report`.
+
+    Args:
+        results: the case's part of the page.
+        compressed: whether the pipeline has the compress stage.
+    """
     common = {
         "history": "history",
         "weights": "weights",
@@ -89,10 +91,10 @@ def create_pipeline(results: Results) -> Pipeline:
         "latency": "latency_table",
         "quantization": "quantization",
         "engines": "engines_table",
-        "compression": "compression",
         "model": "params:model",
         "data": "params:data",
         "train": "params:train",
+        **({"compression": "compression"} if compressed else {}),
         **results.shown,
         **{f"{name}_figure": f"{name}_figure" for name in (*_FIGURES, *results.figures)},
     }
@@ -137,9 +139,9 @@ def draw_figures(
 def write_page(
     results: Results,
     title: str,
-    raw: RawPictures,
+    raw: Any,
     rejects: Table,
-    store: ImageStore,
+    store: Any,
     splits: Table,
     weights: Weights,
     memory_plan: MemoryPlan,
@@ -151,10 +153,10 @@ def write_page(
     latency: Table,
     quantization: QuantizationReport,
     engines: Table,
-    compression: CompressionReport,
     data: DataParameters,
     model: ModelParameters,
     train: TrainParameters,
+    compression: CompressionReport | None = None,
     **shown: Any,
 ) -> str:
     """Give the page: what was trained on what, the plan, the training, the results, the variants, the errors."""
@@ -174,7 +176,7 @@ def write_page(
         page.training_section(card, shown["curves_figure"]),
         *results.results(shown),
         export_page.variants_section(benchmark, latency, parity, shown["speed_figure"]),
-        compress_page.compression_section(compression, benchmark),
+        *([compress_page.compression_section(compression, benchmark)] if compression else []),
         export_page.int8_section(quantization),
         export_page.engines_section(engines),
         *results.pictures(store, shown),

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from eightgig.core.errors import BudgetError
 from eightgig.datasets.weights import Weights
-from eightgig.models.parameters import ModelParameters
+from eightgig.models.parameters import PictureModelParameters
 from eightgig.stages.annotations import Picture, WorkloadSpec
 from eightgig.stages.case import Case
 from eightgig.stages.trained import restore
@@ -130,7 +130,7 @@ class TilePlanner:
     def _workload(self, tile: int) -> WorkloadSpec:
         from eightgig.vram.tracing.spec import WorkloadSpec
 
-        model = ModelParameters(name=self._card.model, weights="none", image_size=tile)
+        model = PictureModelParameters(name=self._card.model, weights="none", image_size=tile)
         whole = self._case.workload(model, len(self._card.classes), self._train)
         return WorkloadSpec(factory=f"{__name__}:make_workload", options={"whole": whole.model_dump(mode="json")})
 
@@ -168,7 +168,7 @@ def answering(case: Case, weights: Weights, plan: TilePlan) -> Iterator[Callable
     ):
 
         def run(images_N3HW: Any) -> Any:
-            inputs = case.inputs(weights.card, {"images": torch.from_numpy(images_N3HW)})
+            inputs = case.inputs(weights.card, {"images": torch.from_numpy(images_N3HW)})["images"]
             return runner.run({"images": inputs.numpy()})[output]
 
         yield run

@@ -58,14 +58,14 @@ def train_network(
 
     seed_everything(train.seed)
     meters = MemoryMeter("train", memory_plan.device), MemoryMeter("validate", memory_plan.device)
-    network = case.build_network(model, len(store.classes))
-    case.prepare(network, store, indices_of(splits, "train"), image_size=model.image_size, train=train)
+    network = case.build_network(model, case.num_outputs(store))
+    case.prepare(network, store, indices_of(splits, "train"), size=model.size, train=train)
     module = apply_checkpointing(network.module, memory_plan.checkpointing)
     train_batches = case.train_batches(
-        store, indices_of(splits, "train"), image_size=model.image_size, batch_size=memory_plan.micro_batch, train=train
+        store, indices_of(splits, "train"), size=model.size, batch_size=memory_plan.micro_batch, train=train
     )
     val_batches = case.eval_batches(
-        store, indices_of(splits, "val"), image_size=model.image_size, batch_size=memory_plan.eval_batch
+        store, indices_of(splits, "val"), size=model.size, batch_size=memory_plan.eval_batch
     )
     with (
         enforced_budget(memory_plan) as budget,
@@ -91,12 +91,13 @@ def train_network(
         recovered=trainer.recovered,
     )
     card = card_of(
+        case,
         network,
         store,
-        image_size=model.image_size,
+        size=model.size,
         result=result,
         score_name=objective.score_name,
         device_name=memory_plan.device_name,
     )
     history = pd.DataFrame([row.model_dump() for row in result.history])
-    return Weights(result.best_state, card), history, trace
+    return Weights(case.finished(network, result.best_state), card), history, trace

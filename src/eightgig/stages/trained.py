@@ -1,9 +1,10 @@
 """From a trained network to its weights' card, and back."""
 
+from typing import Any
+
 from eightgig import __version__
 from eightgig.core.errors import WeightsError
-from eightgig.datasets.weights import Weights, WeightsCard
-from eightgig.models.parameters import ModelParameters
+from eightgig.datasets.weights import Weights
 from eightgig.stages.annotations import ImageStore, Network, Table, TrainingResult
 from eightgig.stages.case import Case
 
@@ -14,26 +15,31 @@ def indices_of(splits: Table, split: str) -> list[int]:
 
 
 def card_of(
-    network: Network, store: ImageStore, *, image_size: int, result: TrainingResult, score_name: str, device_name: str
-) -> WeightsCard:
+    case: Case,
+    network: Network,
+    store: ImageStore,
+    *,
+    size: int,
+    result: TrainingResult,
+    score_name: str,
+    device_name: str,
+) -> Any:
     """Give the card of a network that was just trained."""
     import torch
 
-    return WeightsCard(
-        model=f"{network.library}/{network.name}",
-        started_from=network.weights_source,
-        classes=store.classes,
-        image_size=image_size,
-        mean=network.mean,
-        std=network.std,
-        best_epoch=result.best_epoch,
-        val_score=result.best_score,
-        score_name=score_name,
-        num_parameters=sum(weight.numel() for weight in network.module.parameters()),
-        eightgig_version=__version__,
-        torch_version=torch.__version__,
-        trained_on=device_name,
-    )
+    common = {
+        "model": f"{network.library}/{network.name}",
+        "started_from": network.weights_source,
+        "classes": store.classes,
+        "best_epoch": result.best_epoch,
+        "val_score": result.best_score,
+        "score_name": score_name,
+        "num_parameters": sum(weight.numel() for weight in network.module.parameters()),
+        "eightgig_version": __version__,
+        "torch_version": torch.__version__,
+        "trained_on": device_name,
+    }
+    return case.card(network, store, size=size, common=common)
 
 
 def restore(case: Case, weights: Weights) -> Network:
@@ -45,8 +51,7 @@ def restore(case: Case, weights: Weights) -> Network:
     from eightgig.models.reshape import fit_to_state
 
     card = weights.card
-    blank = ModelParameters(name=card.model, weights="none", image_size=card.image_size)
-    network = case.build_network(blank, len(card.classes))
+    network = case.build_network(case.blank(card), len(card.classes))
     if card.compression:
         fit_to_state(network.module, weights.state)
     try:

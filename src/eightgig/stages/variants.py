@@ -11,7 +11,7 @@ from eightgig.datasets.weights import Weights
 from eightgig.export.parameters import TensorrtParameters
 from eightgig.stages.annotations import Table
 from eightgig.stages.case import Case
-from eightgig.stages.engines import precision_of, source_of
+from eightgig.stages.engines import precision_of, request_for, source_of
 from eightgig.stages.trained import restore
 
 if TYPE_CHECKING:
@@ -84,10 +84,10 @@ def _open_torch(
     module = case.deployed(restore(case, weights))
     if precision == "fp16":
         module = module.half()
-    names = (case.task(weights.card.classes).output,)
+    names: Any = {"input_names": tuple(example), "output_names": (case.task(weights.card.classes).output,)}
     if runtime == "torch.compile":
-        return TorchCompileRunner(module, example, device, output_names=names)
-    return TorchRunner(module, device, output_names=names)
+        return TorchCompileRunner(module, example, device, **names)
+    return TorchRunner(module, device, **names)
 
 
 def _open_onnx(file: bytes, name: str, device: str) -> "Runner":
@@ -106,7 +106,9 @@ def _open_engine(
 
     if engine is None:
         raise ExportError(status)
-    ready = ready_engine(engine, onnx_file, tensorrt.request(), claimed=precision_of(name), choice=tensorrt.toolkit)
+    ready = ready_engine(
+        engine, onnx_file, request_for(onnx_file, tensorrt), claimed=precision_of(name), choice=tensorrt.toolkit
+    )
     if ready.rebuilt_because:
         logging.getLogger(__name__).warning(
             "%s was refused and built again for this run; `--tags export` keeps a new one. Why: %s",

@@ -58,7 +58,7 @@ def case_workload(
         model: whatever weights it names play no part.
         train: the recipe.
         num_classes: of the head.
-        batch: makes an empty batch of n samples, with `images`.
+        batch: makes an empty batch of n samples, all tensors.
         shapes: the network is as narrow as those.
         teacher: name of the network that it learns from.
         precision: that the teacher computes in.
@@ -78,7 +78,7 @@ def case_workload(
         module = WithAverage(module)
 
     def loss(module: Any, made: dict[str, Any]) -> Any:
-        return objective.loss_sum(module, made, made["images"].device) / objective.count(made)
+        return objective.loss_sum(module, made, next(iter(made.values())).device) / objective.count(made)
 
     return Workload(module=module, batch=batch, loss=loss)
 

@@ -24,7 +24,7 @@ class EpochRow(Record):
     skipped_steps: int
     seconds: float
     val_seconds: float
-    images_per_second: float
+    samples_per_second: float
 
 
 @dataclass(frozen=True)

@@ -134,7 +134,7 @@ class Trainer:
                 row.val_loss,
                 self.objective.score_name,
                 row.val_score,
-                row.images_per_second,
+                row.samples_per_second,
             )
             if row.val_score > best_score:
                 best_state, best_epoch, best_score = self._best_weights(), epoch, row.val_score
@@ -212,7 +212,7 @@ class Trainer:
             skipped_steps=sums.skipped,
             seconds=trained - begun,
             val_seconds=time.perf_counter() - trained,
-            images_per_second=sums.count / (trained - begun),
+            samples_per_second=sums.count / (trained - begun),
         )
 
     def _validate(self, batches: DataLoader[Batch]) -> dict[str, float]:

@@ -63,7 +63,7 @@ def test_published_figures_stand_beside_a_gpus(device):
     shown = {
         "trained": SimpleNamespace(card=SimpleNamespace(model="torchvision/resnet50", image_size=224, trained_on="x")),
         "plan_of_training": SimpleNamespace(precision="fp16", micro_batch=64, device=device),
-        "epochs": pd.DataFrame({"images_per_second": [1.0, 300.0, 310.0]}),
+        "epochs": pd.DataFrame({"samples_per_second": [1.0, 300.0, 310.0]}),
     }
     (table,) = _throughput(shown).blocks
     assert table.rows[0][1] == 300.0

@@ -44,10 +44,10 @@ def _entropy(values_N: Values) -> Range:
 
     Zero is always exact, and padding or ReLU make so many that nothing else would count: they are left out.
     """
-    sizes = np.abs(values_N[values_N != 0])
+    sizes = np.abs(values_N[values_N != 0]).astype(np.float64)
     if not sizes.size:
         return 0.0, 0.0
-    counts, edges = np.histogram(sizes, bins=_BINS)
+    counts, edges = np.histogram(sizes, bins=_BINS, range=(0.0, float(sizes.max())))  # one value alone has no range
     ends = range(_LEVELS, _BINS + 1, _BIN_STEP)
     threshold = float(edges[min(ends, key=lambda end: _divergence(counts, end))])
     return -threshold, threshold

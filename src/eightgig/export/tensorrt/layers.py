@@ -177,9 +177,10 @@ def _is_matrix(name: str, kind: str) -> bool:
 def _of_products(inputs: Sequence[_Tensor], constants: Sequence[_Tensor]) -> str:
     """Give the common type of both factors: data and the largest constant, or else the first two inputs.
 
-    A layer may read a third tensor (a residual), scales and a bias, which take no part in the products.
+    A layer may read a third tensor (a residual), scales and a bias, which take no part in the products; nor does the
+    mask that fused attention reads.
     """
-    read = [tensor.precision for tensor in inputs]
+    read = [tensor.precision for tensor in inputs if tensor.precision != "bool"]
     weight = max((tensor for tensor in constants if tensor.size > 1), key=lambda tensor: tensor.size, default=None)
     if weight is not None and weight.precision in read:
         return weight.precision

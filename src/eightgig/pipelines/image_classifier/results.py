@@ -38,7 +38,7 @@ def _throughput(shown: Mapping[str, Any]) -> "report.Section":
     from eightgig.report.page import Section, Table
 
     card, plan = shown["trained"].card, shown["plan_of_training"]
-    speed = shown["epochs"]["images_per_second"].median()
+    speed = shown["epochs"]["samples_per_second"].median()
     here = f"{card.model} at {card.image_size} px, {plan.precision}, batch {plan.micro_batch}, on {card.trained_on}"
     rows: list[tuple[str, float]] = [(f"this run: {here}", round(float(speed), 1))]
     is_comparable = plan.device == "cuda" and card.model.endswith("/resnet50") and card.image_size == 224

@@ -12,6 +12,7 @@ from eightgig.core.progress import track
 from eightgig.datasets.weights import Weights
 from eightgig.stages.annotations import ImageStore, Table
 from eightgig.stages.case import Case, stage_node
+from eightgig.stages.inputs import feeds_of
 from eightgig.stages.trained import indices_of, restore
 
 _COLUMNS = ("index", "path", "kind", "class_name", "score", "x1", "y1", "x2", "y2")
@@ -45,12 +46,12 @@ def evaluate(
 
     indices, task = indices_of(splits, "test"), case.task(weights.card.classes)
     found, truths, batches = list[Any](), list[Any](), list[Any]()
-    size, number = weights.card.image_size, benchmark.batch_size
-    loaded = case.eval_batches(store, indices, image_size=size, batch_size=number)
+    size, number = weights.card.size, benchmark.batch_size
+    loaded = case.eval_batches(store, indices, size=size, batch_size=number)
     module = case.deployed(restore(case, weights))
     with TorchRunner(module, device=resolve_device("auto"), output_names=(task.output,)) as runner:
         for batch in track(loaded, "evaluating", total=len(loaded)):
-            found += task.answers(runner.run({"images": case.inputs(weights.card, batch).numpy()}))
+            found += task.answers(runner.run(feeds_of(case.inputs(weights.card, batch))))
             truths += case.truths(batch)
             batches.append({name: batch[name] for name in ("indices", "scale", "offset", "sizes")})
     report, curves = mean_average_precision(found, truths, store.classes)

@@ -3,9 +3,9 @@
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from eightgig.models.parameters import ModelParameters
+from eightgig.models.parameters import PictureModelParameters
 from eightgig.pipelines.object_detector.parameters import RECORDS, DetectorTrainParameters
-from eightgig.stages.annotations import Batches, ImageStore, Network, Objective, SoftLoss, Task
+from eightgig.stages.annotations import Batches, ImageStore, Objective, PictureNetwork, SoftLoss, Task
 from eightgig.stages.pictures import PictureCase, letterboxed, loading
 from eightgig.vram.plan import Precision
 
@@ -18,7 +18,7 @@ class ObjectDetector(PictureCase):
 
     records = RECORDS
 
-    def build_network(self, model: ModelParameters, num_classes: int) -> Network:
+    def build_network(self, model: PictureModelParameters, num_classes: int) -> PictureNetwork:
         """Give YOLOv5 of the size that `model` names."""
         from eightgig.models.yolov5 import build_yolov5
 
@@ -26,11 +26,11 @@ class ObjectDetector(PictureCase):
 
     def prepare(
         self,
-        network: Network,
+        network: PictureNetwork,
         store: ImageStore,
         indices: list[int],
         *,
-        image_size: int,
+        size: int,
         train: DetectorTrainParameters,
     ) -> None:
         """Fit the anchors to the training boxes where COCO's do not fit; trained weights keep theirs."""
@@ -41,7 +41,7 @@ class ObjectDetector(PictureCase):
 
         if not train.autoanchor or network.weights_source != "random initialisation":
             return
-        fit = fit_anchors(box_sides(store, indices, image_size=image_size), image_size=image_size, seed=train.seed)
+        fit = fit_anchors(box_sides(store, indices, image_size=size), image_size=size, seed=train.seed)
         anchors: Any = network.module.anchors
         anchors.copy_(anchors.new_tensor(fit.by_level()))
         logging.getLogger(__name__).info(
@@ -52,7 +52,7 @@ class ObjectDetector(PictureCase):
             100 * fit.recall_before,
         )
 
-    def objective(self, network: Network, train: DetectorTrainParameters) -> Objective:
+    def objective(self, network: PictureNetwork, train: DetectorTrainParameters) -> Objective:
         """Give the loss of boxes, objectness and classes; the score is mAP50."""
         from eightgig.bench.detection import map50
         from eightgig.data.transforms import DeviceColour
@@ -73,7 +73,7 @@ class ObjectDetector(PictureCase):
         store: ImageStore,
         indices: Iterable[int],
         *,
-        image_size: int,
+        size: int,
         batch_size: int,
         train: DetectorTrainParameters,
     ) -> Batches:
@@ -83,24 +83,24 @@ class ObjectDetector(PictureCase):
         return create_detection_loader(
             store,
             list(indices),
-            image_size=image_size,
+            image_size=size,
             batch_size=batch_size,
             augment=train.augment,
             **loading(train),
             num_epochs=train.epochs,
         )
 
-    def eval_batches(self, store: ImageStore, indices: Iterable[int], *, image_size: int, batch_size: int) -> Batches:
+    def eval_batches(self, store: ImageStore, indices: Iterable[int], *, size: int, batch_size: int) -> Batches:
         """Give whole pictures, letterboxed, in the order of `indices`."""
         from eightgig.data.detection.loader import create_detection_loader
 
-        return create_detection_loader(store, list(indices), image_size=image_size, batch_size=batch_size, augment=None)
+        return create_detection_loader(store, list(indices), image_size=size, batch_size=batch_size, augment=None)
 
     def eval_picture(self, image_HWC: Any, *, image_size: int) -> Any:
         """Give the whole picture, letterboxed."""
         return letterboxed(image_HWC, image_size)
 
-    def deployed(self, network: Network) -> Any:
+    def deployed(self, network: PictureNetwork) -> Any:
         """Give the network with its decoding: images_N3HW -> predictions_NPK."""
         from eightgig.models.yolov5 import WithDecode
 
@@ -133,7 +133,7 @@ def make_workload(
 
     from eightgig.stages.workloads import case_workload
 
-    parameters = ModelParameters(**{**model, "weights": "none"})
+    parameters = PictureModelParameters(**{**model, "weights": "none"})
 
     def batch(num_images: int) -> dict[str, Any]:
         images_N3HW = torch.zeros(num_images, 3, parameters.image_size, parameters.image_size, dtype=torch.uint8)

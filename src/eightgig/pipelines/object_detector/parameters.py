@@ -5,6 +5,7 @@ from pydantic import Field
 from eightgig.data.detection.augment import BoxAugmentParameters
 from eightgig.data.detection.parameters import DetectionDataParameters
 from eightgig.data.parameters import DataParameters
+from eightgig.models.parameters import ModelParameters, PictureModelParameters
 from eightgig.stages.case import Records
 from eightgig.stages.samples import PredictParameters
 from eightgig.training.detection_parameters import DetectionLossParameters
@@ -40,6 +41,7 @@ class DetectorPredictParameters(PredictParameters):
 
 
 RECORDS: Records = {
+    ModelParameters: PictureModelParameters,
     DataParameters: DetectionDataParameters,
     TrainParameters: DetectorTrainParameters,
 }

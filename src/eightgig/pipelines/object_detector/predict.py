@@ -9,6 +9,7 @@ from eightgig.datasets.weights import Weights
 from eightgig.pipelines.object_detector.parameters import DetectorPredictParameters
 from eightgig.stages.annotations import ImageStore, Picture, Table
 from eightgig.stages.case import Case, stage_node, stage_pipeline
+from eightgig.stages.pictures import CaseOnPictures
 from eightgig.stages.samples import REJECT_COLUMNS, Rejects, Sample, require_one, samples_of, thumbnail
 from eightgig.stages.trained import restore
 
@@ -30,7 +31,7 @@ def create_pipeline(case: Case) -> Pipeline:
 
 
 def predict_boxes(
-    case: Case,
+    case: CaseOnPictures,
     weights: Weights,
     store: ImageStore,
     splits: Table,
@@ -75,7 +76,7 @@ def predict_boxes(
 class _Detector:
     """The trained network on whole pictures of any size; gives their `Detections` in pixels of the picture."""
 
-    def __init__(self, case: Case, weights: Weights, predict: DetectorPredictParameters) -> None:
+    def __init__(self, case: CaseOnPictures, weights: Weights, predict: DetectorPredictParameters) -> None:
         self._case, self._card, self._predict = case, weights.card, predict
         self._module = case.deployed(restore(case, weights))
 
@@ -88,7 +89,7 @@ class _Detector:
         size, chosen = self._card.image_size, self._predict
         pictures = torch.stack([self._case.eval_picture(sample.image_HWC, image_size=size) for sample in samples])
         with torch.inference_mode():
-            predictions_NPK = self._module(self._case.inputs(self._card, {"images": pictures}))
+            predictions_NPK = self._module(self._case.inputs(self._card, {"images": pictures})["images"])
         found = suppress(predictions_NPK, confidence=chosen.confidence, iou=chosen.iou, most=chosen.most)
         moved = []
         for sample, one in zip(samples, found, strict=True):

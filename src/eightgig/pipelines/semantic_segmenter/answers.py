@@ -3,7 +3,7 @@
 from typing import Any
 
 from eightgig.datasets.weights import Weights
-from eightgig.stages.case import Case
+from eightgig.stages.pictures import CaseOnPictures
 from eightgig.stages.trained import restore
 
 
@@ -15,7 +15,7 @@ class PixelClasses:
         weights: of the trained network.
     """
 
-    def __init__(self, case: Case, weights: Weights) -> None:
+    def __init__(self, case: CaseOnPictures, weights: Weights) -> None:
         self._case, self._card = case, weights.card
         self._module = case.deployed(restore(case, weights))
 
@@ -36,7 +36,7 @@ class PixelClasses:
         picture = self._case.eval_picture(image_HWC, image_size=side)
         placement, inner = placement_of(height, width, side), inner_size(height, width, side)
         with torch.inference_mode():
-            logits_NKHW = self._module(self._case.inputs(self._card, {"images": picture[None]}))
+            logits_NKHW = self._module(self._case.inputs(self._card, {"images": picture[None]})["images"])
             seen = logits_NKHW[:, :, placement.top :, placement.left :][:, :, : inner[0], : inner[1]]
             whole = interpolate(seen, size=(height, width), mode="bilinear", align_corners=False)
         return whole[0].argmax(0).to(torch.uint8).numpy()

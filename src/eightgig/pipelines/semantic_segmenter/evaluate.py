@@ -10,13 +10,15 @@ from eightgig.core.device import resolve_device
 from eightgig.core.progress import track
 from eightgig.datasets.weights import Weights
 from eightgig.stages.annotations import ImageStore, Picture, Table
-from eightgig.stages.case import Case, stage_node
+from eightgig.stages.case import stage_node
+from eightgig.stages.inputs import feeds_of
+from eightgig.stages.pictures import CaseOnPictures
 from eightgig.stages.trained import indices_of, restore
 
 _SHOWN = 12
 
 
-def evaluation(case: Case) -> Node:
+def evaluation(case: CaseOnPictures) -> Node:
     """Give the benchmark's node from `weights` to `metrics` and the tables of results."""
     held_out = {"weights": "weights", "store": "store", "splits": "splits", "benchmark": "params:benchmark"}
     results = ["metrics", "per_class_table", "confusion_table", "pictures_table", "overlays_sheet"]
@@ -24,7 +26,7 @@ def evaluation(case: Case) -> Node:
 
 
 def evaluate(
-    case: Case, weights: Weights, store: ImageStore, splits: Table, benchmark: BenchmarkParameters
+    case: CaseOnPictures, weights: Weights, store: ImageStore, splits: Table, benchmark: BenchmarkParameters
 ) -> tuple[SegmentationReport, Table, Table, Table, Picture]:
     """Judge the trained network on the whole test split, at the size in which it sees pictures.
 
@@ -42,11 +44,11 @@ def evaluate(
     indices, task = indices_of(splits, "test"), case.task(weights.card.classes)
     num_classes, found = len(store.classes), list[Any]()
     confusion_KK = np.zeros((num_classes, num_classes), np.int64)
-    loaded = case.eval_batches(store, indices, image_size=weights.card.image_size, batch_size=benchmark.batch_size)
+    loaded = case.eval_batches(store, indices, size=weights.card.size, batch_size=benchmark.batch_size)
     module = case.deployed(restore(case, weights))
     with TorchRunner(module, device=resolve_device("auto"), output_names=(task.output,)) as runner:
         for batch in track(loaded, "evaluating", total=len(loaded)):
-            answers = task.answers(runner.run({"images": case.inputs(weights.card, batch).numpy()}))
+            answers = task.answers(runner.run(feeds_of(case.inputs(weights.card, batch))))
             for index, answer, truth_HW in zip(batch["indices"].tolist(), answers, case.truths(batch), strict=True):
                 own_KK = confusion_counts([answer], [truth_HW], num_classes)
                 confusion_KK += own_KK
@@ -69,7 +71,7 @@ def _row(store: ImageStore, index: int, confusion_KK: Any) -> dict[str, object]:
     return {"index": index, "path": store.paths[index], **figures}
 
 
-def _sheet(case: Case, weights: Weights, store: ImageStore, pictures: Table) -> Picture:
+def _sheet(case: CaseOnPictures, weights: Weights, store: ImageStore, pictures: Table) -> Picture:
     """Show the worst pictures, then some of all others, each beside its truth and what was found."""
     from eightgig.pipelines.semantic_segmenter.answers import PixelClasses
     from eightgig.report.pictures import contact_sheet

@@ -3,9 +3,9 @@
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from eightgig.models.parameters import ModelParameters
+from eightgig.models.parameters import PictureModelParameters
 from eightgig.pipelines.semantic_segmenter.parameters import RECORDS
-from eightgig.stages.annotations import Batches, ImageStore, Network, Objective, SoftLoss, Task
+from eightgig.stages.annotations import Batches, ImageStore, Objective, PictureNetwork, SoftLoss, Task
 from eightgig.stages.pictures import PictureCase, letterboxed, loading
 from eightgig.training.segmentation_parameters import SegmenterTrainParameters
 from eightgig.vram.plan import Precision
@@ -16,7 +16,7 @@ class SemanticSegmenter(PictureCase):
 
     records = RECORDS
 
-    def build_network(self, model: ModelParameters, num_classes: int) -> Network:
+    def build_network(self, model: PictureModelParameters, num_classes: int) -> PictureNetwork:
         """Give the U-Net, or the network of torchvision, that `model` names."""
         from eightgig.models.segmenters import build_segmenter
 
@@ -24,11 +24,11 @@ class SemanticSegmenter(PictureCase):
 
     def prepare(
         self,
-        network: Network,
+        network: PictureNetwork,
         store: ImageStore,
         indices: list[int],
         *,
-        image_size: int,  # noqa: ARG002 - classes are counted in the stored masks
+        size: int,  # noqa: ARG002 - classes are counted in the stored masks
         train: SegmenterTrainParameters,
     ) -> None:
         """Weigh the classes by the pixels that the training masks have of them, where the recipe asks for it."""
@@ -49,7 +49,7 @@ class SemanticSegmenter(PictureCase):
         module: Any = network.module
         module.class_weights.copy_(weights_K)
 
-    def objective(self, network: Network, train: SegmenterTrainParameters) -> Objective:
+    def objective(self, network: PictureNetwork, train: SegmenterTrainParameters) -> Objective:
         """Give cross-entropy and Dice over pixels, with colour changes on the device."""
         from eightgig.data.transforms import DeviceColour
         from eightgig.training.segmentation import SegmentationObjective
@@ -69,7 +69,7 @@ class SemanticSegmenter(PictureCase):
         store: ImageStore,
         indices: Iterable[int],
         *,
-        image_size: int,
+        size: int,
         batch_size: int,
         train: SegmenterTrainParameters,
     ) -> Batches:
@@ -80,17 +80,17 @@ class SemanticSegmenter(PictureCase):
         return create_mask_loader(
             store,
             list(indices),
-            image_size=ProgressiveSize(image_size, train.progressive, train.epochs),
+            image_size=ProgressiveSize(size, train.progressive, train.epochs),
             batch_size=batch_size,
             augment=train.augment,
             **loading(train),
         )
 
-    def eval_batches(self, store: ImageStore, indices: Iterable[int], *, image_size: int, batch_size: int) -> Batches:
+    def eval_batches(self, store: ImageStore, indices: Iterable[int], *, size: int, batch_size: int) -> Batches:
         """Give whole pictures with their masks, letterboxed, in the order of `indices`."""
         from eightgig.data.segmentation.loader import create_mask_loader
 
-        return create_mask_loader(store, list(indices), image_size=image_size, batch_size=batch_size, augment=None)
+        return create_mask_loader(store, list(indices), image_size=size, batch_size=batch_size, augment=None)
 
     def eval_picture(self, image_HWC: Any, *, image_size: int) -> Any:
         """Give the whole picture, letterboxed."""
@@ -120,7 +120,7 @@ def make_workload(
 
     from eightgig.stages.workloads import case_workload
 
-    parameters = ModelParameters(**{**model, "weights": "none"})
+    parameters = PictureModelParameters(**{**model, "weights": "none"})
     size = parameters.image_size
 
     def batch(num_images: int) -> dict[str, Any]:

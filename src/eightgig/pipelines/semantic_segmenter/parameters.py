@@ -2,11 +2,13 @@
 
 from eightgig.data.parameters import DataParameters
 from eightgig.data.segmentation.parameters import SegmentationDataParameters
+from eightgig.models.parameters import ModelParameters, PictureModelParameters
 from eightgig.stages.case import Records
 from eightgig.training.parameters import TrainParameters
 from eightgig.training.segmentation_parameters import SegmenterTrainParameters
 
 RECORDS: Records = {
+    ModelParameters: PictureModelParameters,
     DataParameters: SegmentationDataParameters,
     TrainParameters: SegmenterTrainParameters,
 }

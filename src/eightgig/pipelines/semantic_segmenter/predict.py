@@ -10,6 +10,7 @@ from eightgig.datasets.weights import Weights
 from eightgig.pipelines.semantic_segmenter.answers import PixelClasses
 from eightgig.stages.annotations import ImageStore, Picture, Table
 from eightgig.stages.case import Case, stage_node, stage_pipeline
+from eightgig.stages.pictures import CaseOnPictures
 from eightgig.stages.samples import REJECT_COLUMNS, PredictParameters, Rejects, require_one, samples_of
 
 _TABLE_COLUMNS = ("file", "class_name", "share", "mask")
@@ -31,7 +32,7 @@ def create_pipeline(case: Case) -> Pipeline:
 
 
 def predict_masks_of(
-    case: Case,
+    case: CaseOnPictures,
     weights: Weights,
     store: ImageStore,
     splits: Table,

@@ -7,7 +7,8 @@ from kedro.pipeline import Pipeline
 
 from eightgig.datasets.weights import Weights
 from eightgig.stages.annotations import Picture
-from eightgig.stages.case import Case, stage_node, stage_pipeline
+from eightgig.stages.case import stage_node, stage_pipeline
+from eightgig.stages.pictures import CaseOnPictures
 from eightgig.stages.tiles import TilePlanner, answering, report_of, source_of
 from eightgig.tiles.parameters import TilesParameters
 from eightgig.tiles.records import TilesReport
@@ -17,7 +18,7 @@ from eightgig.vram.parameters import PlanParameters
 _SAMPLE_WIDTH, _SAMPLE_HEIGHT, _SAMPLE_UNIT_PX = 1536, 320, 0.75
 
 
-def create_pipeline(case: Case) -> Pipeline:
+def create_pipeline(case: CaseOnPictures) -> Pipeline:
     """Give the node from `weights` to `tiles_report` and `tiles_sheet`; files go to `tiles_folder`."""
     inputs = {
         "weights": "weights",
@@ -30,7 +31,7 @@ def create_pipeline(case: Case) -> Pipeline:
 
 
 def segment_image(
-    case: Case,
+    case: CaseOnPictures,
     weights: Weights,
     train: TrainParameters,
     plan: PlanParameters,

@@ -3,14 +3,14 @@
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from eightgig.models.parameters import ModelParameters
-from eightgig.stages.annotations import Batches, ImageStore, Network, Objective, Task
+from eightgig.models.parameters import ModelParameters, PictureModelParameters
+from eightgig.stages.annotations import Batches, ImageStore, Objective, PictureNetwork, Task
 from eightgig.stages.case import Records
 from eightgig.stages.pictures import PictureCase, loading
 from eightgig.training.parameters import ClassifierTrainParameters, TrainParameters
 from eightgig.vram.plan import Precision
 
-RECORDS: Records = {TrainParameters: ClassifierTrainParameters}
+RECORDS: Records = {ModelParameters: PictureModelParameters, TrainParameters: ClassifierTrainParameters}
 
 
 class PictureClassifier(PictureCase):
@@ -18,13 +18,13 @@ class PictureClassifier(PictureCase):
 
     records = RECORDS
 
-    def build_network(self, model: ModelParameters, num_classes: int) -> Network:
+    def build_network(self, model: PictureModelParameters, num_classes: int) -> PictureNetwork:
         """Give the classifier by its name, with `num_classes` outputs."""
         from eightgig.models.classifiers import build_classifier
 
         return build_classifier(model.name, weights=model.weights, num_classes=num_classes, dropout=model.dropout)
 
-    def objective(self, network: Network, train: ClassifierTrainParameters) -> Objective:
+    def objective(self, network: PictureNetwork, train: ClassifierTrainParameters) -> Objective:
         """Give cross-entropy, with colour changes on the device."""
         from eightgig.data.transforms import DeviceColour
         from eightgig.training.objective import ClassificationObjective
@@ -37,7 +37,7 @@ class PictureClassifier(PictureCase):
         store: ImageStore,
         indices: Iterable[int],
         *,
-        image_size: int,
+        size: int,
         batch_size: int,
         train: ClassifierTrainParameters,
     ) -> Batches:
@@ -47,18 +47,18 @@ class PictureClassifier(PictureCase):
         return create_loader(
             store,
             list(indices),
-            image_size=image_size,
+            image_size=size,
             batch_size=batch_size,
             augment=train.augment,
             shuffle=True,
             **loading(train),
         )
 
-    def eval_batches(self, store: ImageStore, indices: Iterable[int], *, image_size: int, batch_size: int) -> Batches:
+    def eval_batches(self, store: ImageStore, indices: Iterable[int], *, size: int, batch_size: int) -> Batches:
         """Give centre crops in the order of `indices`."""
         from eightgig.data.loader import create_loader
 
-        return create_loader(store, list(indices), image_size=image_size, batch_size=batch_size, augment=None)
+        return create_loader(store, list(indices), image_size=size, batch_size=batch_size, augment=None)
 
     def eval_picture(self, image_HWC: Any, *, image_size: int) -> Any:
         """Give the centre crop of one picture as a uint8 tensor, 3 x image_size x image_size."""
@@ -95,7 +95,7 @@ def make_workload(
 
     from eightgig.stages.workloads import case_workload
 
-    parameters = ModelParameters(**{**model, "weights": "none"})
+    parameters = PictureModelParameters(**{**model, "weights": "none"})
 
     def batch(num_images: int) -> dict[str, Any]:
         images_N3HW = torch.zeros(num_images, 3, parameters.image_size, parameters.image_size, dtype=torch.uint8)

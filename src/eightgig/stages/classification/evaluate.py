@@ -38,7 +38,8 @@ def evaluate(
     from eightgig.export.torch_runner import TorchRunner
 
     indices = indices_of(splits, "test")
-    with TorchRunner(restore(case, weights).module, device=resolve_device("auto")) as runner:
+    module, inputs = case.deployed(restore(case, weights)), tuple(case.example(weights.card))
+    with TorchRunner(module, device=resolve_device("auto"), input_names=inputs) as runner:
         probabilities_NK = _probabilities(case, weights, store, indices, runner, benchmark.batch_size)
     metrics, per_class, confusion = judge(probabilities_NK, store.labels[indices], store.classes)
     return metrics, per_class, confusion.reset_index(), _prediction_rows(store, indices, probabilities_NK)

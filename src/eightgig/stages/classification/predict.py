@@ -6,6 +6,7 @@ from eightgig.data.parameters import DataParameters
 from eightgig.datasets.weights import Weights
 from eightgig.stages.annotations import ImageStore, Picture, Table
 from eightgig.stages.case import Case, stage_node, stage_pipeline
+from eightgig.stages.pictures import CaseOnPictures
 from eightgig.stages.samples import (
     REJECT_COLUMNS,
     PredictParameters,
@@ -34,7 +35,12 @@ def create_pipeline(case: Case) -> Pipeline:
 
 
 def predict_pictures(
-    case: Case, weights: Weights, store: ImageStore, splits: Table, data: DataParameters, predict: PredictParameters
+    case: CaseOnPictures,
+    weights: Weights,
+    store: ImageStore,
+    splits: Table,
+    data: DataParameters,
+    predict: PredictParameters,
 ) -> tuple[Table, Table, Picture]:
     """Classify pictures with the trained network.
 
@@ -69,7 +75,7 @@ def predict_pictures(
 class _Classifier:
     """The trained network on whole pictures of any size."""
 
-    def __init__(self, case: Case, weights: Weights) -> None:
+    def __init__(self, case: CaseOnPictures, weights: Weights) -> None:
         self._case, self._card = case, weights.card
         self._module = restore(case, weights).module
 
@@ -78,7 +84,7 @@ class _Classifier:
 
         cropped = [self._case.eval_picture(sample.image_HWC, image_size=self._card.image_size) for sample in samples]
         with torch.inference_mode():
-            inputs = self._case.inputs(self._card, {"images": torch.stack(cropped)})
+            inputs = self._case.inputs(self._card, {"images": torch.stack(cropped)})["images"]
             likeliest = self._module(inputs).softmax(1).topk(min(5, len(self._card.classes)))
         return [self._row(*pair) for pair in zip(likeliest.values.tolist(), likeliest.indices.tolist(), strict=True)]
 
