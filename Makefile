@@ -6,7 +6,7 @@ OUT ?= conf/local/calibration.json
 MINUTES ?= 60
 DATA ?= data
 
-.PHONY: help demo test check doctor environment bench-data bench-train bench-vram bench-gpu bench-int8 bench-runners bench-compression bench-video bench-ingest bench-tiles calibrate lock clean
+.PHONY: help demo test check doctor environment bench-data bench-train bench-vram bench-gpu bench-int8 bench-runners bench-compression bench-video bench-ingest bench-tiles bench-padding calibrate lock clean
 
 help:  ## say what can be made
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed 's/:.*## /\t/' | expand -t 16
@@ -28,12 +28,13 @@ doctor: environment  ## say what this machine can run, and what to change
 
 environment: .venv/installed  ## set up alone: .venv, as requirements.lock says
 
-.venv/installed: requirements.lock pyproject.toml
+.venv/installed: requirements.lock requirements-sample-data.txt pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' || \
 		{ echo "Python 3.11 to 3.13 is needed: make PYTHON=python3.12 ..."; exit 1; }
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --requirements requirements.lock
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --requirements requirements-sample-data.txt
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --editable .
 	touch $@
 
@@ -51,6 +52,9 @@ bench-gpu: environment  ## the memory predictor against the GPU at hand: MINUTES
 
 bench-int8: environment  ## INT8 in ONNX Runtime on this CPU against torch eager
 	$(BIN)/python benchmarks/int8_cpu.py
+
+bench-padding: environment  ## training on texts of about one length against padding all to the longest
+	$(BIN)/python benchmarks/padding.py
 
 bench-video: environment  ## a video through the detector: overlapped against one after the other
 	$(BIN)/python benchmarks/video.py
@@ -72,7 +76,7 @@ calibrate: environment  ## measure the constants of hidden memory on the GPU at 
 	$(BIN)/python -m eightgig.vram.tracing.calibrate --out $(OUT)
 
 lock: environment  ## resolve requirements.lock anew
-	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --extra dev --extra notebooks --extra viz \
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --extra dev --extra lora --extra notebooks --extra viz \
 		--no-annotate --no-header --no-emit-index-url --upgrade pyproject.toml --output-file requirements.lock
 
 clean:  ## remove the environment; data and tracked runs stay

