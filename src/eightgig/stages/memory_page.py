@@ -118,7 +118,7 @@ def _times(plan: MemoryPlan, history: Table) -> "Iterator[report.Fact]":
 
 def _measured_seconds_per_step(plan: MemoryPlan, history: Table) -> float | None:
     """Give the median of the epochs, without the first, which warms up, where there are more."""
-    rates = history["images_per_second"].iloc[1 if len(history) > 1 else 0 :].median()
+    rates = history["samples_per_second"].iloc[1 if len(history) > 1 else 0 :].median()
     return plan.effective_batch / float(rates) if rates > 0 else None
 
 

@@ -1,0 +1,101 @@
+"""Generate: text behind a prompt, and how fast and in how much memory the network writes."""
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+from kedro.pipeline import Pipeline
+
+from eightgig.core.device import resolve_device
+from eightgig.datasets.weights import Weights
+from eightgig.generation.parameters import GenerateParameters
+from eightgig.generation.records import WrittenTexts
+from eightgig.stages.annotations import Table, TokenStore
+from eightgig.stages.case import Case, stage_node, stage_pipeline
+from eightgig.stages.trained import indices_of, restore
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+_PROMPT_TOKENS = 24
+_ARTICLE_TOKENS = 100  # the article's measure (2.2.2)
+
+
+def create_pipeline(case: Case) -> Pipeline:
+    """Give the nodes from `weights` and `tokenizer` to `generated` and `generation_table`."""
+    trained = {"weights": "weights", "tokenizer": "tokenizer"}
+    writing = {**trained, "store": "store", "splits": "splits", "parameters": "params:generate"}
+    return stage_pipeline(
+        "generate",
+        [
+            stage_node(generate_texts, writing, "generated", case=case),
+            stage_node(
+                measure_writing, {"weights": "weights", "parameters": "params:generate"}, "generation_table", case=case
+            ),
+        ],
+    )
+
+
+def generate_texts(
+    case: Case, weights: Weights, tokenizer: str, store: TokenStore, splits: Table, parameters: GenerateParameters
+) -> WrittenTexts:
+    """Write behind the prompt, or behind the beginnings of held-out blocks; the first text is shown as it grows.
+
+    Raises:
+        ConfigurationError: the prompt is empty or too long.
+        StoreError: the store is of another tokenizer than the network.
+    """
+    from eightgig.data.text.tokenizers import separator_of
+    from eightgig.generation.writer import write_texts
+    from eightgig.stages.text import tokenizer_of
+
+    case.check_store(weights.card, store)
+    encoder = tokenizer_of(tokenizer)
+    if parameters.prompt is None:
+        prompts = _held_out(store, indices_of(splits, "test"), encoder, parameters.num_samples)
+    else:
+        prompts = [parameters.prompt] * parameters.num_samples
+    module = restore(case, weights).module.to(resolve_device("auto"))
+    made = write_texts(
+        module,
+        encoder,
+        prompts,
+        parameters,
+        eos_id=separator_of(encoder),
+        max_context=_positions(module),
+        sink=_show if parameters.stream else None,
+    )
+    if parameters.stream:
+        _show("\n")
+    return made
+
+
+def measure_writing(case: Case, weights: Weights, parameters: GenerateParameters) -> Table:
+    """Measure how the network writes, with keys and values of the text so far kept and without.
+
+    Returns:
+        A row each: tokens a second, milliseconds to the first token, bytes of keys and values, memory on a GPU. As many
+        tokens as the article measures (100), fewer where the network looks at fewer.
+    """
+    import pandas as pd
+
+    from eightgig.generation.speed import compare_cache
+
+    module: Any = restore(case, weights).module.to(resolve_device("auto")).eval()
+    prompt = min(16, _positions(module) // 4)
+    tokens = min(_ARTICLE_TOKENS, _positions(module) - prompt, max(2, parameters.max_new_tokens))
+    rows = compare_cache(module, config=module.config, tokens=tokens, prompt_tokens=prompt)
+    return pd.DataFrame([row.model_dump() for row in rows])
+
+
+def _held_out(store: TokenStore, indices: list[int], encoder: "Tokenizer", number: int) -> list[str]:
+    chosen = indices[:: max(1, len(indices) // number)][:number]
+    return [encoder.decode(store.tokens(index)[:_PROMPT_TOKENS].tolist()) or " " for index in chosen]
+
+
+def _positions(module: Any) -> int:
+    return int(getattr(module.config, "n_positions", None) or module.config.max_position_embeddings)
+
+
+def _show(text: str) -> None:
+    sys.stdout.write(text)
+    sys.stdout.flush()
