@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from eightgig.training.language import CausalObjective, bits_per_byte
+from eightgig.training.language import CausalObjective, bits_per_byte, nats_sum
 from eightgig.training.text import SequenceObjective
 
 CPU = torch.device("cpu")
@@ -60,3 +60,17 @@ def test_a_classifier_of_texts_by_hand():
     assert objective.loss_sum(module, batch, CPU).item() == pytest.approx(loss)
     figures = objective.evaluate(module, [batch], CPU)
     assert figures == {"loss": pytest.approx(loss / 3), "score": pytest.approx(2 / 3), "accuracy": pytest.approx(2 / 3)}
+
+
+def test_tokens_at_a_time_give_the_loss_and_the_gradients_of_all_at_once():
+    torch.manual_seed(0)
+    logits, targets = torch.randn(3, 200, 11, requires_grad=True), torch.randint(11, (3, 200))
+    other = logits.detach().clone().requires_grad_()
+    whole = nn.functional.cross_entropy(logits.flatten(0, 1), targets.flatten(), reduction="sum")
+    parts = nats_sum(other, targets)
+    whole.backward()
+    parts.backward()
+    assert parts.item() == pytest.approx(whole.item(), rel=1e-6)
+    assert torch.allclose(other.grad, logits.grad, atol=1e-6)
+    with torch.no_grad():
+        assert nats_sum(other, targets).item() == pytest.approx(whole.item(), rel=1e-6)

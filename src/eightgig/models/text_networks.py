@@ -70,6 +70,7 @@ def build_text_network(parameters: TextModelParameters, head: Head, *, num_outpu
     else:
         folder = _folder(parameters)
         module, source = _pretrained(folder, head, parameters.revision, overrides)
+        source = f"the package {name}" if parameters.weights == "packaged" else source
     if parameters.max_tokens > _positions(module.config):
         raise ConfigurationError(
             f"model.max_tokens: {parameters.max_tokens} is more than the {_positions(module.config)} positions of "
@@ -183,7 +184,7 @@ def _pretrained(folder: str, head: Head, revision: str | None, overrides: dict[s
             "set model.weights to none or packaged."
         ) from error
     commit = getattr(module.config, "_commit_hash", None)
-    return module, f"{Path(folder).name if Path(folder).is_dir() else folder}{f' at {commit}' if commit else ''}"
+    return module, f"{folder} at {commit}" if commit else folder
 
 
 def _auto(head: Head) -> Any:

@@ -22,7 +22,7 @@ _CURVES: tuple[tuple[str, dict[str, str]], ...] = (
     ("Validation {score}", {"val_score": "validation {score}"}),
     ("Learning rate", {"learning_rate": "learning rate"}),
     ("Gradient norm", {"gradient_norm": "gradient norm"}),
-    ("Images a second", {"samples_per_second": "images a second"}),
+    ("Samples a second", {"samples_per_second": "images a second"}),
     ("Seconds an epoch", {"seconds": "seconds"}),
 )
 

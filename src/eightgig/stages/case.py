@@ -70,6 +70,9 @@ class Case(Protocol):
             precision: that the teacher computes in.
         """
 
+    def writing(self, model: Any, num_classes: int) -> WorkloadSpec | None:
+        """Say where the memory planner finds the network while it writes text; None where it does not."""
+
     def objective(self, network: Any, train: Any) -> Objective:
         """Give the loss and the score."""
 

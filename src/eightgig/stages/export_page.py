@@ -154,11 +154,11 @@ def _variant_table(benchmark: Table) -> Table:
 
 
 def _speed_table(benchmark: Table, latency: Table) -> Table:
-    """Give the times of one call, and images a second by batch size."""
+    """Give the times of one call, and samples a second by batch size."""
     wide = latency.pivot_table(
         index="variant", columns="batch_size", values="throughput_samples_per_second", sort=False
     ).round(1)
-    wide.columns = [f"images/s at batch {size}" for size in wide.columns]
+    wide.columns = [f"samples/s at batch {size}" for size in wide.columns]
     ran = benchmark.loc[benchmark["status"] == "ok", list(_SPEED_COLUMNS)]
     return ran.merge(wide.reset_index(), on="variant", how="left").rename(columns=_SPEED_COLUMNS)
 

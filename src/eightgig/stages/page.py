@@ -53,7 +53,7 @@ def training_section(card: WeightsCard, curves: Figure) -> "report.Section":
     return Section(
         "Training",
         f"Started from: {card.started_from}. The weights kept are those of epoch {card.best_epoch}, the best on the "
-        f"validation pictures ({card.score_name} {card.val_score:.1%}).",
+        f"validation samples ({card.score_name} {card.val_score:.1%}).",
         [Chart(curves)],
     )
 

@@ -40,6 +40,7 @@ def plan_memory(
     request = PlanRequest(
         name=model.name,
         workload=case.workload(model, case.num_outputs(store), train),
+        writing=case.writing(model, case.num_outputs(store)),
         sample=model.sample,
         effective_batch=train.batch_size * train.accumulation,
         micro_batch=train.batch_size,

@@ -70,6 +70,10 @@ class TextCase:
         factory = f"{type(self).__module__}:make_workload"
         return spec_of(factory, model, train, num_classes, shapes=shapes, teacher=teacher, precision=precision)
 
+    def writing(self, model: Any, num_classes: int) -> WorkloadSpec | None:  # noqa: ARG002 - it does not
+        """Give None: it does not write."""
+        return None
+
     def soft_loss(self) -> SoftLoss | None:
         """Give None: logits are compared."""
         return None

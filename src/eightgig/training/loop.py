@@ -127,7 +127,7 @@ class Trainer:
             history.append(row)
             self.tracker.log_metrics({k: v for k, v in row.model_dump().items() if k != "epoch"}, step=epoch)
             logger.info(
-                "epoch %d of %d: loss %.3f, validation loss %.3f, %s %.3f, %.0f images/s",
+                "epoch %d of %d: loss %.3f, validation loss %.3f, %s %.3f, %.0f samples/s",
                 epoch,
                 self.parameters.epochs,
                 row.train_loss,

@@ -9,7 +9,7 @@ from eightgig.core.units import format_bytes
 Precision = Literal["fp32", "bf16", "fp16"]
 Checkpointing = Literal["none", "selective", "full"]
 Attention = Literal["none", "eager", "sdpa"]
-Phase = Literal["train", "validate", "checkpoint", "export"]
+Phase = Literal["train", "validate", "checkpoint", "export", "generate"]
 Bottleneck = Literal["compute", "memory bandwidth", "launch"]
 OptimizerName = Literal["adamw", "adam", "sgd"]
 OptimizerKernel = Literal["fused", "foreach"]
@@ -26,7 +26,8 @@ class PhaseMemory(Record):
     """Predicted bytes of one phase at its peak, by holder.
 
     Attributes:
-        phase: `train`, `validate`, `checkpoint` (saving one) or `export`.
+        phase: `train`, `validate`, `checkpoint` (saving one), `export`, or `generate` (writing one text of the full
+            length, whose keys and values count as activations).
         device: where the phase runs; a phase on the CPU takes nothing of the card.
         parameters: weights and buffers.
         gradients: of the parameters, held through the whole accumulation window.

@@ -72,6 +72,15 @@ def test_every_form_is_measured_or_says_why_not(done):
             assert found.shape == (number, length, 300)
 
 
+def test_keys_and_values_are_in_the_plan(done):
+    plan = read_json(done / f"05_model_input/{CASE}/memory_plan.json")
+    (writing,) = [phase for phase in plan["predicted"] if phase["phase"] == "generate"]
+    weights = 4 * (300 * 32 + 64 * 32 + 2 * (12 * 32**2 + 13 * 32) + 2 * 32)
+    assert writing["parameters"] == pytest.approx(weights, rel=0.3)  # each tensor is rounded up to 512 bytes
+    cache = 2 * 2 * 32 * 32 * 4
+    assert writing["activations"] + writing["temporaries"] >= cache
+
+
 def test_the_page_shows_what_it_writes(done):
     page = (done / f"08_reporting/{CASE}/report.html").read_text(encoding="utf-8")
     for words in ("Bits per byte of held-out text", "What it writes", "kv cache bytes"):

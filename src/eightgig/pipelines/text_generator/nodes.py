@@ -5,10 +5,12 @@ from typing import Any
 
 from eightgig.datasets.weights import TextCard
 from eightgig.pipelines.text_generator.parameters import RECORDS, GeneratorModelParameters
-from eightgig.stages.annotations import Batches, Objective, Task, TextNetwork, TokenStore
+from eightgig.stages.annotations import Batches, Objective, Task, TextNetwork, TokenStore, WorkloadSpec
 from eightgig.stages.text import TextCase, loading
 from eightgig.training.parameters import TrainParameters
 from eightgig.vram.plan import Precision
+
+_TRACED_TOKENS = 4
 
 
 class TextGenerator(TextCase):
@@ -42,6 +44,13 @@ class TextGenerator(TextCase):
 
         network.module.cpu().load_state_dict(state)
         return dict(merge_lora(network.module).state_dict())
+
+    def writing(self, model: GeneratorModelParameters, num_classes: int) -> WorkloadSpec:
+        """Say where the memory planner finds the network writing the last tokens of a text of the full length."""
+        from eightgig.vram.tracing.spec import WorkloadSpec
+
+        options = {"model": model.model_dump(mode="json"), "num_classes": num_classes}
+        return WorkloadSpec(factory=f"{__name__}:make_writing", options=options)
 
     def objective(self, network: TextNetwork, train: TrainParameters) -> Objective:  # noqa: ARG002 - one loss
         """Give the cross-entropy of the next token."""
@@ -123,3 +132,40 @@ def make_workload(
         teacher=teacher,
         precision=precision,
     )
+
+
+def make_writing(model: dict[str, Any], num_classes: int) -> Any:
+    """Give the network, its keys and values but for the last tokens of a text, and the writing of those.
+
+    The last tokens hold most, and all cost much the same; tracing every one of them would take minutes. A greedy choice
+    stands for sampling: both look at one row of the vocabulary.
+    """
+    import torch
+    from transformers import DynamicCache
+
+    from eightgig.models.text_networks import build_text_network, shape_parameters
+    from eightgig.vram.tracing.workload import Workload
+
+    parameters = shape_parameters(GeneratorModelParameters(**model))
+    network: Any = build_text_network(parameters, "causal_lm", num_outputs=num_classes).module
+    config = network.config
+    heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+    width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    known = max(1, parameters.max_tokens - _TRACED_TOKENS)
+
+    def batch(num_texts: int) -> Any:
+        return torch.zeros(num_texts, 1, dtype=torch.int64)
+
+    def write(module: Any, ids_N1: Any) -> Any:
+        cache = DynamicCache()
+        for layer in range(config.num_hidden_layers):
+            keys = torch.empty(len(ids_N1), heads, known, width)
+            cache.update(keys, keys.clone(), layer)
+        for _ in range(_TRACED_TOKENS):
+            ids_N1 = module(input_ids=ids_N1, past_key_values=cache, use_cache=True).logits[:, -1:].argmax(-1)
+        return ids_N1
+
+    def loss(module: Any, ids_N1: Any) -> Any:
+        return module(input_ids=ids_N1, labels=ids_N1).loss
+
+    return Workload(module=network, batch=batch, loss=loss, evaluate=write)

@@ -238,7 +238,23 @@ class _Search:
         export = PhaseMemory(  # weights, the traced program's copy and the file's bytes, on the CPU
             phase="export", device="cpu", parameters=3 * train.parameters
         )
-        return eval_batch, (train, validate, checkpoint, export)
+        return eval_batch, (train, validate, checkpoint, export, *self._writing(chosen))
+
+    def _writing(self, chosen: Candidate) -> Iterator[PhaseMemory]:
+        if self._request.writing is None:
+            return
+        options = self._options(chosen).model_copy(
+            update={
+                "phase": "validate",
+                "micro_batch": 1,
+                "accumulates": False,
+                "checkpointing": "none",
+                "offload": False,
+                "precision": "fp32",  # the weights as they are kept
+            }
+        )
+        prediction = self._predictor.predict(self._request.writing, options, generation=self._generation)
+        yield _phase("generate", self._request.device, prediction)
 
     def _with_margin(self, phase: PhaseMemory) -> int:
         return round(phase.smallest_cap_bytes * (1 + self._parameters.margin_fraction))

@@ -22,6 +22,7 @@ class PlanRequest(Record):
         micro_batch: the most samples that pass at a time.
         eval_batch: the most samples at a time where no gradients are kept.
         precisions: those that are allowed; the fastest is taken.
+        writing: the trained network while it writes a text, where it is one that does.
         channels_last: whether pictures may be laid out as Tensor Cores want them.
         clips_gradients: whether the recipe clips the gradients' norm.
         card: for the kernels' hidden memory and for times; None plans without either.
@@ -36,6 +37,7 @@ class PlanRequest(Record):
     eval_batch: int
     precisions: tuple[Precision, ...] = ("fp16",)
     optimizer: OptimizerName = "adamw"
+    writing: WorkloadSpec | None = None
     channels_last: bool = False
     clips_gradients: bool = True
     device: DeviceKind
