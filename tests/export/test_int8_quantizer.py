@@ -132,6 +132,15 @@ def test_entropy_cuts_a_lone_outlier_and_every_range_holds_zero() -> None:
     assert read_range("minmax", (2.0, 3.0), values_N, parameters=parameters) == (0.0, 3.0)
 
 
+def test_one_value_alone_has_a_range() -> None:
+    lowest = float(np.finfo(np.float32).min)  # what an attention mask adds
+    for value in (7.0, lowest):
+        values_N = np.full(5000, value, dtype=np.float32)
+        low, high = read_range("entropy", (value, value), values_N, parameters=QuantizeParameters())
+        assert low <= min(0.0, value * 0.99)
+        assert high >= max(0.0, value * 0.99)
+
+
 def test_a_layer_that_the_network_does_not_have_is_refused(calibration: Calibration) -> None:
     wrong = for_cpu().model_copy(update={"float_layers": ("head",)})
     with pytest.raises(ExportError, match=r"the network has no layer head\. It has node_"):

@@ -135,6 +135,11 @@ def test_weights_beyond_half_precision_are_refused_not_cut() -> None:
         to_half(two_layers(weight=1e5))
 
 
+@pytest.mark.parametrize("never", [float("-inf"), float(np.finfo(np.float32).min)])
+def test_what_attention_adds_to_the_unseen_may_be_cut(never: float) -> None:
+    assert read_precision(load_onnx(to_half(two_layers(weight=never)))) == "fp16"
+
+
 def test_what_is_not_float32_is_not_converted_again(half_file: bytes) -> None:
     with pytest.raises(ExportError, match="wanted fp32, but most of its weights are multiplied in fp16"):
         to_half(half_file)

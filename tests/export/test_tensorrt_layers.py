@@ -106,6 +106,13 @@ def test_precision_is_that_of_both_factors(inputs: list[str], constants: list[tu
     assert layer.precision == precision
 
 
+def test_the_mask_of_fused_attention_is_no_factor() -> None:
+    inputs = [tensor("Bool"), tensor("Bool"), tensor("Half"), tensor("Half"), tensor("Half")]
+    (layer,) = read(line("_gemm_mha_v2_myl0_17", "kgen", inputs, [], [tensor("Half")]))
+    assert layer.is_matrix
+    assert layer.precision == "fp16"
+
+
 def test_other_layers_compute_in_the_widest_type_they_read() -> None:
     requantize, cast, shapes = read(
         line("__myl_MulRounCast_0", "kgen", [tensor("Int8"), tensor("Float")], [], [tensor("Int8")]),

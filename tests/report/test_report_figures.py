@@ -50,7 +50,7 @@ def test_curves_leave_out_panels_without_data(history):
         "Loss",
         "Validation accuracy",
         "Learning rate",
-        "Images a second",
+        "Samples a second",
     ]
 
 

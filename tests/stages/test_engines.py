@@ -12,7 +12,7 @@ from eightgig.datasets.engine import UnusableEngine
 from eightgig.export.onnx import export_onnx
 from eightgig.export.parameters import ExportParameters
 from eightgig.export.tensorrt import toolkit
-from eightgig.stages.engines import build_engines
+from eightgig.stages.engines import build_engines, request_for
 from eightgig.stages.variants import engine_variants
 
 PARAMETERS = ExportParameters()
@@ -33,6 +33,14 @@ def test_without_tensorrt_every_row_says_how_to_install_it(onnx_file, monkeypatc
     for variant in engine_variants(engines, table, files, PARAMETERS.tensorrt):
         with pytest.raises(ExportError, match="To install it: pip install tensorrt-rtx"):
             variant.open()
+
+
+def test_engines_of_texts_take_any_length_up_to_the_cards():
+    network = nn.Sequential(nn.Embedding(10, 4), nn.Linear(4, 3))
+    ids = {"input_ids": torch.zeros(1, 8, dtype=torch.int64)}
+    file = export_onnx(network, ids, card={"max_tokens": "64"}, free_axes={0: "batch", 1: "tokens"})
+    profile = request_for(file, PARAMETERS.tensorrt).shapes["input_ids"]
+    assert (profile.smallest, profile.usual, profile.largest) == ((1, 1), (1, 32), (32, 64))
 
 
 def test_a_file_of_another_precision_becomes_no_engine(onnx_file):

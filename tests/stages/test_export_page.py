@@ -71,8 +71,8 @@ def test_the_recommended_variant_is_named_and_every_row_says_what_ran(benchmark)
     assert rows[3]["accuracy"] == "80.00%"
     speed = cells(section, 2)
     assert [row["variant"] for row in speed] == [row["variant"].lstrip("★ ") for row in rows[:5]]
-    assert speed[0]["images/s at batch 1"] == 50.0
-    assert speed[0]["images/s at batch 16"] == 800.0
+    assert speed[0]["samples/s at batch 1"] == 50.0
+    assert speed[0]["samples/s at batch 16"] == 800.0
     assert cells(section, 3)[0]["verdict"] == "within 1e-02"
 
 
