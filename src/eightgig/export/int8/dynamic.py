@@ -4,6 +4,7 @@ ONNX Runtime's way for transformers, whose activations differ much from text to 
 CPU would saturate otherwise (see `eightgig.export.cpu`).
 """
 
+import json
 import tempfile
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from onnxruntime.quantization import QuantType, quantize_dynamic
 from eightgig.export.cpu import has_exact_int8
 from eightgig.export.int8.quiet import quiet
 from eightgig.export.onnx import dump_onnx, load_onnx
+from eightgig.export.precision import layer_precisions
 
 
 def quantize_dynamically(onnx_fp32: bytes) -> bytes:
@@ -35,4 +37,9 @@ def quantize_dynamically(onnx_fp32: bytes) -> bytes:
             weight_type=QuantType.QInt8,
         )
         quantized = onnx.load(target)
-    return dump_onnx(quantized, card)
+    # Products of two computed tensors, as in attention, have no weights to quantize.
+    computed = [
+        layer.name for layer in layer_precisions(quantized) if not layer.num_weights and layer.precision != "int8"
+    ]
+    words = "dynamic INT8: weights a channel, activations by their own range"
+    return dump_onnx(quantized, {**card, "quantization": words, "float_layers": json.dumps(computed)})

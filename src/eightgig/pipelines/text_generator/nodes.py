@@ -43,7 +43,8 @@ class TextGenerator(TextCase):
         from eightgig.models.lora import merge_lora
 
         network.module.cpu().load_state_dict(state)
-        return dict(merge_lora(network.module).state_dict())
+        # Tied weights are one tensor; a file of weights wants each by itself.
+        return {name: weight.clone() for name, weight in merge_lora(network.module).state_dict().items()}
 
     def writing(self, model: GeneratorModelParameters, num_classes: int) -> WorkloadSpec:
         """Say where the memory planner finds the network writing the last tokens of a text of the full length."""
