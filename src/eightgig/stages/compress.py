@@ -256,6 +256,7 @@ class CompressionWork:
             precision=plan.precision,
             optimizer=plan.optimizer,
             optimizer_kernel=plan.optimizer_kernel,
+            optimizer_in_backward=plan.optimizer_in_backward,
             checkpointing=plan.checkpointing,
             offload=plan.offload,
             channels_last=plan.memory_format == "channels_last",

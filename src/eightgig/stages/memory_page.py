@@ -97,11 +97,16 @@ def _decided(plan: MemoryPlan, history: Table) -> "report.Facts":
             Fact("validation batch", plan.eval_batch),
             Fact("precision", plan.precision),
             Fact("recomputed", _CHECKPOINTING[plan.checkpointing]),
-            Fact("optimizer", f"{plan.optimizer}, {plan.optimizer_kernel}"),
+            Fact("optimizer", _optimizer(plan), "in the backward pass" if plan.optimizer_in_backward else ""),
             Fact("ran on", plan.device_name),
             *_times(plan, history),
         ]
     )
+
+
+def _optimizer(plan: MemoryPlan) -> str:
+    # The 8-bit one has a kernel of its own library, which is neither of torch's.
+    return plan.optimizer if plan.optimizer == "adamw8bit" else f"{plan.optimizer}, {plan.optimizer_kernel}"
 
 
 def _times(plan: MemoryPlan, history: Table) -> "Iterator[report.Fact]":

@@ -26,17 +26,20 @@ def plan_memory(
 
     Raises:
         BudgetError: nothing fits.
+        ConfigurationError: the optimizer cannot run here, or a lever was asked for that does not go with the recipe.
         PredictionError: the network cannot be traced.
     """
     import logging
 
-    from eightgig.training.precision import resolve_precision
+    from eightgig.training.optim import check_optimizer
+    from eightgig.training.precision import allowed_precisions
     from eightgig.vram.cards.catalog import card_named
     from eightgig.vram.cards.found import card_found
     from eightgig.vram.planning.planner import make_plan
     from eightgig.vram.planning.request import PlanRequest
 
     device = resolve_device(plan.device)
+    check_optimizer(train.optimizer, device)
     request = PlanRequest(
         name=model.name,
         workload=case.workload(model, case.num_outputs(store), train),
@@ -46,7 +49,8 @@ def plan_memory(
         micro_batch=train.batch_size,
         eval_batch=train.eval_batch_size,
         optimizer=train.optimizer,
-        precisions=(resolve_precision(plan.precision, device),),
+        precisions=allowed_precisions(plan.precision, device),
+        clips_gradients=train.max_gradient_norm is not None,
         channels_last=case.channels_last,
         device=device,
         device_name=describe_device(device),

@@ -51,6 +51,7 @@ def train_network(
 
     from eightgig.core.seeding import seed_everything
     from eightgig.training.loop import Trainer
+    from eightgig.vram.runtime.attention import planned_attention
     from eightgig.vram.runtime.budget import enforced_budget
     from eightgig.vram.runtime.measure import MemoryMeter
     from eightgig.vram.runtime.recompute import apply_checkpointing
@@ -69,6 +70,7 @@ def train_network(
     )
     with (
         enforced_budget(memory_plan) as budget,
+        planned_attention(memory_plan),
         FlightRecorder(memory_plan, flight_recorder, budget=budget, record_history=train.record_memory) as recorder,
     ):
         objective = case.objective(network, train)

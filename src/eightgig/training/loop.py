@@ -29,6 +29,7 @@ from eightgig.training.parameters import TrainParameters
 from eightgig.training.recovery import Recovery, forget_attempt
 from eightgig.training.rehearsal import rehearse
 from eightgig.vram.plan import MemoryPlan, Precision
+from eightgig.vram.runtime.in_backward import StepsInBackward
 from eightgig.vram.runtime.measure import MemoryMeter
 from eightgig.vram.runtime.offload import offloaded
 from eightgig.vram.runtime.recorder import FlightRecorder
@@ -47,6 +48,8 @@ class _Gradients:
     loss_sum: float
     norm: Tensor
     finite: bool
+    applied: bool = False
+    """Whether the weights were stepped in the backward pass."""
 
 
 class Trainer:
@@ -100,9 +103,10 @@ class Trainer:
             forget=partial(forget_attempt, self.accelerator, self.optimizer),
             num_processes=self.accelerator.num_processes,
         )
+        self._in_backward = StepsInBackward(optimizer) if plan.optimizer_in_backward else None
         self._skipped_in_a_row = 0
         with self.recovery.no_way_back("before the first step: the optimizer's state and its step do not fit"):
-            rehearse(optimizer)
+            rehearse(optimizer, self._in_backward)
 
     @property
     def plan(self) -> MemoryPlan:
@@ -162,30 +166,54 @@ class Trainer:
         return computed.loss_sum, computed.norm if self._update(computed) else None
 
     def _gradients(self, micro_batches: list[Batch]) -> _Gradients:
-        # All that may fail and be done again: nothing here touches weights or the optimizer.
+        # All that may fail and be done again: nothing here touches weights or the optimizer, or there is no way back.
         total = sum(self.objective.count(batch) for batch in micro_batches)
         losses = []
         for position, batch in enumerate(micro_batches, start=1):
             with self._no_gradient_sync(last=position == len(micro_batches)):
                 with offloaded() if self.plan.offload else nullcontext():
                     loss = self.objective.loss_sum(self.module, batch, self.accelerator.device)
+                if self._in_backward and self.plan.optimizer_in_backward:
+                    return self._stepped_in_backward(self._in_backward, loss / total, loss.item())
                 self.accelerator.backward(loss / total)
             losses.append(loss.detach())
         loss_sum = torch.stack(losses).sum().item()
-        norm = self.accelerator.clip_grad_norm_(self.module.parameters(), self.parameters.max_gradient_norm)
+        norm = self._clipped_norm()
         # A scaler looks at the gradients itself, and lowers its scale; without one they are looked at here.
         scaled = self.accelerator.scaler is not None
         return _Gradients(loss_sum, norm.detach(), math.isfinite(loss_sum) and (scaled or bool(norm.isfinite())))
 
+    def _stepped_in_backward(self, steps: StepsInBackward, loss: Tensor, loss_sum: float) -> _Gradients:
+        if not math.isfinite(loss_sum):  # nothing was stepped yet
+            return _Gradients(loss_sum, loss.detach(), finite=False)
+        step = self._step
+        with self.recovery.no_way_back(f"in the backward pass of step {step}, which has stepped some weights"), steps.on():
+            self.accelerator.backward(loss)
+        norm = steps.norm()
+        if not norm.isfinite():
+            raise TrainingError(
+                f"the gradients of optimizer step {step} were not finite, and the weights were stepped with them, as "
+                "the optimizer runs in the backward pass: set plan.optimizer_in_backward to never, which skips such "
+                "steps, or lower train.learning_rate"
+            )
+        return _Gradients(loss_sum, norm, finite=True, applied=True)
+
+    def _clipped_norm(self) -> Tensor:
+        weights, limit = self.module.parameters(), self.parameters.max_gradient_norm
+        if limit is not None:
+            return self.accelerator.clip_grad_norm_(weights, limit)
+        self.accelerator.unscale_gradients(self.optimizer)
+        return nn.utils.get_total_norm([weight.grad for weight in weights if weight.grad is not None])
+
     def _update(self, computed: _Gradients) -> bool:
         stepped = computed.finite
-        if stepped:
+        if stepped and not computed.applied:
             with self.recovery.no_way_back(f"inside optimizer step {self._step}, which may have changed some weights"):
                 self.optimizer.step()
             stepped = not self.accelerator.optimizer_step_was_skipped
-            if stepped and self.average:
-                self.average.update()
-        elif self.accelerator.scaler is not None:
+        if stepped and self.average:
+            self.average.update()
+        if not computed.finite and self.accelerator.scaler is not None:
             self.accelerator.scaler.update()
         self._step += 1
         self.optimizer.zero_grad(set_to_none=True)

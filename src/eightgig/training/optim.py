@@ -1,13 +1,16 @@
 """The optimizer, and the learning rate as a pure function of the step."""
 
+import importlib.util
 import math
 from typing import Any
 
 from torch import nn
 from torch.optim import SGD, Adam, AdamW, Optimizer
 
+from eightgig.core.device import DeviceKind
+from eightgig.core.errors import ConfigurationError
 from eightgig.training.parameters import TrainParameters
-from eightgig.vram.plan import MemoryPlan
+from eightgig.vram.plan import MemoryPlan, OptimizerName
 
 
 def learning_rate_at(step: int, *, num_steps: int, parameters: TrainParameters) -> float:
@@ -30,20 +33,48 @@ def build_optimizer(module: nn.Module, parameters: TrainParameters, plan: Memory
     """Give the optimizer that the plan names, with the kernel that it counts on.
 
     Biases and normalisation weights (one dimension) are not decayed: decay there only shrinks scales.
+
+    Raises:
+        ConfigurationError: it does not run here.
     """
+    check_optimizer(plan.optimizer, plan.device)
     trained = [weight for weight in module.parameters() if weight.requires_grad]
     groups = [
         {"params": [w for w in trained if w.ndim > 1], "weight_decay": parameters.weight_decay},
         {"params": [w for w in trained if w.ndim <= 1], "weight_decay": 0.0},
     ]
-    fused = plan.optimizer_kernel == "fused"
     kept = [group for group in groups if group["params"]]
+    if plan.optimizer == "adamw8bit":
+        from bitsandbytes.optim import AdamW8bit
+
+        optimizer: Optimizer = AdamW8bit(kept, lr=parameters.learning_rate)
+        return optimizer
+    fused = plan.optimizer_kernel == "fused"
     options: dict[str, Any] = {"lr": parameters.learning_rate, "fused": fused, "foreach": not fused}
     if plan.optimizer == "sgd":
         return SGD(
             kept, momentum=parameters.momentum, nesterov=parameters.nesterov and parameters.momentum > 0, **options
         )
     return (Adam if plan.optimizer == "adam" else AdamW)(kept, **options)
+
+
+def check_optimizer(name: OptimizerName, device: DeviceKind) -> None:
+    """Raise where an optimizer cannot run.
+
+    Raises:
+        ConfigurationError: `adamw8bit` on the CPU, or without bitsandbytes.
+    """
+    if name != "adamw8bit":
+        return
+    if device != "cuda":
+        raise ConfigurationError(
+            "train.optimizer: adamw8bit runs on an NVIDIA GPU alone, and this run is on the CPU: take adamw"
+        )
+    if importlib.util.find_spec("bitsandbytes") is None:
+        raise ConfigurationError(
+            "train.optimizer: adamw8bit wants the package bitsandbytes, which is not installed: "
+            "pip install 'eightgig[adamw8bit]', or take adamw"
+        )
 
 
 def set_learning_rate(optimizer: Optimizer, learning_rate: float) -> None:

@@ -22,7 +22,8 @@ class TrainParameters(Record):
         weight_decay: of weights with two dimensions or more.
         warmup_fraction: share of all steps in which the learning rate rises from zero, before the cosine.
         final_learning_rate: where the cosine ends.
-        max_gradient_norm: gradients are clipped to this global norm.
+        optimizer: `adamw8bit` keeps its state in a quarter of the memory; it wants bitsandbytes and an NVIDIA GPU.
+        max_gradient_norm: gradients are clipped to this global norm; None leaves them as they are.
         ema_decay: share of a moving average of the weights that one step keeps; the average is what is validated and
             kept in place of the weights. None keeps the weights themselves.
         ema_ramp_steps: optimizer steps in which that share grows to 63 % of `ema_decay`.
@@ -45,7 +46,7 @@ class TrainParameters(Record):
     schedule: Literal["cosine", "constant"] = "cosine"
     warmup_fraction: float = Field(default=0.0, ge=0, lt=1)
     final_learning_rate: float = Field(default=0.0, ge=0)
-    max_gradient_norm: float = Field(default=1.0, gt=0)
+    max_gradient_norm: float | None = Field(default=1.0, gt=0)
     ema_decay: float | None = Field(default=None, ge=0, lt=1)
     ema_ramp_steps: int = Field(default=2000, ge=1)
     patience: int | None = Field(default=None, ge=1)

@@ -153,7 +153,11 @@ class Recovery:
         changed = {"eval_batch": size}
         if phase == "train":
             a_batch = -(-self._loaded.micro_batch // size)
-            changed = {"micro_batch": size, "accumulation": self._loaded.accumulation * a_batch}
+            changed = {
+                "micro_batch": size,
+                "accumulation": self._loaded.accumulation * a_batch,
+                "optimizer_in_backward": False,  # gradients are added up now, so that they have to stay
+            }
         self.plan = self.plan.model_copy(update=changed)
 
     def _shrink(self, phase: Phase, incident: Incident) -> None:

@@ -4,24 +4,24 @@ import torch
 from torch import Tensor
 from torch.optim import SGD, Adam, AdamW, Optimizer
 
+from eightgig.vram.runtime.in_backward import StepsInBackward
 
-def rehearse(optimizer: Optimizer) -> None:
+
+def rehearse(optimizer: Optimizer, in_backward: StepsInBackward | None = None) -> None:
     """Make the optimizer's state and take once what its step takes, so that a shortage shows before the first step.
 
     A step half done cannot be undone: with the state made beforehand, the first real one allocates nothing that lasts.
     The rehearsal steps with gradients of zero at a rate of zero, and then sets the state to what it is before any
     step: weights, step counts, moments and random numbers are exactly as before. An optimizer that already has state
-    is left alone.
+    is left alone. One that steps in the backward pass rehearses so too, with one gradient at a time.
     """
     if optimizer.state:
         return
     rates = [group["lr"] for group in optimizer.param_groups]
     for group in optimizer.param_groups:
         group["lr"] = 0.0
-        for weight in (weight for weight in group["params"] if weight.requires_grad):
-            weight.grad = torch.zeros_like(weight)
     try:
-        optimizer.step()
+        _step_with_zeros(optimizer, in_backward)
     finally:
         optimizer.zero_grad(set_to_none=True)
         for group, rate in zip(optimizer.param_groups, rates, strict=True):
@@ -29,6 +29,15 @@ def rehearse(optimizer: Optimizer) -> None:
     _as_before_any_step(optimizer)
     if torch.cuda.is_initialized():
         torch.cuda.empty_cache()  # what the rehearsal took shall not stand in the way of the real thing
+
+
+def _step_with_zeros(optimizer: Optimizer, in_backward: StepsInBackward | None) -> None:
+    for weight in (weight for group in optimizer.param_groups for weight in group["params"] if weight.requires_grad):
+        weight.grad = torch.zeros_like(weight)
+        if in_backward is not None:
+            in_backward.step(weight)
+    if in_backward is None:
+        optimizer.step()
 
 
 def _as_before_any_step(optimizer: Optimizer) -> None:

@@ -26,6 +26,9 @@ class PlanParameters(Record):
         attention: `sdpa` is torch's fused attention, `eager` the whole matrix.
         checkpointing: `auto` recomputes activations only when nothing else fits: cheap ones first, then whole blocks.
         offload: `auto` moves activations to the machine's memory when recomputing is not enough.
+        optimizer_in_backward: whether weights are stepped while the backward pass runs, so that gradients are never all
+            there: `auto` when recomputing is not enough. It is possible only with one batch an optimizer step, without
+            clipping, and without a gradient scaler (bf16 or fp32).
     """
 
     device: DeviceChoice = "auto"
@@ -38,3 +41,4 @@ class PlanParameters(Record):
     attention: Attention = "sdpa"
     checkpointing: Literal["auto"] | Checkpointing = "auto"
     offload: Literal["auto", "never"] = "auto"
+    optimizer_in_backward: Literal["auto", "never", "always"] = "auto"

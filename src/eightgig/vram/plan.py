@@ -11,7 +11,7 @@ Checkpointing = Literal["none", "selective", "full"]
 Attention = Literal["none", "eager", "sdpa"]
 Phase = Literal["train", "validate", "checkpoint", "export", "generate"]
 Bottleneck = Literal["compute", "memory bandwidth", "launch"]
-OptimizerName = Literal["adamw", "adam", "sgd"]
+OptimizerName = Literal["adamw", "adam", "sgd", "adamw8bit"]
 OptimizerKernel = Literal["fused", "foreach"]
 
 
@@ -85,6 +85,7 @@ class Considered(Record):
     precision: Precision
     checkpointing: Checkpointing
     offload: bool
+    optimizer_in_backward: bool = False
     micro_batch: int
     accumulation: int
     needed_bytes: int
@@ -102,6 +103,7 @@ class MemoryPlan(Record):
         sample: the size of one sample, for a person: `300 px`, `1024 tokens`.
         eval_batch: samples at a time where no gradients are needed.
         offload: whether what the backward pass needs waits in the machine's memory.
+        optimizer_in_backward: whether each weight is stepped as soon as its gradient is whole, and the gradient dropped.
         budget_bytes: what may be allocated: the card less its context.
         needed_bytes: the smallest cap of the phase that needs most, with the margin for what was not foreseen.
         margin_bytes: budget less `needed_bytes`; negative when the plan does not fit.
@@ -127,6 +129,7 @@ class MemoryPlan(Record):
     offload: bool = False
     optimizer: OptimizerName = "adamw"
     optimizer_kernel: OptimizerKernel
+    optimizer_in_backward: bool = False
     memory_format: Literal["channels_last", "contiguous"]
     budget_gib: float
     context_bytes: int
@@ -157,7 +160,8 @@ class MemoryPlan(Record):
         """Say the plan in one line, for logs and pages."""
         return (
             f"micro-batch {self.micro_batch} x {self.accumulation} accumulation, {self.precision}, "
-            f"checkpointing {self.checkpointing}{', activations offloaded' if self.offload else ''}: "
+            f"checkpointing {self.checkpointing}{', activations offloaded' if self.offload else ''}"
+            f"{', optimizer in the backward pass' if self.optimizer_in_backward else ''}: "
             f"{format_bytes(self.needed_bytes)} of {format_bytes(self.budget_bytes)} usable on a {self.budget_gib:g} "
             f"GiB card, {'fits with' if self.fits else 'short of'} {format_bytes(abs(self.margin_bytes))}"
             f"{' to spare' if self.fits else ''}"

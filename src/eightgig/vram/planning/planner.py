@@ -2,14 +2,15 @@
 
 The order of cost: precision, fused attention and a fused optimizer cost nothing and are taken where they are allowed;
 then smaller micro-batches with more accumulation, down to where BatchNorm suffers; then recomputing what is cheap, and
-whole blocks; then micro-batches that are poor for BatchNorm; and last keeping activations in the machine's memory,
-which is slower than all else by far. The effective batch never changes.
+whole blocks; then micro-batches that are poor for BatchNorm; then the optimizer in the backward pass, where nothing
+needs all gradients at once; and last keeping activations in the machine's memory, which is slower than all else by far.
+The effective batch never changes.
 """
 
 from collections.abc import Iterator
 
 from eightgig.core.device import DeviceKind
-from eightgig.core.errors import BudgetError, PredictionError
+from eightgig.core.errors import BudgetError, ConfigurationError, PredictionError
 from eightgig.core.units import bytes_from_gib, format_bytes
 from eightgig.vram.cards.catalog import cards
 from eightgig.vram.cards.roofline import StepTime, step_seconds
@@ -41,7 +42,8 @@ def make_plan(request: PlanRequest, parameters: PlanParameters, *, predictor: Pr
 
     Raises:
         BudgetError: nothing fits; the message names what comes nearest and the card on which it would fit.
-        ConfigurationError, PredictionError: the workload cannot be built or traced.
+        ConfigurationError: the workload cannot be built, or a lever was asked for that does not go with the recipe.
+        PredictionError: the workload cannot be traced.
     """
     if predictor is not None:
         return _Search(request, parameters, predictor).plan()
@@ -60,6 +62,11 @@ class _Search:
         self._refusal: PredictionError | None = None
 
     def plan(self) -> MemoryPlan:
+        hindrances = list(_against_optimizer_in_backward(self._request))
+        if hindrances and self._parameters.optimizer_in_backward == "always" and self._request.task == "train":
+            raise ConfigurationError(
+                f"plan.optimizer_in_backward: always does not go with this recipe: {'; '.join(hindrances)}"
+            )
         for candidate in self._in_order_of_cost():
             if self._needed(candidate) <= self._budget_bytes:
                 return self._as_plan(candidate)
@@ -71,9 +78,16 @@ class _Search:
         if self._request.task == "infer":
             yield self._candidate("none", self._request.micro_batch)
             return
+        in_backward = self._parameters.optimizer_in_backward
+        if in_backward == "always":
+            for checkpointing in self._levers():
+                yield self._candidate(checkpointing, self._request.micro_batch, in_backward=True)
+            return
         for sizes in self._size_groups():
             for checkpointing in self._levers():
                 yield from self._largest_first(checkpointing, sizes)
+        if in_backward == "auto" and not any(_against_optimizer_in_backward(self._request)):
+            yield self._candidate(self._levers()[-1], self._request.micro_batch, in_backward=True)
         if self._parameters.offload == "auto" and self._request.device == "cuda":
             for sizes in self._size_groups():
                 yield from self._largest_first(self._levers()[-1], sizes, offload=True)
@@ -82,9 +96,18 @@ class _Search:
         largest = self._candidate("none", self._request.micro_batch)
         return self._predictor.trace(self._request.workload, self._options(largest)).has_batch_norm
 
-    def _candidate(self, checkpointing: Checkpointing, micro_batch: int, *, offload: bool = False) -> Candidate:
-        precision = min(self._request.precisions, key=_FASTEST_FIRST.index)
-        return Candidate(precision, checkpointing, offload, micro_batch, self._request.effective_batch // micro_batch)
+    def _candidate(
+        self, checkpointing: Checkpointing, micro_batch: int, *, offload: bool = False, in_backward: bool = False
+    ) -> Candidate:
+        allowed = _without_scaler(self._request) if in_backward else self._request.precisions
+        return Candidate(
+            min(allowed, key=_FASTEST_FIRST.index),
+            checkpointing,
+            offload,
+            micro_batch,
+            self._request.effective_batch // micro_batch,
+            optimizer_in_backward=in_backward,
+        )
 
     def _levers(self) -> tuple[Checkpointing, ...]:
         asked = self._parameters.checkpointing
@@ -125,6 +148,7 @@ class _Search:
                 precision=candidate.precision,
                 checkpointing=candidate.checkpointing,
                 offload=candidate.offload,
+                optimizer_in_backward=candidate.optimizer_in_backward,
                 micro_batch=candidate.micro_batch,
                 accumulation=candidate.accumulation,
                 needed_bytes=needed,
@@ -146,6 +170,7 @@ class _Search:
             attention=self._parameters.attention,
             optimizer=request.optimizer,
             optimizer_kernel=_kernel(request),
+            optimizer_in_backward=candidate.optimizer_in_backward,
             checkpointing=candidate.checkpointing,
             offload=candidate.offload,
             channels_last=request.channels_last,
@@ -160,6 +185,7 @@ class _Search:
                 "accumulates": False,
                 "checkpointing": "none",
                 "offload": False,
+                "optimizer_in_backward": False,
             }
         )
         return self._predictor.predict(self._request.workload, options, generation=self._generation)
@@ -194,6 +220,7 @@ class _Search:
             offload=chosen.offload,
             optimizer=request.optimizer,
             optimizer_kernel=self._options(chosen).optimizer_kernel,
+            optimizer_in_backward=chosen.optimizer_in_backward,
             memory_format="channels_last" if request.channels_last else "contiguous",
             budget_gib=self._parameters.budget_gib,
             context_bytes=self._context_bytes,
@@ -250,6 +277,7 @@ class _Search:
                 "accumulates": False,
                 "checkpointing": "none",
                 "offload": False,
+                "optimizer_in_backward": False,
                 "precision": "fp32",  # the weights as they are kept
             }
         )
@@ -269,11 +297,26 @@ class _Search:
         return (
             f"{self._request.name} at {self._request.sample} does not fit {self._parameters.budget_gib:g} GiB: the "
             f"nearest, micro-batch {nearest.micro_batch} x {nearest.accumulation}, {nearest.precision}, checkpointing "
-            f"{nearest.checkpointing}{' with offloading' if nearest.offload else ''}, needs "
+            f"{nearest.checkpointing}{' with offloading' if nearest.offload else ''}"
+            f"{', optimizer in the backward pass' if nearest.optimizer_in_backward else ''}, needs "
             f"{format_bytes(nearest.needed_bytes)} ({parts}); usable are {format_bytes(self._budget_bytes)}, short of "
             f"{format_bytes(gap)}. It fits {_smallest_card(nearest.needed_bytes + self._context_bytes)}; or take "
             "smaller samples, or a smaller model."
         )
+
+
+def _against_optimizer_in_backward(request: PlanRequest) -> Iterator[str]:
+    """Say what in a recipe needs all gradients at once, each with the way out."""
+    if request.effective_batch > request.micro_batch:
+        yield "gradients are accumulated over batches (train.accumulation: 1 does not)"
+    if request.clips_gradients:
+        yield "gradients are clipped to the norm of all (train.max_gradient_norm: null does not)"
+    if not _without_scaler(request):
+        yield "fp16 has a gradient scaler that looks at all gradients before a step (plan.precision: bf16 has none)"
+
+
+def _without_scaler(request: PlanRequest) -> tuple[Precision, ...]:
+    return tuple(precision for precision in request.precisions if precision != "fp16")
 
 
 def _kernel(request: PlanRequest) -> OptimizerKernel:

@@ -21,7 +21,7 @@ class PlanRequest(Record):
         effective_batch: samples an optimizer step, which no plan changes.
         micro_batch: the most samples that pass at a time.
         eval_batch: the most samples at a time where no gradients are kept.
-        precisions: those that are allowed; the fastest is taken.
+        precisions: those that are allowed; the fastest is taken that goes with the rest of the plan.
         writing: the trained network while it writes a text, where it is one that does.
         channels_last: whether pictures may be laid out as Tensor Cores want them.
         clips_gradients: whether the recipe clips the gradients' norm.
@@ -54,6 +54,7 @@ class Candidate:
     offload: bool
     micro_batch: int
     accumulation: int
+    optimizer_in_backward: bool = False
 
 
 def generation_of(request: PlanRequest) -> Generation:

@@ -13,7 +13,8 @@ class StepOptions(Record):
         micro_batch: samples that pass through the network at a time.
         accumulates: whether gradients are held while more micro-batches pass.
         precision: of the computation; fp16 brings a gradient scaler.
-        max_gradient_norm: whether gradients are clipped, which holds them all until the last.
+        optimizer_in_backward: whether each weight is stepped as soon as its gradient is whole.
+        clips_gradients: whether gradients are clipped, which holds them all until the last.
         batches_ahead: batches that the loader holds on the card beside the one in use.
     """
 
@@ -24,6 +25,7 @@ class StepOptions(Record):
     attention: Attention = "sdpa"
     optimizer: OptimizerName = "adamw"
     optimizer_kernel: OptimizerKernel = "foreach"
+    optimizer_in_backward: bool = False
     checkpointing: Checkpointing = "none"
     offload: bool = False
     channels_last: bool = False

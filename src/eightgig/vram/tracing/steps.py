@@ -12,9 +12,11 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._pytree import tree_leaves, tree_map
 
 from eightgig.vram.plan import Precision
+from eightgig.vram.runtime.in_backward import StepsInBackward
 from eightgig.vram.runtime.offload import offloaded
 from eightgig.vram.tracing import fake_device
 from eightgig.vram.tracing.attention import fused_attention
+from eightgig.vram.tracing.eight_bit import CountedAdamW8bit
 from eightgig.vram.tracing.events import AllocationTrace
 from eightgig.vram.tracing.fake_device import DEVICE
 from eightgig.vram.tracing.options import StepOptions
@@ -93,6 +95,15 @@ class _Training:
         weights = [weight for weight in self.module.parameters() if weight.requires_grad]
         optimizer = _optimizer(weights, self.options)
         ahead = [self._batch() for _ in range(self.options.batches_ahead)]
+        if self.options.optimizer_in_backward:
+            self._step_in_backward(weights, optimizer)
+        else:
+            self._step(weights, optimizer)
+        with self.tracer.phase("release"):
+            optimizer.zero_grad(set_to_none=True)
+        del ahead
+
+    def _step(self, weights: list[nn.Parameter], optimizer: torch.optim.Optimizer) -> None:
         for position in range(2 if self.options.accumulates else 1):
             self.tracer.keeps_costs = position == 0
             self._micro_step(weights)
@@ -103,9 +114,18 @@ class _Training:
         with self.tracer.phase("optimizer"):
             self._optimize(weights, optimizer)
         self.tracer.keeps_costs = False
-        with self.tracer.phase("release"):
-            optimizer.zero_grad(set_to_none=True)
-        del ahead
+
+    def _step_in_backward(self, weights: list[nn.Parameter], optimizer: torch.optim.Optimizer) -> None:
+        steps = StepsInBackward(optimizer, watch=lambda weight: self.tracer.hold((weight.grad,), "gradients"))
+        with self.tracer.phase("first optimizer"), torch.device("cpu"):  # as the trainer rehearses it
+            for weight in weights:
+                weight.grad = torch.zeros_like(weight)
+                steps.step(weight)
+            self._hold_state(optimizer)
+        self.tracer.keeps_costs = True
+        with steps.on():
+            self._micro_step(weights)
+        self.tracer.keeps_costs = False
 
     def _micro_step(self, weights: list[nn.Parameter]) -> None:
         with self.tracer.phase("forward"):
@@ -136,6 +156,9 @@ class _Training:
             nn.utils.clip_grad_norm_(weights, 1.0, foreach=True)
         with torch.device("cpu"):  # where step counters of foreach kernels are
             optimizer.step()
+        self._hold_state(optimizer)
+
+    def _hold_state(self, optimizer: torch.optim.Optimizer) -> None:
         state = (value for values in optimizer.state.values() for value in values.values())
         self.tracer.hold((value for value in state if isinstance(value, Tensor)), "optimizer")
 
@@ -187,6 +210,8 @@ def _as_float32(value: Any) -> Any:
 
 
 def _optimizer(weights: list[nn.Parameter], options: StepOptions) -> torch.optim.Optimizer:
+    if options.optimizer == "adamw8bit":
+        return CountedAdamW8bit(weights)
     fused = options.optimizer_kernel == "fused"
     kernel: dict[str, Any] = {"fused": True} if fused else {"foreach": True}
     if options.optimizer == "sgd":
