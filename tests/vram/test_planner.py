@@ -2,7 +2,7 @@
 
 import pytest
 
-from eightgig.core.errors import BudgetError, PredictionError
+from eightgig.core.errors import BudgetError, ConfigurationError, PredictionError
 from eightgig.core.units import GIB, MIB
 from eightgig.vram.cards.catalog import card_named
 from eightgig.vram.parameters import PlanParameters
@@ -33,7 +33,7 @@ class StraightLines:
         activations = self.mib["validate" if validates else level] * options.micro_batch * MIB
         held = {"parameters": 100 * MIB, "temporaries" if validates else "activations": activations}
         if not validates:
-            held |= {"gradients": 100 * MIB, "optimizer": 200 * MIB}
+            held |= {"gradients": (0 if options.optimizer_in_backward else 100) * MIB, "optimizer": 200 * MIB}
         total = sum(held.values())
         return Prediction(
             phase=options.phase,
@@ -219,12 +219,66 @@ def test_the_fastest_precision_that_is_allowed():
     assert plan(StraightLines(), 8, request(precisions=("fp32", "bf16"))).precision == "bf16"
 
 
+WITHOUT_HINDRANCE = {
+    "effective_batch": 8,
+    "micro_batch": 8,
+    "clips_gradients": False,
+    "precisions": ("fp16", "bf16"),
+}
+
+
+def little(**parameters):
+    """400 MiB are usable: one sample needs 410 with all gradients, eight need 380 without."""
+    lines = StraightLines(full=10, batch_norm=False)
+    return plan(lines, 0.5 + 400 / 1024, request(**WITHOUT_HINDRANCE), **parameters)
+
+
+def test_the_optimizer_goes_into_the_backward_pass_where_recomputing_is_not_enough():
+    made = little()
+    assert (made.micro_batch, made.accumulation, made.checkpointing, made.precision) == (8, 1, "full", "bf16")
+    assert made.optimizer_in_backward
+    assert made.needed_bytes == 380 * MIB
+    assert "VRAM011" in codes(made)
+    assert ", optimizer in the backward pass: 380.0 MiB" in made.sentence()
+
+
+def test_it_does_not_where_it_may_not():
+    with pytest.raises(BudgetError):
+        little(optimizer_in_backward="never")
+
+
+def test_it_does_not_where_it_need_not():
+    made = plan(StraightLines(), 8, request(**WITHOUT_HINDRANCE))
+    assert (made.optimizer_in_backward, made.precision) == (False, "fp16")
+
+
+def test_it_does_where_it_must():
+    made = plan(StraightLines(), 8, request(**WITHOUT_HINDRANCE), optimizer_in_backward="always")
+    assert (made.optimizer_in_backward, made.checkpointing, made.precision) == (True, "none", "bf16")
+    assert made.needed_bytes == (300 + 800) * MIB
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"effective_batch": 16}, "train.accumulation: 1"),
+        ({"clips_gradients": True}, "train.max_gradient_norm: null"),
+        ({"precisions": ("fp16",)}, "plan.precision: bf16"),
+    ],
+)
+def test_what_needs_all_gradients_at_once_hinders_it(changes, said):
+    asked = request(**{**WITHOUT_HINDRANCE, **changes})
+    with pytest.raises(ConfigurationError, match=f"does not go with this recipe: .*{said}"):
+        plan(StraightLines(), 8, asked, optimizer_in_backward="always")
+
+
 @pytest.mark.parametrize(
     ("device", "optimizer", "kernel"),
     [
         ("cuda", "adamw", "fused"),
         ("cuda", "sgd", "foreach"),
-        ("cpu", "adamw", "foreach"),
+        ("cpu", "adamw", "fused"),
+        ("cpu", "sgd", "foreach"),
     ],
 )
 def test_the_optimizers_kernel(device, optimizer, kernel):

@@ -67,6 +67,30 @@ def test_sgd_holds_one_moment(predict):
     assert made.at_peak["optimizer"] == 4 * MIB
 
 
+def test_eight_bit_adamw_holds_two_bytes_a_weight_and_a_scale_for_256_of_them(predict):
+    made = predict("perceptron", micro_batch=1, optimizer="adamw8bit", optimizer_kernel="fused")  # 2**20 weights
+    maps = 2 * 256 * 4  # of quantisation, shared
+    assert made.at_peak["optimizer"] == 2 * MIB + 2 * 4 * (2**20 // 256) + maps
+    small = predict("perceptron", micro_batch=1, workload={"width": 32}, optimizer="adamw8bit", optimizer_kernel="fused")
+    assert small.at_peak["optimizer"] == 2 * 4 * 32 * 32  # fewer than 4096 weights: float32
+
+
+def test_in_the_backward_pass_one_gradient_is_there_at_a_time(predict):
+    options = {"micro_batch": 1, "workload": {"depth": 8}, "optimizer_kernel": "fused"}
+    all_at_once, one_by_one = (predict("perceptron", **options, optimizer_in_backward=on) for on in (False, True))
+    assert all_at_once.at_peak["gradients"] == 32 * MIB
+    assert one_by_one.at_peak["gradients"] == 4 * MIB
+    assert one_by_one.at_peak["optimizer"] == all_at_once.at_peak["optimizer"]
+    assert all_at_once.peak_allocated - one_by_one.peak_allocated == pytest.approx(28 * MIB, abs=MIB)
+
+
+def test_the_step_in_the_backward_pass_is_run_three_times_too(trace):
+    made = trace("perceptron", micro_batch=16, workload={"depth": 2}, optimizer_in_backward=True)
+    phases = [mark.phase for mark in made.marks if mark.phase != "idle"]
+    assert phases == ["build", "optimizer", *["forward", "backward", "release"] * 3]
+    assert {"_foreach_addcdiv_"} <= {cost.name for cost in made.costs if cost.phase == "backward"}
+
+
 def test_tied_weights_count_once(predict):
     assert predict("perceptron", micro_batch=1, workload={"depth": 3, "tied": True}).at_peak["parameters"] == 4 * MIB
 

@@ -130,6 +130,16 @@ def one_owner(asked: Asked) -> str | None:
     return f"{owner} alone holds {format_bytes(size)} of {format_bytes(peak)} at the peak: look there first to save"
 
 
+def optimizer_in_backward(asked: Asked) -> str | None:
+    """Weights change while the backward pass runs."""
+    if not asked.plan.optimizer_in_backward:
+        return None
+    return (
+        "weights are stepped while the backward pass runs, so that gradients are never all there: where memory runs out "
+        "in that pass, or gradients are not finite, the run ends instead of going on"
+    )
+
+
 def _price(plan: MemoryPlan) -> str:
     """How much longer a step takes than without, where the roofline knows both."""
     bare = [c.seconds_per_step for c in plan.considered if c.checkpointing == "none" and c.seconds_per_step]
@@ -149,4 +159,5 @@ FINDINGS: dict[str, Callable[[Asked], str | None]] = {
     "VRAM008": tight,
     "VRAM009": fragments,
     "VRAM010": one_owner,
+    "VRAM011": optimizer_in_backward,
 }

@@ -321,7 +321,7 @@ def _without_scaler(request: PlanRequest) -> tuple[Precision, ...]:
 
 def _kernel(request: PlanRequest) -> OptimizerKernel:
     # Fused SGD saves nothing over foreach, and a fake tensor cannot run it (aten::_fused_sgd_ has no fake kernel).
-    return "fused" if request.device == "cuda" and request.optimizer != "sgd" else "foreach"
+    return "foreach" if request.optimizer == "sgd" else "fused"
 
 
 def _phase(name: Phase, device: DeviceKind, prediction: Prediction, *, optimizer: int = 0) -> PhaseMemory:

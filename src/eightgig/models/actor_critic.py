@@ -1,0 +1,89 @@
+"""The policy's and the value's network of an agent."""
+
+import math
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+_FURTHEST = 10.0  # deviations from the mean; as in VecNormalize of Stable-Baselines3
+
+
+class ActorCritic(nn.Module):
+    """Two networks over the same observations, which share no layer.
+
+    Weights are orthogonal and biases zero; the policy's last layer is small, so that all actions are about as likely in the
+    beginning (Andrychowicz et al., What Matters In On-Policy Reinforcement Learning, 2020, section 3.2).
+
+    Args:
+        num_observations: numbers that are observed.
+        num_actions: logits of a discrete policy, means of a continuous one.
+        hidden: units of each hidden layer.
+        continuous: whether the policy is normal, with a deviation a number that does not depend on what is observed.
+    """
+
+    def __init__(
+        self,
+        num_observations: int,
+        num_actions: int,
+        *,
+        hidden: Sequence[int] = (128, 128),
+        activation: Literal["tanh", "relu"] = "tanh",
+        continuous: bool = False,
+    ) -> None:
+        super().__init__()
+        self.policy = _perceptron(num_observations, hidden, num_actions, activation, last_gain=0.01)
+        self.value = _perceptron(num_observations, hidden, 1, activation, last_gain=1.0)
+        self.log_std = nn.Parameter(torch.zeros(num_actions)) if continuous else None
+        self.mean: Tensor
+        self.std: Tensor
+        self.register_buffer("mean", torch.zeros(num_observations))
+        self.register_buffer("std", torch.ones(num_observations))
+
+    def scaled(self, observations: Tensor) -> Tensor:
+        """Give observations less `mean`, divided by `std`, none further than 10 from zero."""
+        return ((observations - self.mean) / self.std).clamp(-_FURTHEST, _FURTHEST)
+
+    def forward(self, observations: Tensor) -> tuple[Tensor, Tensor]:
+        """Give (N, num_actions) logits or means, and (N,) values, for (N, num_observations) scaled observations."""
+        return self.policy(observations), self.value(observations).squeeze(-1)
+
+
+class DeployedPolicy(nn.Module):
+    """What is exported: from observations as the environment shows them to the best action.
+
+    A discrete action is an int64 of shape (N,); real ones are float32 (N, num_actions), inside of their bounds.
+    """
+
+    def __init__(self, agent: ActorCritic, low: Sequence[float] = (), high: Sequence[float] = ()) -> None:
+        super().__init__()
+        self.agent = agent
+        self.low: Tensor
+        self.high: Tensor
+        self.register_buffer("low", torch.tensor(low, dtype=torch.float32))
+        self.register_buffer("high", torch.tensor(high, dtype=torch.float32))
+
+    def forward(self, observations: Tensor) -> Tensor:
+        """Give the best actions."""
+        outputs: Tensor = self.agent.policy(self.agent.scaled(observations))
+        if self.agent.log_std is None:
+            return outputs.argmax(-1)
+        return outputs.clamp(self.low, self.high)
+
+
+def _perceptron(
+    num_inputs: int, hidden: Sequence[int], num_outputs: int, activation: str, *, last_gain: float
+) -> nn.Sequential:
+    layers: list[nn.Module] = []
+    for size in hidden:
+        layers += [_linear(num_inputs, size, math.sqrt(2)), nn.Tanh() if activation == "tanh" else nn.ReLU()]
+        num_inputs = size
+    return nn.Sequential(*layers, _linear(num_inputs, num_outputs, last_gain))
+
+
+def _linear(num_inputs: int, num_outputs: int, gain: float) -> nn.Linear:
+    layer = nn.Linear(num_inputs, num_outputs)
+    nn.init.orthogonal_(layer.weight, gain)
+    nn.init.zeros_(layer.bias)
+    return layer

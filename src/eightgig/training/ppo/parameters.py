@@ -1,0 +1,85 @@
+"""What may be asked of an agent, its environment and its training; imports nothing heavy."""
+
+from typing import Any, Literal
+
+from pydantic import Field
+
+from eightgig.core.records import Record
+
+
+class EnvironmentParameters(Record):
+    """Where the agent acts.
+
+    Attributes:
+        name: of a gymnasium environment with discrete or box spaces.
+        options: further arguments of its constructor.
+        num_envs: copies that run side by side.
+    """
+
+    name: str = "CartPole-v1"
+    options: dict[str, Any] = {}
+    num_envs: int = Field(default=8, ge=1)
+
+
+class AgentParameters(Record):
+    """The policy's and the value's networks, which share no layer.
+
+    Attributes:
+        hidden: units of each hidden layer.
+        activation: between layers.
+    """
+
+    hidden: tuple[int, ...] = (128, 128)
+    activation: Literal["tanh", "relu"] = "tanh"
+
+
+class PPOParameters(Record):
+    """The recipe. Each part's reason and source: docs/cases/cartpole_agent.md.
+
+    Attributes:
+        steps: of all copies of the environment together.
+        rollout_steps: of each copy between two updates.
+        epochs: passes over a rollout in one update.
+        minibatch_size: transitions a gradient step.
+        gamma: what a reward is worth one step later.
+        gae_lambda: 0 trusts the value network alone, 1 the returns alone.
+        clip: how far the ratio of new to old probability may go from 1.
+        clip_value: how far the value may go from its old prediction; None lets it.
+        value_coefficient: weight of the value's loss.
+        entropy_coefficient: weight of the policy's entropy, which keeps it trying.
+        learning_rate: at the start.
+        anneal: whether the learning rate falls in a line to 0 at the end.
+        anneal_clip: whether `clip` does.
+        max_gradient_norm: gradients are clipped to this global norm.
+        normalize_advantages: to mean 0 and deviation 1 in each minibatch.
+        normalize_observations: by their running mean and deviation.
+        target_kl: an update stops early beyond 1.5 times this divergence from the old policy; None never stops.
+        seed: of the first agent; `num_seeds` agents are trained with seeds that follow.
+        checkpoint_steps: between two checkpoints; copies of the environment start new episodes there, so that a run
+            that was stopped goes on as if it had not been.
+        resume: `auto` goes on from a checkpoint of the same recipe, `never` begins anew.
+        device: where the networks run; `auto` is the CPU, which is faster for networks this small.
+    """
+
+    steps: int = Field(default=100_000, ge=1)
+    rollout_steps: int = Field(default=32, ge=1)
+    epochs: int = Field(default=20, ge=1)
+    minibatch_size: int = Field(default=256, ge=2)
+    gamma: float = Field(default=0.98, ge=0, le=1)
+    gae_lambda: float = Field(default=0.8, ge=0, le=1)
+    clip: float = Field(default=0.2, gt=0)
+    clip_value: float | None = Field(default=None, gt=0)
+    value_coefficient: float = Field(default=0.5, ge=0)
+    entropy_coefficient: float = Field(default=0.0, ge=0)
+    learning_rate: float = Field(default=1e-3, gt=0)
+    anneal: bool = True
+    anneal_clip: bool = True
+    max_gradient_norm: float = Field(default=0.5, gt=0)
+    normalize_advantages: bool = True
+    normalize_observations: bool = False
+    target_kl: float | None = Field(default=None, gt=0)
+    seed: int = Field(default=0, ge=0)
+    num_seeds: int = Field(default=1, ge=1)
+    checkpoint_steps: int = Field(default=20_000, ge=1)
+    resume: Literal["auto", "never"] = "auto"
+    device: Literal["auto", "cpu", "cuda"] = "auto"

@@ -1,0 +1,289 @@
+"""Training an agent: rollout, update, again; in stretches that can be gone on from exactly."""
+
+import logging
+import time
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from eightgig.core.errors import TrainingError
+from eightgig.core.progress import track
+from eightgig.core.records import Record
+from eightgig.core.seeding import seed_from
+from eightgig.core.tracker import Tracker
+from eightgig.models.actor_critic import ActorCritic
+from eightgig.training.checkpoint import LAST, load_checkpoint, save_checkpoint
+from eightgig.training.ppo.environments import Spaces, make_environments, spaces_of
+from eightgig.training.ppo.loss import Losses, Transitions, ppo_loss
+from eightgig.training.ppo.moments import RunningMoments
+from eightgig.training.ppo.parameters import AgentParameters, EnvironmentParameters, PPOParameters
+from eightgig.training.ppo.rollout import Clock, Collector, transitions_of
+
+logger = logging.getLogger(__name__)
+_WINDOW = 100  # episodes that a learning curve averages, as gymnasium's and CleanRL's curves do
+_ADAM_EPSILON = 1e-5  # not torch's 1e-8: CleanRL and Stable-Baselines3 both
+
+
+class CurveRow(Record):
+    """How training went up to an update.
+
+    Attributes:
+        steps: of the environment so far.
+        mean_return: of the last 100 episodes; None before the first one ended.
+        mean_length: likewise, in steps.
+        explained_variance: share of the returns' variance that the value network knew; 1 is all.
+    """
+
+    seed: int
+    update: int
+    steps: int
+    episodes: int
+    mean_return: float | None
+    mean_length: float | None
+    policy_loss: float
+    value_loss: float
+    entropy: float
+    divergence: float
+    clipped: float
+    explained_variance: float
+    learning_rate: float
+    seconds: float
+
+
+@dataclass
+class Trained:
+    """An agent and how it became one."""
+
+    agent: ActorCritic
+    seed: int
+    curve: list[CurveRow]
+    seconds_by_part: dict[str, float]
+    resumed_at: int | None = None
+
+
+@dataclass
+class Progress:
+    """All that training goes on from, at the end of a stretch."""
+
+    stretch: int = 0
+    update: int = 0
+    steps: int = 0
+    episodes: int = 0
+    seconds: float = 0.0
+    last_returns: list[float] = field(default_factory=list)
+    last_lengths: list[int] = field(default_factory=list)
+    curve: list[CurveRow] = field(default_factory=list)
+
+
+def build_agent(spaces: Spaces, parameters: AgentParameters, *, seed: int = 0) -> ActorCritic:
+    """Give the networks for an environment, with the weights that belong to a seed."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed_from(seed, "weights"))
+        return ActorCritic(
+            spaces.num_observations,
+            spaces.num_actions,
+            hidden=parameters.hidden,
+            activation=parameters.activation,
+            continuous=spaces.acts == "box",
+        )
+
+
+def train_agent(
+    environment: EnvironmentParameters,
+    parameters: AgentParameters,
+    recipe: PPOParameters,
+    *,
+    seed: int,
+    device: str = "cpu",
+    tracker: Tracker,
+    checkpoints: Path | None = None,
+) -> Trained:
+    """Train one agent.
+
+    All that is random follows from the seed: weights, first states, actions, minibatches. Equal seeds give equal curves on
+    the same machine.
+
+    Args:
+        checkpoints: folder for the progress of a run that is stopped; None keeps none.
+
+    Raises:
+        ConfigurationError: the environment cannot be made.
+        TrainingError: the loss is not finite.
+    """
+    with one_thread():
+        return _Run(environment, parameters, recipe, seed, device, tracker, checkpoints).run()
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Compute in one thread: for networks this small sharing the work takes longer than doing it."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+class _Run:
+    def __init__(
+        self,
+        environment: EnvironmentParameters,
+        parameters: AgentParameters,
+        recipe: PPOParameters,
+        seed: int,
+        device: str,
+        tracker: Tracker,
+        checkpoints: Path | None,
+    ) -> None:
+        self.environment, self.recipe, self.seed, self.device = environment, recipe, seed, device
+        self.tracker = tracker
+        self.spaces = spaces_of(environment)
+        self.agent = build_agent(self.spaces, parameters, seed=seed).to(device)
+        self.optimizer = torch.optim.Adam(
+            self.agent.parameters(), lr=recipe.learning_rate, eps=_ADAM_EPSILON, fused=True
+        )
+        self.moments = RunningMoments(self.spaces.num_observations)
+        self.clock, self.progress = Clock(), Progress()
+        self.folder = checkpoints / f"seed_{seed}" if checkpoints else None
+        self.of_recipe = {
+            "environment": environment.model_dump(mode="json"),
+            "agent": parameters.model_dump(mode="json"),
+            "recipe": recipe.model_dump(mode="json", exclude={"num_seeds", "seed", "resume", "device"}),
+        }
+        self.a_rollout = recipe.rollout_steps * environment.num_envs
+        self.updates = -(-recipe.steps // self.a_rollout)
+        self.a_stretch = max(1, recipe.checkpoint_steps // self.a_rollout)
+
+    def run(self) -> Trained:
+        resumed_at = self._resume()
+        stretches = -(-self.updates // self.a_stretch)
+        left = range(self.progress.stretch, stretches)
+        for stretch in track(left, f"stretches of agent {self.seed}", total=len(left)):
+            self._stretch(stretch, min(self.a_stretch, self.updates - stretch * self.a_stretch))
+            self.progress.stretch = stretch + 1
+            if self.folder and stretch + 1 < stretches:
+                save_checkpoint(self.folder, self._state())
+        if self.folder:
+            (self.folder / LAST).unlink(missing_ok=True)
+        return Trained(self.agent.cpu(), self.seed, self.progress.curve, dict(self.clock.seconds), resumed_at)
+
+    def _resume(self) -> int | None:
+        if not self.folder or self.recipe.resume == "never" or not (self.folder / LAST).is_file():
+            return None
+        state = load_checkpoint(self.folder)
+        if state["of_recipe"] != self.of_recipe:
+            logger.warning("the checkpoint of agent %d is of another recipe: training begins anew", self.seed)
+            return None
+        self._restore(state)
+        logger.info("agent %d goes on at step %d of %d", self.seed, self.progress.steps, self.recipe.steps)
+        return self.progress.steps
+
+    def _state(self) -> dict[str, Any]:
+        moments = {"mean": torch.from_numpy(self.moments.mean), "squares": torch.from_numpy(self.moments.sum_of_squares)}
+        return {
+            "of_recipe": self.of_recipe,
+            "agent": self.agent.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "moments": {**moments, "count": self.moments.count},
+            "progress": {**vars(self.progress), "curve": [row.model_dump() for row in self.progress.curve]},
+        }
+
+    def _restore(self, state: dict[str, Any]) -> None:
+        self.agent.load_state_dict(state["agent"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        moments = state["moments"]
+        self.moments.mean, self.moments.sum_of_squares = moments["mean"].numpy(), moments["squares"].numpy()
+        self.moments.count = moments["count"]
+        curve = [CurveRow(**row) for row in state["progress"]["curve"]]
+        self.progress = Progress(**{**state["progress"], "curve": curve})
+
+    def _stretch(self, stretch: int, num_updates: int) -> None:
+        # Seeds by name: what follows does not depend on where the run was stopped before.
+        generator = torch.Generator(self.device).manual_seed(seed_from(self.seed, "actions", stretch))
+        order = torch.Generator().manual_seed(seed_from(self.seed, "minibatches", stretch))
+        environments = make_environments(self.environment)
+        try:
+            first = seed_from(self.seed, "episodes", stretch) % 2**31
+            collector = Collector(environments, self.spaces, seed=first, generator=generator, clock=self.clock)
+            for _ in range(num_updates):
+                self._update(collector, order)
+        finally:
+            environments.close()
+
+    def _update(self, collector: Collector, order: torch.Generator) -> None:
+        begun, progress, recipe = time.perf_counter(), self.progress, self.recipe
+        left = 1 - progress.update / self.updates
+        rate = recipe.learning_rate * (left if recipe.anneal else 1.0)
+        self.optimizer.param_groups[0]["lr"] = rate
+        rollout = collector.collect(self.agent, recipe.rollout_steps)
+        with self.clock.part("update"):
+            transitions = transitions_of(rollout, self.agent, recipe)
+            losses = self._learn(transitions, order, clip=recipe.clip * (left if recipe.anneal_clip else 1.0))
+        if recipe.normalize_observations:  # by what was seen before: one rollout is scaled in one way
+            self._see(rollout.observations[:-1][rollout.counts])
+        progress.update += 1
+        progress.steps += rollout.num_steps
+        progress.episodes += len(rollout.episodes)
+        progress.last_returns = [*progress.last_returns, *(e.total_reward for e in rollout.episodes)][-_WINDOW:]
+        progress.last_lengths = [*progress.last_lengths, *(e.length for e in rollout.episodes)][-_WINDOW:]
+        progress.seconds += time.perf_counter() - begun
+        self._note(losses, transitions, rate)
+
+    def _learn(self, transitions: Transitions, order: torch.Generator, *, clip: float) -> Losses:
+        size, losses = self.recipe.minibatch_size, deque[Losses](maxlen=1)
+        for _ in range(self.recipe.epochs):
+            for chosen in torch.randperm(len(transitions), generator=order).to(self.device).split(size):
+                made = ppo_loss(self.agent, transitions[chosen], self.recipe, clip=clip)
+                if self.recipe.target_kl is not None and made.divergence > 1.5 * self.recipe.target_kl:
+                    return losses[0] if losses else made
+                self.optimizer.zero_grad(set_to_none=True)
+                made.total.backward()  # type: ignore[no-untyped-call]
+                nn.utils.clip_grad_norm_(self.agent.parameters(), self.recipe.max_gradient_norm)
+                self.optimizer.step()
+                losses.append(made)
+        if not bool(losses[0].total.isfinite()):
+            raise TrainingError(
+                f"the loss of agent {self.seed} is not finite after {self.progress.steps} steps: lower "
+                "train.learning_rate, or set train.normalize_observations"
+            )
+        return losses[0]
+
+    def _see(self, observations: np.ndarray[Any, Any]) -> None:
+        self.moments.see(observations)
+        self.agent.mean.copy_(torch.from_numpy(self.moments.mean))
+        self.agent.std.copy_(torch.from_numpy(self.moments.std))
+
+    def _note(self, losses: Losses, transitions: Transitions, rate: float) -> None:
+        progress = self.progress
+        spread = transitions.returns.var()
+        row = CurveRow(
+            seed=self.seed,
+            update=progress.update,
+            steps=progress.steps,
+            episodes=progress.episodes,
+            mean_return=float(np.mean(progress.last_returns)) if progress.last_returns else None,
+            mean_length=float(np.mean(progress.last_lengths)) if progress.last_lengths else None,
+            policy_loss=losses.policy.item(),
+            value_loss=losses.value.item(),
+            entropy=losses.entropy.item(),
+            divergence=losses.divergence.item(),
+            clipped=losses.clipped.item(),
+            explained_variance=float(1 - (transitions.returns - transitions.values).var() / spread) if spread else 0.0,
+            learning_rate=rate,
+            seconds=progress.seconds,
+        )
+        progress.curve.append(row)
+        if progress.update % 10 == 0 or progress.update == self.updates:
+            figures = {"mean_return": row.mean_return, "entropy": row.entropy, "divergence": row.divergence}
+            self.tracker.log_metrics(
+                {f"seed{self.seed}_{name}": value for name, value in figures.items() if value is not None},
+                step=row.steps,
+            )
