@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from eightgig.core.device import describe_device
@@ -65,15 +66,14 @@ def _store(path: Path, num_texts: int) -> TokenStore:
 
 
 def _round(store: TokenStore, number: int, num_texts: int, batch_size: int) -> dict[str, Any]:
-    # A turn of the bucketed loader sees texts of all lengths: it takes its batches from a whole epoch, evenly.
-    step = len(store) // num_texts
+    chosen = np.random.default_rng(number).choice(len(store), num_texts, replace=False).tolist()  # the same for both
     row: dict[str, Any] = {}
     for name, pad_to in (("bucketed", None), ("padded", MODEL.max_tokens)):
         loader = token_batches(
-            store, range(len(store)), batch_size=batch_size, shuffle=True, seed=number, pad_to=pad_to, max_tokens=512
+            store, chosen, batch_size=batch_size, shuffle=True, seed=number, pad_to=pad_to, max_tokens=512
         )
         loader.sampler.set_epoch(1)  # type: ignore[attr-defined]
-        batches = list(loader)[::step]
+        batches = list(loader)
         seconds, texts = _train(batches)
         real = sum(int(batch["attention_mask"].sum()) for batch in batches)
         row[f"{name}_texts_per_second"] = texts / seconds

@@ -10,6 +10,8 @@ from pydantic import TypeAdapter
 from eightgig.core.files import sha256_of, write_bytes, write_text
 from eightgig.core.records import Record
 from eightgig.datasets.files import FileDataset
+from eightgig.training.ppo.environments import Spaces
+from eightgig.training.ppo.parameters import AgentParameters, EnvironmentParameters
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -83,14 +85,32 @@ class TextCard(WeightsCard):
         return self.max_tokens
 
 
-_CARDS: TypeAdapter[PictureCard | TextCard] = TypeAdapter(PictureCard | TextCard)
+class AgentCard(WeightsCard):
+    """The card of an agent's policy and value networks.
+
+    Attributes:
+        environment: in which it was trained.
+        spaces: of the environment.
+        agent: the networks' sizes.
+        steps: of the environment that it was trained for.
+        seed: that it was trained with.
+    """
+
+    environment: EnvironmentParameters
+    spaces: Spaces
+    agent: AgentParameters
+    steps: int
+    seed: int
+
+
+_CARDS: TypeAdapter[PictureCard | TextCard | AgentCard] = TypeAdapter(PictureCard | TextCard | AgentCard)
 
 
 @dataclass(frozen=True)
 class Weights:
     """A state dict with its card.
 
-    The card is of the case study's own kind, `PictureCard` or `TextCard`; what all stages share is in `WeightsCard`.
+    The card is of the case study's own kind, `PictureCard`, `TextCard` or `AgentCard`; what all stages share is in `WeightsCard`.
     """
 
     state: dict[str, "Tensor"]

@@ -1,5 +1,7 @@
 """Plan: what training will take, and the batch sizes, precision and levers that fit the budget."""
 
+import logging
+
 from kedro.pipeline import Pipeline
 
 from eightgig.core.device import describe_device, resolve_device
@@ -10,6 +12,7 @@ from eightgig.training.parameters import TrainParameters
 from eightgig.vram.parameters import PlanParameters
 from eightgig.vram.plan import MemoryPlan
 
+logger = logging.getLogger(__name__)
 _DEFAULT_CARD = "RTX 3070"
 
 
@@ -29,8 +32,6 @@ def plan_memory(
         ConfigurationError: the optimizer cannot run here, or a lever was asked for that does not go with the recipe.
         PredictionError: the network cannot be traced.
     """
-    import logging
-
     from eightgig.training.optim import check_optimizer
     from eightgig.training.precision import allowed_precisions
     from eightgig.vram.cards.catalog import card_named
@@ -56,8 +57,12 @@ def plan_memory(
         device_name=describe_device(device),
         card=card_named(plan.card) if plan.card else card_found() or card_named(_DEFAULT_CARD),
     )
-    made = make_plan(request, plan)
-    logging.getLogger(__name__).info("%s", made.sentence())
+    return say(make_plan(request, plan))
+
+
+def say(made: MemoryPlan) -> MemoryPlan:
+    """Log a plan and its findings; give it back."""
+    logger.info("%s", made.sentence())
     for finding in made.findings:
-        logging.getLogger(__name__).info("%s: %s", finding.code, finding.message)
+        logger.info("%s: %s", finding.code, finding.message)
     return made
