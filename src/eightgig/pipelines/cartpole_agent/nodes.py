@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from eightgig.bench.returns import ReturnsReport
 from eightgig.core.tracker import Tracker
 from eightgig.datasets.weights import AgentCard, Weights
 from eightgig.pipelines.cartpole_agent.parameters import (
@@ -13,16 +14,13 @@ from eightgig.pipelines.cartpole_agent.parameters import (
     PolicyParity,
     SpeedParameters,
 )
-from eightgig.stages.annotations import Table
+from eightgig.stages.annotations import Picture, Table
 from eightgig.training.ppo.parameters import AgentParameters, EnvironmentParameters, PPOParameters
 from eightgig.vram.parameters import PlanParameters
 from eightgig.vram.plan import MemoryPlan
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    from eightgig.bench.returns import Policy, ReturnsReport
+    from eightgig.bench.returns import Policy
     from eightgig.models.actor_critic import ActorCritic
     from eightgig.vram.tracing.workload import Workload
 
@@ -181,7 +179,7 @@ def train_agents(
     return Weights(best.agent.state_dict(), card), history
 
 
-def evaluate(weights: Weights, parameters: EvaluateParameters) -> "ReturnsReport":
+def evaluate(weights: Weights, parameters: EvaluateParameters) -> ReturnsReport:
     """Judge the agent, each time with its best action, in episodes that it never saw."""
     from eightgig.bench.returns import play, report_of
     from eightgig.core.seeding import seed_from
@@ -301,7 +299,7 @@ def measure_decisions(weights: Weights, onnx_fp32: bytes, parameters: SpeedParam
     return pd.DataFrame(rows)
 
 
-def film(weights: Weights, parameters: FilmParameters) -> "tuple[NDArray[np.uint8], float]":
+def film(weights: Weights, parameters: FilmParameters) -> tuple[Picture, float]:
     """Give frames of one episode, played with the best actions; drawn without a screen."""
     import os
 
