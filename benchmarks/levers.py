@@ -25,7 +25,11 @@ from eightgig.vram.planning.request import PlanRequest
 from eightgig.vram.tracing.predictor import Predictor
 
 CARD, TOKENS, GPT2_TOKENS = "RTX 3070", 1024, 50257
-ALONE = {"batch_size": 2, "accumulation": 1, "max_gradient_norm": None}  # what the optimizer in the backward pass asks for
+ALONE = {
+    "batch_size": 2,
+    "accumulation": 1,
+    "max_gradient_norm": None,
+}  # what the optimizer in the backward pass asks for
 RECIPES: dict[str, dict[str, Any]] = {
     "AdamW (conf/rtx3070)": {},
     "8-bit AdamW": {"train": {"optimizer": "adamw8bit"}},

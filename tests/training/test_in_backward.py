@@ -27,7 +27,9 @@ class Tied(nn.Module):
         super().__init__()
         self.first, self.last = nn.Linear(6, 6), nn.Linear(6, 6)
         self.last.weight = self.first.weight
-        self.blocks = nn.Sequential(*(nn.Sequential(nn.Linear(6, 16), nn.LayerNorm(16), nn.Linear(16, 6)) for _ in range(3)))
+        self.blocks = nn.Sequential(
+            *(nn.Sequential(nn.Linear(6, 16), nn.LayerNorm(16), nn.Linear(16, 6)) for _ in range(3))
+        )
         self.head = nn.Linear(6, 3)
 
     def forward(self, x):
@@ -74,7 +76,10 @@ def test_weights_state_and_history_are_those_of_the_ordinary_step(make_trainer, 
         for name, value in expected.items():
             assert torch.equal(torch.as_tensor(state["state"][key][name]), torch.as_tensor(value)), name
     norms = [row.pop("gradient_norm") for row in rows], [row.pop("gradient_norm_max") for row in rows]
-    expected_norms = [r.pop("gradient_norm") for r in expected_rows], [r.pop("gradient_norm_max") for r in expected_rows]
+    expected_norms = (
+        [r.pop("gradient_norm") for r in expected_rows],
+        [r.pop("gradient_norm_max") for r in expected_rows],
+    )
     assert norms[0] == pytest.approx(expected_norms[0])  # summed in another order
     assert norms[1] == pytest.approx(expected_norms[1])
     assert rows == expected_rows

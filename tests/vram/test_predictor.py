@@ -71,7 +71,9 @@ def test_eight_bit_adamw_holds_two_bytes_a_weight_and_a_scale_for_256_of_them(pr
     made = predict("perceptron", micro_batch=1, optimizer="adamw8bit", optimizer_kernel="fused")  # 2**20 weights
     maps = 2 * 256 * 4  # of quantisation, shared
     assert made.at_peak["optimizer"] == 2 * MIB + 2 * 4 * (2**20 // 256) + maps
-    small = predict("perceptron", micro_batch=1, workload={"width": 32}, optimizer="adamw8bit", optimizer_kernel="fused")
+    small = predict(
+        "perceptron", micro_batch=1, workload={"width": 32}, optimizer="adamw8bit", optimizer_kernel="fused"
+    )
     assert small.at_peak["optimizer"] == 2 * 4 * 32 * 32  # fewer than 4096 weights: float32
 
 

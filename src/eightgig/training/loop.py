@@ -187,7 +187,10 @@ class Trainer:
         if not math.isfinite(loss_sum):  # nothing was stepped yet
             return _Gradients(loss_sum, loss.detach(), finite=False)
         step = self._step
-        with self.recovery.no_way_back(f"in the backward pass of step {step}, which has stepped some weights"), steps.on():
+        with (
+            self.recovery.no_way_back(f"in the backward pass of step {step}, which has stepped some weights"),
+            steps.on(),
+        ):
             self.accelerator.backward(loss)
         norm = steps.norm()
         if not norm.isfinite():

@@ -39,9 +39,7 @@ def explore(environment: EnvironmentParameters, evaluate: EvaluateParameters) ->
     from eightgig.training.ppo.environments import spaces_of
 
     spaces, seed = spaces_of(environment), seed_from(evaluate.seed, "exploration") % 2**31
-    played = play(
-        environment, spaces, random_policy(spaces, seed=seed), episodes=evaluate.episodes, seed=seed
-    )
+    played = play(environment, spaces, random_policy(spaces, seed=seed), episodes=evaluate.episodes, seed=seed)
     seen = played.observations
     moments = {"mean": seen.mean(0), "std": seen.std(0), "low": seen.min(0), "high": seen.max(0)}
     return Exploration(
@@ -144,9 +142,7 @@ def train_agents(
     device = "cpu" if train.device == "auto" else resolve_device(train.device)
     trained = []
     for seed in range(train.seed, train.seed + train.num_seeds):
-        one = train_agent(
-            environment, agent, train, seed=seed, device=device, tracker=tracker, checkpoints=checkpoints
-        )
+        one = train_agent(environment, agent, train, seed=seed, device=device, tracker=tracker, checkpoints=checkpoints)
         last = one.curve[-1]
         logging.getLogger(__name__).info(
             "agent %d: mean return %.1f over its last 100 episodes, %d steps in %.1f s",

@@ -106,9 +106,7 @@ def write_page(
     )
 
 
-def _headline(
-    exploration: Exploration, metrics: ReturnsReport, plan: MemoryPlan, parts: Table
-) -> "list[report.Fact]":
+def _headline(exploration: Exploration, metrics: ReturnsReport, plan: MemoryPlan, parts: Table) -> "list[report.Fact]":
     from eightgig.report.page import Fact
 
     first = parts.iloc[0]
@@ -120,7 +118,9 @@ def _headline(
             mark="plain" if metrics.solved is None else "good" if metrics.solved else "bad",
         ),
         Fact("At random", f"{exploration.returns.mean_return:.1f}", "mean return before any training"),
-        Fact("Steps a second", f"{first['steps_per_second']:,.0f}", f"of the environment, in training, {first['device']}"),
+        Fact(
+            "Steps a second", f"{first['steps_per_second']:,.0f}", f"of the environment, in training, {first['device']}"
+        ),
         Fact(
             f"On a {plan.device_name}",
             format_bytes(plan.context_bytes + plan.needed_bytes),
@@ -134,9 +134,7 @@ def _environment(environment: EnvironmentParameters, exploration: Exploration) -
 
     spaces, returns = exploration.spaces, exploration.returns
     columns = (exploration.mean, exploration.std, exploration.low, exploration.high)
-    rows = [
-        (number, *(f"{value:.3f}" for value in values)) for number, values in enumerate(zip(*columns, strict=True))
-    ]
+    rows = [(number, *(f"{value:.3f}" for value in values)) for number, values in enumerate(zip(*columns, strict=True))]
     acts = "one of {} actions" if spaces.acts == "discrete" else "{} real numbers"
     return Section(
         "The environment",

@@ -187,7 +187,10 @@ class _Run:
         return self.progress.steps
 
     def _state(self) -> dict[str, Any]:
-        moments = {"mean": torch.from_numpy(self.moments.mean), "squares": torch.from_numpy(self.moments.sum_of_squares)}
+        moments = {
+            "mean": torch.from_numpy(self.moments.mean),
+            "squares": torch.from_numpy(self.moments.sum_of_squares),
+        }
         return {
             "of_recipe": self.of_recipe,
             "agent": self.agent.state_dict(),
