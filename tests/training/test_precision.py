@@ -22,7 +22,7 @@ def test_what_is_asked_for_is_what_is_allowed(choice, device, expected):
 
 @pytest.mark.parametrize(("has_bf16", "expected"), [(True, ("fp16", "bf16")), (False, ("fp16",))])
 def test_a_gpu_prefers_fp16_and_may_take_bf16_where_it_has_it(monkeypatch, has_bf16, expected):
-    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: has_bf16)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda **_: has_bf16)
     assert allowed_precisions("auto", "cuda") == expected
 
 

@@ -23,8 +23,8 @@ class ReturnsReport(Record):
     Attributes:
         mean_return: with its confidence interval of 95 %, by Student's t; `low` and `high` are equal where all are.
         std_return: between episodes.
-        threshold: mean return from which the environment counts as solved, as gymnasium registers it; None where it does
-            not say.
+        threshold: mean return from which the environment counts as solved, as gymnasium registers it; None where it
+            does not say.
         seed: of the first states.
     """
 
@@ -77,8 +77,8 @@ def play(environment: EnvironmentParameters, spaces: Spaces, policy: Policy, *, 
             playing &= ~(terminated | truncated)
             if len(seen) > _LONGEST:
                 raise ConfigurationError(
-                    f"environment.name: an episode of {environment.name} did not end within {_LONGEST:,} steps: give it a "
-                    "limit (environment.options.max_episode_steps)"
+                    f"environment.name: an episode of {environment.name} did not end within {_LONGEST:,} steps: give it "
+                    "a limit (environment.options.max_episode_steps)"
                 )
         return Played(returns, lengths, np.concatenate(seen))
     finally:
@@ -107,12 +107,12 @@ def report_of(played: Played, environment: EnvironmentParameters, *, seed: int) 
 
 def confidence_interval(values: NDArray[np.float64]) -> tuple[float, float]:
     """Give the interval of 95 % of the mean, by Student's t."""
-    from scipy import stats
+    from scipy.special import stdtrit
 
     mean = float(values.mean())
     if len(values) < 2 or not values.std():
         return mean, mean
-    half = stats.t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values))
+    half = stdtrit(len(values) - 1, 0.975) * values.std(ddof=1) / np.sqrt(len(values))
     return mean - float(half), mean + float(half)
 
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class FilmDataset(FileDataset["tuple[np.ndarray, float]", bytes]):
-    """Frames (T, height, width, 3) uint8 with their number a second, as a GIF that repeats; loads as the file's bytes."""
+    """Frames (T, height, width, 3) uint8 with their number a second, as a GIF that repeats; loads as bytes."""
 
     def save(self, data: "tuple[np.ndarray, float]") -> None:
         """Write the film."""

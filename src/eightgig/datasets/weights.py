@@ -110,7 +110,8 @@ _CARDS: TypeAdapter[PictureCard | TextCard | AgentCard] = TypeAdapter(PictureCar
 class Weights:
     """A state dict with its card.
 
-    The card is of the case study's own kind, `PictureCard`, `TextCard` or `AgentCard`; what all stages share is in `WeightsCard`.
+    The card is of the case study's own kind, `PictureCard`, `TextCard` or `AgentCard`; what all stages share is in
+    `WeightsCard`.
     """
 
     state: dict[str, "Tensor"]

@@ -13,8 +13,8 @@ _FURTHEST = 10.0  # deviations from the mean; as in VecNormalize of Stable-Basel
 class ActorCritic(nn.Module):
     """Two networks over the same observations, which share no layer.
 
-    Weights are orthogonal and biases zero; the policy's last layer is small, so that all actions are about as likely in the
-    beginning (Andrychowicz et al., What Matters In On-Policy Reinforcement Learning, 2020, section 3.2).
+    Weights are orthogonal and biases zero; the policy's last layer is small, so that all actions are about as likely in
+    the beginning (Andrychowicz et al., What Matters In On-Policy Reinforcement Learning, 2020, section 3.2).
 
     Args:
         num_observations: numbers that are observed.

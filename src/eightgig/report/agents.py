@@ -47,7 +47,7 @@ def learning_curves(curves: pd.DataFrame, *, random_return: float, threshold: fl
 
 
 def learning_signs(curves: pd.DataFrame) -> go.Figure:
-    """Give what tells a person how training went: entropy, divergence, clipped share, explained variance of the values."""
+    """Give the signs of how training went: entropy, divergence, clipped share, explained variance of the values."""
     from plotly.subplots import make_subplots
 
     names = {

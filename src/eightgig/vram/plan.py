@@ -103,7 +103,7 @@ class MemoryPlan(Record):
         sample: the size of one sample, for a person: `300 px`, `1024 tokens`.
         eval_batch: samples at a time where no gradients are needed.
         offload: whether what the backward pass needs waits in the machine's memory.
-        optimizer_in_backward: whether each weight is stepped as soon as its gradient is whole, and the gradient dropped.
+        optimizer_in_backward: whether each weight is stepped when its gradient is whole, and the gradient dropped.
         budget_bytes: what may be allocated: the card less its context.
         needed_bytes: the smallest cap of the phase that needs most, with the margin for what was not foreseen.
         margin_bytes: budget less `needed_bytes`; negative when the plan does not fit.

@@ -138,8 +138,8 @@ def _environment(environment: EnvironmentParameters, exploration: Exploration) -
     acts = "one of {} actions" if spaces.acts == "discrete" else "{} real numbers"
     return Section(
         "The environment",
-        f"{environment.name}: {spaces.num_observations} numbers are observed, {acts.format(spaces.num_actions)} chosen. "
-        f"Acting at random returns {returns.mean_return:.1f} (95 %: {returns.low:.1f} to {returns.high:.1f}) in "
+        f"{environment.name}: {spaces.num_observations} numbers are observed, {acts.format(spaces.num_actions)} "
+        f"chosen. Acting at random returns {returns.mean_return:.1f} (95 %: {returns.low:.1f} to {returns.high:.1f}) in "
         f"{returns.mean_length:.1f} steps an episode; {returns.num_episodes} episodes showed these observations.",
         [Table(("observation", "mean", "deviation", "lowest", "highest"), rows)],
     )
@@ -150,13 +150,14 @@ def _training(train: PPOParameters, history: Table, learning: Figure, signs: Fig
 
     last = history.groupby("seed").last()
     rows = [
-        (int(seed), int(row["steps"]), int(row["episodes"]), f"{row['mean_return']:.1f}", f"{row['seconds']:.1f} s")
+        (str(seed), int(row["steps"]), int(row["episodes"]), f"{row['mean_return']:.1f}", f"{row['seconds']:.1f} s")
         for seed, row in last.iterrows()
     ]
     return Section(
         "Training",
-        f"{train.num_seeds} {'agent' if train.num_seeds == 1 else 'agents, each with a seed of its own'}. Equal seeds give "
-        "equal curves on the same machine. The agent that is kept is the one whose last 100 training episodes went best.",
+        f"{train.num_seeds} {'agent' if train.num_seeds == 1 else 'agents, each with a seed of its own'}. Equal seeds "
+        "give equal curves on the same machine. The agent that is kept is the one whose last 100 training episodes went "
+        "best.",
         [
             Chart(learning),
             Table(("seed", "steps", "episodes", "mean return, last 100", "time"), rows),
@@ -181,9 +182,9 @@ def _results(metrics: ReturnsReport, exploration: Exploration) -> "report.Sectio
         solved = f" It counts as solved from {metrics.threshold:g}: {'solved' if metrics.solved else 'not solved'}."
     return Section(
         "Results in fresh episodes",
-        f"Returns from {metrics.min_return:.1f} to {metrics.max_return:.1f}, deviation {metrics.std_return:.1f}.{solved} The "
-        "interval is of the mean over first states, for this one agent; how much agents differ by their seed, the curves "
-        "show.",
+        f"Returns from {metrics.min_return:.1f} to {metrics.max_return:.1f}, deviation {metrics.std_return:.1f}.{solved} "
+        "The interval is of the mean over first states, for this one agent; how much agents differ by their seed, the "
+        "curves show.",
         blocks,
     )
 
@@ -208,8 +209,8 @@ def _memory(plan: MemoryPlan) -> "report.Section":
     rows += [(name, format_bytes(size), f"{size / whole:.1%}") for name, size in train.parts.items() if size]
     return Section(
         "Memory on a GPU",
-        f"Predicted for a {plan.device_name}: {format_bytes(whole)} in all, nearly all of it what the driver and torch take "
-        "before the first tensor. The article's 1 to 2 GB are not what the networks need.",
+        f"Predicted for a {plan.device_name}: {format_bytes(whole)} in all, nearly all of it what the driver and torch "
+        "take before the first tensor. The article's 1 to 2 GB are not what the networks need.",
         [Table(("held by", "bytes", "share"), rows)],
     )
 
@@ -229,8 +230,8 @@ def _speed(parts: Table, latency: Table, figure: Figure) -> "report.Section":
     times = {"p50_ms": ".4f", "p95_ms": ".4f", "throughput_samples_per_second": ",.0f"}
     return Section(
         "Speed",
-        f"{said} For networks this small the CPU is the better place: a GPU waits for each of the many small operations to "
-        "be launched, and the environment runs on the CPU anyway.",
+        f"{said} For networks this small the CPU is the better place: a GPU waits for each of the many small operations "
+        "to be launched, and the environment runs on the CPU anyway.",
         [
             Chart(figure),
             PageTable.from_frame(parts, formats=formats),

@@ -1,1 +1,1 @@
-"""Proximal policy optimisation (Schulman et al., 2017), with the details that CleanRL and Stable-Baselines3 agree on."""
+"""Proximal policy optimisation (Schulman et al., 2017), in the details on which CleanRL and Stable-Baselines3 agree."""

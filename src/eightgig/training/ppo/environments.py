@@ -1,7 +1,7 @@
 """Environments by name: their spaces as numbers, and copies of them side by side.
 
-Copies start a new episode in the step after an episode's end (gymnasium's `NEXT_STEP`): the last observation of an episode
-is seen as it is, and the step that only resets is told apart from the others.
+Copies start a new episode in the step after an episode's end (gymnasium's `NEXT_STEP`): the last observation of an
+episode is seen as it is, and the step that only resets is told apart from the others.
 """
 
 from typing import Any, Literal
@@ -102,7 +102,7 @@ def spaces_of(environment: EnvironmentParameters) -> Spaces:
             f"environment.name: {environment.name} observes {seen} and acts in {acted}; expected boxes or discrete "
             "spaces. Wrap the environment so that it has such spaces, and register it under a name of your own"
         )
-    observed: dict[str, Any] = {"observes": "box", "num_observations": int(np.prod(seen.shape))}
+    observed: dict[str, Any] = {"observes": "box", "num_observations": int(np.prod(seen.shape or ()))}
     if isinstance(seen, spaces.Discrete):
         observed = {"observes": "discrete", "num_observations": int(seen.n)}
     if isinstance(acted, spaces.Discrete):

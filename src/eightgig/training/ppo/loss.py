@@ -55,6 +55,9 @@ def ppo_loss(agent: ActorCritic, batch: Transitions, recipe: PPOParameters, *, c
     """Give the loss of a minibatch.
 
     Args:
+        agent: the networks.
+        batch: what happened.
+        recipe: the weights of the parts.
         clip: as `recipe.clip`, annealed.
     """
     outputs, values = agent(batch.observations)

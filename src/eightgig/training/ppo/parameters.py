@@ -17,7 +17,7 @@ class EnvironmentParameters(Record):
     """
 
     name: str = "CartPole-v1"
-    options: dict[str, Any] = {}
+    options: dict[str, Any] = Field(default_factory=dict)
     num_envs: int = Field(default=8, ge=1)
 
 

@@ -107,10 +107,16 @@ def train_agent(
 ) -> Trained:
     """Train one agent.
 
-    All that is random follows from the seed: weights, first states, actions, minibatches. Equal seeds give equal curves on
-    the same machine.
+    All that is random follows from the seed: weights, first states, actions, minibatches. Equal seeds give equal curves
+    on the same machine.
 
     Args:
+        environment: where it acts.
+        parameters: of the networks.
+        recipe: of the training; its `seed` and `num_seeds` play no part here.
+        seed: of this agent.
+        device: where the networks run.
+        tracker: gets the curve.
         checkpoints: folder for the progress of a run that is stopped; None keeps none.
 
     Raises:
@@ -248,7 +254,7 @@ class _Run:
                 if self.recipe.target_kl is not None and made.divergence > 1.5 * self.recipe.target_kl:
                     return losses[0] if losses else made
                 self.optimizer.zero_grad(set_to_none=True)
-                made.total.backward()  # type: ignore[no-untyped-call]
+                made.total.backward()
                 nn.utils.clip_grad_norm_(self.agent.parameters(), self.recipe.max_gradient_norm)
                 self.optimizer.step()
                 losses.append(made)

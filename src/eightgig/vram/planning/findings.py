@@ -135,8 +135,8 @@ def optimizer_in_backward(asked: Asked) -> str | None:
     if not asked.plan.optimizer_in_backward:
         return None
     return (
-        "weights are stepped while the backward pass runs, so that gradients are never all there: where memory runs out "
-        "in that pass, or gradients are not finite, the run ends instead of going on"
+        "weights are stepped while the backward pass runs, so that gradients are never all there: where memory runs "
+        "out in that pass, or gradients are not finite, the run ends instead of going on"
     )
 
 

@@ -11,8 +11,8 @@ _SMALLEST = 4096
 class CountedAdamW8bit(torch.optim.Optimizer):
     """Holds what bitsandbytes' AdamW8bit holds, and reads and writes what its kernel does; computes nothing of use.
 
-    Two moments of one byte a value, with a scale in float32 for each 256 of them; tensors of fewer than 4096 values keep
-    float32 moments. The kernel works in place.
+    Two moments of one byte a value, with a scale in float32 for each 256 of them; tensors of fewer than 4096 values
+    keep float32 moments. The kernel works in place.
     """
 
     def __init__(self, weights: list[torch.nn.Parameter]) -> None:
@@ -20,7 +20,7 @@ class CountedAdamW8bit(torch.optim.Optimizer):
         self._maps: dict[str, Tensor] = {}
 
     @torch.no_grad()
-    def step(self, closure: None = None) -> None:  # type: ignore[override]
+    def step(self, closure: None = None) -> None:  # type: ignore[override]  # noqa: ARG002 - torch passes none
         """Make the state of weights that have none, and touch all."""
         for group in self.param_groups:
             for weight in group["params"]:

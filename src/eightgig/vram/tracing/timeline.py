@@ -17,8 +17,8 @@ def first_steps(trace: AllocationTrace) -> AllocationTrace:
     Args:
         trace: with the phases `build`, then `forward` and `backward` once or more, `first optimizer`, `optimizer`
             and `release`, each recorded once. A step takes and gives back the same blocks each time, apart from those
-            that it keeps, so that recording it twice would tell nothing new. Without `optimizer`, the optimizer steps in
-            the backward pass and its state was made before.
+            that it keeps, so that recording it twice would tell nothing new. Without `optimizer`, the optimizer steps
+            in the backward pass and its state was made before.
     """
     spans = list(_spans(trace))
     passes = [span for span in spans if span[0] in {"forward", "backward"}]

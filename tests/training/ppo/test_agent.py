@@ -1,0 +1,181 @@
+"""Agents in their environments: what is collected, that they learn, go on, and repeat themselves."""
+
+import gymnasium
+import numpy as np
+import pytest
+import torch
+
+from eightgig.bench.returns import confidence_interval, play, random_policy
+from eightgig.core.errors import ConfigurationError
+from eightgig.core.tracker import NoTracker
+from eightgig.training.ppo import trainer
+from eightgig.training.ppo.environments import make_environments, spaces_of
+from eightgig.training.ppo.moments import RunningMoments
+from eightgig.training.ppo.parameters import AgentParameters, EnvironmentParameters, PPOParameters
+from eightgig.training.ppo.rollout import Clock, Collector, transitions_of
+
+CARTPOLE = EnvironmentParameters(num_envs=4)
+SMALL = AgentParameters(hidden=(16, 16))
+SHORT = PPOParameters(steps=2048, epochs=2, minibatch_size=64, checkpoint_steps=512)
+
+
+class Corridor(gymnasium.Env):
+    """Four steps to the end, or cut off after three where `limit` says so; each step rewards its own number."""
+
+    observation_space = gymnasium.spaces.Discrete(6)
+    action_space = gymnasium.spaces.Discrete(2)
+
+    def __init__(self, limit=99):
+        self.limit = limit
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.place = 0
+        return 0, {}
+
+    def step(self, action):
+        self.place += 1
+        return self.place, float(self.place), self.place == 4, self.place == self.limit, {}
+
+
+@pytest.fixture(autouse=True)
+def corridor():
+    gymnasium.register("Corridor-v0", entry_point=Corridor)
+    yield
+    del gymnasium.registry["Corridor-v0"]
+
+
+def train(environment=CARTPOLE, recipe=SHORT, *, seed=0, folder=None):
+    return trainer.train_agent(environment, SMALL, recipe, seed=seed, tracker=NoTracker(), checkpoints=folder)
+
+
+def without_time(made):
+    return [row.model_dump(exclude={"seconds"}) for row in made.curve]
+
+
+@pytest.mark.parametrize("limit", [99, 3])
+def test_a_rollout_tells_steps_from_beginnings(limit):
+    environment = EnvironmentParameters(name="Corridor-v0", options={"limit": limit}, num_envs=2)
+    spaces, environments = spaces_of(environment), make_environments(environment)
+    agent = trainer.build_agent(spaces, SMALL)
+    collector = Collector(environments, spaces, seed=0, generator=torch.Generator(), clock=Clock())
+    rollout = collector.collect(agent, 12)
+    length = min(4, limit)
+    episode = [*range(1, length + 1), 0]  # the last step only begins the next one
+    expected = np.resize(episode, 12)
+    np.testing.assert_array_equal(rollout.rewards[:, 0], expected)
+    np.testing.assert_array_equal(rollout.counts[:, 1], expected > 0)
+    ends = rollout.terminated if limit == 99 else rollout.truncated
+    np.testing.assert_array_equal(ends[:, 0], expected == length)
+    assert not (rollout.truncated if limit == 99 else rollout.terminated).any()
+    np.testing.assert_array_equal(rollout.observations[length, 0].argmax(), length)  # the last one is seen as it is
+    done = [e for e in rollout.episodes if e.length == length and e.total_reward == sum(range(length + 1))]
+    assert len(done) == len(rollout.episodes) == 2 * (12 // (length + 1) + (12 % (length + 1) == length))
+    assert len(transitions_of(rollout, agent, PPOParameters())) == rollout.num_steps == (expected > 0).sum() * 2
+
+
+def test_the_value_stands_for_what_was_cut_off():
+    environment = EnvironmentParameters(name="Corridor-v0", options={"limit": 3}, num_envs=1)
+    spaces, environments = spaces_of(environment), make_environments(environment)
+    agent = trainer.build_agent(spaces, SMALL, seed=3)
+    rollout = Collector(environments, spaces, seed=0, generator=torch.Generator(), clock=Clock()).collect(agent, 3)
+    made = transitions_of(rollout, agent, PPOParameters(gamma=0.5))
+    value_at_3 = agent.value(torch.eye(6)[3]).item()
+    assert made.returns[-1].item() == pytest.approx(3 + 0.5 * value_at_3)
+
+
+def test_equal_seeds_give_equal_curves_and_others_do_not():
+    one, again, other = train(), train(), train(seed=1)
+    assert without_time(one) == without_time(again)
+    for name, tensor in one.agent.state_dict().items():
+        assert torch.equal(tensor, again.agent.state_dict()[name])
+    assert without_time(one)[-1]["entropy"] != without_time(other)[-1]["entropy"]
+
+
+@pytest.mark.parametrize("scaled", [False, True])
+def test_a_run_that_was_stopped_goes_on_as_if_it_had_not_been(tmp_path, monkeypatch, scaled):
+    recipe = SHORT.model_copy(update={"normalize_observations": scaled})
+    whole = train(recipe=recipe)
+    stretch = trainer._Run._stretch
+
+    def stopped(self, number, updates):
+        if number == 2:
+            raise KeyboardInterrupt
+        stretch(self, number, updates)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(trainer._Run, "_stretch", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            train(recipe=recipe, folder=tmp_path)
+    resumed = train(recipe=recipe, folder=tmp_path)
+    assert resumed.resumed_at == resumed.curve[7].steps
+    assert without_time(resumed) == without_time(whole)
+    for name, tensor in whole.agent.state_dict().items():
+        assert torch.equal(tensor, resumed.agent.state_dict()[name])
+    assert train(recipe=recipe, folder=tmp_path).resumed_at is None  # nothing is left of a finished run
+
+
+def test_a_checkpoint_of_another_recipe_is_not_gone_on_from(tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(trainer, "LAST", "kept.pt")  # so that the finished run does not remove its checkpoint
+    train(folder=tmp_path)
+    monkeypatch.undo()
+    assert (tmp_path / "seed_0" / "last.pt").is_file()
+    assert train(recipe=SHORT.model_copy(update={"gamma": 0.9}), folder=tmp_path).resumed_at is None
+    assert "is of another recipe" in caplog.text
+
+
+def test_an_agent_learns():
+    recipe = PPOParameters(steps=12_000, epochs=10, minibatch_size=128)
+    made = trainer.train_agent(
+        EnvironmentParameters(), AgentParameters(hidden=(32, 32)), recipe, seed=0, tracker=NoTracker()
+    )
+    assert made.curve[-1].mean_return > 60  # about 22 at random
+
+
+def test_real_actions_and_scaled_observations():
+    recipe = PPOParameters(steps=1024, epochs=2, minibatch_size=64, normalize_observations=True)
+    made = train(EnvironmentParameters(name="Pendulum-v1", num_envs=4), recipe)
+    assert made.agent.log_std is not None
+    assert made.agent.std.tolist() != [1.0, 1.0, 1.0]
+    assert np.isfinite([row.policy_loss for row in made.curve]).all()
+
+
+def test_an_update_stops_where_the_policy_has_moved_too_far():
+    recipe = SHORT.model_copy(update={"learning_rate": 0.1, "target_kl": 1e-6})
+    assert max(row.divergence for row in train(recipe=recipe).curve) < max(
+        row.divergence for row in train(recipe=SHORT.model_copy(update={"learning_rate": 0.1})).curve
+    )
+
+
+def test_every_episode_is_played_to_its_end():
+    spaces = spaces_of(CARTPOLE)
+    played = play(CARTPOLE, spaces, random_policy(spaces, seed=0), episodes=50, seed=0)
+    np.testing.assert_array_equal(played.returns, played.lengths)  # CartPole gives 1 a step
+    assert 15 < played.returns.mean() < 30
+    assert len(played.observations) == played.lengths.sum()
+
+
+def test_confidence_by_hand():
+    # mean 2, deviation 1, Student's t of 2 degrees 4.3027
+    assert confidence_interval(np.array([1.0, 2.0, 3.0])) == pytest.approx(
+        (2 - 4.3027 / 3**0.5, 2 + 4.3027 / 3**0.5), abs=1e-4
+    )
+    assert confidence_interval(np.array([500.0, 500.0])) == (500.0, 500.0)
+
+
+def test_moments_of_batches_are_those_of_the_whole():
+    values = np.random.default_rng(0).normal(3, 2, size=(100, 2)).astype(np.float32)
+    moments = RunningMoments(2)
+    for part in np.split(values, [1, 10, 60]):
+        moments.see(part)
+    np.testing.assert_allclose(moments.mean, values.mean(0), rtol=1e-6)
+    np.testing.assert_allclose(moments.std, values.std(0), rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [("CartPol-v1", "CartPol-v1 cannot be made"), ("Blackjack-v1", "expected boxes or discrete spaces")],
+)
+def test_environments_that_cannot_be_used(name, said):
+    with pytest.raises(ConfigurationError, match=said):
+        spaces_of(EnvironmentParameters(name=name))
