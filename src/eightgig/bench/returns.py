@@ -77,8 +77,8 @@ def play(environment: EnvironmentParameters, spaces: Spaces, policy: Policy, *, 
             playing &= ~(terminated | truncated)
             if len(seen) > _LONGEST:
                 raise ConfigurationError(
-                    f"environment.name: an episode of {environment.name} did not end within {_LONGEST:,} steps: give it "
-                    "a limit (environment.options.max_episode_steps)"
+                    f"environment.name: an episode of {environment.name} did not end within {_LONGEST:,} steps: "
+                    "give it a limit (environment.options.max_episode_steps)"
                 )
         return Played(returns, lengths, np.concatenate(seen))
     finally:
