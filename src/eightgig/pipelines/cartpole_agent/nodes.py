@@ -21,11 +21,14 @@ from eightgig.vram.plan import MemoryPlan
 
 if TYPE_CHECKING:
     from eightgig.bench.returns import Policy
+    from eightgig.training.ppo.environments import Spaces
+    from eightgig.training.ppo.trainer import Trained
     from eightgig.models.actor_critic import ActorCritic
     from eightgig.vram.tracing.workload import Workload
 
 _CARD = "RTX 3070"
 _REAL_ACTIONS_APART = 1e-5
+_EPISODES_ASIDE = 20
 
 
 def explore(environment: EnvironmentParameters, evaluate: EvaluateParameters) -> Exploration:
@@ -128,7 +131,7 @@ def train_agents(
     """Train an agent a seed.
 
     Returns:
-        The agent whose last 100 training episodes went best, with its card; the learning curves of all.
+        The agent that did best in episodes set aside for that, with its card; the learning curves of all.
     """
     import logging
 
@@ -136,30 +139,36 @@ def train_agents(
     import torch
 
     from eightgig import __version__
+    from eightgig.bench.returns import play
     from eightgig.core.device import describe_device, resolve_device
+    from eightgig.core.seeding import seed_from
     from eightgig.training.ppo.trainer import train_agent
 
     device = "cpu" if train.device == "auto" else resolve_device(train.device)
-    trained = []
+    aside = seed_from(train.seed, "selection") % 2**31
+    trained: list[tuple[float, Trained]] = []
     for seed in range(train.seed, train.seed + train.num_seeds):
         one = train_agent(environment, agent, train, seed=seed, device=device, tracker=tracker, checkpoints=checkpoints)
+        policy = _best_actions(one.agent, exploration.spaces)
+        score = play(environment, exploration.spaces, policy, episodes=_EPISODES_ASIDE, seed=aside).returns.mean()
         last = one.curve[-1]
         logging.getLogger(__name__).info(
-            "agent %d: mean return %.1f over its last 100 episodes, %d steps in %.1f s",
+            "agent %d: mean return %.1f in %d episodes, after %d steps in %.1f s",
             seed,
-            _return(last),
+            score,
+            _EPISODES_ASIDE,
             last.steps,
             last.seconds,
         )
-        trained.append(one)
-    best = max(trained, key=lambda one: _return(one.curve[-1]))
+        trained.append((float(score), one))
+    score, best = max(trained, key=lambda pair: pair[0])
     last = best.curve[-1]
     card = AgentCard(
         model="eightgig/actor_critic",
         started_from="random weights",
         classes=tuple(f"action {number}" for number in range(exploration.spaces.num_actions)),
         best_epoch=last.update,
-        val_score=_return(last),
+        val_score=score,
         score_name="mean return",
         num_parameters=sum(weight.numel() for weight in best.agent.parameters()),
         eightgig_version=__version__,
@@ -171,7 +180,7 @@ def train_agents(
         steps=last.steps,
         seed=best.seed,
     )
-    history = pd.DataFrame([row.model_dump() for one in trained for row in one.curve])
+    history = pd.DataFrame([row.model_dump() for _, one in trained for row in one.curve])
     return Weights(best.agent.state_dict(), card), history
 
 
@@ -318,19 +327,19 @@ def _restored(weights: Weights) -> "ActorCritic":
 
 
 def _best(weights: Weights) -> "Policy":
+    return _best_actions(_restored(weights), weights.card.spaces)
+
+
+def _best_actions(agent: "ActorCritic", spaces: "Spaces") -> "Policy":
     """Give the policy that always takes the best action."""
     import torch
 
     from eightgig.models.actor_critic import DeployedPolicy
 
-    policy = DeployedPolicy(_restored(weights), weights.card.spaces.low, weights.card.spaces.high).eval()
+    policy = DeployedPolicy(agent, spaces.low, spaces.high).eval()
 
     def best(observations: Any) -> Any:
         with torch.inference_mode():
             return policy(torch.from_numpy(observations)).numpy()
 
     return best
-
-
-def _return(row: Any) -> float:
-    return float("-inf") if row.mean_return is None else float(row.mean_return)

@@ -134,13 +134,15 @@ def _environment(environment: EnvironmentParameters, exploration: Exploration) -
 
     spaces, returns = exploration.spaces, exploration.returns
     columns = (exploration.mean, exploration.std, exploration.low, exploration.high)
-    rows = [(number, *(f"{value:.3f}" for value in values)) for number, values in enumerate(zip(*columns, strict=True))]
+    rows = [
+        (str(number), *(f"{value:.3f}" for value in values)) for number, values in enumerate(zip(*columns, strict=True))
+    ]
     acts = "one of {} actions" if spaces.acts == "discrete" else "{} real numbers"
     return Section(
         "The environment",
         f"{environment.name}: {spaces.num_observations} numbers are observed, {acts.format(spaces.num_actions)} "
-        f"chosen. Acting at random returns {returns.mean_return:.1f} (95 %: {returns.low:.1f} to {returns.high:.1f}) in "
-        f"{returns.mean_length:.1f} steps an episode; {returns.num_episodes} episodes showed these observations.",
+        f"chosen. Acting at random returns {returns.mean_return:.1f} (95 %: {returns.low:.1f} to {returns.high:.1f}) "
+        f"in {returns.mean_length:.1f} steps an episode; {returns.num_episodes} episodes showed these observations.",
         [Table(("observation", "mean", "deviation", "lowest", "highest"), rows)],
     )
 
@@ -156,8 +158,8 @@ def _training(train: PPOParameters, history: Table, learning: Figure, signs: Fig
     return Section(
         "Training",
         f"{train.num_seeds} {'agent' if train.num_seeds == 1 else 'agents, each with a seed of its own'}. Equal seeds "
-        "give equal curves on the same machine. The agent that is kept is the one whose last 100 training episodes went "
-        "best.",
+        "give equal curves on the same machine. The agent that is kept is the one that did best in episodes set aside for "
+        "that.",
         [
             Chart(learning),
             Table(("seed", "steps", "episodes", "mean return, last 100", "time"), rows),
@@ -182,8 +184,8 @@ def _results(metrics: ReturnsReport, exploration: Exploration) -> "report.Sectio
         solved = f" It counts as solved from {metrics.threshold:g}: {'solved' if metrics.solved else 'not solved'}."
     return Section(
         "Results in fresh episodes",
-        f"Returns from {metrics.min_return:.1f} to {metrics.max_return:.1f}, deviation {metrics.std_return:.1f}.{solved} "
-        "The interval is of the mean over first states, for this one agent; how much agents differ by their seed, the "
+        f"Returns from {metrics.min_return:.1f} to {metrics.max_return:.1f}, deviation {metrics.std_return:.1f}."
+        f"{solved} The interval is of the mean over first states, for this one agent; how much agents differ by their seed, the "
         "curves show.",
         blocks,
     )
@@ -230,7 +232,7 @@ def _speed(parts: Table, latency: Table, figure: Figure) -> "report.Section":
     times = {"p50_ms": ".4f", "p95_ms": ".4f", "throughput_samples_per_second": ",.0f"}
     return Section(
         "Speed",
-        f"{said} For networks this small the CPU is the better place: a GPU waits for each of the many small operations "
+        f"{said} For networks this small the CPU is the better place: a GPU waits for each of many small operations "
         "to be launched, and the environment runs on the CPU anyway.",
         [
             Chart(figure),

@@ -18,8 +18,8 @@ def advantages_of(
     """Give how much better than expected each action was, of T steps of N copies.
 
     An episode that came to its end (`terminated`) is worth nothing after it. One that was only cut off (`truncated`)
-    would have gone on: the value of its last observation stands for the rest (Pardo et al., Time Limits in Reinforcement
-    Learning, 2018). Neither hands on what comes after: those steps are of another episode.
+    would have gone on: the value of its last observation stands for the rest (Pardo et al., Time Limits in
+    Reinforcement Learning, 2018). Neither hands on what comes after: those steps are of another episode.
 
     Args:
         rewards: (T, N).
