@@ -21,9 +21,9 @@ from eightgig.vram.plan import MemoryPlan
 
 if TYPE_CHECKING:
     from eightgig.bench.returns import Policy
+    from eightgig.models.actor_critic import ActorCritic
     from eightgig.training.ppo.environments import Spaces
     from eightgig.training.ppo.trainer import Trained
-    from eightgig.models.actor_critic import ActorCritic
     from eightgig.vram.tracing.workload import Workload
 
 _CARD = "RTX 3070"

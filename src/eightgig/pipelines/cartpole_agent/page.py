@@ -158,8 +158,8 @@ def _training(train: PPOParameters, history: Table, learning: Figure, signs: Fig
     return Section(
         "Training",
         f"{train.num_seeds} {'agent' if train.num_seeds == 1 else 'agents, each with a seed of its own'}. Equal seeds "
-        "give equal curves on the same machine. The agent that is kept is the one that did best in episodes set aside for "
-        "that.",
+        "give equal curves on the same machine. The agent that is kept is the one that did best in episodes set aside "
+        "for that.",
         [
             Chart(learning),
             Table(("seed", "steps", "episodes", "mean return, last 100", "time"), rows),
@@ -185,8 +185,8 @@ def _results(metrics: ReturnsReport, exploration: Exploration) -> "report.Sectio
     return Section(
         "Results in fresh episodes",
         f"Returns from {metrics.min_return:.1f} to {metrics.max_return:.1f}, deviation {metrics.std_return:.1f}."
-        f"{solved} The interval is of the mean over first states, for this one agent; how much agents differ by their seed, the "
-        "curves show.",
+        f"{solved} The interval is of the mean over first states, for this one agent; how much agents differ by their seed, "
+        "the curves show.",
         blocks,
     )
 
