@@ -6,7 +6,7 @@ OUT ?= conf/local/calibration.json
 MINUTES ?= 60
 DATA ?= data
 
-.PHONY: help demo test check doctor environment bench-data bench-train bench-vram bench-gpu bench-int8 bench-runners bench-compression bench-video bench-ingest bench-tiles bench-padding bench-levers calibrate lock clean
+.PHONY: help demo test check doctor environment bench-data bench-train bench-vram bench-gpu bench-int8 bench-runners bench-compression bench-video bench-ingest bench-tiles bench-padding bench-levers bench-agents calibrate lock clean
 
 help:  ## say what can be made
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed 's/:.*## /\t/' | expand -t 16
@@ -58,6 +58,9 @@ bench-padding: environment  ## training on texts of about one length against pad
 
 bench-levers: environment  ## what each lever of the plan saves for GPT-2 medium, predicted
 	$(BIN)/python benchmarks/levers.py
+
+bench-agents: environment  ## PPO beside Stable-Baselines3's (pip install stable-baselines3 first)
+	$(BIN)/python benchmarks/agents.py
 
 bench-video: environment  ## a video through the detector: overlapped against one after the other
 	$(BIN)/python benchmarks/video.py

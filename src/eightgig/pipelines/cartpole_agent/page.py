@@ -185,8 +185,8 @@ def _results(metrics: ReturnsReport, exploration: Exploration) -> "report.Sectio
     return Section(
         "Results in fresh episodes",
         f"Returns from {metrics.min_return:.1f} to {metrics.max_return:.1f}, deviation {metrics.std_return:.1f}."
-        f"{solved} The interval is of the mean over first states, for this one agent; how much agents differ by their seed, "
-        "the curves show.",
+        f"{solved} The interval is of the mean over first states, for this one agent; how much agents differ by "
+        "their seed, the curves show.",
         blocks,
     )
 

@@ -36,19 +36,24 @@ class Transitions:
 
 @dataclass(frozen=True)
 class Losses:
-    """The parts of the loss, and how far the policy has moved; each a scalar.
-
-    Attributes:
-        divergence: of the new policy from the old, (r - 1) - log r (Schulman, Approximating KL Divergence, 2020).
-        clipped: share of transitions whose ratio was clipped.
-    """
+    """The parts of the loss, each a scalar, and how far the policy has moved."""
 
     total: Tensor
     policy: Tensor
     value: Tensor
     entropy: Tensor
-    divergence: Tensor
-    clipped: Tensor
+    log_ratio: Tensor
+    clip: float
+
+    @property
+    def divergence(self) -> Tensor:
+        """Of the new policy from the old, (r - 1) - log r (Schulman, Approximating KL Divergence, 2020)."""
+        return (self.log_ratio.exp() - 1 - self.log_ratio).mean()
+
+    @property
+    def clipped(self) -> Tensor:
+        """Share of transitions whose ratio was clipped."""
+        return ((self.log_ratio.exp() - 1).abs() > self.clip).float().mean()
 
 
 def ppo_loss(agent: ActorCritic, batch: Transitions, recipe: PPOParameters, *, clip: float) -> Losses:
@@ -70,11 +75,10 @@ def ppo_loss(agent: ActorCritic, batch: Transitions, recipe: PPOParameters, *, c
     policy = -torch.minimum(ratio * advantages, ratio.clamp(1 - clip, 1 + clip) * advantages).mean()
     value = _value_loss(values, batch, recipe.clip_value)
     entropy = entropies.mean()
-    with torch.no_grad():
-        divergence = (ratio - 1 - log_ratio).mean()
-        clipped = ((ratio - 1).abs() > clip).float().mean()
-    total = policy + recipe.value_coefficient * value - recipe.entropy_coefficient * entropy
-    return Losses(total, policy, value, entropy, divergence, clipped)
+    total = policy + recipe.value_coefficient * value
+    if recipe.entropy_coefficient:
+        total = total - recipe.entropy_coefficient * entropy
+    return Losses(total, policy, value, entropy, log_ratio.detach(), clip)
 
 
 def _value_loss(values: Tensor, batch: Transitions, clip: float | None) -> Tensor:

@@ -3,7 +3,7 @@
 import logging
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -104,6 +104,7 @@ def train_agent(
     device: str = "cpu",
     tracker: Tracker,
     checkpoints: Path | None = None,
+    watch: Callable[[ActorCritic, CurveRow], None] | None = None,
 ) -> Trained:
     """Train one agent.
 
@@ -118,13 +119,14 @@ def train_agent(
         device: where the networks run.
         tracker: gets the curve.
         checkpoints: folder for the progress of a run that is stopped; None keeps none.
+        watch: called after each update, in time that counts nowhere.
 
     Raises:
         ConfigurationError: the environment cannot be made.
         TrainingError: the loss is not finite.
     """
     with one_thread():
-        return _Run(environment, parameters, recipe, seed, device, tracker, checkpoints).run()
+        return _Run(environment, parameters, recipe, seed, device, tracker, checkpoints, watch).run()
 
 
 @contextmanager
@@ -148,9 +150,10 @@ class _Run:
         device: str,
         tracker: Tracker,
         checkpoints: Path | None,
+        watch: Callable[[ActorCritic, CurveRow], None] | None,
     ) -> None:
         self.environment, self.recipe, self.seed, self.device = environment, recipe, seed, device
-        self.tracker = tracker
+        self.tracker, self.watch = tracker, watch
         self.spaces = spaces_of(environment)
         self.agent = build_agent(self.spaces, parameters, seed=seed).to(device)
         self.optimizer = torch.optim.Adam(
@@ -247,10 +250,10 @@ class _Run:
         self._note(losses, transitions, rate)
 
     def _learn(self, transitions: Transitions, order: torch.Generator, *, clip: float) -> Losses:
-        size, losses = self.recipe.minibatch_size, deque[Losses](maxlen=1)
+        losses = deque[Losses](maxlen=1)
         for _ in range(self.recipe.epochs):
-            for chosen in torch.randperm(len(transitions), generator=order).to(self.device).split(size):
-                made = ppo_loss(self.agent, transitions[chosen], self.recipe, clip=clip)
+            for batch in self._minibatches(transitions, order):
+                made = ppo_loss(self.agent, batch, self.recipe, clip=clip)
                 if self.recipe.target_kl is not None and made.divergence > 1.5 * self.recipe.target_kl:
                     return losses[0] if losses else made
                 self.optimizer.zero_grad(set_to_none=True)
@@ -264,6 +267,14 @@ class _Run:
                 "train.learning_rate, or set train.normalize_observations"
             )
         return losses[0]
+
+    def _minibatches(self, transitions: Transitions, order: torch.Generator) -> Iterator[Transitions]:
+        size = self.recipe.minibatch_size
+        if len(transitions) <= size:  # their order plays no part
+            yield transitions
+            return
+        for chosen in torch.randperm(len(transitions), generator=order).to(self.device).split(size):
+            yield transitions[chosen]
 
     def _see(self, observations: np.ndarray[Any, Any]) -> None:
         self.moments.see(observations)
@@ -290,6 +301,8 @@ class _Run:
             seconds=progress.seconds,
         )
         progress.curve.append(row)
+        if self.watch:
+            self.watch(self.agent, row)
         if progress.update % 10 == 0 or progress.update == self.updates:
             figures = {"mean_return": row.mean_return, "entropy": row.entropy, "divergence": row.divergence}
             self.tracker.log_metrics(
