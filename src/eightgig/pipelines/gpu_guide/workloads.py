@@ -136,7 +136,7 @@ def policy_gradient(*, num_states: int = 4, num_actions: int = 2, hidden: int = 
     import torch
     from torch.nn import functional
 
-    from eightgig.pipelines.gpu_guide.article_models import actor_critic
+    from eightgig.models.actor_critic import ActorCritic
     from eightgig.vram.tracing.workload import Workload
 
     def batch(num_samples: int) -> dict[str, "Tensor"]:
@@ -152,7 +152,8 @@ def policy_gradient(*, num_states: int = 4, num_actions: int = 2, hidden: int = 
         policy_loss = -torch.minimum(ratio * samples["advantages"], clipped).mean()
         return policy_loss + 0.5 * functional.mse_loss(values, samples["returns"])
 
-    return Workload(module=actor_critic(num_states, num_actions, hidden), batch=batch, loss=loss)
+    module = ActorCritic(num_states, num_actions, hidden=(hidden, hidden), activation="relu")
+    return Workload(module=module, batch=batch, loss=loss)
 
 
 def _gpt2(width: int, num_layers: int, num_heads: int, *, use_cache: bool) -> "nn.Module":
