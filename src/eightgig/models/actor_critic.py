@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -72,12 +72,43 @@ class DeployedPolicy(nn.Module):
         return outputs.clamp(self.low, self.high)
 
 
+class _QuickTanh(torch.autograd.Function):
+    """Hyperbolic tangent as 2 sigmoid(2x) - 1, which differs from torch's by rounding.
+
+    On CPUs torch computes a sigmoid about six times as fast as a tanh, and a sixth of an agent's training was tanh.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, values: Tensor) -> Tensor:
+        """Give the tangents."""
+        tangents = (2 * values).sigmoid_().mul_(2).sub_(1)
+        ctx.save_for_backward(tangents)
+        return tangents
+
+    @staticmethod
+    def backward(ctx: Any, gradients: Tensor) -> Tensor:
+        """Give what the values' gradients are."""
+        (tangents,) = ctx.saved_tensors
+        return torch.ops.aten.tanh_backward(gradients, tangents)
+
+
+class Tanh(nn.Module):
+    """As `nn.Tanh`, and quick where it is trained on the CPU; without gradients it is torch's own."""
+
+    def forward(self, values: Tensor) -> Tensor:
+        """Give the tangents."""
+        if not torch.is_grad_enabled() or values.device.type != "cpu":
+            return values.tanh()
+        tangents: Tensor = _QuickTanh.apply(values)
+        return tangents
+
+
 def _perceptron(
     num_inputs: int, hidden: Sequence[int], num_outputs: int, activation: str, *, last_gain: float
 ) -> nn.Sequential:
     layers: list[nn.Module] = []
     for size in hidden:
-        layers += [_linear(num_inputs, size, math.sqrt(2)), nn.Tanh() if activation == "tanh" else nn.ReLU()]
+        layers += [_linear(num_inputs, size, math.sqrt(2)), Tanh() if activation == "tanh" else nn.ReLU()]
         num_inputs = size
     return nn.Sequential(*layers, _linear(num_inputs, num_outputs, last_gain))
 

@@ -32,7 +32,6 @@ def losses(old_probabilities, advantages, *, actions=None, returns=None, values=
         advantages=torch.tensor(advantages),
         returns=torch.tensor(returns or [1.0] * number),
     )
-    recipe = {"normalize_advantages": False, **recipe}
     return ppo_loss(Fixed(), batch, PPOParameters(**recipe), clip=clip)
 
 
@@ -64,8 +63,10 @@ def test_a_clipped_value_takes_the_larger_error():
 
 
 def test_advantages_are_normalised_in_the_minibatch():
-    made = losses([0.75, 0.75], [10.0, 30.0], normalize_advantages=True)
-    assert made.policy.item() == pytest.approx(0.0, abs=1e-6)
+    others = dict.fromkeys(("observations", "actions", "log_probabilities", "values", "returns"), torch.zeros(2))
+    batch = Transitions(**others, advantages=torch.tensor([10.0, 30.0]))
+    torch.testing.assert_close(batch.normalized().advantages, torch.tensor([-1.0, 1.0]) / math.sqrt(2))
+    assert batch[torch.tensor([0])].normalized().advantages.item() == 10.0
 
 
 def test_how_far_the_policy_has_moved():
@@ -77,9 +78,8 @@ def test_how_far_the_policy_has_moved():
 def test_discrete_actions_agree_with_torchs_distribution():
     outputs, actions = torch.randn(50, 4), torch.randint(4, (50,))
     reference = torch.distributions.Categorical(logits=outputs)
-    log_probabilities, entropy = DiscreteActions().judge(outputs, actions)
-    torch.testing.assert_close(log_probabilities, reference.log_prob(actions))
-    torch.testing.assert_close(entropy, reference.entropy())
+    torch.testing.assert_close(DiscreteActions().log_probabilities(outputs, actions), reference.log_prob(actions))
+    torch.testing.assert_close(DiscreteActions().entropies(outputs), reference.entropy())
 
 
 def test_real_actions_agree_with_torchs_distribution():
@@ -87,10 +87,10 @@ def test_real_actions_agree_with_torchs_distribution():
     space = RealActions(log_std)
     actions, drawn = space.draw(outputs, torch.Generator().manual_seed(0))
     reference = torch.distributions.Independent(torch.distributions.Normal(outputs, log_std.exp()), 1)
-    log_probabilities, entropy = space.judge(outputs, actions)
+    log_probabilities = space.log_probabilities(outputs, actions)
     torch.testing.assert_close(log_probabilities, reference.log_prob(actions))
     torch.testing.assert_close(drawn, log_probabilities)
-    torch.testing.assert_close(entropy, reference.entropy())
+    torch.testing.assert_close(space.entropies(outputs), reference.entropy())
 
 
 def test_actions_are_drawn_as_often_as_they_are_likely():

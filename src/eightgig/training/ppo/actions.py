@@ -5,6 +5,7 @@ from typing import Protocol
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from eightgig.models.actor_critic import ActorCritic
 
@@ -17,8 +18,11 @@ class Actions(Protocol):
     def draw(self, outputs: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Draw actions; give them with their log-probabilities (N,)."""
 
-    def judge(self, outputs: Tensor, actions: Tensor) -> tuple[Tensor, Tensor]:
-        """Give the log-probabilities (N,) of actions, and the entropy (N,) of the policy."""
+    def log_probabilities(self, outputs: Tensor, actions: Tensor) -> Tensor:
+        """Give the log-probabilities (N,) of actions."""
+
+    def entropies(self, outputs: Tensor) -> Tensor:
+        """Give the entropies (N,) of the policy."""
 
 
 class DiscreteActions:
@@ -30,11 +34,14 @@ class DiscreteActions:
         actions = torch.multinomial(log_probabilities.exp(), 1, generator=generator)
         return actions.squeeze(-1), log_probabilities.gather(-1, actions).squeeze(-1)
 
-    def judge(self, outputs: Tensor, actions: Tensor) -> tuple[Tensor, Tensor]:
-        """Give log-probabilities and entropy."""
+    def log_probabilities(self, outputs: Tensor, actions: Tensor) -> Tensor:
+        """Give the log-probabilities (N,) of actions."""
+        return -functional.cross_entropy(outputs, actions, reduction="none")
+
+    def entropies(self, outputs: Tensor) -> Tensor:
+        """Give the entropies (N,) of the policy."""
         log_probabilities = outputs.log_softmax(-1)
-        entropy = -(log_probabilities.exp() * log_probabilities).sum(-1)
-        return log_probabilities.gather(-1, actions.unsqueeze(-1)).squeeze(-1), entropy
+        return -(log_probabilities.exp() * log_probabilities).sum(-1)
 
 
 class RealActions:
@@ -47,14 +54,16 @@ class RealActions:
         """Draw actions (N, num_actions) float32; they may lie outside of the environment's bounds."""
         noise = torch.randn(outputs.shape, generator=generator, device=outputs.device)
         actions = outputs + noise * self._log_std.exp()
-        return actions, self.judge(outputs, actions)[0]
+        return actions, self.log_probabilities(outputs, actions)
 
-    def judge(self, outputs: Tensor, actions: Tensor) -> tuple[Tensor, Tensor]:
-        """Give log-probabilities and entropy, each summed over the numbers of an action."""
+    def log_probabilities(self, outputs: Tensor, actions: Tensor) -> Tensor:
+        """Give the log-probabilities (N,) of actions, each the sum over its numbers."""
         off = (actions - outputs) / self._log_std.exp()
-        log_probabilities = (-0.5 * off.square() - self._log_std - _HALF_LOG_2PI).sum(-1)
-        entropy = (self._log_std + 0.5 + _HALF_LOG_2PI).sum().expand(len(outputs))
-        return log_probabilities, entropy
+        return (-0.5 * off.square() - self._log_std - _HALF_LOG_2PI).sum(-1)
+
+    def entropies(self, outputs: Tensor) -> Tensor:
+        """Give the entropies (N,) of the policy, each the sum over the numbers of an action."""
+        return (self._log_std + 0.5 + _HALF_LOG_2PI).sum().expand(len(outputs))
 
 
 def actions_of(agent: ActorCritic) -> Actions:

@@ -1,12 +1,13 @@
 """The loss of PPO on a minibatch of transitions."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from eightgig.models.actor_critic import ActorCritic
-from eightgig.training.ppo.actions import actions_of
+from eightgig.training.ppo.actions import Actions, actions_of
 from eightgig.training.ppo.parameters import PPOParameters
 
 
@@ -33,17 +34,33 @@ class Transitions:
     def __getitem__(self, chosen: Tensor) -> "Transitions":
         return Transitions(**{name: tensor[chosen] for name, tensor in vars(self).items()})
 
+    def normalized(self) -> "Transitions":
+        """Give the same with advantages of mean 0 and deviation 1; of a single one, as it is."""
+        if len(self) == 1:
+            return self
+        advantages = (self.advantages - self.advantages.mean()) / (self.advantages.std() + 1e-8)
+        return replace(self, advantages=advantages)
+
 
 @dataclass(frozen=True)
 class Losses:
-    """The parts of the loss, each a scalar, and how far the policy has moved."""
+    """The parts of the loss, each a scalar, and how far the policy has moved.
+
+    What is only looked at now and then is computed when it is asked for.
+    """
 
     total: Tensor
     policy: Tensor
     value: Tensor
-    entropy: Tensor
+    outputs: Tensor
     log_ratio: Tensor
     clip: float
+    judge: Actions
+
+    @property
+    def entropy(self) -> Tensor:
+        """Mean entropy of the policy."""
+        return self.judge.entropies(self.outputs).mean()
 
     @property
     def divergence(self) -> Tensor:
@@ -61,29 +78,36 @@ def ppo_loss(agent: ActorCritic, batch: Transitions, recipe: PPOParameters, *, c
 
     Args:
         agent: the networks.
-        batch: what happened.
+        batch: what happened, with its advantages normalised if the recipe wants that.
         recipe: the weights of the parts.
         clip: as `recipe.clip`, annealed.
     """
     outputs, values = agent(batch.observations)
-    log_probabilities, entropies = actions_of(agent).judge(outputs, batch.actions)
-    advantages = batch.advantages
-    if recipe.normalize_advantages and len(batch) > 1:
-        advantages = (advantages - advantages.mean()) / (advantages.std() + 1e-8)
+    judge = actions_of(agent)
+    log_probabilities = judge.log_probabilities(outputs, batch.actions)
     log_ratio = log_probabilities - batch.log_probabilities
-    ratio = log_ratio.exp()
-    policy = -torch.minimum(ratio * advantages, ratio.clamp(1 - clip, 1 + clip) * advantages).mean()
+    policy = -_smaller_gain(log_ratio.exp(), batch.advantages, clip).mean()
     value = _value_loss(values, batch, recipe.clip_value)
-    entropy = entropies.mean()
     total = policy + recipe.value_coefficient * value
     if recipe.entropy_coefficient:
-        total = total - recipe.entropy_coefficient * entropy
-    return Losses(total, policy, value, entropy, log_ratio.detach(), clip)
+        total = total - recipe.entropy_coefficient * judge.entropies(outputs).mean()
+    return Losses(total, policy, value, outputs.detach(), log_ratio.detach(), clip, judge)
+
+
+def _smaller_gain(ratio: Tensor, advantages: Tensor, clip: float) -> Tensor:
+    """Give min(ratio * advantage, clipped ratio * advantage) of each transition.
+
+    Where the clipped one is smaller it is a constant, so that only the choice is left for the backward pass.
+    """
+    with torch.no_grad():
+        clipped = ratio.clamp(1 - clip, 1 + clip)
+        counts_whole = ratio * advantages <= clipped * advantages
+    return torch.where(counts_whole, ratio, clipped) * advantages
 
 
 def _value_loss(values: Tensor, batch: Transitions, clip: float | None) -> Tensor:
-    errors = (values - batch.returns).square()
-    if clip is not None:  # as in OpenAI's baselines: the larger of both errors
-        near = batch.values + (values - batch.values).clamp(-clip, clip)
-        errors = torch.maximum(errors, (near - batch.returns).square())
-    return errors.mean()
+    if clip is None:
+        return functional.mse_loss(values, batch.returns)
+    # As in OpenAI's baselines: the larger of both errors.
+    near = batch.values + (values - batch.values).clamp(-clip, clip)
+    return torch.maximum((values - batch.returns).square(), (near - batch.returns).square()).mean()

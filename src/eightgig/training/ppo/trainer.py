@@ -3,9 +3,10 @@
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
@@ -129,6 +130,19 @@ def train_agent(
         return _Run(environment, parameters, recipe, seed, device, tracker, checkpoints, watch).run()
 
 
+def as_one_vector(weights: Sequence[nn.Parameter]) -> nn.Parameter:
+    """Lay weights one behind the other in a vector and make them views of it.
+
+    To clip and step one vector takes one operation each; for networks this small it is the number of operations that
+    takes the time.
+    """
+    vector = nn.Parameter(torch.cat([weight.detach().flatten() for weight in weights]))
+    parts = vector.detach().split([weight.numel() for weight in weights])
+    for weight, part in zip(weights, parts, strict=True):
+        weight.data = part.view_as(weight)
+    return vector
+
+
 @contextmanager
 def one_thread() -> Iterator[None]:
     """Compute in one thread: for networks this small sharing the work takes longer than doing it."""
@@ -156,9 +170,9 @@ class _Run:
         self.tracker, self.watch = tracker, watch
         self.spaces = spaces_of(environment)
         self.agent = build_agent(self.spaces, parameters, seed=seed).to(device)
-        self.optimizer = torch.optim.Adam(
-            self.agent.parameters(), lr=recipe.learning_rate, eps=_ADAM_EPSILON, fused=True
-        )
+        self.weights = list(self.agent.parameters())
+        self.vector = as_one_vector(self.weights)
+        self.optimizer = torch.optim.Adam([self.vector], lr=recipe.learning_rate, eps=_ADAM_EPSILON, fused=True)
         self.moments = RunningMoments(self.spaces.num_observations)
         self.clock, self.progress = Clock(), Progress()
         self.folder = checkpoints / f"seed_{seed}" if checkpoints else None
@@ -251,16 +265,15 @@ class _Run:
 
     def _learn(self, transitions: Transitions, order: torch.Generator, *, clip: float) -> Losses:
         losses = deque[Losses](maxlen=1)
-        for _ in range(self.recipe.epochs):
-            for batch in self._minibatches(transitions, order):
-                made = ppo_loss(self.agent, batch, self.recipe, clip=clip)
-                if self.recipe.target_kl is not None and made.divergence > 1.5 * self.recipe.target_kl:
-                    return losses[0] if losses else made
-                self.optimizer.zero_grad(set_to_none=True)
-                made.total.backward()
-                nn.utils.clip_grad_norm_(self.agent.parameters(), self.recipe.max_gradient_norm)
-                self.optimizer.step()
-                losses.append(made)
+        for batch in self._minibatches(transitions, order):
+            made = ppo_loss(self.agent, batch, self.recipe, clip=clip)
+            if self.recipe.target_kl is not None and made.divergence > 1.5 * self.recipe.target_kl:
+                return losses[0] if losses else made
+            gradients = torch.autograd.grad(made.total, self.weights)
+            self.vector.grad = torch.cat([gradient.flatten() for gradient in gradients])
+            nn.utils.clip_grad_norm_(self.vector, self.recipe.max_gradient_norm)
+            self.optimizer.step()
+            losses.append(made)
         if not bool(losses[0].total.isfinite()):
             raise TrainingError(
                 f"the loss of agent {self.seed} is not finite after {self.progress.steps} steps: lower "
@@ -269,12 +282,15 @@ class _Run:
         return losses[0]
 
     def _minibatches(self, transitions: Transitions, order: torch.Generator) -> Iterator[Transitions]:
-        size = self.recipe.minibatch_size
-        if len(transitions) <= size:  # their order plays no part
-            yield transitions
+        """Give the minibatches of all epochs."""
+        ready = Transitions.normalized if self.recipe.normalize_advantages else lambda batch: batch
+        if len(transitions) <= self.recipe.minibatch_size:  # their order plays no part
+            yield from repeat(ready(transitions), self.recipe.epochs)
             return
-        for chosen in torch.randperm(len(transitions), generator=order).to(self.device).split(size):
-            yield transitions[chosen]
+        for _ in range(self.recipe.epochs):
+            places = torch.randperm(len(transitions), generator=order).to(self.device)
+            for chosen in places.split(self.recipe.minibatch_size):
+                yield ready(transitions[chosen])
 
     def _see(self, observations: np.ndarray[Any, Any]) -> None:
         self.moments.see(observations)
