@@ -23,6 +23,7 @@ _INT8_OPERATORS = frozenset(
     | {"DynamicQuantizeMatMul", "QAttention"}
 )
 _NAMES = {TensorProto.FLOAT: "fp32", TensorProto.FLOAT16: "fp16", TensorProto.BFLOAT16: "bf16"}
+_SMALL_BYTES, _LARGEST_BYTES = 1024, 2**31  # protobuf's own limit
 _PASS_ON = frozenset({"Transpose", "Reshape", "Identity", "Flatten", "Unsqueeze", "Squeeze"})
 
 
@@ -119,7 +120,7 @@ def names_in(card: Mapping[str, str], key: str) -> list[str]:
     """Give the JSON list of names that a file's card has under `key`; empty without one. ExportError: no such list."""
     try:
         names = json.loads(card.get(key, "[]"))
-    except json.JSONDecodeError:
+    except (ValueError, RecursionError):
         names = None
     if not isinstance(names, list):
         raise ExportError(f"wanted a JSON list of names in the card's `{key}`, found {card[key]!r:.80}")
@@ -155,26 +156,52 @@ class _Graph:
     def _precision(self, node: onnx.NodeProto) -> str:
         if node.op_type in _INT8_OPERATORS:
             return "int8"
+        if len(node.input) < 2:
+            return "unknown"
         if all(self._is_dequantized(name) for name in node.input[:2]):
             return "int8"
         return _NAMES.get(self._types.get(node.input[1], 0), "unknown")
 
     def _is_dequantized(self, name: str) -> bool:
-        maker = self._makers.get(name)
-        while maker is not None and maker.op_type in _PASS_ON:
-            maker = self._makers.get(maker.input[0])
+        makers = (maker for _, maker in self._behind(name))
+        maker = next((maker for maker in makers if maker.op_type not in _PASS_ON), None)
         return maker is not None and maker.op_type == "DequantizeLinear"
 
     def _constant(self, name: str) -> onnx.TensorProto | None:
-        while name not in self._constants and name in self._makers:
-            maker = self._makers[name]
+        for made, maker in self._behind(name):
+            if made in self._constants:
+                break
             if maker.op_type not in _PASS_ON | {"DequantizeLinear", "Cast"} or not maker.input:
                 return None
             name = maker.input[0]
         return self._constants.get(name)
 
+    def _behind(self, name: str) -> Iterator[tuple[str, onnx.NodeProto]]:
+        """Yield a tensor with its maker, then the first input of that, and so on; a circle ends where it closes."""
+        passed = set[str]()
+        while name in self._makers and name not in passed:
+            passed.add(name)
+            yield name, self._makers[name]
+            if not self._makers[name].input:
+                return
+            name = self._makers[name].input[0]
+
 
 def _values(model: onnx.ModelProto) -> Iterator[onnx.ValueInfoProto]:
-    # Types alone are wanted; an optimised graph has operators that inference does not know, and carries types itself.
-    inferred = onnx.shape_inference.infer_shapes(model) if model.ByteSize() < 2**31 else model
+    """Give the type of all that is computed, as far as inference knows it; an optimised graph carries types itself."""
+    graph = model.graph
+    # Inference serialises all that it is given, so it is not given the weights: types do not depend on them.
+    bare = onnx.ModelProto(ir_version=model.ir_version, opset_import=model.opset_import, functions=model.functions)
+    bare.graph.CopyFrom(onnx.GraphProto(node=graph.node, input=graph.input, output=graph.output))
+    bare.graph.value_info.extend(graph.value_info)
+    declared = {value.name for value in graph.input}
+    for tensor in graph.initializer:
+        if tensor.ByteSize() <= _SMALL_BYTES:  # axes, shapes, targets of a Reshape
+            bare.graph.initializer.append(tensor)
+        elif tensor.name not in declared:
+            bare.graph.input.append(onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims))
+    try:
+        inferred = onnx.shape_inference.infer_shapes(bare) if bare.ByteSize() < _LARGEST_BYTES else bare
+    except (onnx.shape_inference.InferenceError, onnx.checker.ValidationError, RuntimeError):
+        inferred = bare  # no sound graph: what it does not say itself is unknown
     yield from (*inferred.graph.value_info, *inferred.graph.input, *inferred.graph.output)
