@@ -1,5 +1,9 @@
 """The small things that all rooms rest on."""
 
+import os
+import subprocess
+import sys
+
 import pytest
 
 from eightgig.core.device import loader_processes, resolve_device
@@ -68,3 +72,12 @@ def test_cuda_that_is_not_there_is_refused(monkeypatch):
         ConfigurationError, match=r"torch finds no usable GPU .* nvidia-smi, or set the parameter to 'auto'"
     ):
         resolve_device("cuda")
+
+
+def test_what_a_killed_writer_left_is_removed_and_a_living_ones_is_not(tmp_path):
+    gone = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], check=True, capture_output=True)
+    left, lives = (tmp_path / f".a[1].txt.{number}.tmp" for number in (int(gone.stdout), os.getppid()))
+    left.touch()
+    lives.touch()
+    write_text(tmp_path / "a[1].txt", "whole")
+    assert (left.exists(), lives.exists()) == (False, True)

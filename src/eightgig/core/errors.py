@@ -8,6 +8,9 @@ EightgigError
 ├── BudgetError           no plan fits the memory budget
 ├── PredictionError       a network cannot be traced for the memory it would take
 ├── TrainingError         training cannot go on (loss is not finite, ...)
+│   ├── CheckpointError   a checkpoint cannot be written or read, or is another run's
+│   └── OneRankShortError    memory ran out in one of several processes, which cannot go on alone
+├── BusyError             another run is at work in the same place
 ├── WeightsError          weights are missing, damaged, or of another model
 └── ExportError           an exported file is not what it claims to be
 
@@ -55,6 +58,26 @@ class PredictionError(EightgigError):
 
 class TrainingError(EightgigError):
     """Training cannot go on."""
+
+
+class CheckpointError(TrainingError):
+    """A checkpoint cannot be written or read, or belongs to another run."""
+
+
+class OneRankShortError(TrainingError):
+    """Memory ran out in one of several processes: all have to begin again with the smaller batch.
+
+    Attributes:
+        recovered: what a process alone would have done, as `vram.runtime.verdict.Recovered`.
+    """
+
+    def __init__(self, message: str, recovered: object) -> None:
+        super().__init__(message)
+        self.recovered = recovered
+
+
+class BusyError(EightgigError):
+    """Another run is at work in the same place."""
 
 
 class WeightsError(EightgigError):

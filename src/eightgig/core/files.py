@@ -1,10 +1,17 @@
 """Files that are either whole or not there: written under a temporary name, flushed, then renamed."""
 
+import glob
 import hashlib
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryFile
+
+import psutil
+
+from eightgig.core.units import format_bytes
 
 
 @contextmanager
@@ -15,6 +22,7 @@ def atomic_write(target: Path) -> Iterator[Path]:
     `target` is as it was.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
+    _remove_leftovers(target)
     temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     try:
         yield temporary
@@ -36,9 +44,39 @@ def write_text(target: Path, content: str) -> None:
     write_bytes(target, content.encode("utf-8"))
 
 
+def space_shortage(path: Path, num_bytes: int, *, largest_file: int | None = None) -> str | None:
+    """Say what keeps `num_bytes` from being written to `path`; None where nothing does.
+
+    Looks at the disk, and at any limit on the size of one file; the folder is made where it is missing.
+
+    Args:
+        path: of the file.
+        num_bytes: that are needed on the disk.
+        largest_file: of these, the most in one file; None means that all are in one.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    free = shutil.disk_usage(path.parent).free
+    if free < num_bytes:
+        return f"only {free} bytes ({format_bytes(free)}) are free in {path.parent}"
+    try:
+        with TemporaryFile(dir=path.parent) as file:  # without a name, so that a kill leaves none
+            file.truncate(num_bytes if largest_file is None else largest_file)  # takes no space
+    except OSError as error:
+        return f"a file of that size is refused in {path.parent} ({error.strerror}; see ulimit -f)"
+    return None
+
+
 def sha256_of(content: bytes) -> str:
     """Give the hexadecimal SHA-256 of `content`."""
     return hashlib.sha256(content).hexdigest()
+
+
+def _remove_leftovers(target: Path) -> None:
+    """Remove what killed writers of this file have left; a living one's is left alone."""
+    for path in target.parent.glob(f".{glob.escape(target.name)}.*.tmp"):
+        writer = path.name.removesuffix(".tmp").rpartition(".")[2]
+        if writer.isdigit() and not psutil.pid_exists(int(writer)):
+            path.unlink(missing_ok=True)
 
 
 def _flush_file(path: Path) -> None:

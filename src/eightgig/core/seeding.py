@@ -22,3 +22,20 @@ def seed_everything(seed: int) -> None:
     random.seed(seed)
     np.random.seed(seed % 2**32)  # noqa: NPY002 - libraries use the global generator
     torch.manual_seed(seed)
+
+
+def seed_step(seed: int) -> None:
+    """Seed what a forward pass may draw from: dropout and the like. As `seed_everything`, at a tenth of its time.
+
+    `torch.manual_seed` also looks for every accelerator there might be, for 0.1 ms each time.
+    """
+    import random
+
+    import numpy as np
+    import torch
+
+    random.seed(seed)
+    np.random.seed(seed % 2**32)  # noqa: NPY002 - libraries use the global generator
+    torch.default_generator.manual_seed(seed)
+    if torch.cuda.is_initialized():
+        torch.cuda.default_generators[torch.cuda.current_device()].manual_seed(seed)

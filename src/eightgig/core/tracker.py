@@ -1,6 +1,8 @@
 """What the training loop needs of an experiment tracker, and no more."""
 
+import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Protocol
 
 
@@ -16,3 +18,15 @@ class NoTracker:
 
     def log_metrics(self, metrics: Mapping[str, float], *, step: int | None = None) -> None:
         """Forget the figures."""
+
+
+class FileTracker:
+    """Appends each batch of figures as a JSON line, for another process that tracks them."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def log_metrics(self, metrics: Mapping[str, float], *, step: int | None = None) -> None:
+        """Write the figures down at once."""
+        with self._path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps({"metrics": dict(metrics), "step": step}) + "\n")

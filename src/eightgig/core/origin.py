@@ -1,0 +1,83 @@
+"""What made a file: kept beside all outputs, so that those which the present parameters would not make are known."""
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from eightgig.core.files import write_text
+from eightgig.core.records import Record
+
+_HASHED_WHOLE = 16 * 1024**2
+_HASHED_END = 1024**2
+
+
+class Origin(Record):
+    """What made an output.
+
+    Attributes:
+        node: of the pipeline.
+        parameters: of the node, by dotted names, as text.
+        inputs: fingerprints of the outputs of other nodes that it was made from, by name.
+        fingerprint: of the output's own files.
+    """
+
+    node: str
+    parameters: dict[str, str]
+    inputs: dict[str, str]
+    fingerprint: str
+    eightgig: str
+
+    def changes(self, parameters: Mapping[str, str], inputs: Mapping[str, str]) -> list[str]:
+        """Say what is other now than when it was made, for a person."""
+        names = sorted(self.parameters.keys() | parameters.keys())
+        told = [
+            f"{name} is {parameters.get(name, 'not there')}, was {self.parameters.get(name, 'not there')}"
+            for name in names
+            if parameters.get(name) != self.parameters.get(name)
+        ]
+        told += [f"{name} was made anew since" for name in sorted(inputs) if self.inputs.get(name) != inputs[name]]
+        return told
+
+
+def flat(parts: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+    """Give the leaves of records and mappings by dotted names, as text."""
+    leaves: dict[str, str] = {}
+    for name, value in parts.items():
+        plain = value.model_dump(mode="json") if isinstance(value, Record) else value
+        if isinstance(plain, Mapping):
+            leaves |= flat(plain, f"{prefix}{name}.")
+        else:
+            leaves[f"{prefix}{name}"] = str(plain)
+    return leaves
+
+
+def fingerprint(paths: Iterable[Path]) -> str:
+    """Give a hash that names the content of files; of files above 16 MiB their size and both ends."""
+    digest = hashlib.sha256()
+    for path in sorted(paths):
+        with path.open("rb") as file:
+            size = path.stat().st_size
+            digest.update(f"{path.name}\0{size}\0".encode())
+            if size <= _HASHED_WHOLE:
+                digest.update(file.read())
+                continue
+            digest.update(file.read(_HASHED_END))
+            file.seek(-_HASHED_END, 2)
+            digest.update(file.read())
+    return digest.hexdigest()[:32]
+
+
+def read_origin(path: Path) -> Origin | None:
+    """Read what `write_origin` wrote; None where there is nothing that can be read."""
+    try:
+        return Origin.model_validate_json(path.read_bytes())
+    except (OSError, ValidationError):
+        return None
+
+
+def write_origin(path: Path, origin: Origin) -> None:
+    """Write it, whole or not at all."""
+    write_text(path, origin.model_dump_json(indent=1) + "\n")
