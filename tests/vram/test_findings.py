@@ -55,6 +55,7 @@ def test_a_plan_as_asked_for_has_none():
         ("VRAM004", {"eval_batch": 32}, "validation with 64 samples at a time does not fit: 32 at a time"),
         ("VRAM005", {"device": "cpu"}, "no GPU here"),
         ("VRAM006", {"checkpointing": "selective"}, "normalisation and activations are recomputed"),
+        ("VRAM012", {"processes": 2}, "that of one of 2 processes"),
         ("VRAM011", {"optimizer_in_backward": True}, "the run ends instead of going on"),
         ("VRAM007", {"offload": True}, "each crosses PCI Express twice a step"),
         ("VRAM008", {"margin_bytes": 100 * MIB}, "only 100.0 MiB are left"),

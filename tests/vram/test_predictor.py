@@ -15,15 +15,11 @@ from eightgig.vram.tracing.spec import WorkloadSpec
 CUBLAS = 2 * 8_519_680  # one workspace of the forward and one of the backward thread
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _tiny_workloads_are_found():
-    sys.path.insert(0, str(Path(__file__).parent))
-    yield
-    sys.path.pop(0)
+pytestmark = pytest.mark.usefixtures("tiny_workloads")
 
 
 @pytest.fixture(scope="module")
-def predictor(_tiny_workloads_are_found):
+def predictor(tiny_workloads):
     with Predictor() as shared:
         yield shared
 

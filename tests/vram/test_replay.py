@@ -28,7 +28,7 @@ def trace(*steps):
 
 
 def random_trace(seed, num_events=150):
-    chance, events, held = random.Random(seed), [], []  # noqa: S311 - no secret
+    chance, events, held = random.Random(seed), [], []
     for number in range(num_events):
         if held and chance.random() < 0.47:
             events.append(Event(held.pop(chance.randrange(len(held))), 0))
@@ -135,7 +135,7 @@ def test_a_cap_below_a_failing_one_is_not_given():
 
 def test_twenty_thousand_events_take_no_time():
     # 0.05 s on the machine it was written on; a scan over all free blocks would take seconds.
-    chance = random.Random(1)  # noqa: S311 - no secret
+    chance = random.Random(1)
     events = [Event(number, chance.randint(1, 3 * MIB)) for number in range(10_000)]
     gone = list(range(10_000))
     chance.shuffle(gone)

@@ -29,7 +29,7 @@ class NaiveAllocator:
     """
 
     def __init__(self, seed, limit=None):
-        self.chance = random.Random(seed)  # noqa: S311 - no secret
+        self.chance = random.Random(seed)
         self.limit = limit
         self.segments = []
         self.entries = []

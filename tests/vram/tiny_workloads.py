@@ -90,3 +90,10 @@ def not_a_workload():
 
 def _mean(net, batch):
     return net(batch).float().mean()
+
+
+def deep_blocks(width=1024, depth=8):
+    def block():
+        return nn.Sequential(nn.Linear(width, width, bias=False), nn.ReLU(), nn.Linear(width, width, bias=False))
+
+    return nn.Sequential(*[block() for _ in range(depth)]), _mean, lambda n: torch.zeros(n, width)

@@ -96,11 +96,12 @@ class Considered(Record):
 class MemoryPlan(Record):
     """What a run will do, as promised before it starts; the train stage obeys it.
 
-    The optimizer steps once for `micro_batch * accumulation` samples, whatever the plan: fitting the card never changes
-    what is computed (BatchNorm apart, for which there is a finding).
+    The optimizer steps once for `micro_batch * accumulation * processes` samples, whatever the plan: fitting the card
+    never changes what is computed (BatchNorm apart, for which there is a finding).
 
     Attributes:
         sample: the size of one sample, for a person: `300 px`, `1024 tokens`.
+        processes: that train together, each with a card of its own; memory is that of one of them.
         eval_batch: samples at a time where no gradients are needed.
         offload: whether what the backward pass needs waits in the machine's memory.
         optimizer_in_backward: whether each weight is stepped when its gradient is whole, and the gradient dropped.
@@ -122,6 +123,7 @@ class MemoryPlan(Record):
     card: str | None = None
     micro_batch: int
     accumulation: int
+    processes: int = 1
     eval_batch: int
     precision: Precision
     attention: Attention = "sdpa"
@@ -149,8 +151,12 @@ class MemoryPlan(Record):
 
     @property
     def effective_batch(self) -> int:
-        """Samples an optimizer step."""
-        return self.micro_batch * self.accumulation
+        """Samples an optimizer step, of all processes together."""
+        return self.micro_batch * self.accumulation * self.processes
+
+    def for_one_process(self) -> "MemoryPlan":
+        """Give the same steps for one process: with as many more micro-batches."""
+        return self.model_copy(update={"accumulation": self.accumulation * self.processes, "processes": 1})
 
     def phase(self, name: str) -> PhaseMemory:
         """Give the prediction of one phase by its name."""
@@ -159,7 +165,8 @@ class MemoryPlan(Record):
     def sentence(self) -> str:
         """Say the plan in one line, for logs and pages."""
         return (
-            f"micro-batch {self.micro_batch} x {self.accumulation} accumulation, {self.precision}, "
+            f"micro-batch {self.micro_batch} x {self.accumulation} accumulation"
+            f"{f' x {self.processes} processes' if self.processes > 1 else ''}, {self.precision}, "
             f"checkpointing {self.checkpointing}{', activations offloaded' if self.offload else ''}"
             f"{', optimizer in the backward pass' if self.optimizer_in_backward else ''}: "
             f"{format_bytes(self.needed_bytes)} of {format_bytes(self.budget_bytes)} usable on a {self.budget_gib:g} "

@@ -4,6 +4,7 @@ Source of the format, torch 2.1 to 2.14: torch/csrc/cuda/Module.cpp, torch/csrc/
 torch/cuda/memory.py.
 """
 
+import io
 import itertools
 import pickle
 import re
@@ -157,8 +158,8 @@ _PlainUnpickler.dispatch = _plain_opcodes()
 
 def _plain_data(path: Path) -> object:
     try:
-        with path.open("rb") as file:
-            return _PlainUnpickler(file).load()
+        # From memory, as the reader of a file makes room for whatever length stands in it.
+        return _PlainUnpickler(io.BytesIO(path.read_bytes())).load()
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror}). Give a file of _dump_snapshot.") from error
     except DataError as error:

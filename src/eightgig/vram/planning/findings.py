@@ -140,6 +140,16 @@ def optimizer_in_backward(asked: Asked) -> str | None:
     )
 
 
+def several_processes(asked: Asked) -> str | None:
+    """Part of what the exchange of gradients takes is not in the plan."""
+    if asked.plan.processes == 1:
+        return None
+    return (
+        f"memory is that of one of {asked.plan.processes} processes, on a card of its own; the buffers of NCCL, which "
+        "lie outside of torch's allocator, are not counted and have not been measured"
+    )
+
+
 def _price(plan: MemoryPlan) -> str:
     """How much longer a step takes than without, where the roofline knows both."""
     bare = [c.seconds_per_step for c in plan.considered if c.checkpointing == "none" and c.seconds_per_step]
@@ -160,4 +170,5 @@ FINDINGS: dict[str, Callable[[Asked], str | None]] = {
     "VRAM009": fragments,
     "VRAM010": one_owner,
     "VRAM011": optimizer_in_backward,
+    "VRAM012": several_processes,
 }

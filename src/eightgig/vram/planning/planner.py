@@ -17,6 +17,7 @@ from eightgig.vram.cards.roofline import StepTime, step_seconds
 from eightgig.vram.parameters import PlanParameters
 from eightgig.vram.plan import Checkpointing, Considered, MemoryPlan, OptimizerKernel, Phase, PhaseMemory, Precision
 from eightgig.vram.planning.findings import BATCH_NORM_FLOOR, Asked, findings_of
+from eightgig.vram.planning.processes import spread_over
 from eightgig.vram.planning.request import Candidate, PlanRequest, generation_of
 from eightgig.vram.tracing.events import HOLDERS
 from eightgig.vram.tracing.hidden import load_calibration
@@ -158,14 +159,22 @@ class _Search:
         return needed
 
     def _predict(self, candidate: Candidate) -> Prediction:
-        return self._predictor.predict(self._request.workload, self._options(candidate), generation=self._generation)
+        return self._of_one_process(self._options(candidate))
+
+    def _of_one_process(self, options: StepOptions) -> Prediction:
+        request = self._request
+        prediction = self._predictor.predict(request.workload, options, generation=self._generation)
+        if not request.spreads or request.processes == 1:
+            return prediction
+        largest = self._predictor.trace(request.workload, options).largest_block
+        return spread_over(prediction, request.processes, largest)
 
     def _options(self, candidate: Candidate) -> StepOptions:
         request = self._request
         return StepOptions(
             phase="train" if request.task == "train" else "validate",
             micro_batch=candidate.micro_batch,
-            accumulates=candidate.accumulation > 1,
+            accumulates=candidate.accumulation > 1 or request.processes > 1,  # DDP's buckets hold all gradients
             precision=candidate.precision,
             attention=self._parameters.attention,
             optimizer=request.optimizer,
@@ -188,7 +197,7 @@ class _Search:
                 "optimizer_in_backward": False,
             }
         )
-        return self._predictor.predict(self._request.workload, options, generation=self._generation)
+        return self._of_one_process(options)
 
     def _time(self, candidate: Candidate) -> StepTime | None:
         if self._request.card is None:
@@ -213,6 +222,7 @@ class _Search:
             card=request.card.name if request.card else None,
             micro_batch=chosen.micro_batch,
             accumulation=chosen.accumulation,
+            processes=request.processes,
             eval_batch=eval_batch,
             precision=chosen.precision,
             attention=self._parameters.attention,
@@ -309,6 +319,8 @@ def _against_optimizer_in_backward(request: PlanRequest) -> Iterator[str]:
     """Say what in a recipe needs all gradients at once, each with the way out."""
     if request.effective_batch > request.micro_batch:
         yield "gradients are accumulated over batches (train.accumulation: 1 does not)"
+    if request.processes > 1:
+        yield "several processes exchange gradients before a step (train.distributed.processes: 1 does not)"
     if request.clips_gradients:
         yield "gradients are clipped to the norm of all (train.max_gradient_norm: null does not)"
     if not _without_scaler(request):

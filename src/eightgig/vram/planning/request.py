@@ -18,7 +18,9 @@ class PlanRequest(Record):
         name: of the model, for a person.
         sample: the size of one sample, for a person.
         task: `infer` plans for a pass without gradients alone.
-        effective_batch: samples an optimizer step, which no plan changes.
+        effective_batch: samples of one process an optimizer step, which no plan changes.
+        processes: that train together, each with a card of its own.
+        spreads: whether weights, gradients and optimizer state are spread over them (FSDP2).
         micro_batch: the most samples that pass at a time.
         eval_batch: the most samples at a time where no gradients are kept.
         precisions: those that are allowed; the fastest is taken that goes with the rest of the plan.
@@ -33,6 +35,8 @@ class PlanRequest(Record):
     sample: str
     task: Literal["train", "infer"] = "train"
     effective_batch: int
+    processes: int = 1
+    spreads: bool = False
     micro_batch: int
     eval_batch: int
     precisions: tuple[Precision, ...] = ("fp16",)

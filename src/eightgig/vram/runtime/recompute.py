@@ -34,12 +34,13 @@ def apply_checkpointing(module: nn.Module, level: Checkpointing = "full") -> nn.
     stages of an EfficientNet, the layers of a transformer. In ResNets these are the blocks of each `layer`.
     """
     if level != "none":
-        for block in _blocks(module):
+        for block in blocks_of(module):
             _recompute(block, level)
     return module
 
 
-def _blocks(module: nn.Module) -> list[nn.Module]:
+def blocks_of(module: nn.Module) -> list[nn.Module]:
+    """Give the blocks that a network is a sequence of, as `apply_checkpointing` has it."""
     containers = [part for part in module.modules() if isinstance(part, nn.Sequential | nn.ModuleList)]
     chosen: list[nn.Module] = []
     inside: set[int] = set()

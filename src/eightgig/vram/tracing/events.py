@@ -67,6 +67,7 @@ class AllocationTrace:
         scratch: where hidden memory is taken, by kind; its size depends on the GPU.
         costs: of the ops of the last step.
         has_batch_norm: whether the network uses the batch's own statistics in training.
+        largest_block: bytes of the weights of its largest block, or of what is in none, if that is more.
     """
 
     events: tuple[Event, ...]
@@ -76,3 +77,4 @@ class AllocationTrace:
     scratch: tuple[Scratch, ...] = ()
     costs: tuple[OpCost, ...] = ()
     has_batch_norm: bool = False
+    largest_block: int = 0

@@ -14,6 +14,7 @@ from torch.utils._pytree import tree_leaves, tree_map
 from eightgig.vram.plan import Precision
 from eightgig.vram.runtime.in_backward import StepsInBackward
 from eightgig.vram.runtime.offload import offloaded
+from eightgig.vram.runtime.recompute import blocks_of
 from eightgig.vram.tracing import fake_device
 from eightgig.vram.tracing.attention import fused_attention
 from eightgig.vram.tracing.eight_bit import CountedAdamW8bit
@@ -54,7 +55,14 @@ def _trace(workload: Workload, options: StepOptions) -> AllocationTrace:
                 _validate(workload, module, options, tracer)
     trace = first_steps(tracer.trace()) if options.phase == "train" else tracer.trace()
     norms = any(isinstance(part, nn.modules.batchnorm._BatchNorm) for part in module.modules())
-    return replace(trace, has_batch_norm=norms)
+    return replace(trace, has_batch_norm=norms, largest_block=_largest_block(module))
+
+
+def _largest_block(module: nn.Module) -> int:
+    blocks = [{id(weight): weight.nbytes for weight in block.parameters()} for block in blocks_of(module)]
+    inside = set().union(*blocks)
+    outside = sum({id(w): w.nbytes for w in module.parameters() if id(w) not in inside}.values())
+    return max(outside, *(sum(block.values()) for block in blocks), 0)
 
 
 def _prepared(workload: Workload, options: StepOptions) -> nn.Module:

@@ -1,0 +1,14 @@
+"""What several tests of the memory planner share."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="module")
+def tiny_workloads():
+    """Let the child process find `tiny_workloads:NAME`."""
+    sys.path.insert(0, str(Path(__file__).parent))
+    yield
+    sys.path.pop(0)
