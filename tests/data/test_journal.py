@@ -101,6 +101,15 @@ def test_a_damaged_line_costs_one_file(photos, tmp_path, opened, wrong):
     assert opened == ["0.jpg"]
 
 
+@pytest.mark.parametrize("line", [b"[" * 50_000, b'{"a":' * 50_000, b'["\\ud800", 1, 2, "empty", ""]'])
+def test_a_line_that_is_nested_deeply_or_names_no_file(photos, tmp_path, line):
+    whole = build(photos, tmp_path)
+    journal = tmp_path / "journal" / "inspected.jsonl"
+    header, first, rest = journal.read_bytes().split(b"\n", 2)
+    journal.write_bytes(b"\n".join([header, first, line, rest]))
+    assert build(photos, tmp_path)[0].equals(whole[0])
+
+
 def test_what_is_new_is_opened_and_what_is_gone_is_forgotten(photos, tmp_path, opened, encode, smooth_pixels):
     build(photos, tmp_path)
     opened.clear()

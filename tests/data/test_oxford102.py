@@ -11,6 +11,13 @@ from eightgig.data.manifest import build_manifest
 from eightgig.data.oxford102 import read_oxford102
 from eightgig.data.parameters import DataParameters
 
+
+@pytest.fixture
+def drawn_sets(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Take sets that are made here for the published one."""
+    monkeypatch.setattr(oxford102, "_is_published", lambda _: True)
+
+
 Draw = Callable[[int, int, int], np.ndarray]
 
 
@@ -24,6 +31,7 @@ def make_set(root: Path, labels: list[int], encode: Callable[..., bytes], smooth
     savemat(folder / "setid.mat", {"trnid": ids[None, 0::3], "valid": ids[None, 1::3], "tstid": ids[None, 2::3]})
 
 
+@pytest.mark.usefixtures("drawn_sets")
 def test_a_set_of_the_same_layout(tmp_path: Path, encode: Callable[..., bytes], smooth_pixels: Draw) -> None:
     make_set(tmp_path, [77, 1, 49, 77, 1, 49, 77, 1, 49, 49], encode, smooth_pixels)
     folders = read_oxford102(tmp_path, allow_download=False)
@@ -35,6 +43,7 @@ def test_a_set_of_the_same_layout(tmp_path: Path, encode: Callable[..., bytes], 
     assert (len(manifest), len(rejects)) == (10, 0)
 
 
+@pytest.mark.usefixtures("drawn_sets")
 def test_labels_out_of_range_are_refused(tmp_path: Path, encode: Callable[..., bytes], smooth_pixels: Draw) -> None:
     make_set(tmp_path, [1, 2, 103, 0], encode, smooth_pixels)
     with pytest.raises(DataError, match=r"labels must be 1 to 102, found \[0, 103\]"):
@@ -45,6 +54,16 @@ def test_a_broken_label_file_is_named(tmp_path: Path, encode: Callable[..., byte
     make_set(tmp_path, [1, 2], encode, smooth_pixels)
     (tmp_path / "flowers-102" / "imagelabels.mat").write_bytes(b"<html>")
     with pytest.raises(DataError, match=r"imagelabels.mat: wanted the labels of Oxford 102"):
+        read_oxford102(tmp_path)
+
+
+def test_labels_of_somebody_else_never_reach_scipy(
+    tmp_path: Path, encode: Callable[..., bytes], smooth_pixels: Draw, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its reader crashes the interpreter over some damaged files."""
+    make_set(tmp_path, [1, 2], encode, smooth_pixels)
+    monkeypatch.setattr(oxford102, "loadmat", lambda *_, **__: pytest.fail("it was read"))
+    with pytest.raises(DataError, match=r"as its authors publish them \(MD5 e0620be6.*found another file\. Fetch it"):
         read_oxford102(tmp_path)
 
 

@@ -14,6 +14,7 @@ import pytest
 from eightgig.core.errors import StoreError
 from eightgig.data import spool, store_rules
 from eightgig.data.hdf5 import ImageStore, is_complete, write_store
+from eightgig.data.shards import read_parts
 from eightgig.data.spool import fill_spool
 from eightgig.data.store_format import Codec
 from eightgig.data.store_rules import Payload
@@ -86,7 +87,8 @@ def test_the_same_again_mends_only_the_shard_that_was_damaged(tmp_path, pictures
     first, second, *_ = sorted(tmp_path.glob("store-*/*.h5"))
     content = second.read_bytes()
     num_pictures = len(ImageStore(second))
-    second.write_bytes(content[:-9] + bytes([content[-9] ^ 1]) + content[-8:])
+    place = read_parts(second)[0].start + 5
+    second.write_bytes(content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :])
     with pytest.raises(StoreError, match=r"is damaged: .* Run the ingest stage again"):
         store.verify()
     opened, read = [], store_rules._read

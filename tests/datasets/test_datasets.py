@@ -3,20 +3,25 @@
 import json
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from kedro.io import DatasetError
+from plotly.graph_objects import Figure
 
 from eightgig.core.tracker import NoTracker
 from eightgig.data.parameters import DataParameters
 from eightgig.data.sources import open_source
 from eightgig.datasets.checkpoints import CheckpointFolderDataset
+from eightgig.datasets.figure import FigureDataset
 from eightgig.datasets.hdf5 import StoreDataset
 from eightgig.datasets.onnx import OnnxDataset
 from eightgig.datasets.page import PageDataset
 from eightgig.datasets.picture import PictureDataset
 from eightgig.datasets.raw import RawPicturesDataset
 from eightgig.datasets.record import RecordDataset
+from eightgig.datasets.table import TableDataset
+from eightgig.datasets.text import TextDataset
 from eightgig.datasets.tracker import TrackerDataset
 from eightgig.datasets.weights import PictureCard, Weights, WeightsDataset
 from eightgig.vram.plan import Finding
@@ -98,6 +103,22 @@ def test_bytes_text_and_pictures(tmp_path):
     picture.save(image)
     assert np.array_equal(picture.load(), image)
     assert picture.preview().startswith("iVBOR")
+
+
+def test_tables_figures_and_texts(tmp_path):
+    names = {"load_args": {"dtype": {"name": object}, "na_values": [""], "keep_default_na": False}}
+    table = TableDataset(filepath=str(tmp_path / "f.csv"), **names)
+    rows = pd.DataFrame({"name": ["12", "NA", "ünï, code"], "score": [0.1, 2.0, float("nan")]}).astype({"name": object})
+    table.save(rows)
+    pd.testing.assert_frame_equal(table.load(), rows)
+    assert table.preview(nrows=1)["data"] == [["12", 0.1]]
+    figure = FigureDataset(filepath=str(tmp_path / "f.json"))
+    figure.save(Figure({"type": "scatter", "y": [1, 2]}))
+    assert list(figure.load().data[0].y) == [1, 2]
+    assert figure.preview()["data"][0]["type"] == "scatter"
+    text = TextDataset(filepath=str(tmp_path / "f.txt"))
+    text.save("ünï\n")
+    assert text.load() == "ünï\n"
 
 
 def test_checkpoint_folder_is_made_and_never_saved(tmp_path):

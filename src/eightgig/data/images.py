@@ -30,6 +30,7 @@ from PIL import ExifTags, Image, UnidentifiedImageError
 from eightgig.core.errors import ImageRejectedError
 from eightgig.core.records import Record
 from eightgig.data.parameters import PILLOW_LIMIT_PIXELS
+from eightgig.data.webp import NUM_HEADER_BYTES, canvas_size
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -43,18 +44,21 @@ CODEC_ENDINGS = {
 }
 _OTHER_FORMATS = {b"II*\0": "TIFF", b"MM\0*": "TIFF", b"\0\0\1\0": "ICO", b"8BPS": "Photoshop"}
 # What Pillow raises on damaged files, by format; warnings too, where the caller has made them errors.
-_PILLOW_ERRORS = (
+PILLOW_ERRORS = (
     OSError,
     SyntaxError,
     ValueError,
     TypeError,
-    KeyError,
-    IndexError,
+    LookupError,
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    RuntimeError,
     EOFError,
     struct.error,
     UserWarning,
 )
-_MAX_BYTES_PER_PIXEL = 8
+MAX_BYTES_PER_PIXEL = 8
 _TRUNCATED = ("premature end of jpeg", "truncated", "unexpected end", "empty input")
 
 
@@ -122,7 +126,7 @@ def is_plain_jpeg(data: bytes) -> bool:
 def _read(path: Path, max_pixels: int) -> bytes:
     try:
         byte_count = path.stat().st_size
-        if byte_count > _MAX_BYTES_PER_PIXEL * max_pixels:
+        if byte_count > MAX_BYTES_PER_PIXEL * max_pixels:
             raise ImageRejectedError("too_large", f"{byte_count:,} bytes can not be a picture of {max_pixels:,} pixels")
         return path.read_bytes()
     except OSError as error:
@@ -133,18 +137,24 @@ def _open(data: bytes, max_pixels: int) -> Image.Image:
     """Read the header only; the pixels are not decoded yet."""
     if not data:
         raise ImageRejectedError("empty", "the file has no bytes")
+    if size := canvas_size(data[:NUM_HEADER_BYTES]):  # opening a WebP already makes room for it
+        _refuse_large(*size, max_pixels)
     try:
         header = Image.open(io.BytesIO(data), formats=["JPEG", "PNG", "WEBP", "BMP", "GIF"])
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise ImageRejectedError("too_large", str(error)) from error
     except UnidentifiedImageError:
         raise _not_identified(data) from None
-    except _PILLOW_ERRORS as error:
+    except PILLOW_ERRORS as error:
         raise _fault(error) from error
-    if header.width * header.height > max_pixels:
-        size = f"{header.width} x {header.height}"
-        raise ImageRejectedError("too_large", f"{size} pixels by its header, at most {max_pixels:,} are allowed")
+    _refuse_large(header.width, header.height, max_pixels)
     return header
+
+
+def _refuse_large(width: int, height: int, max_pixels: int) -> None:
+    if width * height > max_pixels:
+        size = f"{width} x {height}"
+        raise ImageRejectedError("too_large", f"{size} pixels by its header, at most {max_pixels:,} are allowed")
 
 
 def _not_identified(data: bytes) -> ImageRejectedError:
@@ -164,7 +174,7 @@ def _not_identified(data: bytes) -> ImageRejectedError:
 def _decode(header: Image.Image, data: bytes) -> Pixels:
     try:
         pixels_HWC = _decode_as_stored(header, data)
-    except (*_PILLOW_ERRORS, cv2.error) as error:
+    except (*PILLOW_ERRORS, cv2.error) as error:
         raise _fault(error) from error
     return np.ascontiguousarray(_turn_upright(pixels_HWC, _orientation(header)))
 
@@ -216,7 +226,7 @@ def _orientation(header: Image.Image) -> int:
     """Give the EXIF orientation 1 to 8; 1 where there is none or the EXIF data are broken."""
     try:
         value = header.getexif().get(ExifTags.Base.Orientation, 1)
-    except _PILLOW_ERRORS:
+    except PILLOW_ERRORS:
         return 1
     return value if value in range(1, 9) else 1
 
@@ -248,8 +258,15 @@ def _notes(path: Path, codec: str, header: Image.Image) -> list[str]:
     notes = []
     if path.suffix.lower() not in CODEC_ENDINGS[codec]:
         notes.append(f"ending says {path.suffix.lstrip('.') or 'nothing'}, content is {codec}")
-    if header.format != "MPO" and getattr(header, "is_animated", False):
+    if header.format != "MPO" and _is_animated(header):
         notes.append("animated: first frame")
     if (orientation := _orientation(header)) != 1:
         notes.append(f"turned upright (EXIF orientation {orientation})")
     return notes
+
+
+def _is_animated(header: Image.Image) -> bool:
+    try:
+        return bool(getattr(header, "is_animated", False))
+    except PILLOW_ERRORS:  # more frames, which are damaged
+        return True

@@ -106,7 +106,7 @@ class _Notes:
         try:
             name, size, changed_ns, *found = json.loads(self._file.readline())
             return _inspected(found) if (name, size, changed_ns) == (path, *stamp) else None
-        except (ValueError, TypeError):  # damaged, yet still a line
+        except (ValueError, TypeError, RecursionError):  # damaged, yet still a line
             return None
 
     def add(self, path: str, stamp: Stamp, found: Inspected) -> None:
@@ -120,14 +120,14 @@ class _Notes:
 
 
 def _key(path: str) -> int:
-    digest = hashlib.blake2b(path.encode("utf-8", "surrogateescape"), digest_size=8).digest()
+    digest = hashlib.blake2b(path.encode("utf-8", "surrogatepass"), digest_size=8).digest()
     return int.from_bytes(digest, "little", signed=True)
 
 
 def _path_of(line: bytes) -> str | None:
     try:
         path = json.loads(line)[0] if line.endswith(b"\n") else None
-    except (ValueError, TypeError, LookupError):
+    except (ValueError, TypeError, LookupError, RecursionError):
         return None
     return path if isinstance(path, str) else None
 

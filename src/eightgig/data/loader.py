@@ -12,6 +12,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset, Sampler, get_worker_info
 
 from eightgig.core.seeding import seed_from
+from eightgig.core.stop import leave_signals_to_the_parent
 from eightgig.data.hdf5 import ImageStore
 from eightgig.data.images import Pixels
 from eightgig.data.parameters import AugmentParameters
@@ -64,6 +65,33 @@ class KeyedSampler(Sampler[Key]):
             order = order[torch.randperm(len(order), generator=generator).numpy()]
         epoch = self.epoch
         return ((epoch, index) for index in order[self.offset :].tolist())
+
+
+class SharedOut(KeyedSampler):
+    """One process's share of another sampler's order: every `count`-th batch, from number `index` on.
+
+    Args:
+        whole: the order of all processes together.
+        batch_size: samples a batch.
+        index: of this process.
+        count: of processes.
+    """
+
+    def __init__(self, whole: KeyedSampler, *, batch_size: int, index: int, count: int) -> None:
+        self._whole, self._batch_size, self._index, self._count = whole, batch_size, index, count
+
+    def set_epoch(self, epoch: int, offset: int = 0) -> None:
+        """Choose the epoch; `offset` counts the samples of all processes that are left out."""
+        self._whole.set_epoch(epoch, offset)
+
+    def __len__(self) -> int:
+        return sum(1 for number in range(len(self._whole)) if self._is_ours(number))
+
+    def __iter__(self) -> Iterator[Key]:
+        return (key for number, key in enumerate(self._whole) if self._is_ours(number))
+
+    def _is_ours(self, number: int) -> bool:
+        return number // self._batch_size % self._count == self._index
 
 
 class ImageBatches(Dataset[Batch]):
@@ -218,6 +246,42 @@ def keyed_loader(
     )
 
 
+def with_workers(loader: DataLoader[Made], num_workers: int) -> DataLoader[Made]:
+    """Give a loader of the same batches with another number of processes."""
+    return _remade(loader, num_workers=num_workers)
+
+
+def share_of(loader: DataLoader[Made], index: int, count: int) -> DataLoader[Made]:
+    """Give a loader of the batches that process `index` of `count` works on; together they have each batch once."""
+    if count == 1:
+        return loader
+    sampler: Any = loader.sampler
+    return _remade(loader, sampler=SharedOut(sampler, batch_size=loader.batch_size or 1, index=index, count=count))
+
+
+def _remade(loader: DataLoader[Made], **changes: Any) -> DataLoader[Made]:
+    num_workers = changes.get("num_workers", loader.num_workers)
+    worker_options: dict[str, Any] = {}
+    if num_workers > 0:
+        worker_options = {
+            "timeout": loader.timeout,
+            "persistent_workers": loader.persistent_workers,
+            "prefetch_factor": loader.prefetch_factor,
+            "worker_init_fn": loader.worker_init_fn,
+            "multiprocessing_context": loader.multiprocessing_context,
+        }
+    return DataLoader(
+        loader.dataset,
+        batch_size=loader.batch_size,
+        sampler=changes.get("sampler", loader.sampler),
+        num_workers=num_workers,
+        collate_fn=loader.collate_fn,
+        pin_memory=loader.pin_memory,
+        drop_last=loader.drop_last,
+        **worker_options,
+    )
+
+
 def _as_made(batch: Any) -> Any:
     """The dataset makes whole batches, so there is nothing to collate."""
     return batch
@@ -226,3 +290,4 @@ def _as_made(batch: Any) -> Any:
 def _start_worker(_worker_id: int) -> None:
     """OpenCV would start threads of its own in each worker, and they would fight for the cores."""
     cv2.setNumThreads(0)
+    leave_signals_to_the_parent()

@@ -1,20 +1,21 @@
 """The Oxford 102 flowers, in the layout that torchvision's `Flowers102` makes below a folder."""
 
 import tarfile
+import zlib
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 from scipy.io import loadmat  # type: ignore[import-untyped, unused-ignore]
-from scipy.io.matlab import MatReadError  # type: ignore[import-untyped, unused-ignore]
 from torchvision.datasets import Flowers102
-from torchvision.datasets.utils import download_url
+from torchvision.datasets.utils import check_integrity, download_url
 
 from eightgig.core.errors import DataError
 from eightgig.core.units import GIB, format_bytes
 from eightgig.data.folders import ClassFolders
 
 FOLDER = "flowers-102"
+_LABELS_MD5 = Flowers102._file_dict["label"][1]
 _MAX_FILES = 20_000  # the archive has 8,190 entries
 _MAX_BYTES = 1 * GIB  # and unpacks to 0.35 GiB
 
@@ -47,14 +48,20 @@ def _is_there(folder: Path) -> bool:
 def _read_labels(folder: Path) -> npt.NDArray[np.int64]:
     """Read labels 1 to 102, one a picture, as the set's authors number them."""
     path = folder / "imagelabels.mat"
-    try:
-        labels_N = loadmat(path, squeeze_me=True)["labels"].astype(np.int64)
-    except (OSError, MatReadError, ValueError, TypeError, KeyError) as error:
-        raise DataError(f"{path}: wanted the labels of Oxford 102, but it cannot be read ({error}).") from error
+    if not _is_published(path):  # scipy's reader of such files crashes over damaged ones
+        raise DataError(
+            f"{path}: wanted the labels of Oxford 102 as its authors publish them (MD5 {_LABELS_MD5}), found another "
+            "file. Fetch it again."
+        )
+    labels_N = loadmat(path, squeeze_me=True)["labels"].astype(np.int64)
     outside = sorted(set(labels_N.tolist()) - set(range(1, 103)))
     if outside:
         raise DataError(f"{path}: labels must be 1 to 102, found {outside[:5]}. Fetch the file again.")
     return np.atleast_1d(labels_N)
+
+
+def _is_published(path: Path) -> bool:
+    return check_integrity(str(path), _LABELS_MD5)
 
 
 def _download(folder: Path, allow_download: bool) -> None:
@@ -67,18 +74,29 @@ def _download(folder: Path, allow_download: bool) -> None:
     try:
         for name, md5 in Flowers102._file_dict.values():
             download_url(f"{Flowers102._download_url_prefix}{name}", str(folder), md5=md5)
-        _unpack(folder / "102flowers.tgz", folder)
-    except (OSError, RuntimeError, tarfile.TarError) as error:
+        unpack(folder / "102flowers.tgz", folder)
+    except (OSError, RuntimeError, DataError) as error:
         raise DataError(f"{folder}: Oxford 102 could not be fetched ({error}). {way_out}") from error
 
 
-def _unpack(archive: Path, folder: Path) -> None:
-    """Unpack with limits on names, count and size; torchvision's own unpacking has none."""
-    with tarfile.open(archive) as tar:
-        members = tar.getmembers()
-        num_bytes = sum(member.size for member in members)
-        if len(members) > _MAX_FILES or num_bytes > _MAX_BYTES:
-            raise DataError(
-                f"{archive}: holds {len(members)} files of {format_bytes(num_bytes)}, far more than the set."
-            )
-        tar.extractall(folder, filter="data")
+def unpack(archive: Path, folder: Path) -> None:
+    """Unpack with limits on names, count and size; torchvision's own unpacking has none.
+
+    Raises:
+        DataError: it is no archive, larger than the set, or reaches out of the folder.
+    """
+    try:
+        with tarfile.open(archive) as tar:
+            _refuse_large(archive, tar)
+            tar.extractall(folder, filter="data")
+    except (OSError, EOFError, zlib.error, ValueError, ArithmeticError, tarfile.TarError) as error:
+        raise DataError(f"{archive}: cannot be unpacked ({error}). Fetch it again.") from error
+
+
+def _refuse_large(archive: Path, tar: tarfile.TarFile) -> None:
+    """Count entries as they come: to skip a huge one would already unpack it."""
+    num_bytes = 0
+    for number, member in enumerate(tar, start=1):
+        num_bytes += member.size
+        if number > _MAX_FILES or num_bytes > _MAX_BYTES:
+            raise DataError(f"{archive}: holds {number} files of {format_bytes(num_bytes)}, far more than the set.")

@@ -12,13 +12,13 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import h5py
 import numpy as np
 import numpy.typing as npt
 
 from eightgig.core.errors import StoreError
+from eightgig.data.foreign_hdf5 import FAULTS, open_foreign, plain_dataset
+from eightgig.data.hdf5_files import HDF5Output, fixed_texts, text_attribute
 from eightgig.data.store_format import Index, read_index
 
 SHARDS_FORMAT, SHARDS_VERSION = "eightgig-image-shards", 1
@@ -102,11 +102,11 @@ def is_sound(shard: Path, sha256: str | None = None) -> bool:
 
 def write_list(path: Path, names: Sequence[str], hashes: Sequence[str]) -> None:
     """Write the list of shards."""
-    with h5py.File(path, "w", libver=("v110", "v110")) as file:
+    with HDF5Output(path) as file:
         for name, texts in zip(_TEXTS, (names, hashes), strict=True):
-            file.create_dataset(name, data=list(texts), dtype=h5py.string_dtype())
-        attributes: dict[str, Any] = {"format": SHARDS_FORMAT, "version": SHARDS_VERSION, "complete": True}
-        file.attrs.update({**attributes, "list_sha256": _hash(names, hashes)})
+            file.create_dataset(name, data=fixed_texts(texts))
+        file.set_texts(format=SHARDS_FORMAT, list_sha256=_hash(names, hashes))
+        file.attrs.update({"version": SHARDS_VERSION, "complete": True})
 
 
 def listed_shards(path: Path) -> list[tuple[str, str]] | None:
@@ -116,15 +116,14 @@ def listed_shards(path: Path) -> list[tuple[str, str]] | None:
         StoreError: the list is damaged.
     """
     try:
-        with h5py.File(path, "r") as file:
-            if file.attrs.get("format") != SHARDS_FORMAT:
+        with open_foreign(path) as file:
+            if text_attribute(file, "format") != SHARDS_FORMAT:
                 return None
-            plain = all(isinstance(file.get(name, getlink=True), h5py.HardLink) for name in _TEXTS)
-            columns = [tuple(file[name].asstr()[...].tolist()) for name in _TEXTS] if plain else [(), ("",)]
-            intact = file.attrs.get("complete") and file.attrs.get("list_sha256") == _hash(*columns)
-    except (OSError, RuntimeError, KeyError, ValueError, TypeError, UnicodeDecodeError):
+            names, hashes = (plain_dataset(file, name).asstr()[...].tolist() for name in _TEXTS)
+            intact = file.attrs.get("complete") and text_attribute(file, "list_sha256") == _hash(names, hashes)
+            intact = intact and len(names) == len(hashes)
+    except FAULTS:
         return None  # `read_index` says what is wrong with it
-    names, hashes = columns
     if not intact or not names or not all(_NAME.fullmatch(name) for name in names):
         raise StoreError(f"{path}: the list of its parts is damaged. Run the ingest stage again.")
     return list(zip(names, hashes, strict=True))

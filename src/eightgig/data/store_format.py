@@ -34,6 +34,8 @@ import numpy as np
 import numpy.typing as npt
 
 from eightgig.core.errors import StoreError
+from eightgig.data.foreign_hdf5 import FAULTS, open_foreign, plain_dataset
+from eightgig.data.hdf5_files import text_attribute
 
 Kind = Literal["classes", "boxes", "masks"]
 """What is known of each picture."""
@@ -99,9 +101,9 @@ def read_index(path: Path) -> tuple[Index, int]:
     if not path.is_file():
         raise StoreError(f"{path}: there is no image store. Run the ingest stage to make it.")
     try:
-        with h5py.File(path, "r") as file:
+        with open_foreign(path) as file:
             return _read_checked(file, path)
-    except (OSError, RuntimeError, KeyError, ValueError, TypeError, UnicodeDecodeError) as error:
+    except FAULTS as error:
         raise StoreError(
             f"{path}: wanted an image store, but it cannot be read as one ({error}). Run the ingest stage again."
         ) from error
@@ -109,20 +111,19 @@ def read_index(path: Path) -> tuple[Index, int]:
 
 def _read_checked(file: h5py.File, path: Path) -> tuple[Index, int]:
     kind = _require_header(file, path)
-    tier = str(file.attrs["tier"])
-    block = _plain_dataset(file, BLOCK_NAMES[tier], path)
-    arrays = {name: _plain_dataset(file, name, path, dtype) for name, dtype in DTYPES[kind].items()}
-    values: dict[str, Any] = {name: array[...] for name, array in arrays.items()}
-    texts: dict[str, Any] = {name: tuple(_plain_dataset(file, name, path).asstr()[...].tolist()) for name in TEXTS}
+    tier = text_attribute(file, "tier")
+    block = plain_dataset(file, BLOCK_NAMES[tier], ("u1",))
+    values: dict[str, Any] = {name: _column(file, name, dtype)[...] for name, dtype in DTYPES[kind].items()}
+    texts: dict[str, Any] = {name: _texts(file, name) for name in TEXTS}
     index = Index(kind=kind, tier=tier, **values, **texts)
     _require_agreement(index, block, path)
-    if index.sha256() != file.attrs["index_sha256"]:
+    if index.sha256() != text_attribute(file, "index_sha256"):
         raise _damaged(path, "its index does not have the checksum that was stored")
     return index, block.id.get_offset()
 
 
 def _require_header(file: h5py.File, path: Path) -> Kind:
-    if file.attrs.get("format") != FORMAT:
+    if text_attribute(file, "format") != FORMAT:
         raise StoreError(f"{path}: an HDF5 file, but not an image store of this project. Run the ingest stage.")
     kinds = [kind for kind, version in VERSIONS.items() if version == file.attrs["version"]]
     if not kinds:
@@ -133,22 +134,19 @@ def _require_header(file: h5py.File, path: Path) -> Kind:
     return kinds[0]
 
 
-def _plain_dataset(file: h5py.File, name: str, path: Path, dtype: str | None = None) -> h5py.Dataset:
-    """Give a dataset whose bytes lie in this very file, no more of them than it is long."""
-    if not isinstance(file.get(name, getlink=True), h5py.HardLink):
-        raise _damaged(path, f"'{name}' is missing or is a link to elsewhere")
-    dataset = file[name]
-    if not isinstance(dataset, h5py.Dataset) or dataset.is_virtual or dataset.external or dataset.chunks:
-        raise _damaged(path, f"'{name}' is not stored as one block inside the file")
-    if dataset.nbytes > path.stat().st_size:
-        raise _damaged(path, f"'{name}' declares {dataset.nbytes} bytes, the file has {path.stat().st_size}")
-    if name in BLOCK_NAMES.values():
-        dtype = "u1"
-    elif dataset.shape[1:] != ((_ROW_WIDTHS[name],) if name in _ROW_WIDTHS else ()):
-        raise _damaged(path, f"'{name}' has shape {dataset.shape}")
-    if dtype and dataset.dtype != np.dtype(dtype):
-        raise _damaged(path, f"'{name}' has type {dataset.dtype}")
+def _column(file: h5py.File, name: str, dtype: str) -> h5py.Dataset:
+    """Give one of the index's columns, of the type and shape that it must have."""
+    dataset = plain_dataset(file, name, (dtype,))
+    if dataset.ndim != 1 + (name in _ROW_WIDTHS) or dataset.shape[1:] not in ((), (_ROW_WIDTHS.get(name),)):
+        raise ValueError(f"'{name}' has shape {dataset.shape}")
     return dataset
+
+
+def _texts(file: h5py.File, name: str) -> tuple[str, ...]:
+    dataset = plain_dataset(file, name)
+    if dataset.ndim != 1:
+        raise ValueError(f"'{name}' has shape {dataset.shape}")
+    return tuple(dataset.asstr()[...].tolist())
 
 
 def _require_agreement(index: Index, block: h5py.Dataset, path: Path) -> None:

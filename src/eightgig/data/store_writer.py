@@ -1,7 +1,8 @@
 """Writing an image store: pictures are spooled, HDF5 lays a file out for them, and the store gets its name last.
 
 HDF5 crashes the interpreter at exit when a disk fills up under it. So it only writes the small index, after the space
-was checked; the pictures' bytes are written by Python, where a full disk is an ordinary error.
+was checked and by way of `hdf5_files`; the pictures' bytes are written by Python, where a full disk is an ordinary
+error.
 
 Unfinished work lies in the folder `.NAME.parts` beside the store, with the hash of all that decides the result. A
 writer with the same hash goes on there after a kill; one with another clears it.
@@ -19,16 +20,17 @@ import numpy.typing as npt
 import pandas as pd
 
 from eightgig.core.errors import StoreError
+from eightgig.core.files import space_shortage
 from eightgig.core.units import MIB, format_bytes
 from eightgig.data.atomic import exclusive_replacement
 from eightgig.data.detection.boxes import ragged_boxes
+from eightgig.data.hdf5_files import HDF5Output, fixed_texts
 from eightgig.data.shards import cut_into_shards, is_sound, listed_shards, shards_folder, write_list
 from eightgig.data.spool import Spooled, fill_spool, remove_spool
 from eightgig.data.store_format import BLOCK_NAMES, DTYPES, FORMAT, TEXTS, VERSIONS, Index, Kind, read_index
 from eightgig.data.store_rules import ReadMask, Rules, Source, Tier, choose_rules, recipe_of, sources_of, with_masks
 from eightgig.data.streaming import Progress
 
-_LIBVER = ("v110", "v110")
 _COPIED_BYTES = 8 * MIB
 
 
@@ -72,14 +74,15 @@ def write_store(
         progress: told (done, all) after each picture.
 
     Raises:
-        StoreError: no pictures, boxes or masks in the decoded tier, a picture changed since ingest, another process is
-            writing, or space is short.
+        StoreError: no pictures, a label that is no class, boxes or masks in the decoded tier, a picture changed since
+            ingest, another process is writing, or space is short.
     """
     if manifest.empty:
         raise StoreError(f"{path}: there are no pictures to store. Look at the rejects.")
     kind: Kind = "boxes" if boxes is not None else "masks" if masks is not None else "classes"
     if kind != "classes" and tier == "decoded":
         raise StoreError(f"{path}: the decoded tier cuts pictures square, so it holds no {kind}. Use tier 'jpeg'.")
+    _require_known_labels(path, (manifest if boxes is None else boxes).get("label"), len(classes))
     rules = choose_rules(tier, short_side, decoded_side)
     settings = [kind, tier, short_side, decoded_side, shard_bytes, list(classes), mask_rules]
     recipe = recipe_of(manifest, root, boxes, settings)
@@ -100,18 +103,20 @@ def write_store(
     with exclusive_replacement(path) as temporary:
         sizes = _estimated_sizes(manifest, tier, decoded_side)
         cuts = cut_into_shards(sizes, shard_bytes)
-        _require_space(path, temporary, sizes, cuts, manifest["path"])
-        parts = _parts_folder(path, target, recipe)
+        _require_space(path, sizes, cuts, manifest["path"])
         try:
+            parts = _parts_folder(path, target, recipe)
             for number, (first, last) in enumerate(cuts):
                 work = _Shard(manifest.iloc[first:last], root, tuple(classes), kind, rules, boxes, masks)
                 work.write(parts / f"{number:05d}.h5", on_each)
             _publish(temporary, parts, target, len(cuts))
         except OSError as error:
-            shutil.rmtree(parts, ignore_errors=True)
+            shutil.rmtree(_unfinished(path), ignore_errors=True)
+            num_bytes = int(sizes.sum())
             raise StoreError(
                 f"{path}: writing failed after the space was checked ({error.strerror or error}); nothing was left "
-                f"there. The store needs {format_bytes(int(sizes.sum()))}: free some space in {path.parent}."
+                f"there. The store needs {num_bytes} bytes ({format_bytes(num_bytes)}). Free some space in "
+                f"{path.parent}."
             ) from error
     for folder in replaced - {target}:
         shutil.rmtree(folder, ignore_errors=True)
@@ -135,7 +140,7 @@ class _Shard:
 
     def write(self, path: Path, on_each: Callable[[], None]) -> None:
         """Make the file at `path`, unless an earlier run did."""
-        if path.exists():  # it got its name when it was whole
+        if path.exists() and is_sound(path):  # it got its name when it was whole, but disks do err
             for _ in range(len(self._rows)):
                 on_each()
             return
@@ -174,39 +179,34 @@ class _Shard:
         return replace(index, labels=self._rows["label"].to_numpy(dtype=np.int64))
 
 
+def _require_known_labels(path: Path, labels: pd.Series | None, num_classes: int) -> None:
+    if labels is None:
+        return
+    unknown = labels[(labels < 0) | (labels >= num_classes)]
+    if len(unknown):
+        raise StoreError(
+            f"{path}: labels must be 0 to {num_classes - 1}, positions in the {num_classes} classes, found "
+            f"{unknown.iloc[0]} (and {len(unknown) - 1} more). Look at the manifest, and ingest again."
+        )
+
+
 def _estimated_sizes(manifest: pd.DataFrame, tier: Tier, decoded_side: int) -> npt.NDArray[np.int64]:
     if tier == "decoded":
         return np.full(len(manifest), decoded_side * decoded_side * 3, dtype=np.int64)
     return manifest["byte_count"].to_numpy(dtype=np.int64)
 
 
-def _require_space(
-    path: Path,
-    temporary: Path,
-    sizes: npt.NDArray[np.int64],
-    cuts: list[tuple[int, int]],
-    names: pd.Series,
-) -> None:
+def _require_space(path: Path, sizes: npt.NDArray[np.int64], cuts: list[tuple[int, int]], names: pd.Series) -> None:
     """Check before anything is written: free space, and any limit on the size of one file."""
-    texts = int(names.str.len().sum()) + 128 * len(names)
+    texts = (4 * int(names.str.len().max()) + 128) * len(names)  # a letter takes up to 4 bytes
     largest = max(int(sizes[first:last].sum()) for first, last in cuts) + texts + MIB
     needed = int(sizes.sum()) + largest  # while a shard is put together, its spool is still there
-    free = shutil.disk_usage(path.parent).free
-    if free < needed:
+    if shortage := space_shortage(path, needed, largest_file=largest):
         raise StoreError(
-            f"{path}: the store needs {needed} bytes ({format_bytes(needed)}) while it is written, but only {free} "
-            f"bytes ({format_bytes(free)}) are free in {path.parent}. Free some, or choose another folder."
+            f"{path}: the store needs {needed} bytes ({format_bytes(needed)}) while it is written, in files of up to "
+            f"{largest} bytes ({format_bytes(largest)}), but {shortage}. Free some space, raise the limit, lower "
+            "data.store_shard_gib, or choose another folder."
         )
-    try:
-        with temporary.open("wb") as file:
-            file.truncate(largest)
-            file.truncate(0)
-    except OSError as error:
-        raise StoreError(
-            f"{path}: the store needs files of {largest} bytes ({format_bytes(largest)}), but a file of that size is "
-            f"refused ({error.strerror}). Raise the limit (ulimit -f), lower data.store_shard_gib, or choose another "
-            "disk."
-        ) from error
 
 
 def _is_there(path: Path, target: Path) -> bool:
@@ -224,9 +224,13 @@ def _shard_folders(path: Path) -> set[Path]:
         return set()
 
 
+def _unfinished(path: Path) -> Path:
+    return path.with_name(f".{path.name}.parts")
+
+
 def _parts_folder(path: Path, target: Path, recipe: str) -> Path:
     """Give the folder of unfinished work, with what an earlier run of the same recipe left."""
-    folder = path.with_name(f".{path.name}.parts")
+    folder = _unfinished(path)
     if target.is_dir():  # killed after all was written, before the list named it; or some of it was damaged since
         shutil.rmtree(folder, ignore_errors=True)
         target.replace(folder)
@@ -255,13 +259,13 @@ def _publish(temporary: Path, parts: Path, target: Path, count: int) -> None:
 
 def _lay_out(temporary: Path, index: Index) -> int:
     """Write the index and reserve the block of pictures; give the block's place in the file."""
-    with h5py.File(temporary, "w", libver=_LIBVER) as file:
-        attributes = {"format": FORMAT, "version": VERSIONS[index.kind], "tier": index.tier, "complete": False}
-        file.attrs.update({**attributes, "index_sha256": index.sha256()})
+    with HDF5Output(temporary) as file:
+        file.set_texts(format=FORMAT, tier=index.tier, index_sha256=index.sha256())
+        file.attrs.update({"version": VERSIONS[index.kind], "complete": False})
         for name in DTYPES[index.kind]:
             file.create_dataset(name, data=getattr(index, name))
         for name in TEXTS:
-            file.create_dataset(name, data=list(getattr(index, name)), dtype=h5py.string_dtype())
+            file.create_dataset(name, data=fixed_texts(getattr(index, name)))
         return _reserve_block(file, index)
 
 
@@ -281,7 +285,7 @@ def _reserve_block(file: h5py.File, index: Index) -> int:
 def _seal(temporary: Path) -> None:
     """Set `complete` in its reserved place, when the pictures are there."""
     _flush(temporary)
-    with h5py.File(temporary, "r+", libver=_LIBVER) as file:
+    with HDF5Output(temporary, "r+") as file:
         file.attrs.modify("complete", True)
     _flush(temporary)
 

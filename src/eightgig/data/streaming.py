@@ -1,8 +1,9 @@
 """Work on many files at once in threads, with memory that does not grow with their number."""
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
 from typing import TypeVar
 
 Item = TypeVar("Item")
@@ -11,6 +12,13 @@ Progress = Callable[[int, int], None]
 """Told how many of how many are done."""
 
 BATCH_SIZE = 32
+
+
+def windows(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
+    """Group consecutive items; the last group may be shorter."""
+    iterator = iter(items)
+    while window := list(islice(iterator, size)):
+        yield window
 
 
 def stream_map(function: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[Result]:

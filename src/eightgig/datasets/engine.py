@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from eightgig.core.errors import ExportError
+from eightgig.data.vouched import has_voucher, waiting_voucher
 from eightgig.datasets.files import FileDataset
 from eightgig.export.tensorrt.records import Engine, UnusableEngine
 
@@ -17,7 +18,7 @@ class EngineDataset(FileDataset[Engine, Engine | UnusableEngine]):
     """
 
     def save(self, data: Engine) -> None:
-        """Write the engine, then the manifest that vouches for it."""
+        """Write the engine and the manifest that vouches for it; a kill leaves the older two or the newer two."""
         from eightgig.export.tensorrt.files import write_engine
 
         write_engine(self.path, data)
@@ -33,8 +34,12 @@ class EngineDataset(FileDataset[Engine, Engine | UnusableEngine]):
 
     @property
     def files(self) -> tuple[Path, ...]:
-        """The engine and its manifest."""
-        return self.path, self.path.with_suffix(".manifest.json")
+        """The engine and its manifest, also one that a kill left waiting."""
+        return self.path, self._manifest_path, waiting_voucher(self._manifest_path)
 
     def _exists(self) -> bool:
-        return all(file.is_file() for file in self.files)
+        return self.path.is_file() and has_voucher(self._manifest_path)
+
+    @property
+    def _manifest_path(self) -> Path:
+        return self.path.with_suffix(".manifest.json")

@@ -50,10 +50,19 @@ class FolderDataset(AbstractDataset[Mapping[str, Any], dict[str, Any]]):
 
     def load(self) -> dict[str, Any]:
         """Read all files that the index names, in its order."""
-        return {name: self._one(name).load() for name in self._names()}
+        found = {}
+        for name in self._names():
+            one = self._one(name)
+            if not one.exists():
+                raise self._damaged(f"it names {name}, which is not there")
+            found[name] = one.load()
+        return found
 
     def _exists(self) -> bool:
-        return self._index.is_file() and all(self._one(name).exists() for name in self._names())
+        try:
+            return self._index.is_file() and all(self._one(name).exists() for name in self._names())
+        except DatasetError:
+            return False
 
     def _describe(self) -> dict[str, Any]:
         return {"filepath": str(self._filepath), "dataset": self._dataset, "suffix": self._suffix}
@@ -64,9 +73,16 @@ class FolderDataset(AbstractDataset[Mapping[str, Any], dict[str, Any]]):
 
     def _names(self) -> tuple[str, ...]:
         try:
-            return _NAMES.validate_json(self._index.read_text(encoding="utf-8"))
+            names = _NAMES.validate_json(self._index.read_bytes())
         except ValidationError as error:
-            raise DatasetError(f"{self._index} is damaged: {error}. Run the stage that makes it once more.") from error
+            raise self._damaged(str(error)) from error
+        for name in names:
+            if not _NAME.fullmatch(name):  # it could lead out of the folder
+                raise self._damaged(f"{name!r} is no name for a file")
+        return names
+
+    def _damaged(self, found: str) -> DatasetError:
+        return DatasetError(f"{self._index} is damaged: {found}. Run the stage that makes it once more.")
 
     def _one(self, name: str) -> Any:
         module, _, class_name = self._dataset.rpartition(".")

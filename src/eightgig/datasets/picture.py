@@ -4,6 +4,7 @@ import base64
 from io import BytesIO
 from typing import TYPE_CHECKING
 
+from kedro.io import DatasetError
 from kedro_datasets._typing import ImagePreview
 
 from eightgig.core.files import write_bytes
@@ -11,6 +12,9 @@ from eightgig.datasets.files import FileDataset
 
 if TYPE_CHECKING:
     import numpy as np
+
+
+_MOST_PIXELS = 32_000_000
 
 
 class PictureDataset(FileDataset["np.ndarray", "np.ndarray"]):
@@ -26,11 +30,15 @@ class PictureDataset(FileDataset["np.ndarray", "np.ndarray"]):
 
     def load(self) -> "np.ndarray":
         """Read the picture as uint8 height x width x 3."""
-        import numpy as np
-        from PIL import Image
+        from eightgig.core.errors import ImageRejectedError
+        from eightgig.data.images import decode_rgb
 
-        with Image.open(self.path) as image:
-            return np.asarray(image.convert("RGB"))
+        try:
+            return decode_rgb(self.path.read_bytes(), max_pixels=_MOST_PIXELS)
+        except ImageRejectedError as error:
+            raise DatasetError(
+                f"{self.path} is no picture that can be read ({error}). Run the stage that makes it once more."
+            ) from error
 
     def preview(self) -> ImagePreview:
         """Show the picture in kedro-viz."""

@@ -2,6 +2,9 @@
 
 from typing import TYPE_CHECKING
 
+from kedro.io import DatasetError
+from pydantic import ValidationError
+
 from eightgig.core.files import write_text
 from eightgig.datasets.files import FileDataset
 
@@ -22,4 +25,9 @@ class RawPicturesDataset(FileDataset["Source", "RawPictures"]):
         """Read where the pictures are."""
         from eightgig.data.sources import RawPictures
 
-        return RawPictures.model_validate_json(self.path.read_text(encoding="utf-8"))
+        try:
+            return RawPictures.model_validate_json(self.path.read_bytes())
+        except ValidationError as error:
+            raise DatasetError(
+                f"{self.path} does not say where pictures are: {error}. Run the ingest stage once more."
+            ) from error

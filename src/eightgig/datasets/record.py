@@ -1,6 +1,5 @@
 """Results as JSON files."""
 
-import json
 from importlib import import_module
 from typing import Any
 
@@ -29,7 +28,7 @@ class RecordDataset(FileDataset[Record, Record]):
         module, _, name = self._record.rpartition(".")
         record_class: type[Record] = getattr(import_module(module), name)
         try:
-            return record_class.model_validate_json(self.path.read_text(encoding="utf-8"))
+            return record_class.model_validate_json(self.path.read_bytes())
         except ValidationError as error:
             raise DatasetError(
                 f"{self.path} is not a {name} of this version: {error}. Run the stage that makes it once more."
@@ -37,4 +36,4 @@ class RecordDataset(FileDataset[Record, Record]):
 
     def preview(self) -> JSONPreview:
         """Show the JSON in kedro-viz."""
-        return JSONPreview(json.dumps(json.loads(self.path.read_text(encoding="utf-8"))))
+        return JSONPreview(self.load().model_dump_json())

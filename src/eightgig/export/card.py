@@ -4,8 +4,6 @@ import json
 from collections.abc import Mapping
 from typing import Self
 
-from pydantic import ValidationError
-
 from eightgig.core.errors import ExportError
 from eightgig.core.records import Record
 
@@ -41,7 +39,7 @@ class _FileCard(Record):
             found = {name: metadata[name] for name in cls.model_fields if name in metadata}
             texts = ("model", "weights_sha256", "tokenizer_sha256")
             return cls.model_validate({n: text if n in texts else json.loads(text) for n, text in found.items()})
-        except (ValidationError, json.JSONDecodeError) as error:
+        except (ValueError, RecursionError) as error:  # pydantic's and json's errors are ValueErrors
             raise ExportError(
                 f"wanted an ONNX file with the card of a network ({', '.join(cls.model_fields)}), found "
                 f"{', '.join(metadata) or 'no metadata'}. Export the model with eightgig."

@@ -145,9 +145,17 @@ def _without_notes(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def _tensors(model: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
-    yield from model.graph.initializer
-    for node in model.graph.node:
-        yield from (attribute.t for attribute in node.attribute if attribute.type == onnx.AttributeProto.TENSOR)
+    """Yield all constants, at any depth: a branch or a loop has a graph of its own."""
+    graphs = [model.graph, *model.functions]
+    while graphs:
+        graph = graphs.pop()
+        yield from getattr(graph, "initializer", ())  # functions have none
+        sparse = [*getattr(graph, "sparse_initializer", ())]
+        for attribute in (attribute for node in graph.node for attribute in node.attribute):
+            yield from (attribute.t, *attribute.tensors)
+            sparse += [attribute.sparse_tensor, *attribute.sparse_tensors]
+            graphs += [inner for inner in (attribute.g, *attribute.graphs) if inner.node or inner.initializer]
+        yield from (part for one in sparse for part in (one.values, one.indices))
 
 
 @contextmanager

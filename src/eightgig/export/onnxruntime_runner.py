@@ -84,7 +84,12 @@ class OnnxRuntimeRunner:
         if self._session is None:
             raise ExportError(f"runner `{self.name}` is closed: call run inside its `with` block")
         require_inputs(self.name, tuple(self._inputs), feeds)
-        given = self._session.run(None, {name: _cast(feeds[name], kind) for name, kind in self._inputs.items()})
+        try:
+            given = self._session.run(None, {name: _cast(feeds[name], kind) for name, kind in self._inputs.items()})
+        except Exception as error:  # ONNX Runtime's have no common kind
+            raise ExportError(
+                f"runner `{self.name}`: ONNX Runtime cannot run it with these inputs ({error})."
+            ) from error
         return {name: _widen(output) for name, output in zip(self._outputs, given, strict=True)}
 
 
@@ -109,9 +114,15 @@ def _open(
         # cores, EfficientNet-Lite0 took 27 ms a picture with spinning threads, and 8 ms without.
         options.add_session_config_entry("session.force_spinning_stop", "1")
         options.optimized_model_filepath = str(Path(folder) / "optimised.onnx")
-        session = onnxruntime.InferenceSession(
-            onnx_file, sess_options=options, providers=providers, disabled_optimizers=disabled
-        )
+        try:
+            session = onnxruntime.InferenceSession(
+                onnx_file, sess_options=options, providers=providers, disabled_optimizers=disabled
+            )
+        except Exception as error:  # ONNX Runtime's have no common kind
+            raise ExportError(
+                f"wanted a network that ONNX Runtime runs on {provider}, but it refuses the file ({error}). Export it "
+                "again."
+            ) from error
         if session.get_providers()[0] != provider:
             raise ExportError(
                 f"ONNX Runtime: wanted {provider}, but it fell back to {session.get_providers()[0]}. "
@@ -141,5 +152,5 @@ def _has_fp16_scales(model: onnx.ModelProto) -> bool:
     return any(
         types.get(node.input[1]) == onnx.TensorProto.FLOAT16
         for node in model.graph.node
-        if node.op_type in ("QuantizeLinear", "DequantizeLinear")
+        if node.op_type in ("QuantizeLinear", "DequantizeLinear") and len(node.input) > 1
     )

@@ -3,13 +3,13 @@
 Nothing of a checkpoint is executed: no code of the Hub (`trust_remote_code` stays off), and safetensors only.
 """
 
-import json
 from collections.abc import Mapping
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from pydantic import TypeAdapter, ValidationError
 from torch import Tensor, nn
 
 from eightgig.core.errors import ConfigurationError, WeightsError
@@ -35,6 +35,7 @@ _DROPOUTS = {
     "causal_lm": ("attn_pdrop", "embd_pdrop", "resid_pdrop"),
 }
 _PREFIX = "transformers/"
+_CONFIG = TypeAdapter(dict[str, Any])
 
 
 class Logits(nn.Module):
@@ -65,8 +66,7 @@ def build_text_network(parameters: TextModelParameters, head: Head, *, num_outpu
     name = parameters.name.removeprefix(_PREFIX)
     overrides = _overrides(parameters, head, num_outputs)
     if parameters.weights == "none":
-        config = _config(parameters, overrides)
-        module, source = _auto(head).from_config(config, attn_implementation="sdpa"), "random weights"
+        module, source = _from_config(_config(parameters, overrides), head, name), "random weights"
     else:
         folder = _folder(parameters)
         module, source = _pretrained(folder, head, parameters.revision, overrides)
@@ -91,14 +91,16 @@ def read_tokenizer(parameters: TextModelParameters) -> str:
     path = Path(place).expanduser()
     file = path / "tokenizer.json" if path.is_dir() else path
     if file.is_file():
-        return file.read_text(encoding="utf-8")
+        return _text_of(file)
     from transformers import AutoTokenizer
 
     try:
         with _quiet():
-            tokenizer = AutoTokenizer.from_pretrained(place, revision=parameters.revision or "main")
+            tokenizer = AutoTokenizer.from_pretrained(
+                place, revision=parameters.revision or "main", trust_remote_code=False
+            )
             return str(tokenizer.backend_tokenizer.to_str())
-    except (OSError, ValueError, AttributeError) as error:
+    except Exception as error:  # whatever transformers makes of files that are none
         raise ConfigurationError(
             f"model.tokenizer: {place} has no tokenizer.json and is no tokenizer of the Hub that can be read here "
             f"({_first_line(error)}). Name a folder, a tokenizer.json, or a Hub name with a network."
@@ -126,6 +128,15 @@ def package_folder(name: str) -> Path:
     return Path(next(iter(spec.submodule_search_locations))) / below
 
 
+def _text_of(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(
+            f"model.tokenizer: {file} cannot be read as text ({error}). Name a folder or a tokenizer.json."
+        ) from error
+
+
 def _folder(parameters: TextModelParameters) -> str:
     name = parameters.name.removeprefix(_PREFIX)
     if parameters.weights == "packaged":
@@ -150,17 +161,42 @@ def _config(parameters: TextModelParameters, overrides: dict[str, Any]) -> "Pret
 
     name = parameters.name.removeprefix(_PREFIX)
     if "model_type" in overrides:  # a whole configuration, from a card of weights
-        values = {key: value for key, value in overrides.items() if key not in ("model_type", "transformers_version")}
-        return AutoConfig.for_model(overrides["model_type"], **values)
+        return _config_of_card(name, overrides)
     if name in CONFIGURATIONS:
         kind, sizes = CONFIGURATIONS[name]
         return AutoConfig.for_model(kind, **{**sizes, **overrides})
     try:
-        return AutoConfig.from_pretrained(name, revision=parameters.revision or "main", **overrides)
-    except (OSError, ValueError) as error:
+        return AutoConfig.from_pretrained(
+            name, revision=parameters.revision or "main", trust_remote_code=False, **overrides
+        )
+    except Exception as error:  # whatever transformers makes of files that are none
         raise ConfigurationError(
             f"model.name: {name} is none of the configurations {', '.join(CONFIGURATIONS)}, no folder with a "
             f"config.json, and no Hub name that can be read here ({_first_line(error)})."
+        ) from error
+
+
+def _config_of_card(name: str, values: dict[str, Any]) -> "PretrainedConfig":
+    from transformers import AutoConfig
+
+    kept = {key: value for key, value in values.items() if key not in ("model_type", "transformers_version")}
+    try:
+        return AutoConfig.for_model(values["model_type"], **kept)
+    except Exception as error:  # whatever transformers makes of values that are none
+        raise ConfigurationError(
+            f"model.config: wanted the configuration of {name}, found one that transformers does not take "
+            f"({_first_line(error)}). Train again, or put the right card back beside the weights."
+        ) from error
+
+
+def _from_config(config: "PretrainedConfig", head: Head, name: str) -> Any:
+    try:
+        return _auto(head).from_config(config, attn_implementation="sdpa")
+    except (ValueError, TypeError, LookupError, AttributeError, ArithmeticError) as error:
+        # Sizes that do not go together, or a kind without such a head.
+        raise ConfigurationError(
+            f"model.name: no network can be built by the configuration of {name} ({_first_line(error)}). Mend it, or "
+            "set model.config."
         ) from error
 
 
@@ -177,7 +213,7 @@ def _pretrained(folder: str, head: Head, revision: str | None, overrides: dict[s
                 ignore_mismatched_sizes=head == "sequence_classification",
                 **overrides,
             )
-    except (OSError, ValueError, RuntimeError) as error:
+    except Exception as error:  # whatever transformers makes of files that are none
         raise WeightsError(
             f"weights of `{folder}`: wanted a checkpoint of transformers with safetensors, from a folder or from the "
             f"Hub; it cannot be read here ({_first_line(error)}). Check the name, the network and model.revision, or "
@@ -229,6 +265,15 @@ def shape_parameters(parameters: TextModelParameters) -> TextModelParameters:
 
 
 def config_of(text: str) -> dict[str, Any]:
-    """Give the configuration that `TextNetwork.config` and a card of weights hold, as `model.config` takes it."""
-    values: dict[str, Any] = json.loads(text)
-    return values
+    """Give the configuration that `TextNetwork.config` and a card of weights hold, as `model.config` takes it.
+
+    Raises:
+        WeightsError: it is none.
+    """
+    try:
+        return _CONFIG.validate_json(text)
+    except ValidationError as error:
+        raise WeightsError(
+            f"the card of the weights: wanted a configuration of transformers as JSON, found something else ({error}). "
+            "Train again, or put the right card back."
+        ) from error

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from eightgig.core.errors import DataError, ImageRejectedError
 from eightgig.data.parameters import PILLOW_LIMIT_PIXELS
+from eightgig.data.webp import NUM_HEADER_BYTES, canvas_size
 
 Rows = NDArray[np.uint8]
 """RGB, rows x width x 3."""
@@ -17,6 +18,8 @@ Rows = NDArray[np.uint8]
 _UPRIGHT = 1
 _FORMATS, _MOST_CHANNELS = ("uchar", "ushort"), 4
 _BYTES_AT_ONCE = 64 * 1024
+# By name: libvips has others, for drawings that refer to other files and for tables of numbers.
+_LOADERS = tuple(f"VipsForeignLoad{name}File".encode() for name in ("Tiff", "Png", "Jpeg", "Webp", "Nsgif", "Heif"))
 
 
 class RowSource(Protocol):
@@ -67,7 +70,7 @@ class WatchedSource:
 
 @contextmanager
 def open_source(path: Path, *, max_pixels: int) -> Iterator[RowSource]:
-    """Open a TIFF, PNG, JPEG, WebP or whatever libvips or Pillow read: RGB, 8 bits, upright; of a TIFF the first page.
+    """Open a TIFF, PNG, JPEG, WebP, GIF, HEIF or BMP: RGB, 8 bits, upright; of a TIFF the first page.
 
     Memory does not grow with the height. Formats that cannot be read from top to bottom (a turned photo, an interlaced
     PNG) are unpacked by libvips, on disk where they are large; those that only Pillow knows, in memory.
@@ -77,6 +80,10 @@ def open_source(path: Path, *, max_pixels: int) -> Iterator[RowSource]:
     """
     if not path.is_file():
         raise DataError(f"{path}: there is no such file. Name an image.")
+    with path.open("rb") as file:
+        size = canvas_size(file.read(NUM_HEADER_BYTES))
+    if size:  # opening a WebP already makes room for it
+        _refuse_size(path, *size, max_pixels)
     yield _VipsSource(path, max_pixels) if _vips_reads(path) else _in_memory(path, max_pixels)
 
 
@@ -85,7 +92,8 @@ def _vips_reads(path: Path) -> bool:
         import pyvips
     except (ImportError, OSError):  # a wheel is missing for some systems
         return False
-    return pyvips.vips_lib.vips_foreign_find_load(str(path).encode()) != pyvips.ffi.NULL
+    found = pyvips.vips_lib.vips_foreign_find_load(str(path).encode())
+    return found != pyvips.ffi.NULL and pyvips.ffi.string(found).startswith(_LOADERS)
 
 
 def _in_memory(path: Path, max_pixels: int) -> ArraySource:

@@ -37,7 +37,7 @@ def test_mutated_labels_raise_nothing_of_others(name, yolo, voc, coco, ingest):
     else:
         root = coco(2, [{"image_id": 100, "category_id": 1, "bbox": [1, 2, 3, 4]}], categories={1: "cup"})
         file = root / "instances_all.json"
-    whole, rng = file.read_bytes(), random.Random(0)  # noqa: S311
+    whole, rng = file.read_bytes(), random.Random(0)
     for _ in range(_MUTATIONS):
         file.write_bytes(mutated(whole, rng))
         with contextlib.suppress(EightgigError):

@@ -72,7 +72,7 @@ def test_affine(picture, seed, degrees):
     image_HWC, boxes = painted(*picture)
     augment = BoxAugmentParameters(degrees=degrees, shear=degrees / 4, scale=0.4, translate=0.2)
     place = np.diag([SIDE / 160, SIDE / 160, 1.0])
-    matrix = transforms.random_affine(augment, random.Random(seed), middle=SIDE / 2, side=SIDE) @ place  # noqa: S311
+    matrix = transforms.random_affine(augment, random.Random(seed), middle=SIDE / 2, side=SIDE) @ place
     out_HWC = np.full((SIDE, SIDE, 3), transforms.GREY, np.uint8)
     moved = transforms.place_into(image_HWC, boxes, matrix, out_HWC)
     seen = extent(out_HWC)
@@ -93,7 +93,7 @@ def test_affine(picture, seed, degrees):
 @few
 @given(st.integers(0, 10**6))
 def test_mosaic_keeps_four_pictures_apart(seed):
-    rng = random.Random(seed)  # noqa: S311
+    rng = random.Random(seed)
     canvas_HWC = np.full((2 * SIDE, 2 * SIDE, 3), transforms.GREY, np.uint8)
     sizes = [(rng.randrange(50, 150), rng.randrange(50, 150)) for _ in range(4)]
     places = transforms.mosaic_places(sizes, SIDE, rng)
@@ -130,9 +130,9 @@ def test_two_flips_are_none(picture):
 def test_colour_varies_and_nothing_is_nothing():
     image_HWC, _ = painted(20, 20, (0, 0, 20, 20), (200, 100, 50))
     same_HWC = image_HWC.copy()
-    transforms.hsv_jitter(same_HWC, BoxAugmentParameters(hue=0, saturation=0, value=0), random.Random(0))  # noqa: S311
+    transforms.hsv_jitter(same_HWC, BoxAugmentParameters(hue=0, saturation=0, value=0), random.Random(0))
     assert np.abs(same_HWC.astype(int) - image_HWC).max() <= 2  # HSV in bytes rounds
-    transforms.hsv_jitter(image_HWC, BoxAugmentParameters(value=0.5), random.Random(1))  # noqa: S311
+    transforms.hsv_jitter(image_HWC, BoxAugmentParameters(value=0.5), random.Random(1))
     assert np.abs(same_HWC.astype(int) - image_HWC).max() > 10
 
 

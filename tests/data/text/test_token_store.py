@@ -91,14 +91,14 @@ def _set_link(file):
     ("change", "words"),
     [
         (lambda file: file.attrs.__setitem__("complete", False), "incomplete"),
-        (lambda file: file.attrs.__setitem__("format", "other"), "wanted a store eightgig-tokens 1, found other 1"),
+        (lambda file: file.attrs.__setitem__("format", np.bytes_("other")), "eightgig-tokens 1, found other 1"),
         (lambda file: file.attrs.__setitem__("version", 9), "found eightgig-tokens 9"),
         (_set_link, "a link to elsewhere"),
         (lambda file: file.attrs.__delitem__("vocab_size"), "lacks vocab_size"),
-        (lambda file: file.attrs.__setitem__("classes", "{"), "index of the store is damaged"),
-        (lambda file: file.attrs.__setitem__("classes", json.dumps(["one"])), "do not belong together"),
+        (lambda file: file.attrs.__setitem__("classes", np.bytes_("{")), "index of the store is damaged"),
+        (lambda file: file.attrs.__setitem__("classes", np.bytes_(json.dumps(["one"]))), "do not belong together"),
         (lambda file: file.attrs.__setitem__("num_samples", 7), "do not belong together"),
-        (lambda file: file.attrs.__setitem__("tokenizer_sha256", "0" * 64), "do not belong together"),
+        (lambda file: file.attrs.__setitem__("tokenizer_sha256", np.bytes_("0" * 64)), "do not belong together"),
         (lambda file: file["offsets"].__setitem__(1, 99), "do not belong together"),
     ],
 )

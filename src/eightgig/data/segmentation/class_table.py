@@ -14,6 +14,7 @@ Colour = tuple[int, int, int]
 TABLE_FILES = ("classes.csv", "class_dict.csv", "label_colors.txt")
 _VOID_NAMES = {"void", "unlabelled", "unlabeled", "ignore", "ignored", "background void"}
 _MOST_TABLE_BYTES = 1_000_000
+_LARGEST_LABEL = 2**16 - 1  # of a mask of 16 bits
 
 
 @dataclass(frozen=True)
@@ -154,7 +155,7 @@ def _csv(text: str) -> Iterable[_Row]:
     for place, raw in enumerate(reader):
         row = {str(key).strip().lower(): str(value).strip() for key, value in raw.items() if value is not None}
         colour = _colour([row[name] for name in "rgb"]) if "r" in row else None
-        label = int(row["label"]) if row.get("label") else place if colour is None else None
+        label = _label(row["label"]) if row.get("label") else place if colour is None else None
         is_void = row["name"].lower() in _VOID_NAMES or row.get("void", "").lower() in ("1", "true", "yes")
         yield row["name"], label, colour, is_void
 
@@ -163,6 +164,13 @@ def _lines(text: str) -> Iterable[_Row]:
     for line in filter(str.strip, text.splitlines()):
         *rgb, name = line.split(maxsplit=3)
         yield name.strip(), None, _colour(rgb), name.strip().lower() in _VOID_NAMES
+
+
+def _label(text: str) -> int:
+    label = int(text)
+    if not -1 <= label <= _LARGEST_LABEL:  # -1 is Cityscapes' licence plates
+        raise ValueError(f"labels are 0 to {_LARGEST_LABEL}, found {label}")
+    return label
 
 
 def _colour(rgb: Sequence[str]) -> Colour:

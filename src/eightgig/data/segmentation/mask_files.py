@@ -1,17 +1,20 @@
 """A user's mask file as labels: grey, palette or RGB, by a table of classes."""
 
+import io
 from functools import cache
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from eightgig.core.errors import ImageRejectedError
+from eightgig.data.images import MAX_BYTES_PER_PIXEL, PILLOW_ERRORS
 from eightgig.data.segmentation.class_table import ClassTable, Colour
 from eightgig.data.segmentation.masks import VOID, Labels
+from eightgig.data.webp import NUM_HEADER_BYTES, canvas_size
 
-_LOSSY = {"JPEG", "MPO", "WEBP"}
+_LOSSLESS = ("PNG", "TIFF", "BMP", "GIF", "PPM")
 _UNKNOWN = -1
 _MOST_SHOWN = 4
 
@@ -24,20 +27,34 @@ def read_mask(path: Path, table: ClassTable, *, max_pixels: int) -> Labels:
             label or colour that the table does not have).
     """
     try:
-        with Image.open(path) as image:
+        # By name: some of Pillow's other readers call programs of the system.
+        with Image.open(_content(path, max_pixels), formats=(*_LOSSLESS, "JPEG")) as image:
             if image.width * image.height > max_pixels:
                 raise ImageRejectedError(
                     "too_large_mask", f"{image.width} x {image.height}; at most {max_pixels} pixels"
                 )
-            if image.format in _LOSSY:
-                raise ImageRejectedError(
-                    "lossy_mask", f"{image.format} mixes labels at their borders; save masks as PNG"
-                )
+            if image.format not in _LOSSLESS:
+                raise _lossy(image.format)
             return _labels(image, table)
     except FileNotFoundError:
         raise ImageRejectedError("missing_mask", f"{path.name} is not there") from None
-    except (OSError, UnidentifiedImageError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except (*PILLOW_ERRORS, Image.DecompressionBombError) as error:
         raise ImageRejectedError("unreadable_mask", f"{path.name} cannot be read ({error})") from error
+
+
+def _content(path: Path, max_pixels: int) -> io.BytesIO:
+    """Give the file in memory: of one on disk Pillow reads whatever length stands in it."""
+    num_bytes = path.stat().st_size
+    if num_bytes > MAX_BYTES_PER_PIXEL * max_pixels:
+        raise ImageRejectedError("too_large_mask", f"{num_bytes:,} bytes can not be a mask of {max_pixels:,} pixels")
+    data = path.read_bytes()
+    if canvas_size(data[:NUM_HEADER_BYTES]):
+        raise _lossy("WEBP")
+    return io.BytesIO(data)
+
+
+def _lossy(name: str | None) -> ImageRejectedError:
+    return ImageRejectedError("lossy_mask", f"{name} mixes labels at their borders; save masks as PNG")
 
 
 def _labels(image: Image.Image, table: ClassTable) -> Labels:
@@ -57,7 +74,8 @@ def _labels(image: Image.Image, table: ClassTable) -> Labels:
 def _by_value(values_HW: npt.NDArray[np.int64], table: ClassTable) -> Labels:
     most = max([255, *table.labels])
     lookup = np.full(most + 1, _UNKNOWN, dtype=np.int64)
-    lookup[list(table.labels)] = list(table.labels.values())
+    known = {label: place for label, place in table.labels.items() if label >= 0}
+    lookup[list(known)] = list(known.values())
     inside = (values_HW >= 0) & (values_HW <= most)
     labels_HW = np.where(inside, lookup[values_HW.clip(0, most)], _UNKNOWN)
     labels_HW[values_HW == -1] = VOID  # Cityscapes' licence plates

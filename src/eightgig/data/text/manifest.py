@@ -8,6 +8,7 @@ import pandas as pd
 from eightgig.core.errors import DataError, StoreError
 from eightgig.core.progress import Report
 from eightgig.core.seeding import seed_from
+from eightgig.data.manifest import printable
 from eightgig.data.text.parameters import CorpusDataParameters, TextDataParameters
 from eightgig.data.text.rows import TextRow, rows_of
 from eightgig.data.text.sources import RawTexts
@@ -109,13 +110,24 @@ def _inspect(
 def _inspected(row: TextRow, data: TextDataParameters | CorpusDataParameters) -> tuple[object, ...]:
     if row.content is None:
         detail = f"{row.size:,} bytes, at most {data.max_document_bytes:,}: raise data.max_document_bytes, or cut it"
-        return row.path, row.row, "too_large", detail
+        return printable(row.path), row.row, "too_large", detail
     text, refusal = _decoded(row.content)
-    if refusal is None and isinstance(data, TextDataParameters) and not row.class_name:
-        refusal = "no_label", "the label is empty"
+    if refusal is None:
+        refusal = _refusal_of_names(row, has_label=isinstance(data, TextDataParameters))
     if refusal is not None or text is None:
-        return row.path, row.row, *(refusal or ("empty", ""))
+        return printable(row.path), row.row, *(refusal or ("empty", ""))
     return row.path, row.row, row.class_name, row.split, len(text.encode()), _hash_of(text)
+
+
+def _refusal_of_names(row: TextRow, *, has_label: bool) -> Refusal | None:
+    if has_label and not row.class_name:
+        return "no_label", "the label is empty"
+    for what, name in (("label", row.class_name), ("file's name", row.path)):
+        if printable(name) != name:
+            return "not_utf8", f"the {what} is {printable(name)[:80]}: write it in UTF-8"
+        if "\0" in name:
+            return "nul", f"a NUL byte in the {what}"
+    return None
 
 
 def _decoded(content: bytes) -> tuple[str | None, Refusal | None]:

@@ -161,7 +161,7 @@ def _parquet(path: Path, text_column: str, label_column: str, most: int) -> Iter
                     yield _row_of(
                         path, number, "" if text is None else str(text), "" if label is None else str(label), most
                     )
-    except (pyarrow.ArrowException, OSError) as error:
+    except (pyarrow.ArrowException, OSError, ValueError) as error:  # ValueError: text that is not UTF-8
         raise DataError(f"{path}: cannot be read as Parquet ({error}). Write the file again.") from error
 
 

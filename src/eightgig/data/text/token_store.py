@@ -5,26 +5,42 @@ Layout, version 1: `tokens` (uint16, or uint32 for large vocabularies) one sampl
 checksummed (Fletcher-32), and the attribute `complete` is written last.
 """
 
+import hashlib
 import json
+import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import h5py
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import TypeAdapter
 
-from eightgig.core.errors import StoreError
+from eightgig.core.errors import ConfigurationError, StoreError
+from eightgig.core.files import space_shortage
+from eightgig.core.units import MIB, format_bytes
 from eightgig.data.atomic import exclusive_replacement
+from eightgig.data.foreign_hdf5 import FAULTS, open_foreign, plain_dataset
+from eightgig.data.hdf5_files import HDF5Output, fixed_texts, text_attribute
 from eightgig.data.text.tokenizers import fingerprint
 
 FORMAT, VERSION = "eightgig-tokens", 1
-_NEEDED = ("tokens", "offsets", "num_bytes", "paths")
-_OPTIONAL = ("labels", "texts", "text_offsets")
-_ATTRIBUTES = ("classes", "tokenizer", "tokenizer_sha256", "vocab_size", "max_tokens", "num_samples")
+_NEEDED: dict[str, tuple[str, ...]] = {
+    "tokens": ("<u2", "<u4"),
+    "offsets": ("<i8",),
+    "num_bytes": ("<i8",),
+    "paths": (),
+    "tokenizer": ("u1",),
+}
+_OPTIONAL: dict[str, tuple[str, ...]] = {"labels": ("<i8",), "texts": ("u1",), "text_offsets": ("<i8",)}
+_ATTRIBUTES = ("classes", "tokenizer_sha256", "vocab_size", "max_tokens", "num_samples")
+_NAMES = TypeAdapter(tuple[str, ...])
 _CHUNK_BYTES = 2**18
+_HASHED_TOKENS = 2**22
 
 
 @dataclass(frozen=True)
@@ -57,27 +73,47 @@ class TokenContent:
         """Write the store; what was at `path` stays until the new file is whole.
 
         Raises:
-            StoreError: another process is writing it, or the folder cannot be written.
+            StoreError: another process is writing it, the folder cannot be written, or space is short.
         """
+        columns = self._columns()
+        with exclusive_replacement(path) as temporary:
+            needed = sum(values.nbytes for values in columns.values()) + MIB
+            if shortage := space_shortage(path, needed):
+                raise StoreError(f"{_needs(path, needed)}, but {shortage}. Free some, or choose another folder.")
+            try:
+                self._write(temporary, columns)
+            except OSError as error:
+                raise StoreError(
+                    f"{_needs(path, needed)}, but writing failed after the space was checked "
+                    f"({error.strerror or error}); nothing was left there. Free some space in {path.parent}."
+                ) from error
+
+    def _columns(self) -> dict[str, NDArray[Any]]:
+        """Give the datasets of the file."""
         kind = np.uint16 if self.vocab_size <= 2**16 else np.uint32
-        with exclusive_replacement(path) as temporary, h5py.File(temporary, "w") as file:
-            _write(file, "tokens", _joined([np.asarray(ids, dtype=kind) for ids in self.tokens], kind))
-            _write(file, "offsets", _offsets([len(ids) for ids in self.tokens]))
-            _write(file, "num_bytes", np.asarray(self.num_bytes, dtype=np.int64))
-            file.create_dataset("paths", data=[path.encode() for path in self.paths], dtype=h5py.string_dtype())
-            if self.labels is not None:
-                _write(file, "labels", np.asarray(self.labels, dtype=np.int64))
-            if self.texts is not None:
-                encoded = [np.frombuffer(text.encode(), dtype=np.uint8) for text in self.texts]
-                _write(file, "texts", _joined(encoded, np.uint8))
-                _write(file, "text_offsets", _offsets([len(text) for text in encoded]))
-            file.attrs.update({"format": FORMAT, "version": VERSION, "num_samples": len(self.tokens)})
+        columns = {
+            "tokens": _joined([np.asarray(ids, dtype=kind) for ids in self.tokens], kind),
+            "offsets": _offsets([len(ids) for ids in self.tokens]),
+            "num_bytes": np.asarray(self.num_bytes, dtype=np.int64),
+            "paths": fixed_texts(self.paths),
+            "tokenizer": np.frombuffer(self.tokenizer_json.encode(), dtype=np.uint8),  # an attribute holds 64 KiB
+        }
+        if self.labels is not None:
+            columns["labels"] = np.asarray(self.labels, dtype=np.int64)
+        if self.texts is not None:
+            encoded = [np.frombuffer(text.encode(), dtype=np.uint8) for text in self.texts]
+            columns["texts"] = _joined(encoded, np.uint8)
+            columns["text_offsets"] = _offsets([len(text) for text in encoded])
+        return columns
+
+    def _write(self, temporary: Path, columns: Mapping[str, NDArray[Any]]) -> None:
+        with HDF5Output(temporary) as file:
+            for name, values in columns.items():
+                file.create_dataset(name, data=values, **_kept_as(values))
+            file.set_texts(format=FORMAT, tokenizer_sha256=fingerprint(self.tokenizer_json))
+            file.set_texts(classes=json.dumps(self.classes))
+            file.attrs.update({"version": VERSION, "num_samples": len(self.tokens)})
             file.attrs.update({"vocab_size": self.vocab_size, "max_tokens": self.max_tokens})
-            file.attrs.update(
-                {"classes": json.dumps(self.classes), "tokenizer_sha256": fingerprint(self.tokenizer_json)}
-            )
-            # An attribute holds 64 KiB at most.
-            file.create_dataset("tokenizer", data=np.frombuffer(self.tokenizer_json.encode(), dtype=np.uint8))
             file.flush()
             file.attrs["complete"] = True
 
@@ -86,6 +122,7 @@ class TokenStore:
     """Reads a store; opens the file when a process first needs it, and can be sent to other processes.
 
     Attributes:
+        path: the HDF5 file.
         classes: names, in the order of the labels.
         labels: int64 N, or None.
         lengths: int64 N, tokens of each sample.
@@ -100,14 +137,14 @@ class TokenStore:
     """
 
     def __init__(self, path: Path) -> None:
-        self._path = Path(path)
+        self.path = Path(path)
         self._local = threading.local()
-        with _opened(self._path) as file:
-            _refuse_foreign(file, self._path)
+        with _opened(self.path) as file:
             try:
+                _refuse_foreign(file, self.path)
                 self._read_index(file)
-            except (KeyError, OSError, ValueError, TypeError) as error:
-                raise StoreError(f"{self._path}: the index of the store is damaged ({error}). Ingest again.") from error
+            except FAULTS as error:
+                raise StoreError(f"{self.path}: the index of the store is damaged ({error}). Ingest again.") from error
         self._refuse_misfits()
 
     def __len__(self) -> int:
@@ -120,35 +157,56 @@ class TokenStore:
         self.__dict__.update(state)
         self._local = threading.local()
 
+    @cached_property
+    def sha256(self) -> str:
+        """Hash of the tokens, the labels and the tokenizer: it names the content. StoreError: they are damaged."""
+        digest = hashlib.sha256(self.tokenizer_sha256.encode())
+        parts = (self._offsets, self.num_bytes, *(() if self.labels is None else (self.labels,)))
+        for part in parts:
+            digest.update(np.ascontiguousarray(part).tobytes())
+        try:
+            tokens = self._file()["tokens"]
+            for start in range(0, len(tokens), _HASHED_TOKENS):
+                digest.update(tokens[start : start + _HASHED_TOKENS].tobytes())
+        except FAULTS as error:
+            raise StoreError(f"{self.path}: its tokens are damaged ({error}). Ingest again.") from error
+        return digest.hexdigest()
+
     def tokens(self, index: int) -> NDArray[np.int64]:
         """Give the ids of a sample. StoreError: they are damaged."""
         ids = self._slice("tokens", self._offsets, index).astype(np.int64)
         if ids.size and int(ids.max()) >= self.vocab_size:
             raise StoreError(
-                f"{self._path}: sample {index} holds the token {ids.max()} of {self.vocab_size}. Ingest again."
+                f"{self.path}: sample {index} holds the token {ids.max()} of {self.vocab_size}. Ingest again."
             )
         return ids
 
     def text(self, index: int) -> str:
         """Give the text of a sample. StoreError: it is damaged, or the store keeps no texts."""
         if self._text_offsets is None:
-            raise StoreError(f"{self._path}: keeps no texts.")
-        return bytes(self._slice("texts", self._text_offsets, index)).decode()
+            raise StoreError(f"{self.path}: keeps no texts.")
+        content = bytes(self._slice("texts", self._text_offsets, index))
+        try:
+            return content.decode()
+        except UnicodeDecodeError as error:
+            raise StoreError(f"{self.path}: the text of sample {index} is damaged ({error}). Ingest again.") from error
 
     def _slice(self, name: str, offsets: NDArray[np.int64], index: int) -> NDArray[Any]:
         if not 0 <= index < len(self):
             raise IndexError(f"sample {index} of {len(self)}")
         try:
             values: NDArray[Any] = self._file()[name][offsets[index] : offsets[index + 1]]
-        except OSError as error:  # the checksum
+        except FAULTS as error:
             raise StoreError(
-                f"{self._path}: sample {index} ({self.paths[index]}) is damaged ({error}). Ingest again."
+                f"{self.path}: sample {index} ({self.paths[index]}) is damaged ({error}). Ingest again."
             ) from error
         return values
 
     def _file(self) -> h5py.File:
-        if getattr(self._local, "file", None) is None:
-            self._local.file = _opened(self._path)
+        if getattr(self._local, "process", None) != os.getpid():
+            if inherited := getattr(self._local, "file", None):
+                inherited.close()  # or HDF5 takes the two for one, and a loader process reads through our descriptor
+            self._local.file, self._local.process = _opened(self.path), os.getpid()
         return self._local.file
 
     def _read_index(self, file: h5py.File) -> None:
@@ -160,10 +218,10 @@ class TokenStore:
         self._text_offsets: NDArray[np.int64] | None = file["text_offsets"][:] if "texts" in file else None
         self._num_tokens = len(file["tokens"])
         self._num_text_bytes = len(file["texts"]) if "texts" in file else 0
-        self.classes: tuple[str, ...] = tuple(json.loads(file.attrs["classes"]))
+        self.classes: tuple[str, ...] = _NAMES.validate_json(text_attribute(file, "classes"))
         self.vocab_size, self.max_tokens = int(file.attrs["vocab_size"]), int(file.attrs["max_tokens"])
         self.tokenizer_json = bytes(file["tokenizer"][:]).decode()
-        self.tokenizer_sha256 = str(file.attrs["tokenizer_sha256"])
+        self.tokenizer_sha256 = text_attribute(file, "tokenizer_sha256")
         self._num_samples = int(file.attrs["num_samples"])
 
     def _refuse_misfits(self) -> None:
@@ -175,18 +233,23 @@ class TokenStore:
             self._text_offsets is None or _is_ordered(self._text_offsets, self._num_text_bytes)
         )
         labels_fit = self.labels is None or not count or 0 <= self.labels.min() <= self.labels.max() < len(self.classes)
-        whole = fingerprint(self.tokenizer_json) == self.tokenizer_sha256 if self.tokenizer_json else False
-        if any(part != count for part in parts) or not (ordered and labels_fit and whole):
-            raise StoreError(f"{self._path}: its parts do not belong together; it is damaged. Ingest again.")
+        if any(part != count for part in parts) or not (ordered and labels_fit and self._has_its_tokenizer()):
+            raise StoreError(f"{self.path}: its parts do not belong together; it is damaged. Ingest again.")
+
+    def _has_its_tokenizer(self) -> bool:
+        try:
+            return fingerprint(self.tokenizer_json) == self.tokenizer_sha256
+        except ConfigurationError:
+            return False
 
 
 def is_complete(path: Path) -> bool:
     """Tell whether a whole store lies at `path`."""
     try:
-        with h5py.File(path, "r") as file:
-            return bool(file.attrs.get("complete", False)) and file.attrs.get("format") == FORMAT
-    except OSError:
+        TokenStore(path)
+    except StoreError:
         return False
+    return True
 
 
 def require_tokenizer(store: TokenStore, sha256: str) -> None:
@@ -205,8 +268,8 @@ def require_tokenizer(store: TokenStore, sha256: str) -> None:
 
 def _opened(path: Path) -> h5py.File:
     try:
-        return h5py.File(path, "r")
-    except OSError as error:
+        return open_foreign(path)
+    except FAULTS as error:
         raise StoreError(
             f"{path}: wanted a store of tokens, found none that can be read ({error}). Ingest again."
         ) from error
@@ -214,31 +277,28 @@ def _opened(path: Path) -> h5py.File:
 
 def _refuse_foreign(file: h5py.File, path: Path) -> None:
     """Refuse files of others, and links that could lead out of the file."""
-    if file.attrs.get("format") != FORMAT or int(file.attrs.get("version", 0)) != VERSION:
-        found = f"{file.attrs.get('format', 'another')} {file.attrs.get('version', '')}".strip()
+    if text_attribute(file, "format") != FORMAT or int(file.attrs.get("version", 0)) != VERSION:
+        found = f"{text_attribute(file, 'format') or 'another'} {file.attrs.get('version', '')}".strip()
         raise StoreError(f"{path}: wanted a store {FORMAT} {VERSION}, found {found}. Ingest again.")
     if not file.attrs.get("complete", False):
         raise StoreError(f"{path}: the store is incomplete: its writing was interrupted. Ingest again.")
-    for name in (*_NEEDED, "tokenizer", *(name for name in _OPTIONAL if name in file)):
-        link = file.get(name, getlink=True)
-        if not isinstance(link, h5py.HardLink):
-            raise StoreError(
-                f"{path}: `{name}` is missing or a link to elsewhere; such a store is not opened. Ingest again."
-            )
-        dataset = file[name]
-        if not isinstance(dataset, h5py.Dataset) or dataset.external or dataset.is_virtual:
-            raise StoreError(f"{path}: `{name}` keeps its data elsewhere; such a store is not opened. Ingest again.")
-    missing = [name for name in _ATTRIBUTES if name != "tokenizer" and name not in file.attrs]
+    wanted = {**_NEEDED, **{name: kinds for name, kinds in _OPTIONAL.items() if name in file}}
+    for name, kinds in wanted.items():
+        if plain_dataset(file, name, kinds, is_packed=True).ndim != 1:
+            raise ValueError(f"'{name}' is no column")
+    missing = [name for name in _ATTRIBUTES if name not in file.attrs]
     if missing:
         raise StoreError(f"{path}: lacks {', '.join(missing)}; it is damaged. Ingest again.")
 
 
-def _write(file: h5py.File, name: str, values: NDArray[Any]) -> None:
-    if not values.size:
-        file.create_dataset(name, data=values)
-        return
-    chunk = max(1, min(len(values), _CHUNK_BYTES // values.itemsize))
-    file.create_dataset(name, data=values, chunks=(chunk,), fletcher32=True, compression="gzip", compression_opts=1)
+def _kept_as(values: NDArray[Any]) -> dict[str, Any]:
+    """Give how h5py is to keep values: in pieces that have checksums; what is empty has none."""
+    chunk = min(len(values), max(1, _CHUNK_BYTES // values.itemsize))
+    return {"chunks": (chunk,), "fletcher32": True, "compression": "gzip", "compression_opts": 1} if chunk else {}
+
+
+def _needs(path: Path, num_bytes: int) -> str:
+    return f"{path}: the store needs {num_bytes} bytes ({format_bytes(num_bytes)})"
 
 
 def _joined(parts: list[NDArray[Any]], kind: Any) -> NDArray[Any]:
@@ -251,5 +311,8 @@ def _offsets(lengths: Sequence[int]) -> NDArray[np.int64]:
 
 def _is_ordered(offsets: NDArray[np.int64], end: int) -> bool:
     return (
-        bool(len(offsets)) and int(offsets[0]) == 0 and int(offsets[-1]) == end and bool((np.diff(offsets) >= 0).all())
+        bool(len(offsets))
+        and int(offsets[0]) == 0
+        and int(offsets[-1]) == end
+        and bool((offsets[1:] >= offsets[:-1]).all())  # compared, as differences could overflow
     )

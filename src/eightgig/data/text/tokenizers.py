@@ -1,8 +1,9 @@
 """Tokenizers as the text of a `tokenizer.json`: trained, told apart, and what their tokens are in bytes."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from hashlib import sha256
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +12,8 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from eightgig.core.errors import ConfigurationError
 
 END_OF_TEXT = "<|endoftext|>"  # GPT-2's
+_TRIAL = "Words, and \N{SNOWMAN}."
+_MOST_TOKENS = 10_000_000
 _SEPARATORS = (END_OF_TEXT, "</s>", "[SEP]", "<eos>")
 
 
@@ -32,10 +35,58 @@ def train_bpe(texts: Iterable[str], *, vocab_size: int) -> str:
     return str(tokenizer.to_str())
 
 
+def parse_tokenizer(tokenizer_json: str) -> Tokenizer:
+    """Give the tokenizer of a `tokenizer.json`, tried on a few letters, so that what is no tokenizer is known at once.
+
+    Raises:
+        ConfigurationError: it is none, or one that cannot be used.
+    """
+    try:
+        _require_usable_ids(_values(tokenizer_json))
+        tokenizer = Tokenizer.from_str(tokenizer_json)
+        tokenizer.no_padding()
+        tokenizer.encode(_TRIAL)
+    except Exception as error:  # tokenizers raises no kind of its own
+        raise ConfigurationError(
+            f"tokenizer: wanted a tokenizer.json, found one that cannot be used ({error}). Take another tokenizer, or "
+            "save this one again with the library tokenizers."
+        ) from error
+    return tokenizer
+
+
 def fingerprint(tokenizer_json: str) -> str:
-    """Give the SHA-256 of what decides the tokens: how texts are cut or padded plays no part."""
-    values = {**json.loads(tokenizer_json), "truncation": None, "padding": None}
+    """Give the SHA-256 of what decides the tokens: how texts are cut or padded plays no part.
+
+    Raises:
+        ConfigurationError: it is no text of a tokenizer.
+    """
+    try:
+        values = {**_values(tokenizer_json), "truncation": None, "padding": None}
+    except (ValueError, RecursionError) as error:
+        raise ConfigurationError(
+            f"tokenizer: wanted the JSON of a tokenizer.json, found something else ({error}). Name the right file."
+        ) from error
     return sha256(json.dumps(values, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
+
+
+def _values(tokenizer_json: str) -> dict[str, Any]:
+    values = json.loads(tokenizer_json)
+    if not isinstance(values, dict):
+        raise ValueError(f"a {type(values).__name__}")
+    return values
+
+
+def _require_usable_ids(values: Mapping[str, Any]) -> None:
+    """Refuse two tokens of one number, and a huge gap: tokenizers lists all in it, until memory and process end."""
+    model, added = values.get("model"), values.get("added_tokens")
+    vocabulary = model.get("vocab") if isinstance(model, dict) else None
+    ids = [*vocabulary.values()] if isinstance(vocabulary, dict) else []
+    if len({repr(number) for number in ids}) < len(ids):
+        raise ValueError("two tokens with one number")
+    ids += [token.get("id") for token in added if isinstance(token, dict)] if isinstance(added, list) else []
+    largest = max((number for number in ids if isinstance(number, int)), default=0)
+    if largest >= _MOST_TOKENS:
+        raise ValueError(f"a token with the number {largest}")
 
 
 def separator_of(tokenizer: Tokenizer) -> int:

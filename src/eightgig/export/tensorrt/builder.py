@@ -4,7 +4,6 @@ Networks are strongly typed: an engine takes its types from the ONNX file, so pr
 here from the layers that were built.
 """
 
-import json
 import time
 from collections.abc import Iterable
 from pathlib import Path
@@ -16,7 +15,7 @@ from eightgig import __version__
 from eightgig.core.errors import ExportError
 from eightgig.core.files import sha256_of, write_bytes
 from eightgig.export.onnx import load_onnx
-from eightgig.export.precision import layer_precisions, read_precision, require_precision
+from eightgig.export.precision import layer_precisions, names_in, read_precision, require_precision
 from eightgig.export.tensorrt.layers import (
     changed_nodes,
     layers_from_inspector,
@@ -209,5 +208,5 @@ def _inspect(toolkit: Toolkit, log: BuildLog, plan: Any) -> tuple[EngineLayer, .
 def _exempt_nodes(model: onnx.ModelProto, matrix_nodes: Iterable[str], claimed: str) -> tuple[str, ...]:
     """Give those of the matrix nodes that the file's card lists as being in another precision."""
     card = {entry.key: entry.value for entry in model.metadata_props}
-    listed = set(json.loads(card.get("float_layers" if claimed == "int8" else "float32_nodes", "[]")))
+    listed = set(names_in(card, "float_layers" if claimed == "int8" else "float32_nodes"))
     return tuple(name for name in matrix_nodes if name in listed)

@@ -1,10 +1,11 @@
-"""Engines as files: `NAME.engine`, and beside it `NAME.manifest.json`, which is written last and vouches for it."""
+"""Engines as files: `NAME.engine`, and beside it `NAME.manifest.json`, which vouches for it."""
 
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
 from eightgig.core.errors import ExportError
-from eightgig.core.files import write_bytes, write_text
+from eightgig.data.vouched import read_vouchers, write_vouched
 from eightgig.export.tensorrt.builder import build_engine
 from eightgig.export.tensorrt.machine import this_machine
 from eightgig.export.tensorrt.manifest import check_engine, check_plan, parse_manifest
@@ -25,10 +26,10 @@ def manifest_path(engine_path: Path) -> Path:
 
 
 def write_engine(engine_path: Path, engine: Engine) -> None:
-    """Write engine and manifest, each whole or not at all; a run that is stopped between them leaves no manifest."""
-    manifest_path(engine_path).unlink(missing_ok=True)
-    write_bytes(engine_path, engine.plan)
-    write_text(manifest_path(engine_path), engine.manifest.model_dump_json(indent=2) + "\n")
+    """Write engine and manifest; a run that is killed meanwhile leaves the older two or the newer two."""
+    write_vouched(
+        engine_path, engine.plan, manifest_path(engine_path), engine.manifest.model_dump_json(indent=2) + "\n"
+    )
 
 
 def read_engine(engine_path: Path) -> Engine:
@@ -39,17 +40,24 @@ def read_engine(engine_path: Path) -> Engine:
     """
     try:
         plan = engine_path.read_bytes()
-        text = manifest_path(engine_path).read_text(encoding="utf-8")
+        present, *waiting = read_vouchers(manifest_path(engine_path))
     except (FileNotFoundError, UnicodeDecodeError) as error:
         raise ExportError(
             f"wanted {engine_path} with its {manifest_path(engine_path).name}, found no such pair ({error}). "
             "Build the engine again from its ONNX file."
         ) from error
+    for text in waiting:
+        with suppress(ExportError):
+            return _checked(plan, text)
     try:
-        engine = Engine(plan, parse_manifest(text))
-        check_plan(engine)
+        return _checked(plan, present)
     except ExportError as error:
         raise ExportError(f"{engine_path}: {error}") from error
+
+
+def _checked(plan: bytes, manifest: str) -> Engine:
+    engine = Engine(plan, parse_manifest(manifest))
+    check_plan(engine)
     return engine
 
 
