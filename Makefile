@@ -6,7 +6,7 @@ OUT ?= conf/local/calibration.json
 MINUTES ?= 60
 DATA ?= data
 
-.PHONY: help demo test check doctor environment bench-data bench-train bench-vram bench-gpu bench-int8 bench-runners bench-compression bench-video bench-ingest bench-tiles bench-padding bench-levers bench-agents calibrate lock clean
+.PHONY: help demo test check doctor environment bench-data bench-train bench-vram bench-gpu bench-int8 bench-runners bench-compression bench-video bench-ingest bench-tiles bench-padding bench-levers bench-agents bench-checkpoints faults soak replay calibrate lock clean
 
 help:  ## say what can be made
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed 's/:.*## /\t/' | expand -t 16
@@ -16,6 +16,16 @@ demo: environment  ## set up, then run the flower classifier on the built-in sam
 
 test: environment  ## set up, then run all tests
 	$(BIN)/pytest
+
+faults: environment  ## the long tests: 25 kills of each case study, 10,000 damaged inputs of each reader (hours)
+	EIGHTGIG_FUZZ_INPUTS=10000 $(BIN)/pytest tests/fuzz
+	$(BIN)/pytest -m slow
+
+soak: environment  ## train and evaluate for an hour: does anything grow?
+	$(BIN)/python benchmarks/soak.py --minutes $(MINUTES)
+
+replay: environment  ## send what a tracking server that was dead has not got
+	$(BIN)/python -m eightgig.tracking.replay
 
 check: environment  ## set up, then lint, types and import directions
 	$(BIN)/ruff check .
@@ -61,6 +71,9 @@ bench-levers: environment  ## what each lever of the plan saves for GPT-2 medium
 
 bench-agents: environment  ## PPO beside Stable-Baselines3's (pip install stable-baselines3 first)
 	$(BIN)/python benchmarks/agents.py
+
+bench-checkpoints: environment  ## what a checkpoint costs
+	$(BIN)/python benchmarks/checkpoints.py
 
 bench-video: environment  ## a video through the detector: overlapped against one after the other
 	$(BIN)/python benchmarks/video.py

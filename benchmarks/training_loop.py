@@ -23,10 +23,11 @@ from eightgig.data.hdf5 import ImageStore
 from eightgig.data.parameters import AugmentParameters, DataParameters
 from eightgig.data.transforms import DeviceColour
 from eightgig.models.classifiers import build_classifier
-from eightgig.models.parameters import ModelParameters
+from eightgig.models.parameters import PictureModelParameters
 from eightgig.stages import ingest
 from eightgig.stages.classification.case import PictureClassifier
 from eightgig.stages.plan import plan_memory
+from eightgig.training.feed import Feed
 from eightgig.training.loop import Trainer
 from eightgig.training.parameters import ClassifierTrainParameters
 from eightgig.vram.parameters import PlanParameters
@@ -38,7 +39,7 @@ def build_store(folder: Path, num_images: int) -> ImageStore:
     """Draw pictures and store them."""
     data = DataParameters(num_images=num_images)
     raw = ingest.collect(data).materialise(folder)
-    manifest, rejects = ingest.inspect(raw, data)
+    manifest, rejects = ingest.inspect(raw, data, folder / "journal")
     ingest.build_store(raw, manifest, ingest.split(raw, manifest, rejects, data), data).write(folder / "store.h5")
     return ImageStore(folder / "store.h5")
 
@@ -79,7 +80,7 @@ def main() -> None:
     arguments = options.parse_args()
     device = resolve_device("auto")
     case = PictureClassifier()
-    model = ModelParameters(name="tf_efficientnet_lite0", weights="none", image_size=arguments.image_size)
+    model = PictureModelParameters(name="tf_efficientnet_lite0", weights="none", image_size=arguments.image_size)
     train = ClassifierTrainParameters(
         batch_size=arguments.batch_size, accumulation=1, augment=AugmentParameters(), num_workers=0
     )
@@ -93,6 +94,7 @@ def main() -> None:
         trainer = Trainer(
             network.module, case.objective(network, train), plan=plan, parameters=train, steps=1000, tracker=NoTracker()
         )
+        feed = Feed(batches, accumulation=plan.accumulation, ranks=trainer.ranks)
         twin = build_classifier(model.name, weights="none", num_classes=len(store.classes)).module
         twin.load_state_dict(network.module.state_dict())
         twin = twin.to(device, memory_format=torch.channels_last)
@@ -101,7 +103,8 @@ def main() -> None:
         optimizer = torch.optim.AdamW(twin.parameters(), lr=1e-4, **kernel)
         rounds = []
         for number in range(arguments.rounds + 1):
-            ours = seconds(lambda: trainer.train_epoch(1, batches))
+            trainer.progress.samples = 0
+            ours = seconds(lambda: trainer.train_epoch(feed))
             bare = seconds(lambda: bare_epoch(twin, optimizer, colour, batches, device))
             if number:  # the first round warms up
                 rounds.append(

@@ -2,15 +2,16 @@
 
 import os
 
-from eightgig.hooks import DoctorHook, MlflowHook, NodeMemoryHook
+from eightgig.hooks import DoctorHook, GuardHook, MlflowHook, NodeMemoryHook, OriginsHook
 
 # torch's threads wait for one another by spinning, for long: on a busy machine that makes two threads several times
 # slower than one (docs/decisions/0005). Must be set before torch is imported; the environment's own setting wins.
 os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
 _tracking = MlflowHook()
-# Kedro calls hooks last in, first out: a run is measured to its end before its MLflow run is closed.
-HOOKS = (_tracking, NodeMemoryHook(on_finished=_tracking.log_metrics), DoctorHook())
+# Kedro calls hooks last in, first out: a run that is refused is not tracked, and one that is tracked is measured to its
+# end before its MLflow run is closed.
+HOOKS = (_tracking, NodeMemoryHook(on_finished=_tracking.log_metrics), OriginsHook(), DoctorHook(), GuardHook())
 DISABLE_HOOKS_FOR_PLUGINS = ("kedro-telemetry",)
 
 CONFIG_LOADER_ARGS = {

@@ -130,15 +130,15 @@ def weights():
 
 
 @pytest.fixture
-def compress(plan, weights, monkeypatch):
+def compress(plan, weights, monkeypatch, tmp_path):
     monkeypatch.setattr(CompressionWork, "predict", lambda *_: 1234)
     splits = pd.DataFrame({"index": range(12), "split": ["train"] * 8 + ["val"] * 4})
-    store = SimpleNamespace(classes=("dark", "bright"))
+    store = SimpleNamespace(classes=("dark", "bright"), sha256="of the pictures")
 
-    def run(tracker=None, **parameters):
+    def run(tracker=None, *, resume="never", **parameters):
         asked = CompressParameters(**parameters)
-        train = TrainParameters(epochs=9, num_workers=0)
-        return compress_network(FakeCase(), weights, store, splits, plan, train, asked, tracker or Keeps())
+        train = TrainParameters(epochs=9, num_workers=0, resume=resume)
+        return compress_network(FakeCase(), weights, store, splits, plan, train, asked, tmp_path, tracker or Keeps())
 
     return run
 

@@ -97,7 +97,7 @@ def test_it_goes_on_smaller_and_the_trace_and_the_recorder_say_so(plan, tmp_path
     splits = pd.DataFrame({"index": range(12), "split": ["train"] * 8 + ["val"] * 4})
     weights, history, trace = train_network(
         NumberCase(),
-        SimpleNamespace(classes=("even", "odd")),
+        SimpleNamespace(classes=("even", "odd"), sha256="of the numbers"),
         splits,
         plan,
         PictureModelParameters(name="small", weights="none", image_size=32),

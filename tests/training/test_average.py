@@ -8,7 +8,6 @@ from torch import nn
 
 from eightgig.core.tracker import NoTracker
 from eightgig.training.average import WeightAverage, WithAverage
-from eightgig.training.checkpoint import load_checkpoint
 from eightgig.training.loop import Trainer
 from eightgig.training.parameters import TrainParameters
 
@@ -61,19 +60,20 @@ def test_the_planner_counts_the_copy(module):
     assert torch.equal(counted.eval()(inputs), module.eval()(inputs))
 
 
-def test_what_is_kept_of_a_training_is_the_average(make_module, make_memory_plan, make_loader, objective, tmp_path):
+def test_what_is_kept_of_a_training_is_the_average(make_module, make_memory_plan, make_loader, objective):
     def train(ema_decay):
         torch.manual_seed(0)
         recipe = TrainParameters(epochs=1, learning_rate=0.1, ema_decay=ema_decay, ema_ramp_steps=1)
-        options = {"plan": make_memory_plan(), "parameters": recipe, "tracker": NoTracker(), "checkpoints": tmp_path}
-        trainer = Trainer(make_module(), objective, steps=3, **options)
+        trainer = Trainer(
+            make_module(), objective, steps=3, plan=make_memory_plan(), parameters=recipe, tracker=NoTracker()
+        )
         return trainer, trainer.fit(make_loader(12, 4), make_loader(9, 9))
 
     trainer, result = train(0.9)
-    checkpoint = load_checkpoint(tmp_path)
-    assert not torch.equal(checkpoint["average"]["0.weight"], checkpoint["model"]["0.weight"])
-    assert torch.equal(trainer.module[0].weight, checkpoint["model"]["0.weight"])
-    assert torch.equal(result.best_state["0.weight"], checkpoint["average"]["0.weight"])
+    state = trainer.state()
+    assert not torch.equal(state["average"]["weights"]["0.weight"], state["weights"]["0.weight"])
+    assert torch.equal(trainer.module[0].weight, state["weights"]["0.weight"])
+    assert torch.equal(result.best_state["0.weight"], state["average"]["weights"]["0.weight"])
     trainer, plain = train(None)
-    assert "average" not in load_checkpoint(tmp_path)
+    assert trainer.state()["average"] is None
     assert torch.equal(plain.best_state["0.weight"], trainer.module[0].weight)

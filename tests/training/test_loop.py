@@ -9,9 +9,11 @@ from torch.nn import functional
 
 from eightgig.core.errors import TrainingError
 from eightgig.core.tracker import NoTracker
-from eightgig.training.checkpoint import load_checkpoint
-from eightgig.training.loop import Trainer, windows
+from eightgig.training.checkpoint import Checkpoints
+from eightgig.training.loop import Trainer
 from eightgig.training.parameters import TrainParameters
+from eightgig.training.progress import result_of
+from eightgig.training.recipe import Recipe
 
 
 def make_trainer(module, objective, plan, *, checkpoints=None, **recipe):
@@ -69,10 +71,6 @@ def test_partial_window_by_hand(objective, make_memory_plan):
     assert gradients == pytest.approx([-(2 + 4 + 6) / 2 / 3, -8 / 2])
 
 
-def test_windows_group_and_keep_the_short_last_one():
-    assert list(windows(range(7), 3)) == [[0, 1, 2], [3, 4, 5], [6]]
-
-
 @pytest.mark.parametrize("micro_batch", [12, 4, 3])
 def test_accumulation_does_not_change_the_result(micro_batch, make_module, objective, make_memory_plan, make_loader):
     def train(size):
@@ -86,7 +84,8 @@ def test_accumulation_does_not_change_the_result(micro_batch, make_module, objec
 
 
 def test_learns_and_keeps_the_best_epoch(make_module, objective, make_memory_plan, make_loader, tmp_path):
-    trainer = make_trainer(make_module(), objective, make_memory_plan(), epochs=4, checkpoints=tmp_path)
+    kept = Checkpoints(tmp_path, Recipe(values={}, circumstances={}))
+    trainer = make_trainer(make_module(), objective, make_memory_plan(), epochs=4, checkpoints=kept)
     result = trainer.fit(make_loader(60, 4), make_loader(30, 30))
 
     scores = [row.val_score for row in result.history]
@@ -94,7 +93,9 @@ def test_learns_and_keeps_the_best_epoch(make_module, objective, make_memory_pla
     assert result.best_epoch == scores.index(max(scores)) + 1
     assert [row.epoch for row in result.history] == [1, 2, 3, 4]
     assert all(row.gradient_norm > 0 and row.samples_per_second > 0 for row in result.history)
-    assert load_checkpoint(tmp_path)["epoch"] == 4
+    found = kept.newest()
+    assert found.state["finished"]
+    assert result_of(found.state["result"]).history == result.history
 
 
 def test_best_weights_are_of_the_best_epoch_not_the_last(make_module, objective, make_memory_plan, make_loader):

@@ -169,10 +169,10 @@ def test_in_a_later_step_it_is_as_if_told_to_go_smaller_there(place, make_traine
     expected, trainer = make_trainer(8, 2), make_trainer(8, 2)
     step = expected.step
 
-    def told(window):
-        if expected._step == 1:
+    def told(window, **options):
+        if expected.num_steps == 1:
             expected.recovery.limit("train", 4)
-        return step(window)
+        return step(window, **options)
 
     expected.step = told
     place(trainer, SECOND_STEP[place])
@@ -434,7 +434,7 @@ def test_saved_activations_are_offloaded_where_the_plan_says_so(offload, make_tr
         entered.append(True)
         yield
 
-    monkeypatch.setattr("eightgig.training.loop.offloaded", offloaded)
+    monkeypatch.setattr("eightgig.training.stepper.offloaded", offloaded)
     trainer = make_trainer(8, 1)
     trainer.recovery.plan = trainer.plan.model_copy(update={"offload": offload})
     trainer.step([next(iter(make_loader(8, 8)))])

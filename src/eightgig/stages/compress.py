@@ -4,6 +4,7 @@ import logging
 import random
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kedro.pipeline import Pipeline
@@ -19,7 +20,6 @@ from eightgig.vram.plan import MemoryPlan
 
 if TYPE_CHECKING:
     from eightgig.models.complexity import Complexity
-    from eightgig.training.loop import Trainer
     from eightgig.vram.tracing.hidden import Generation
     from eightgig.vram.tracing.predictor import Predictor
 
@@ -36,6 +36,7 @@ def create_pipeline(case: Case) -> Pipeline:
         "memory_plan": "memory_plan",
         "train": "params:train",
         "compress": "params:compress",
+        "checkpoints": "checkpoints",
         "tracker": "tracker",
     }
     outputs = ["compressed_weights", "compression"]
@@ -50,6 +51,7 @@ def compress_network(
     memory_plan: MemoryPlan,
     train: TrainParameters,
     compress: CompressParameters,
+    checkpoints: Path,
     tracker: Tracker,
 ) -> tuple[dict[str, Weights], CompressionReport]:
     """Make the forms that are asked for, each trained as the memory plan says.
@@ -63,7 +65,7 @@ def compress_network(
     from eightgig.vram.tracing.predictor import Predictor
 
     teacher = restore(case, weights)
-    work = CompressionWork(case, weights, store, splits, memory_plan, train, compress, tracker)
+    work = CompressionWork(case, weights, store, splits, memory_plan, train, compress, checkpoints, tracker)
     whole = work.complexity(teacher)
     with Predictor() as predictor:
         made = {form: work.make(form, predictor, whole) for form in dict.fromkeys(compress.forms)}
@@ -112,20 +114,19 @@ class CompressionWork:
     plan: MemoryPlan
     train: TrainParameters
     compress: CompressParameters
+    checkpoints: Path
     tracker: Tracker
 
     def make(self, form: Form, predictor: "Predictor", whole: "Complexity") -> tuple[Weights, CompressedForm]:
         """Give one form's weights, and its row of the report."""
         from eightgig.core.seeding import seed_everything
-        from eightgig.vram.runtime.measure import MemoryMeter
 
         seed_everything(self.train.seed)
         recipe = self.recipe(form)
         network = self.start(form)
         cost = self.complexity(network)
         predicted_bytes = self.predict(form, network, predictor)  # before training: it may change how blocks run
-        meters = MemoryMeter("train", self.plan.device), MemoryMeter("validate", self.plan.device)
-        trainer, result = self.fit(form, network, recipe, meters)
+        result = self.fit(form, network, recipe)
         row = CompressedForm(
             name=form,
             model=f"{network.library}/{network.name}",
@@ -137,9 +138,9 @@ class CompressionWork:
             best_epoch=result.best_epoch,
             epochs=len(result.history),
             seconds=sum(epoch.seconds + epoch.val_seconds for epoch in result.history),
-            micro_batch=trainer.plan.micro_batch,
+            micro_batch=result.final["micro_batch"],
             predicted_bytes=predicted_bytes,
-            measured_bytes=meters[0].result().peak_bytes,
+            measured_bytes=result.measured[0].peak_bytes,
         )
         name = self.weights.card.score_name
         logger.info("%s: %.0f %% of the FLOPs, %s %.3f", form, 100 * row.flops_share, name, row.val_score)
@@ -190,34 +191,27 @@ class CompressionWork:
         measure_batch_norm(module, (self.case.inputs(card, batch)["images"].to(self.plan.device) for batch in batches))
         module.to("cpu")
 
-    def fit(
-        self, form: Form, network: Network, recipe: TrainParameters, meters: Any
-    ) -> "tuple[Trainer, TrainingResult]":
-        """Train a form within the budget; give the trainer and its result."""
-        from eightgig.training.loop import Trainer
-        from eightgig.vram.runtime.budget import enforced_budget
-        from eightgig.vram.runtime.recompute import apply_checkpointing
-        from eightgig.vram.runtime.recorder import FlightRecorder
+    def fit(self, form: Form, network: Network, recipe: TrainParameters) -> TrainingResult:
+        """Train a form within the budget, or go on with a run that was stopped."""
+        from eightgig.stages.training_job import TrainingJob
 
-        plan, size = self.plan, self.weights.card.size
-        train_batches = self.case.train_batches(
-            self.store, indices_of(self.splits, "train"), size=size, batch_size=plan.micro_batch, train=recipe
+        card = self.weights.card
+        job = TrainingJob(
+            case=self.case,
+            store=self.store,
+            train_indices=indices_of(self.splits, "train"),
+            val_indices=indices_of(self.splits, "val"),
+            size=card.size,
+            plan=self.plan.for_one_process(),
+            model=self.case.blank(card),
+            train=recipe,
+            checkpoints=self.checkpoints / form,
+            flight_recorder=None,
+            tracker=PrefixedTracker(self.tracker, form),
+            alone=True,
+            made_from={"form": form, "compress": self.compress, "from_weights": card.sha256},
         )
-        val_batches = self.case.eval_batches(
-            self.store, indices_of(self.splits, "val"), size=size, batch_size=plan.eval_batch
-        )
-        with enforced_budget(plan) as budget, FlightRecorder(plan, budget=budget) as recorder:
-            trainer = Trainer(
-                apply_checkpointing(network.module, plan.checkpointing),
-                self.objective(form, network, recipe),
-                plan=plan,
-                parameters=recipe,
-                steps=recipe.epochs * -(-len(train_batches) // plan.accumulation),
-                tracker=PrefixedTracker(self.tracker, form),
-                meters=meters,
-                recorder=recorder,
-            )
-            return trainer, trainer.fit(train_batches, val_batches)
+        return job.result(network, self.objective(form, network, recipe))
 
     def objective(self, form: Form, network: Network, recipe: TrainParameters) -> Objective:
         """Give the case's own loss, with the trained network as the teacher where the form has one."""

@@ -5,6 +5,7 @@ import logging
 from kedro.pipeline import Pipeline
 
 from eightgig.core.device import describe_device, resolve_device
+from eightgig.core.errors import ConfigurationError
 from eightgig.models.parameters import ModelParameters
 from eightgig.stages.annotations import ImageStore
 from eightgig.stages.case import Case, stage_node, stage_pipeline
@@ -41,16 +42,21 @@ def plan_memory(
 
     device = resolve_device(plan.device)
     check_optimizer(train.optimizer, device)
+    processes, share = train.distributed.count, share_of_one_process(train)
     request = PlanRequest(
         name=model.name,
         workload=case.workload(model, case.num_outputs(store), train),
         writing=case.writing(model, case.num_outputs(store)),
         sample=model.sample,
-        effective_batch=train.batch_size * train.accumulation,
-        micro_batch=train.batch_size,
+        effective_batch=share,
+        processes=processes,
+        spreads=train.distributed.strategy == "fsdp",
+        micro_batch=min(train.batch_size, share),
         eval_batch=train.eval_batch_size,
         optimizer=train.optimizer,
-        precisions=allowed_precisions(plan.precision, device),
+        precisions=allowed_precisions(
+            plan.precision, device, spreads=processes > 1 and train.distributed.strategy == "fsdp"
+        ),
         clips_gradients=train.max_gradient_norm is not None,
         channels_last=case.channels_last,
         device=device,
@@ -58,6 +64,22 @@ def plan_memory(
         card=card_named(plan.card) if plan.card else card_found() or card_named(_DEFAULT_CARD),
     )
     return say(make_plan(request, plan))
+
+
+def share_of_one_process(train: TrainParameters) -> int:
+    """Give the samples of an optimizer step that each process works on.
+
+    Raises:
+        ConfigurationError: they cannot be shared out evenly.
+    """
+    effective, processes = train.batch_size * train.accumulation, train.distributed.count
+    if effective % processes:
+        raise ConfigurationError(
+            f"train.batch_size x train.accumulation = {effective} samples a step cannot be shared out among "
+            f"{processes} processes (train.distributed.processes x nodes): take a multiple of {processes}, such as "
+            f"{-(-effective // processes) * processes}"
+        )
+    return effective // processes
 
 
 def say(made: MemoryPlan) -> MemoryPlan:

@@ -10,6 +10,7 @@ from eightgig.models.parameters import ModelParameters
 from eightgig.stages.annotations import ImageStore, Table
 from eightgig.stages.case import Case, stage_node, stage_pipeline
 from eightgig.stages.trained import card_of, indices_of
+from eightgig.stages.training_job import TrainingJob
 from eightgig.training.parameters import TrainParameters
 from eightgig.vram.plan import MemoryPlan
 from eightgig.vram.trace import VramTrace
@@ -42,55 +43,33 @@ def train_network(
     flight_recorder: Path,
     tracker: Tracker,
 ) -> tuple[Weights, Table, VramTrace]:
-    """Train the network as the plan says.
+    """Train the network as the plan says, or go on with a run that was stopped.
 
     Returns:
         The weights of the best epoch with their card; a table of all epochs; memory predicted beside measured.
     """
     import pandas as pd
 
-    from eightgig.core.seeding import seed_everything
-    from eightgig.training.loop import Trainer
-    from eightgig.vram.runtime.attention import planned_attention
-    from eightgig.vram.runtime.budget import enforced_budget
-    from eightgig.vram.runtime.measure import MemoryMeter
-    from eightgig.vram.runtime.recompute import apply_checkpointing
-    from eightgig.vram.runtime.recorder import FlightRecorder
-
-    seed_everything(train.seed)
-    meters = MemoryMeter("train", memory_plan.device), MemoryMeter("validate", memory_plan.device)
-    network = case.build_network(model, case.num_outputs(store))
-    case.prepare(network, store, indices_of(splits, "train"), size=model.size, train=train)
-    module = apply_checkpointing(network.module, memory_plan.checkpointing)
-    train_batches = case.train_batches(
-        store, indices_of(splits, "train"), size=model.size, batch_size=memory_plan.micro_batch, train=train
+    job = TrainingJob(
+        case=case,
+        store=store,
+        train_indices=indices_of(splits, "train"),
+        val_indices=indices_of(splits, "val"),
+        size=model.size,
+        plan=memory_plan,
+        model=model,
+        train=train,
+        checkpoints=checkpoints,
+        flight_recorder=flight_recorder,
+        tracker=tracker,
     )
-    val_batches = case.eval_batches(
-        store, indices_of(splits, "val"), size=model.size, batch_size=memory_plan.eval_batch
-    )
-    with (
-        enforced_budget(memory_plan) as budget,
-        planned_attention(memory_plan),
-        FlightRecorder(memory_plan, flight_recorder, budget=budget, record_history=train.record_memory) as recorder,
-    ):
-        objective = case.objective(network, train)
-        trainer = Trainer(
-            module,
-            objective,
-            plan=memory_plan,
-            parameters=train,
-            steps=train.epochs * -(-len(train_batches) // memory_plan.accumulation),
-            tracker=tracker,
-            checkpoints=checkpoints,
-            meters=meters,
-            recorder=recorder,
-        )
-        result = trainer.fit(train_batches, val_batches)
+    network, objective = job.network()
+    result = job.result(network, objective)
     trace = VramTrace.of(
         memory_plan,
-        tuple(meter.result() for meter in meters),
-        final_plan=trainer.plan,
-        recovered=trainer.recovered,
+        result.measured,
+        final_plan=memory_plan.model_copy(update=result.final),
+        recovered=result.recovered,
     )
     card = card_of(
         case,

@@ -7,6 +7,8 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+from eightgig.training.sharding import local
+
 
 class WeightAverage:
     """The exponential moving average of a module's floating-point weights and buffers, beside the module.
@@ -25,7 +27,7 @@ class WeightAverage:
 
     def __init__(self, module: nn.Module, *, decay: float, ramp_steps: int) -> None:
         self._decay, self._ramp_steps = decay, ramp_steps
-        self._tensors = [tensor for tensor in _state(module) if tensor.is_floating_point()]
+        self._tensors = [local(tensor.detach()) for tensor in _state(module) if tensor.is_floating_point()]
         self._averages = [tensor.detach().clone() for tensor in self._tensors]
         self.num_steps = 0
 
@@ -34,7 +36,7 @@ class WeightAverage:
         """Take the module's weights into the average, after an optimizer step."""
         self.num_steps += 1
         weight = 1 - self._decay * (1 - math.exp(-self.num_steps / self._ramp_steps))
-        torch._foreach_lerp_(self._averages, [tensor.detach() for tensor in self._tensors], weight)
+        torch._foreach_lerp_(self._averages, self._tensors, weight)
 
     @contextmanager
     def in_place(self) -> Iterator[None]:

@@ -6,6 +6,8 @@ import torch
 from torch import Tensor
 
 from eightgig.core.records import Record
+from eightgig.vram.runtime.measure import MeasuredPhase
+from eightgig.vram.runtime.verdict import Recovered
 
 
 class EpochRow(Record):
@@ -29,12 +31,21 @@ class EpochRow(Record):
 
 @dataclass(frozen=True)
 class TrainingResult:
-    """The weights of the best epoch, and how all epochs went."""
+    """The weights of the best epoch, and how all epochs went.
+
+    Attributes:
+        measured: memory of the phases.
+        recovered: each time memory ran out and training went on.
+        final: `micro_batch`, `accumulation` and `eval_batch` at the end.
+    """
 
     best_state: dict[str, Tensor]
     best_epoch: int
     best_score: float
     history: tuple[EpochRow, ...]
+    measured: tuple[MeasuredPhase, ...] = ()
+    recovered: tuple[Recovered, ...] = ()
+    final: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass
@@ -45,6 +56,12 @@ class EpochSums:
     count: int = 0
     skipped: int = 0
     norms: list[Tensor] = field(default_factory=list)
+
+    def add(self, loss: float, count: int, norm: Tensor) -> None:
+        """Count a step in."""
+        self.loss += loss
+        self.count += count
+        self.norms.append(norm)
 
     def norm(self) -> tuple[float, float]:
         """Give the mean and the largest gradient norm before clipping."""

@@ -1,64 +1,44 @@
-"""The training loop: epochs of accumulation windows, in the precision and batch sizes of a memory plan."""
+"""The training loop: epochs of optimizer steps and validations, kept so that a run can go on exactly where it was."""
 
+import json
 import logging
 import math
 import time
-from collections.abc import Iterable, Iterator
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
-from functools import partial
-from itertools import islice
-from pathlib import Path
-from typing import TypeVar
+from collections.abc import Iterator
+from typing import Any
 
-import torch
-from accelerate import Accelerator
-from accelerate.state import AcceleratorState
-from torch import Tensor, nn
+from torch import nn
 from torch.utils.data import DataLoader
 
-from eightgig.core.errors import TrainingError
+from eightgig.core.errors import CheckpointError, TrainingError
+from eightgig.core.files import write_text
 from eightgig.core.progress import track
+from eightgig.core.stop import Stopped, StoppedAtOnce, StopRequest, stop_after_step
 from eightgig.core.tracker import Tracker
-from eightgig.training.average import WeightAverage
-from eightgig.training.checkpoint import save_checkpoint
-from eightgig.training.history import EpochRow, EpochSums, TrainingResult
+from eightgig.training.checkpoint import Checkpoints, size_of
+from eightgig.training.feed import Feed, Window
+from eightgig.training.history import EpochRow, TrainingResult
 from eightgig.training.objective import Batch, Objective
-from eightgig.training.optim import build_optimizer, learning_rate_at, set_learning_rate
 from eightgig.training.parameters import TrainParameters
-from eightgig.training.recovery import Recovery, forget_attempt
-from eightgig.training.rehearsal import rehearse
-from eightgig.vram.plan import MemoryPlan, Precision
-from eightgig.vram.runtime.in_backward import StepsInBackward
+from eightgig.training.progress import Best, Progress, result_state
+from eightgig.training.stepper import Stepper
+from eightgig.vram.plan import MemoryPlan
 from eightgig.vram.runtime.measure import MemoryMeter
-from eightgig.vram.runtime.offload import offloaded
 from eightgig.vram.runtime.recorder import FlightRecorder
-from eightgig.vram.runtime.verdict import Recovered
 
-__all__ = ["EpochRow", "Trainer", "TrainingResult", "windows"]
+__all__ = ["EpochRow", "Trainer", "TrainingResult"]
 logger = logging.getLogger(__name__)
-Item = TypeVar("Item")
-_ACCELERATE_PRECISION: dict[Precision, str] = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}
+BAD_STEPS = "bad_steps.json"
+_MOST_TIME_FOR_CHECKPOINTS = 0.01
 
 
-@dataclass(frozen=True)
-class _Gradients:
-    """What one window gives, before the optimizer steps; `finite` is False when it must not step."""
-
-    loss_sum: float
-    norm: Tensor
-    finite: bool
-    applied: bool = False
-    """Whether the weights were stepped in the backward pass."""
-
-
-class Trainer:
+class Trainer(Stepper):
     """Trains one module on one objective, as a memory plan says, and in smaller pieces where memory runs out.
 
     Args:
         module: on the CPU; moved to the plan's device.
         steps: optimizer steps of all epochs, for the schedule.
-        checkpoints: folder for the checkpoint of each epoch; None keeps none.
+        checkpoints: where the run is kept while it lasts, and its result after it; None keeps nothing.
         meters: measure the `train` and `validate` phases while they run.
         recorder: notes what memory does; None notes it for this object alone.
 
@@ -75,246 +55,222 @@ class Trainer:
         parameters: TrainParameters,
         steps: int,
         tracker: Tracker,
-        checkpoints: Path | None = None,
+        checkpoints: Checkpoints | None = None,
         meters: tuple[MemoryMeter, MemoryMeter] | None = None,
         recorder: FlightRecorder | None = None,
     ) -> None:
-        # accelerate keeps its settings in process-wide state; a second run in one process may want another precision.
-        AcceleratorState._reset_state(reset_partial_state=True)
-        self.accelerator = Accelerator(mixed_precision=_ACCELERATE_PRECISION[plan.precision], cpu=plan.device == "cpu")
-        if plan.memory_format == "channels_last":
-            module = module.to(memory_format=torch.channels_last)
-        module = module.to(self.accelerator.device)
-        optimizer = build_optimizer(module, parameters, plan)
-        self._steps, self._step = steps, 0
-        self.module, self.optimizer = self.accelerator.prepare(module, optimizer)
-        self.average = None
-        if parameters.ema_decay is not None:
-            self.average = WeightAverage(self.module, decay=parameters.ema_decay, ramp_steps=parameters.ema_ramp_steps)
-        self.objective, self.parameters, self._loaded_accumulation = objective, parameters, plan.accumulation
-        self.tracker, self.checkpoints = tracker, checkpoints
-        self.meters = meters or (MemoryMeter("train", plan.device), MemoryMeter("validate", plan.device))
-        self.recorder = recorder or FlightRecorder(plan)
-        self.recovery = Recovery(
-            plan,
-            self.module,
-            recorder=self.recorder,
-            tracker=tracker,
-            forget=partial(forget_attempt, self.accelerator, self.optimizer),
-            num_processes=self.accelerator.num_processes,
+        super().__init__(
+            module, objective, plan=plan, parameters=parameters, steps=steps, tracker=tracker, recorder=recorder
         )
-        self._in_backward = StepsInBackward(optimizer) if plan.optimizer_in_backward else None
-        self._skipped_in_a_row = 0
-        with self.recovery.no_way_back("before the first step: the optimizer's state and its step do not fit"):
-            rehearse(optimizer, self._in_backward)
+        self.meters = meters or (MemoryMeter("train", plan.device), MemoryMeter("validate", plan.device))
+        self._loaded_accumulation = plan.accumulation
+        self._checkpoints, self._clock = checkpoints, _Clock(60 * parameters.checkpoint_minutes)
+        with self.kept_weights():
+            self.progress = Progress(Best(self.weights()))
 
-    @property
-    def plan(self) -> MemoryPlan:
-        """The plan as it is carried out now: with the smaller micro-batch, once memory ran out."""
-        return self.recovery.plan
-
-    @property
-    def recovered(self) -> tuple[Recovered, ...]:
-        """Each time memory ran out and training went on."""
-        return tuple(self.recovery.recovered)
-
-    def fit(self, train_batches: DataLoader[Batch], val_batches: DataLoader[Batch]) -> TrainingResult:
+    def fit(
+        self,
+        train_batches: DataLoader[Batch],
+        val_batches: DataLoader[Batch],
+        *,
+        go_on_from: dict[str, Any] | None = None,
+    ) -> TrainingResult:
         """Train all epochs, or until the validation score has not risen for `patience` epochs.
 
+        Args:
+            train_batches: of all processes together; the sampler is a `KeyedSampler`.
+            val_batches: every process goes through all of them.
+            go_on_from: the state of a checkpoint of this run; None begins.
+
         Raises:
+            CheckpointError: there is no room for a checkpoint; nothing was trained.
+            Stopped: Ctrl-C or SIGTERM; a checkpoint of the last whole step is there.
             TrainingError: too many steps in a row had a loss or gradients that were not finite.
         """
-        history: list[EpochRow] = []
-        best_state, best_epoch, best_score = self._best_weights(), 0, float("-inf")
-        for epoch in range(1, self.parameters.epochs + 1):
-            row = self._epoch(epoch, train_batches, val_batches)
-            history.append(row)
-            self.tracker.log_metrics({k: v for k, v in row.model_dump().items() if k != "epoch"}, step=epoch)
-            logger.info(
-                "epoch %d of %d: loss %.3f, validation loss %.3f, %s %.3f, %.0f samples/s",
-                epoch,
-                self.parameters.epochs,
-                row.train_loss,
-                row.val_loss,
-                self.objective.score_name,
-                row.val_score,
-                row.samples_per_second,
-            )
-            if row.val_score > best_score:
-                best_state, best_epoch, best_score = self._best_weights(), epoch, row.val_score
-            self._keep_checkpoint(epoch)
-            if self.parameters.patience and epoch - best_epoch >= self.parameters.patience:
-                logger.info("no better score for %d epochs: stopped early", self.parameters.patience)
-                break
-        return TrainingResult(best_state, best_epoch, best_score, tuple(history))
+        if go_on_from is not None:
+            self._go_on(go_on_from)
+        elif self._checkpoints and self.ranks.is_first:
+            self._checkpoints.require_space(2 * (self.state_bytes() + size_of(self.progress.best.weights)))
+        feed = Feed(train_batches, accumulation=self._loaded_accumulation, ranks=self.ranks)
+        self._clock.start()
+        with stop_after_step() as stop:
+            try:
+                while self.progress.epoch <= self.parameters.epochs and not self._is_out_of_patience():
+                    self._epoch(feed, val_batches, stop)
+            except StoppedAtOnce:
+                raise
+            except Stopped:
+                self._save()
+                raise
+        return self._finished()
 
-    def step(self, window: list[Batch]) -> tuple[float, Tensor | None]:
-        """Do one optimizer step on a window of micro-batches; give the summed loss and the gradient's norm.
-
-        Every micro-batch's summed loss is divided by the number of samples in the WHOLE window, so that unequal sizes
-        and a short last window give exactly the gradient of the one big batch. A step whose loss or gradients are not
-        finite is skipped whole, and its norm is None. Where memory runs out, the same window is done again in smaller
-        micro-batches, as if nothing had been.
+    def train_epoch(self, feed: Feed, stop: StopRequest | None = None) -> None:
+        """Do what is left of an epoch's optimizer steps.
 
         Raises:
-            TrainingError: it does not fit with one sample at a time, or memory ran out in the optimizer itself.
+            Stopped: as was asked for, after a whole step.
+            TrainingError: too many steps in a row were not finite.
         """
-        self.module.train()
-        set_learning_rate(self.optimizer, self._learning_rate())
-        self.recorder.step_begins(self._step)
-        computed = self.recovery.run("train", lambda pieces: self._gradients(list(pieces(window))))
-        return computed.loss_sum, computed.norm if self._update(computed) else None
+        progress = self.progress
+        begun = time.perf_counter() - progress.seconds
+        windows = feed.windows(progress.epoch, progress.samples)
+        for window in track(windows, f"epoch {progress.epoch}", total=feed.windows_after(progress.samples)):
+            loss, norm = self.step(window.batches, count=window.count)
+            progress.seconds = time.perf_counter() - begun
+            progress.samples += window.count
+            if norm is None:
+                self._skip(window, loss)
+            else:
+                progress.bad_steps.clear()
+                progress.sums.add(loss, window.count, norm)
+            self._between_steps(stop)
 
-    def _gradients(self, micro_batches: list[Batch]) -> _Gradients:
-        # All that may fail and be done again: nothing here touches weights or the optimizer, or there is no way back.
-        total = sum(self.objective.count(batch) for batch in micro_batches)
-        losses = []
-        for position, batch in enumerate(micro_batches, start=1):
-            with self._no_gradient_sync(last=position == len(micro_batches)):
-                with offloaded() if self.plan.offload else nullcontext():
-                    loss = self.objective.loss_sum(self.module, batch, self.accelerator.device)
-                if self._in_backward and self.plan.optimizer_in_backward:
-                    return self._stepped_in_backward(self._in_backward, loss / total, loss.item())
-                self.accelerator.backward(loss / total)
-            losses.append(loss.detach())
-        loss_sum = torch.stack(losses).sum().item()
-        norm = self._clipped_norm()
-        # A scaler looks at the gradients itself, and lowers its scale; without one they are looked at here.
-        scaled = self.accelerator.scaler is not None
-        return _Gradients(loss_sum, norm.detach(), math.isfinite(loss_sum) and (scaled or bool(norm.isfinite())))
+    def _skip(self, window: Window, loss: float) -> None:
+        progress, most = self.progress, self.parameters.max_skipped_steps
+        samples = [int(index) for batch in window.batches for index in batch["indices"]]
+        progress.sums.skipped += 1
+        progress.bad_steps.append({"step": self.num_steps - 1, "loss": loss, "samples": samples})
+        if len(progress.bad_steps) < most:
+            return
+        noted = ""
+        if self._checkpoints:
+            path = self._checkpoints.folder / BAD_STEPS
+            write_text(path, json.dumps(progress.bad_steps, indent=1) + "\n")
+            noted = f" All of these steps are listed in {path}."
+        raise TrainingError(
+            f"{most} optimizer steps in a row had a loss or gradients that were not finite (the last loss: {loss}); "
+            f"the last window began with the samples {samples[:8]} of the store.{noted} The weights are as they were "
+            "before the first of them. Lower train.learning_rate, set plan.precision to bf16 or fp32, or look at these "
+            "samples."
+        )
 
-    def _stepped_in_backward(self, steps: StepsInBackward, loss: Tensor, loss_sum: float) -> _Gradients:
-        if not math.isfinite(loss_sum):  # nothing was stepped yet
-            return _Gradients(loss_sum, loss.detach(), finite=False)
-        step = self._step
-        with (
-            self.recovery.no_way_back(f"in the backward pass of step {step}, which has stepped some weights"),
-            steps.on(),
-        ):
-            self.accelerator.backward(loss)
-        norm = steps.norm()
-        if not norm.isfinite():
-            raise TrainingError(
-                f"the gradients of optimizer step {step} were not finite, and the weights were stepped with them, as "
-                "the optimizer runs in the backward pass: set plan.optimizer_in_backward to never, which skips such "
-                "steps, or lower train.learning_rate"
-            )
-        return _Gradients(loss_sum, norm, finite=True, applied=True)
+    def _between_steps(self, stop: StopRequest | None) -> None:
+        """Save if it is time to, and end if that was asked for: in all processes after the same step."""
+        asked, due = self.ranks.largest(float((stop and stop.number) or 0), float(self._clock.is_due()))
+        if asked:
+            raise Stopped(int(asked))
+        if due:
+            self._save()
 
-    def _clipped_norm(self) -> Tensor:
-        weights, limit = self.module.parameters(), self.parameters.max_gradient_norm
-        if limit is not None:
-            return self.accelerator.clip_grad_norm_(weights, limit)
-        self.accelerator.unscale_gradients(self.optimizer)
-        return nn.utils.get_total_norm([weight.grad for weight in weights if weight.grad is not None])
-
-    def _update(self, computed: _Gradients) -> bool:
-        stepped = computed.finite
-        if stepped and not computed.applied:
-            with self.recovery.no_way_back(f"inside optimizer step {self._step}, which may have changed some weights"):
-                self.optimizer.step()
-            stepped = not self.accelerator.optimizer_step_was_skipped
-        if stepped and self.average:
-            self.average.update()
-        if not computed.finite and self.accelerator.scaler is not None:
-            self.accelerator.scaler.update()
-        self._step += 1
-        self.optimizer.zero_grad(set_to_none=True)
-        return stepped
-
-    def _epoch(self, epoch: int, train_batches: DataLoader[Batch], val_batches: DataLoader[Batch]) -> EpochRow:
-        learning_rate = self._learning_rate()
+    def _epoch(self, feed: Feed, val_batches: DataLoader[Batch], stop: StopRequest) -> None:
+        progress = self.progress
+        if not progress.samples:
+            progress.learning_rate = self.learning_rate()
         train_meter, val_meter = self.meters
-        begun = time.perf_counter()
         with train_meter, self.recorder.phase("train"):
-            sums = self.train_epoch(epoch, train_batches)
+            self.train_epoch(feed, stop)
         trained = time.perf_counter()
-        with val_meter, self.recorder.phase("validate"), self._kept_weights():
-            result = self._validate(val_batches)
+        with val_meter, self.recorder.phase("validate"), self.kept_weights():
+            result = self._validate(val_batches, stop)
+        sums = progress.sums
         norm, largest = sums.norm()
-        return EpochRow(
-            epoch=epoch,
+        row = EpochRow(
+            epoch=progress.epoch,
             train_loss=sums.loss / max(1, sums.count),
             val_loss=result["loss"],
             val_score=result["score"],
-            learning_rate=learning_rate,
+            learning_rate=progress.learning_rate,
             gradient_norm=norm,
             gradient_norm_max=largest,
             skipped_steps=sums.skipped,
-            seconds=trained - begun,
+            seconds=progress.seconds,
             val_seconds=time.perf_counter() - trained,
-            samples_per_second=sums.count / (trained - begun),
+            samples_per_second=sums.count / max(progress.seconds, 1e-9),
         )
+        if row.val_score > progress.best.score:
+            with self.kept_weights():
+                progress.best = Best(self.weights(), row.epoch, row.val_score)
+        progress.end_epoch(row)
+        self._tell(row)
 
-    def _validate(self, batches: DataLoader[Batch]) -> dict[str, float]:
+    def _validate(self, batches: DataLoader[Batch], stop: StopRequest) -> dict[str, float]:
+        def watched() -> Iterator[Batch]:
+            for batch in track(batches, "validating"):
+                if self.ranks.count == 1:  # several would not stop at the same batch
+                    stop.obey()
+                yield batch
+
         return self.recovery.run(
-            "validate",
-            lambda pieces: self.objective.evaluate(
-                self.module, pieces(track(batches, "validating")), self.accelerator.device
-            ),
+            "validate", lambda pieces: self.objective.evaluate(self.module, pieces(watched()), self.accelerator.device)
         )
 
-    def train_epoch(self, epoch: int, batches: DataLoader[Batch]) -> EpochSums:
-        """Do one epoch's optimizer steps; give what they add up to.
-
-        Raises:
-            TrainingError: too many steps in a row were not finite.
-        """
-        batches.sampler.set_epoch(epoch)  # type: ignore[attr-defined]
-        sums = EpochSums()
-        steps = -(-len(batches) // self._loaded_accumulation)
-        for window in track(windows(batches, self._loaded_accumulation), f"epoch {epoch}", total=steps):
-            loss, norm = self.step(window)
-            if norm is None:
-                self._skip(sums, window, loss)
-                continue
-            self._skipped_in_a_row = 0
-            sums.loss += loss
-            sums.count += sum(self.objective.count(batch) for batch in window)
-            sums.norms.append(norm)
-        return sums
-
-    def _skip(self, sums: EpochSums, window: list[Batch], loss: float) -> None:
-        sums.skipped += 1
-        self._skipped_in_a_row += 1
-        if self._skipped_in_a_row < self.parameters.max_skipped_steps:
+    def _tell(self, row: EpochRow) -> None:
+        if not self.ranks.is_first:
             return
-        samples = [int(i) for batch in window for i in batch["indices"]][:8]
-        raise TrainingError(
-            f"{self._skipped_in_a_row} optimizer steps in a row had a loss or gradients that were not finite (the last "
-            f"loss: {loss}); the last window began with the samples {samples} of the store. Lower "
-            "train.learning_rate, set plan.precision to bf16 or fp32, or look at these samples."
+        self.tracker.log_metrics({k: v for k, v in row.model_dump().items() if k != "epoch"}, step=row.epoch)
+        logger.info(
+            "epoch %d of %d: loss %.3f, validation loss %.3f, %s %.3f, %.0f samples/s",
+            row.epoch,
+            self.parameters.epochs,
+            row.train_loss,
+            row.val_loss,
+            self.objective.score_name,
+            row.val_score,
+            row.samples_per_second,
         )
 
-    def _no_gradient_sync(self, *, last: bool) -> AbstractContextManager[None]:
-        # Several processes exchange gradients once a window, not once a micro-batch.
-        return nullcontext() if last else self.accelerator.no_sync(self.module)
+    def _is_out_of_patience(self) -> bool:
+        patience, history = self.parameters.patience, self.progress.history
+        if not patience or not history or history[-1].epoch - self.progress.best.epoch < patience:
+            return False
+        logger.info("no better score for %d epochs: stopped early", patience)
+        return True
 
-    def _learning_rate(self) -> float:
-        return learning_rate_at(self._step, num_steps=self._steps, parameters=self.parameters)
+    def _state(self) -> dict[str, Any]:
+        return {"finished": False, "stepper": self.state(), "progress": self.progress.state()}
 
-    def _kept_weights(self) -> AbstractContextManager[None]:
-        return self.average.in_place() if self.average else nullcontext()
+    def _go_on(self, state: dict[str, Any]) -> None:
+        self.restore(state["stepper"])
+        self.progress = progress = Progress.of(state["progress"])
+        for row in progress.history:  # the tracked run of this process is a new one, and shall show the whole curve
+            self.tracker.log_metrics({k: v for k, v in row.model_dump().items() if k != "epoch"}, step=row.epoch)
+        logger.info(
+            "training goes on in epoch %d after %d samples: %d optimizer steps are done",
+            progress.epoch,
+            progress.samples,
+            self.num_steps,
+        )
 
-    def _weights(self) -> dict[str, Tensor]:
-        state = self.accelerator.unwrap_model(self.module).state_dict()
-        return {name: tensor.detach().cpu().clone() for name, tensor in state.items()}
-
-    def _best_weights(self) -> dict[str, Tensor]:
-        with self._kept_weights():
-            return self._weights()
-
-    def _keep_checkpoint(self, epoch: int) -> None:
-        if self.checkpoints is None:
+    def _save(self) -> None:
+        """Keep a checkpoint. A full disk does not end a run that can go on: the next one may find room."""
+        if self._checkpoints is None:
             return
-        state = {"epoch": epoch, "step": self._step, "model": self._weights()}
-        if self.average:
-            state["average"] = self._best_weights()
-        save_checkpoint(self.checkpoints, {**state, "optimizer": self.optimizer.state_dict()})
+        begun = time.monotonic()
+        state = self._state()
+        if self.ranks.is_first:
+            try:
+                self._checkpoints.save(state, step=self.num_steps)
+            except CheckpointError as error:
+                logger.error("%s Training goes on; the checkpoint before this one is kept.", error)
+        self._clock.start(cost=time.monotonic() - begun)
+
+    def _finished(self) -> TrainingResult:
+        best, plan = self.progress.best, self.plan
+        result = TrainingResult(
+            best.weights,
+            best.epoch,
+            best.score,
+            tuple(self.progress.history),
+            measured=tuple(meter.result() for meter in self.meters),
+            recovered=self.recovered,
+            final={"micro_batch": plan.micro_batch, "accumulation": plan.accumulation, "eval_batch": plan.eval_batch},
+        )
+        if self._checkpoints and self.ranks.is_first:
+            state = {"finished": True, "result": result_state(result)}
+            self._checkpoints.save(state, step=self.num_steps, keep=1)
+        return result
 
 
-def windows(batches: Iterable[Item], size: int) -> Iterator[list[Item]]:
-    """Group consecutive batches; the last group may be shorter."""
-    iterator = iter(batches)
-    while window := list(islice(iterator, size)):
-        yield window
+class _Clock:
+    """When the next checkpoint is due: after so many seconds, or later where saving would cost over 1 % of the time."""
+
+    def __init__(self, interval_s: float) -> None:
+        self._interval_s, self._due = interval_s, math.inf
+
+    def start(self, *, cost: float = 0.0) -> None:
+        """Count from now on; `cost` is how long the last checkpoint took, in seconds."""
+        self._due = time.monotonic() + max(self._interval_s, cost / _MOST_TIME_FOR_CHECKPOINTS)
+
+    def is_due(self) -> bool:
+        """Tell whether a checkpoint should be kept now."""
+        return time.monotonic() >= self._due

@@ -8,6 +8,31 @@ from eightgig.core.records import Record
 from eightgig.data.parameters import AugmentParameters
 from eightgig.vram.plan import OptimizerName
 
+Resume = Literal["auto", "never", "must"]
+
+
+class DistributedParameters(Record):
+    """Several processes on one network, each with a GPU of its own (or on the CPU, to try it).
+
+    Attributes:
+        processes: on each machine; 1 trains in the process that runs the pipeline.
+        nodes: machines. The pipeline runs on one of them; the others are given the command that it logs.
+        rendezvous: `host:port` of the machine that runs the pipeline, as the others reach it; needed with several.
+        strategy: `ddp` gives each process the whole network; `fsdp` spreads weights, gradients and optimizer state.
+        timeout_s: seconds without an answer after which a process is taken for dead, and the run ends.
+    """
+
+    processes: int = Field(default=1, ge=1)
+    nodes: int = Field(default=1, ge=1)
+    rendezvous: str | None = None
+    strategy: Literal["ddp", "fsdp"] = "ddp"
+    timeout_s: float = Field(default=30.0, gt=0)
+
+    @property
+    def count(self) -> int:
+        """Processes on all machines together."""
+        return self.processes * self.nodes
+
 
 class TrainParameters(Record):
     """The part of the recipe that all case studies share.
@@ -31,6 +56,11 @@ class TrainParameters(Record):
         max_skipped_steps: steps in a row whose loss or gradients were not finite, after which training stops.
         record_memory: whether the flight recorder notes from the start where each allocation on the GPU is made; once
             memory ran out it does so anyway.
+        checkpoint_minutes: between two checkpoints; more where saving one would cost over 1 % of the time.
+        resume: `auto` goes on from the checkpoint of a run that was stopped, and takes the result of one that was not;
+            with another recipe it begins anew and keeps the old checkpoints in `previous`. `must` refuses to begin
+            anew, `never` always does.
+        distributed: several processes.
         num_workers: loader processes; `auto` leaves two cores to training and takes four at most, none on two cores.
     """
 
@@ -52,6 +82,9 @@ class TrainParameters(Record):
     patience: int | None = Field(default=None, ge=1)
     max_skipped_steps: int = Field(default=20, ge=1)
     record_memory: bool = False
+    checkpoint_minutes: float = Field(default=10.0, ge=0)
+    resume: Resume = "auto"
+    distributed: DistributedParameters = DistributedParameters()
     num_workers: int | Literal["auto"] = "auto"
     seed: int = 0
 

@@ -5,14 +5,14 @@ import logging
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from eightgig.core.errors import TrainingError
+from eightgig.core.errors import OneRankShortError, TrainingError
 from eightgig.core.tracker import Tracker
 from eightgig.training.objective import Batch
 from eightgig.vram.plan import Finding, MemoryPlan
@@ -70,12 +70,20 @@ class Pieces:
         self.largest = 0
 
     def __call__(self, batches: Iterable[Batch]) -> Iterator[Batch]:
-        """Give the batches, or what they are cut into."""
-        self.largest = 0
+        """Begin a run; give the batches, or what they are cut into."""
+        self.begin()
         for batch in batches:
-            for piece in cut(batch, self.limit):
-                self.largest = max(self.largest, _rows(piece))
-                yield piece
+            yield from self.of(batch)
+
+    def begin(self) -> None:
+        """Begin a run."""
+        self.largest = 0
+
+    def of(self, batch: Batch) -> Iterator[Batch]:
+        """Give one batch of the run, or what it is cut into."""
+        for piece in cut(batch, self.limit):
+            self.largest = max(self.largest, rows_of(piece))
+            yield piece
 
 
 class Recovery:
@@ -86,7 +94,7 @@ class Recovery:
     Args:
         plan: batch sizes as loaded.
         forget: drops all gradients, and what else a failed attempt leaves behind in the optimizer.
-        num_processes: of the run; with several nothing is recovered, because the others would wait for this one.
+        num_processes: of the run; with several this one cannot recover alone, because the others would wait for it.
 
     Attributes:
         plan: as it is carried out now.
@@ -111,18 +119,19 @@ class Recovery:
         self._buffers = buffer_places(module)
         self._batch_norm = any(isinstance(part, nn.modules.batchnorm._BatchNorm) for part in module.modules())
 
-    def run(self, phase: Phase, work: Callable[[Pieces], Result]) -> Result:
+    def run(self, phase: Phase, work: Callable[[Pieces], Result], before: StepSnapshot | None = None) -> Result:
         """Give what `work` gives; when memory runs out in it, all is put back and it is done again from its start.
 
         Args:
             phase: decides whose pieces get smaller.
             work: takes batches only through the pieces it is given, and changes nothing but gradients, buffers and
                 random numbers.
+            before: what these are now; None looks.
 
         Raises:
             TrainingError: memory ran out with one sample at a time.
         """
-        before, pieces = StepSnapshot.take(self._buffers), self._pieces[phase]
+        before, pieces = before or StepSnapshot.take(self._buffers), self._pieces[phase]
         while True:
             try:
                 return work(pieces)
@@ -160,17 +169,37 @@ class Recovery:
             }
         self.plan = self.plan.model_copy(update=changed)
 
+    def state(self) -> dict[str, Any]:
+        """Give what became of the plan, as plain values."""
+        known = len(self._loaded.findings)
+        return {
+            "limits": {phase: pieces.limit for phase, pieces in self._pieces.items()},
+            "recovered": [recovered.model_dump() for recovered in self.recovered],
+            "findings": [finding.model_dump() for finding in self.plan.findings[known:]],
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on with what `state` gave; a plan with smaller batches than those limits is left as it is."""
+        loaded = {"train": self._loaded.micro_batch, "validate": self._loaded.eval_batch}
+        for phase, size in state["limits"].items():
+            if size is not None and size < loaded[phase]:
+                self.limit(phase, size)
+        self.recovered = [Recovered(**recovered) for recovered in state["recovered"]]
+        told = tuple(Finding(**finding) for finding in state["findings"])
+        self.plan = self.plan.model_copy(update={"findings": (*self.plan.findings, *told)})
+
     def _shrink(self, phase: Phase, incident: Incident) -> None:
         shortage = incident.shortage
-        if shortage.batch <= 1 or self._num_processes > 1:
+        if shortage.batch <= 1:
             raise TrainingError(self._no_way_on(phase, incident))
         size = half_below(self.plan.micro_batch if phase == "train" else shortage.batch, shortage.batch)
-        self.limit(phase, size)
-        self.recovered.append(
-            Recovered(
-                phase=phase, step=shortage.step, failed_batch=shortage.batch, batch=size, verdict=incident.verdict
-            )
+        recovered = Recovered(
+            phase=phase, step=shortage.step, failed_batch=shortage.batch, batch=size, verdict=incident.verdict
         )
+        if self._num_processes > 1:
+            raise OneRankShortError(self._no_way_on(phase, incident), recovered)
+        self.limit(phase, size)
+        self.recovered.append(recovered)
         finding = Finding(code="VRAM101" if phase == "train" else "VRAM102", message=self._change(phase, incident))
         self.plan = self.plan.model_copy(update={"findings": (*self.plan.findings, finding)})
         logger.warning("%s. Why: %s.", finding.message, incident.verdict.sentence)
@@ -207,7 +236,7 @@ def buffer_places(module: nn.Module) -> list[Place]:
 
 def cut(batch: Batch, size: int | None) -> Iterator[Batch]:
     """Give the batch in pieces of `size` samples along the first axis of each value; the last may have fewer."""
-    rows = _rows(batch)
+    rows = rows_of(batch)
     if size is None or rows <= size:
         yield batch
         return
@@ -240,7 +269,8 @@ def release_memory() -> None:
         torch.cuda.empty_cache()
 
 
-def _rows(batch: Batch) -> int:
+def rows_of(batch: Batch) -> int:
+    """Give the number of samples of a batch."""
     return len(next(iter(batch.values())))
 
 

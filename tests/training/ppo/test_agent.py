@@ -1,12 +1,15 @@
 """Agents in their environments: what is collected, that they learn, go on, and repeat themselves."""
 
+import signal
+
 import gymnasium
 import numpy as np
 import pytest
 import torch
 
 from eightgig.bench.returns import confidence_interval, play, random_policy
-from eightgig.core.errors import ConfigurationError
+from eightgig.core.errors import CheckpointError, ConfigurationError
+from eightgig.core.stop import Stopped
 from eightgig.core.tracker import NoTracker
 from eightgig.training.ppo import trainer
 from eightgig.training.ppo.environments import make_environments, spaces_of
@@ -98,10 +101,10 @@ def test_a_run_that_was_stopped_goes_on_as_if_it_had_not_been(tmp_path, monkeypa
     whole = train(recipe=recipe)
     stretch = trainer._Run._stretch
 
-    def stopped(self, number, updates):
+    def stopped(self, number, updates, stop):
         if number == 2:
             raise KeyboardInterrupt
-        stretch(self, number, updates)
+        stretch(self, number, updates, stop)
 
     with monkeypatch.context() as patched:
         patched.setattr(trainer._Run, "_stretch", stopped)
@@ -112,16 +115,63 @@ def test_a_run_that_was_stopped_goes_on_as_if_it_had_not_been(tmp_path, monkeypa
     assert without_time(resumed) == without_time(whole)
     for name, tensor in whole.agent.state_dict().items():
         assert torch.equal(tensor, resumed.agent.state_dict()[name])
-    assert train(recipe=recipe, folder=tmp_path).resumed_at is None  # nothing is left of a finished run
 
 
-def test_a_checkpoint_of_another_recipe_is_not_gone_on_from(tmp_path, monkeypatch, caplog):
-    monkeypatch.setattr(trainer, "LAST", "kept.pt")  # so that the finished run does not remove its checkpoint
+def test_the_result_of_a_finished_run_is_taken_unless_it_is_made_anew(tmp_path):
+    made = train(folder=tmp_path)
+    taken = train(folder=tmp_path)
+    assert taken.resumed_at == made.curve[-1].steps
+    assert taken.curve == made.curve  # times included: nothing was trained
+    assert taken.seconds_by_part == made.seconds_by_part
+    anew = train(recipe=SHORT.model_copy(update={"resume": "never"}), folder=tmp_path)
+    assert anew.resumed_at is None
+    assert without_time(anew) == without_time(made)
+
+
+def test_a_checkpoint_of_another_recipe_is_not_gone_on_from(tmp_path, caplog):
     train(folder=tmp_path)
-    monkeypatch.undo()
-    assert (tmp_path / "seed_0" / "last.pt").is_file()
-    assert train(recipe=SHORT.model_copy(update={"gamma": 0.9}), folder=tmp_path).resumed_at is None
-    assert "is of another recipe" in caplog.text
+    other = SHORT.model_copy(update={"gamma": 0.9})
+    with pytest.raises(CheckpointError, match=r"another recipe: train.gamma is 0.9, was 0.98"):
+        train(recipe=other.model_copy(update={"resume": "must"}), folder=tmp_path)
+    assert train(recipe=other, folder=tmp_path).resumed_at is None
+    assert "another recipe (train.gamma is 0.9, was 0.98): training begins anew" in caplog.text
+    assert (tmp_path / "seed_0" / "previous" / "manifest.json").is_file()
+
+
+def test_ctrl_c_ends_a_run_that_goes_on_exactly(tmp_path, monkeypatch):
+    whole, update = train(), trainer._Run._update
+
+    def interrupted(self, *rest):
+        update(self, *rest)
+        if self.progress.update == 6:
+            signal.raise_signal(signal.SIGINT)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(trainer._Run, "_update", interrupted)
+        with pytest.raises(Stopped) as stopped:
+            train(folder=tmp_path)
+    assert stopped.value.code == 130
+    assert without_time(train(folder=tmp_path)) == without_time(whole)
+
+
+def test_the_agent_that_did_best_is_kept_also_over_a_stop(tmp_path, monkeypatch):
+    def train_judged(folder=None):
+        scores = iter([1.0, 5.0, 2.0, 5.0])
+        seen = []
+
+        def judge(agent):
+            seen.append({name: tensor.clone() for name, tensor in agent.state_dict().items()})
+            return next(scores)
+
+        made = trainer.train_agent(CARTPOLE, SMALL, SHORT, seed=0, tracker=NoTracker(), checkpoints=folder, judge=judge)
+        return made, seen
+
+    made, seen = train_judged()
+    assert (made.best.score, made.best.steps) == (5.0, made.curve[-1].steps)  # the later one of two that are as good
+    assert all(torch.equal(tensor, made.best.weights[name]) for name, tensor in seen[3].items())
+    train_judged(tmp_path)
+    taken, seen = train_judged(tmp_path)
+    assert (taken.best.score, taken.best.steps, seen) == (5.0, made.best.steps, [])
 
 
 def test_an_agent_learns():

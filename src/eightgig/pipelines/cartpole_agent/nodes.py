@@ -131,7 +131,8 @@ def train_agents(
     """Train an agent a seed.
 
     Returns:
-        The agent that did best in episodes set aside for that, with its card; the learning curves of all.
+        The agent that did best in episodes set aside for that, looked at after each stretch of training, with its
+        card; the learning curves of all.
     """
     import logging
 
@@ -142,33 +143,39 @@ def train_agents(
     from eightgig.bench.returns import play
     from eightgig.core.device import describe_device, resolve_device
     from eightgig.core.seeding import seed_from
-    from eightgig.training.ppo.trainer import train_agent
+    from eightgig.training.ppo.trainer import Kept, train_agent
 
     device = "cpu" if train.device == "auto" else resolve_device(train.device)
     aside = seed_from(train.seed, "selection") % 2**31
-    trained: list[tuple[float, Trained]] = []
+
+    def judge(networks: Any) -> float:
+        policy = _best_actions(networks, exploration.spaces)
+        played = play(environment, exploration.spaces, policy, episodes=_EPISODES_ASIDE, seed=aside)
+        return float(played.returns.mean())
+
+    trained: list[tuple[Kept, Trained]] = []
     for seed in range(train.seed, train.seed + train.num_seeds):
-        one = train_agent(environment, agent, train, seed=seed, device=device, tracker=tracker, checkpoints=checkpoints)
-        policy = _best_actions(one.agent, exploration.spaces)
-        score = play(environment, exploration.spaces, policy, episodes=_EPISODES_ASIDE, seed=aside).returns.mean()
-        last = one.curve[-1]
-        logging.getLogger(__name__).info(
-            "agent %d: mean return %.1f in %d episodes, after %d steps in %.1f s",
-            seed,
-            score,
-            _EPISODES_ASIDE,
-            last.steps,
-            last.seconds,
+        one = train_agent(
+            environment, agent, train, seed=seed, device=device, tracker=tracker, checkpoints=checkpoints, judge=judge
         )
-        trained.append((float(score), one))
-    score, best = max(trained, key=lambda pair: pair[0])
-    last = best.curve[-1]
+        kept = one.best or Kept(one.agent.state_dict(), judge(one.agent), one.curve[-1].steps)
+        logging.getLogger(__name__).info(
+            "agent %d: mean return %.1f in %d episodes after %d of %d steps, trained in %.1f s",
+            seed,
+            kept.score,
+            _EPISODES_ASIDE,
+            kept.steps,
+            one.curve[-1].steps,
+            one.curve[-1].seconds,
+        )
+        trained.append((kept, one))
+    kept, best = max(trained, key=lambda pair: pair[0].score)
     card = AgentCard(
         model="eightgig/actor_critic",
         started_from="random weights",
         classes=tuple(f"action {number}" for number in range(exploration.spaces.num_actions)),
-        best_epoch=last.update,
-        val_score=score,
+        best_epoch=next(row.update for row in best.curve if row.steps == kept.steps),
+        val_score=kept.score,
         score_name="mean return",
         num_parameters=sum(weight.numel() for weight in best.agent.parameters()),
         eightgig_version=__version__,
@@ -177,11 +184,11 @@ def train_agents(
         environment=environment,
         spaces=exploration.spaces,
         agent=agent,
-        steps=last.steps,
+        steps=kept.steps,
         seed=best.seed,
     )
     history = pd.DataFrame([row.model_dump() for _, one in trained for row in one.curve])
-    return Weights(best.agent.state_dict(), card), history
+    return Weights(kept.weights, card), history
 
 
 def evaluate(weights: Weights, parameters: EvaluateParameters) -> ReturnsReport:

@@ -50,9 +50,9 @@ def predict_boxes(
     """
     import pandas as pd
 
+    from eightgig.data.streaming import windows
     from eightgig.report.detections import draw_detections
     from eightgig.report.pictures import Tile, contact_sheet
-    from eightgig.training.loop import windows
 
     rejects: Rejects = []
     rows, tiles = list[tuple[object, ...]](), list[Tile]()

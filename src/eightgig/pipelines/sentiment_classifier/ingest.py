@@ -72,10 +72,10 @@ def build_store(
 ) -> TokenContent:
     """Give what the store's dataset writes: the tokens of the splits' texts, and the texts themselves."""
     from eightgig.core.progress import track
+    from eightgig.data.streaming import windows
     from eightgig.data.text.manifest import read_documents
     from eightgig.data.text.token_store import TokenContent
     from eightgig.stages.text import tokenizer_of
-    from eightgig.training.loop import windows
 
     encoder = tokenizer_of(tokenizer)
     texts, tokens = [], []

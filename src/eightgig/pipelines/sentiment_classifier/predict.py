@@ -49,8 +49,8 @@ def predict_texts(
     import pandas as pd
     import torch
 
+    from eightgig.data.streaming import windows
     from eightgig.report.texts import shortened
-    from eightgig.training.loop import windows
 
     case.check_store(weights.card, store)
     rejects: Rejects = []

@@ -54,8 +54,8 @@ def predict_pictures(
     """
     import pandas as pd
 
+    from eightgig.data.streaming import windows
     from eightgig.report.pictures import Tile, contact_sheet
-    from eightgig.training.loop import windows
 
     rejects: Rejects = []
     rows: list[tuple[str, str, float, str]] = []

@@ -5,6 +5,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from eightgig.core.records import Record
+from eightgig.training.parameters import Resume
 
 
 class EnvironmentParameters(Record):
@@ -57,7 +58,8 @@ class PPOParameters(Record):
         seed: of the first agent; `num_seeds` agents are trained with seeds that follow.
         checkpoint_steps: between two checkpoints; copies of the environment start new episodes there, so that a run
             that was stopped goes on as if it had not been.
-        resume: `auto` goes on from a checkpoint of the same recipe, `never` begins anew.
+        resume: `auto` goes on from the checkpoint of a run of this recipe that was stopped, and takes the result of one
+            that was not; `never` begins anew, `must` refuses to.
         device: where the networks run; `auto` is the CPU, which is faster for networks this small.
     """
 
@@ -81,5 +83,5 @@ class PPOParameters(Record):
     seed: int = Field(default=0, ge=0)
     num_seeds: int = Field(default=1, ge=1)
     checkpoint_steps: int = Field(default=20_000, ge=1)
-    resume: Literal["auto", "never"] = "auto"
+    resume: Resume = "auto"
     device: Literal["auto", "cpu", "cuda"] = "auto"

@@ -18,14 +18,17 @@ from eightgig.core.errors import TrainingError
 from eightgig.core.progress import track
 from eightgig.core.records import Record
 from eightgig.core.seeding import seed_from
+from eightgig.core.stop import StopRequest, stop_after_step
 from eightgig.core.tracker import Tracker
 from eightgig.models.actor_critic import ActorCritic
-from eightgig.training.checkpoint import LAST, load_checkpoint, save_checkpoint
+from eightgig.training.checkpoint import Checkpoints
 from eightgig.training.ppo.environments import Spaces, make_environments, spaces_of
 from eightgig.training.ppo.loss import Losses, Transitions, ppo_loss
 from eightgig.training.ppo.moments import RunningMoments
 from eightgig.training.ppo.parameters import AgentParameters, EnvironmentParameters, PPOParameters
 from eightgig.training.ppo.rollout import Clock, Collector, transitions_of
+from eightgig.training.recipe import Recipe
+from eightgig.training.resume import go_on_from
 
 logger = logging.getLogger(__name__)
 _WINDOW = 100  # episodes that a learning curve averages, as gymnasium's and CleanRL's curves do
@@ -59,13 +62,23 @@ class CurveRow(Record):
 
 
 @dataclass
+class Kept:
+    """The agent as it was when it did best, by what judges it: a policy may lose later what it had learnt."""
+
+    weights: dict[str, torch.Tensor]
+    score: float
+    steps: int
+
+
+@dataclass
 class Trained:
-    """An agent and how it became one."""
+    """An agent at the end of its training, when it did best (None where nothing judged it), and how it became one."""
 
     agent: ActorCritic
     seed: int
     curve: list[CurveRow]
     seconds_by_part: dict[str, float]
+    best: Kept | None = None
     resumed_at: int | None = None
 
 
@@ -106,6 +119,7 @@ def train_agent(
     tracker: Tracker,
     checkpoints: Path | None = None,
     watch: Callable[[ActorCritic, CurveRow], None] | None = None,
+    judge: Callable[[ActorCritic], float] | None = None,
 ) -> Trained:
     """Train one agent.
 
@@ -119,15 +133,17 @@ def train_agent(
         seed: of this agent.
         device: where the networks run.
         tracker: gets the curve.
-        checkpoints: folder for the progress of a run that is stopped; None keeps none.
+        checkpoints: folder where the run is kept while it lasts, and its result after it; None keeps nothing.
         watch: called after each update, in time that counts nowhere.
+        judge: gives how good an agent is, at the end of each stretch, in time and steps that count nowhere.
 
     Raises:
         ConfigurationError: the environment cannot be made.
+        Stopped: Ctrl-C or SIGTERM; the checkpoint of the last whole stretch is there.
         TrainingError: the loss is not finite.
     """
     with one_thread():
-        return _Run(environment, parameters, recipe, seed, device, tracker, checkpoints, watch).run()
+        return _Run(environment, parameters, recipe, seed, device, tracker, checkpoints, watch, judge).run()
 
 
 def as_one_vector(weights: Sequence[nn.Parameter]) -> nn.Parameter:
@@ -165,9 +181,11 @@ class _Run:
         tracker: Tracker,
         checkpoints: Path | None,
         watch: Callable[[ActorCritic, CurveRow], None] | None,
+        judge: Callable[[ActorCritic], float] | None = None,
     ) -> None:
         self.environment, self.recipe, self.seed, self.device = environment, recipe, seed, device
-        self.tracker, self.watch = tracker, watch
+        self.tracker, self.watch, self.judge = tracker, watch, judge
+        self.best: Kept | None = None
         self.spaces = spaces_of(environment)
         self.agent = build_agent(self.spaces, parameters, seed=seed).to(device)
         self.weights = list(self.agent.parameters())
@@ -175,12 +193,11 @@ class _Run:
         self.optimizer = torch.optim.Adam([self.vector], lr=recipe.learning_rate, eps=_ADAM_EPSILON, fused=True)
         self.moments = RunningMoments(self.spaces.num_observations)
         self.clock, self.progress = Clock(), Progress()
-        self.folder = checkpoints / f"seed_{seed}" if checkpoints else None
-        self.of_recipe = {
-            "environment": environment.model_dump(mode="json"),
-            "agent": parameters.model_dump(mode="json"),
-            "recipe": recipe.model_dump(mode="json", exclude={"num_seeds", "seed", "resume", "device"}),
-        }
+        self.checkpoints = None
+        if checkpoints:
+            of_recipe = recipe.model_dump(mode="json", exclude={"num_seeds", "seed", "resume", "device"})
+            made_of = Recipe.of(environment=environment, agent=parameters, train={**of_recipe, "seed": seed})
+            self.checkpoints = Checkpoints(checkpoints / f"seed_{seed}", made_of.with_circumstances(device=device))
         self.a_rollout = recipe.rollout_steps * environment.num_envs
         self.updates = -(-recipe.steps // self.a_rollout)
         self.a_stretch = max(1, recipe.checkpoint_steps // self.a_rollout)
@@ -189,23 +206,31 @@ class _Run:
         resumed_at = self._resume()
         stretches = -(-self.updates // self.a_stretch)
         left = range(self.progress.stretch, stretches)
-        for stretch in track(left, f"stretches of agent {self.seed}", total=len(left)):
-            self._stretch(stretch, min(self.a_stretch, self.updates - stretch * self.a_stretch))
-            self.progress.stretch = stretch + 1
-            if self.folder and stretch + 1 < stretches:
-                save_checkpoint(self.folder, self._state())
-        if self.folder:
-            (self.folder / LAST).unlink(missing_ok=True)
-        return Trained(self.agent.cpu(), self.seed, self.progress.curve, dict(self.clock.seconds), resumed_at)
+        with stop_after_step() as stop:
+            for stretch in track(left, f"stretches of agent {self.seed}", total=len(left)):
+                self._stretch(stretch, min(self.a_stretch, self.updates - stretch * self.a_stretch), stop)
+                self.progress.stretch = stretch + 1
+                self._judge()
+                if self.checkpoints:
+                    state = {**self._state(), "finished": stretch + 1 == stretches}
+                    self.checkpoints.save(state, step=self.progress.update, keep=1 if state["finished"] else 2)
+                stop.obey()
+        seconds = dict(self.clock.seconds)
+        return Trained(self.agent.cpu(), self.seed, self.progress.curve, seconds, self.best, resumed_at)
+
+    def _judge(self) -> None:
+        if self.judge is None:
+            return
+        score = self.judge(self.agent)
+        if self.best is None or score >= self.best.score:
+            weights = {name: tensor.detach().cpu().clone() for name, tensor in self.agent.state_dict().items()}
+            self.best = Kept(weights, score, self.progress.steps)
 
     def _resume(self) -> int | None:
-        if not self.folder or self.recipe.resume == "never" or not (self.folder / LAST).is_file():
+        found = go_on_from(self.checkpoints, self.recipe.resume) if self.checkpoints else None
+        if found is None:
             return None
-        state = load_checkpoint(self.folder)
-        if state["of_recipe"] != self.of_recipe:
-            logger.warning("the checkpoint of agent %d is of another recipe: training begins anew", self.seed)
-            return None
-        self._restore(state)
+        self._restore(found.state)
         logger.info("agent %d goes on at step %d of %d", self.seed, self.progress.steps, self.recipe.steps)
         return self.progress.steps
 
@@ -215,10 +240,11 @@ class _Run:
             "squares": torch.from_numpy(self.moments.sum_of_squares),
         }
         return {
-            "of_recipe": self.of_recipe,
             "agent": self.agent.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "moments": {**moments, "count": self.moments.count},
+            "clock": dict(self.clock.seconds),
+            "best": vars(self.best) if self.best else None,
             "progress": {**vars(self.progress), "curve": [row.model_dump() for row in self.progress.curve]},
         }
 
@@ -230,8 +256,10 @@ class _Run:
         self.moments.count = moments["count"]
         curve = [CurveRow(**row) for row in state["progress"]["curve"]]
         self.progress = Progress(**{**state["progress"], "curve": curve})
+        self.clock.seconds.update(state["clock"])
+        self.best = Kept(**state["best"]) if state["best"] else None
 
-    def _stretch(self, stretch: int, num_updates: int) -> None:
+    def _stretch(self, stretch: int, num_updates: int, stop: StopRequest) -> None:
         # Seeds by name: what follows does not depend on where the run was stopped before.
         generator = torch.Generator(self.device).manual_seed(seed_from(self.seed, "actions", stretch))
         order = torch.Generator().manual_seed(seed_from(self.seed, "minibatches", stretch))
@@ -240,6 +268,7 @@ class _Run:
             first = seed_from(self.seed, "episodes", stretch) % 2**31
             collector = Collector(environments, self.spaces, seed=first, generator=generator, clock=self.clock)
             for _ in range(num_updates):
+                stop.obey()  # the stretch is begun again from its checkpoint
                 self._update(collector, order)
         finally:
             environments.close()

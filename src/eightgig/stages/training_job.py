@@ -1,0 +1,151 @@
+"""One training run: what it is made of, and how one process does its part of it."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from eightgig.core.tracker import Tracker
+from eightgig.models.parameters import ModelParameters
+from eightgig.stages.annotations import ImageStore, Network, TrainingResult
+from eightgig.stages.case import Case
+from eightgig.training.parameters import TrainParameters
+from eightgig.vram.plan import MemoryPlan
+
+if TYPE_CHECKING:
+    from eightgig.training.checkpoint import Checkpoint, Checkpoints
+    from eightgig.training.objective import Objective
+
+# What of the parameters says how a run is carried out, and not what comes out.
+_NOT_OF_THE_RECIPE = {
+    "resume",
+    "checkpoint_minutes",
+    "num_workers",
+    "record_memory",
+    "distributed",
+    "batch_size",
+    "accumulation",
+    "eval_batch_size",
+}
+
+
+@dataclass(frozen=True)
+class TrainingJob:
+    """All that a process needs to know to train a case study's network, or to go on with it.
+
+    Attributes:
+        train_indices, val_indices: positions in the store.
+        checkpoints: folder where the run is kept while it lasts, and its result after it.
+        flight_recorder: folder for the report on memory; None writes none.
+        alone: whether it trains in this process, whatever the recipe says of several.
+        made_from: what else decides the result, by name.
+    """
+
+    case: Case
+    store: ImageStore
+    train_indices: list[int]
+    val_indices: list[int]
+    size: int
+    plan: MemoryPlan
+    model: ModelParameters
+    train: TrainParameters
+    checkpoints: Path
+    flight_recorder: Path | None
+    tracker: Tracker
+    alone: bool = False
+    made_from: dict[str, Any] = field(default_factory=dict)
+
+    def kept(self) -> "Checkpoints":
+        """Give the place where the run is kept, with its recipe."""
+        from eightgig.training.checkpoint import Checkpoints
+        from eightgig.training.recipe import Recipe
+
+        train = self.train.model_dump(mode="json", exclude=_NOT_OF_THE_RECIPE)
+        effective_batch = self.train.batch_size * self.train.accumulation
+        recipe = Recipe.of(
+            model=self.model,
+            train={**train, "effective_batch": effective_batch},
+            store=self.store.sha256,
+            splits=digest_of(self.train_indices, self.val_indices),
+            plan={"precision": self.plan.precision, "optimizer": self.plan.optimizer},
+            **self.made_from,
+        )
+        carried_out = ("device_name", "micro_batch", "checkpointing", "offload", "optimizer_kernel", "memory_format")
+        plan = self.plan.model_dump(mode="json", include=set(carried_out))
+        return Checkpoints(self.checkpoints, recipe.with_circumstances(plan=plan, distributed=self.train.distributed))
+
+    def network(self) -> "tuple[Network, Objective]":
+        """Give the case's own network as training begins with it, and its loss."""
+        from eightgig.core.seeding import seed_everything
+
+        seed_everything(self.train.seed)
+        network = self.case.build_network(self.model, self.case.num_outputs(self.store))
+        self.case.prepare(network, self.store, self.train_indices, size=self.size, train=self.train)
+        return network, self.case.objective(network, self.train)
+
+    def result(self, network: Network, objective: "Objective") -> TrainingResult:
+        """Train, go on, or take the result of this very training if it is finished.
+
+        Args:
+            network: as `network` gives it.
+            objective: likewise.
+
+        Raises:
+            BusyError: another process trains in the same folder.
+            CheckpointError: `train.resume` wants a checkpoint that is not there.
+        """
+        from eightgig.core.locks import only_one
+        from eightgig.stages.ranks import train_in_ranks
+        from eightgig.training.progress import result_of
+        from eightgig.training.resume import go_on_from
+
+        with only_one(self.checkpoints / ".lock", f"a network is being trained in {self.checkpoints}"):
+            found = go_on_from(self.kept(), self.train.resume)
+            if found is not None and found.state["finished"]:
+                return result_of(found.state["result"])
+            if self.train.distributed.count > 1 and not self.alone:
+                return train_in_ranks(self)
+            return self.run(network, objective, found)
+
+    def run(self, network: Network, objective: "Objective", found: "Checkpoint | None") -> TrainingResult:
+        """Do this process's part of the training, within the budget.
+
+        Args:
+            network: as `network` gives it.
+            objective: likewise.
+            found: the checkpoint to go on from.
+        """
+        from eightgig.training.loop import Trainer
+        from eightgig.vram.runtime.attention import planned_attention
+        from eightgig.vram.runtime.budget import enforced_budget
+        from eightgig.vram.runtime.recompute import apply_checkpointing
+        from eightgig.vram.runtime.recorder import FlightRecorder
+
+        plan, train = self.plan, self.train
+        train_batches = self.case.train_batches(
+            self.store, self.train_indices, size=self.size, batch_size=plan.micro_batch, train=train
+        )
+        val_batches = self.case.eval_batches(self.store, self.val_indices, size=self.size, batch_size=plan.eval_batch)
+        with (
+            enforced_budget(plan) as budget,
+            planned_attention(plan),
+            FlightRecorder(plan, self.flight_recorder, budget=budget, record_history=train.record_memory) as recorder,
+        ):
+            trainer = Trainer(
+                apply_checkpointing(network.module, plan.checkpointing),
+                objective,
+                plan=plan,
+                parameters=train,
+                steps=train.epochs * -(-len(self.train_indices) // plan.effective_batch),
+                tracker=self.tracker,
+                checkpoints=self.kept(),
+                recorder=recorder,
+            )
+            return trainer.fit(train_batches, val_batches, go_on_from=found.state if found else None)
+
+
+def digest_of(*indices: list[int]) -> str:
+    """Give a hash of lists of positions."""
+    import hashlib
+    import json
+
+    return hashlib.sha256(json.dumps(indices).encode()).hexdigest()[:16]

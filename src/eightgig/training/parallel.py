@@ -1,0 +1,125 @@
+"""Several processes on one network: accelerate for DDP, torch's own FSDP2, the same code for one process."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from datetime import timedelta
+from typing import Any
+
+import torch
+from accelerate import Accelerator, DistributedDataParallelKwargs, InitProcessGroupKwargs
+from accelerate.state import AcceleratorState
+from torch import Tensor, nn
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
+from torch.optim import Optimizer
+
+from eightgig.core.errors import CheckpointError, ConfigurationError
+from eightgig.training.parameters import DistributedParameters
+from eightgig.training.ranks import Ranks
+from eightgig.training.sharding import copy_into
+from eightgig.vram.plan import MemoryPlan, Precision
+from eightgig.vram.runtime.recompute import blocks_of
+
+_ACCELERATE_PRECISION: dict[Precision, str] = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}
+_HALF: dict[Precision, torch.dtype] = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+class Parallel:
+    """How this process takes part in a run.
+
+    accelerate shards with FSDP2 on GPUs alone; torch's own call works on the CPU as well, so that it can be tried
+    without a GPU (docs/decisions/0021).
+
+    Attributes:
+        accelerator: precision, gradient scaling, and the process group.
+        ranks: which of how many processes this is.
+
+    Raises:
+        ConfigurationError: the recipe and the number of processes do not go together.
+    """
+
+    def __init__(self, plan: MemoryPlan, distributed: DistributedParameters) -> None:
+        # accelerate keeps its settings in process-wide state; a second run in one process may want another precision.
+        AcceleratorState._reset_state(reset_partial_state=True)
+        self.accelerator = Accelerator(
+            mixed_precision=_ACCELERATE_PRECISION[plan.precision],
+            cpu=plan.device == "cpu",
+            kwargs_handlers=[
+                # Buffers are exchanged once a step (see `Ranks`), and gradients are not kept a second time.
+                DistributedDataParallelKwargs(broadcast_buffers=False, gradient_as_bucket_view=True),
+                InitProcessGroupKwargs(timeout=timedelta(seconds=distributed.timeout_s)),
+            ],
+        )
+        self.ranks = Ranks(
+            self.accelerator.process_index, self.accelerator.num_processes, device=self.accelerator.device
+        )
+        self._shards = distributed.strategy == "fsdp" and self.ranks.count > 1
+        self._precision = plan.precision
+        if self._shards and plan.precision == "fp16":
+            raise ConfigurationError(
+                "train.distributed.strategy: fsdp computes in bf16 or fp32, and the plan says fp16: set plan.precision "
+                "to bf16, or train.distributed.strategy to ddp"
+            )
+        if self.ranks.count > 1 and plan.optimizer_in_backward:
+            raise ConfigurationError(
+                "an optimizer in the backward pass steps before the processes have exchanged gradients: set "
+                "plan.optimizer_in_backward to never"
+            )
+
+    def sharded(self, module: nn.Module) -> nn.Module:
+        """Give the module with its weights spread over the processes, where that was asked for."""
+        if not self._shards:
+            return module
+        half = _HALF.get(self._precision)
+        options: dict[str, Any] = {
+            "mesh": init_device_mesh(self.ranks.device.type, (self.ranks.count,)),
+            "mp_policy": MixedPrecisionPolicy(param_dtype=half, reduce_dtype=torch.float32, output_dtype=torch.float32),
+        }
+        for block in blocks_of(module):
+            fully_shard(block, **options)
+        fully_shard(module, **options)
+        return module
+
+    def prepared(self, module: nn.Module, optimizer: Optimizer) -> tuple[Any, Any]:
+        """Give module and optimizer as accelerate runs them."""
+        if self._shards:
+            return module, self.accelerator.prepare_optimizer(optimizer)
+        prepared: tuple[Any, Any] = self.accelerator.prepare(module, optimizer)
+        return prepared
+
+    def unwrapped(self, module: nn.Module) -> nn.Module:
+        """Give the network itself."""
+        unwrapped: nn.Module = self.accelerator.unwrap_model(module)
+        return unwrapped
+
+    @contextmanager
+    def gradient_sync(self, module: nn.Module, *, last: bool) -> Iterator[None]:
+        """Exchange gradients in this block if it is the last of its window, not once a micro-batch."""
+        if isinstance(module, FSDPModule):
+            module.set_requires_gradient_sync(last)
+            yield
+            return
+        with nullcontext() if last else self.accelerator.no_sync(module):
+            yield
+
+    def load_weights(self, module: nn.Module, weights: dict[str, Tensor]) -> None:
+        """Copy whole weights into the module, each process its part.
+
+        Raises:
+            CheckpointError: they are of another network.
+        """
+        own = module.state_dict()
+        strange = own.keys() ^ weights.keys()
+        strange |= {name for name in own.keys() & weights.keys() if own[name].shape != weights[name].shape}
+        if strange:
+            raise CheckpointError(
+                f"the checkpoint is of another network: {', '.join(sorted(strange)[:3])} differ"
+                f"{' and more' if len(strange) > 3 else ''}"
+            )
+        copy_into(own, weights)
+
+
+def is_one_of_several() -> bool:
+    """Tell whether torch's launcher started this process as one of several."""
+    return int(os.environ.get("WORLD_SIZE", "1")) > 1

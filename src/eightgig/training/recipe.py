@@ -1,0 +1,85 @@
+"""What a training run is made of, so that a checkpoint of one is never taken for another's."""
+
+import hashlib
+import platform
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from eightgig import __version__
+from eightgig.core.origin import flat
+from eightgig.core.records import Record
+
+_ROOMS_OF_TRAINING = ("core", "data", "models", "pipelines", "stages", "training")
+
+
+class Recipe(Record):
+    """Names and values that decide what comes out.
+
+    Attributes:
+        values: by dotted names; with other ones it is another run.
+        circumstances: what changes the result by rounding at most, such as versions and the number of threads; a
+            change is told, and the run goes on.
+    """
+
+    values: dict[str, str]
+    circumstances: dict[str, str]
+
+    @classmethod
+    def of(cls, **parts: Any) -> "Recipe":
+        """Make one from records and plain values by name; circumstances are those of this process.
+
+        Example: `Recipe.of(train=parameters, store=store.sha256, seed=0)`.
+        """
+        return cls(values=flat(parts), circumstances=circumstances())
+
+    def with_circumstances(self, **parts: Any) -> "Recipe":
+        """Give the same recipe, with more that may change."""
+        return self.model_copy(update={"circumstances": self.circumstances | flat(parts)})
+
+    def is_of_the_same_run(self, other: "Recipe") -> bool:
+        """Tell whether a checkpoint of one may be gone on from in the other."""
+        return self.values == other.values
+
+    def changes(self, earlier: "Recipe") -> list[str]:
+        """Say what of the values is other than it was, for a person."""
+        return _changes(self.values, earlier.values)
+
+    def changed_circumstances(self, earlier: "Recipe") -> list[str]:
+        """Say what else is other than it was."""
+        return _changes(self.circumstances, earlier.circumstances)
+
+
+def circumstances() -> dict[str, str]:
+    """Give what of this process may change the result by rounding, or by a line of code."""
+    import torch
+
+    return {
+        "code": code_digest(),
+        "eightgig": __version__,
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "threads": str(torch.get_num_threads()),
+        "cpu": torch.backends.cpu.get_cpu_capability(),
+    }
+
+
+@cache
+def code_digest() -> str:
+    """Give a hash of this project's code that takes part in training."""
+    root = Path(__file__).parents[1]
+    digest = hashlib.sha256()
+    for room in _ROOMS_OF_TRAINING:
+        for path in sorted((root / room).rglob("*.py")):
+            digest.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def _changes(now: Mapping[str, str], earlier: Mapping[str, str]) -> list[str]:
+    names = sorted(now.keys() | earlier.keys())
+    return [
+        f"{name} is {now.get(name, 'not there')}, was {earlier.get(name, 'not there')}"
+        for name in names
+        if now.get(name) != earlier.get(name)
+    ]

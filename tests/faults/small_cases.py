@@ -1,0 +1,151 @@
+"""Training runs of four case studies, and of an agent, that take seconds: the stores are drawn here."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pandas as pd
+
+from eightgig.core.tracker import NoTracker, Tracker
+from eightgig.data.hdf5 import ImageStore, write_store
+from eightgig.data.images import inspect_image
+from eightgig.data.text.token_store import TokenContent, TokenStore
+from eightgig.data.text.tokenizers import train_bpe
+from eightgig.models.parameters import PictureModelParameters, TextModelParameters
+from eightgig.pipelines.object_detector.nodes import ObjectDetector
+from eightgig.pipelines.object_detector.parameters import DetectorTrainParameters
+from eightgig.pipelines.semantic_segmenter.nodes import SemanticSegmenter
+from eightgig.pipelines.sentiment_classifier.nodes import SentimentClassifier
+from eightgig.pipelines.sentiment_classifier.parameters import SentimentTrainParameters
+from eightgig.stages.classification.case import PictureClassifier
+from eightgig.stages.training_job import TrainingJob
+from eightgig.training.parameters import ClassifierTrainParameters
+from eightgig.training.segmentation_parameters import SegmenterTrainParameters
+from eightgig.vram.plan import MemoryPlan, PhaseMemory
+
+KINDS = ("classifier", "detector", "segmenter", "text")
+NUM_SAMPLES, NUM_VALIDATED, SIDE = 22, 6, 64
+CLASSES = ("first", "second")
+# Windows of 8: three optimizer steps an epoch, the last of them with 6 samples.
+RECIPE = {"epochs": 3, "batch_size": 4, "accumulation": 2, "learning_rate": 1e-3, "seed": 3}
+
+
+def make_stores(folder: Path) -> None:
+    """Write a store for each kind of case study into `folder`."""
+    pictures = folder / "pictures"
+    pictures.mkdir(parents=True)
+    random = np.random.default_rng(0)
+    rows, boxes, masks = [], [], {}
+    for number in range(NUM_SAMPLES + NUM_VALIDATED):
+        coarse = random.integers(0, 255, (4, 5, 3), dtype=np.uint8)
+        cv2.imwrite(str(pictures / f"{number}.jpg"), cv2.resize(coarse, (SIDE, SIDE), interpolation=cv2.INTER_CUBIC))
+        found = inspect_image(pictures / f"{number}.jpg", max_pixels=10**6, min_side=1)
+        rows.append({"path": f"{number}.jpg", "mask_path": f"{number}.png", "label": number % 2, **found.model_dump()})
+        left, top = random.integers(0, SIDE // 2, 2)
+        boxes.append({"index": number, "label": number % 2, "x1": left, "y1": top, "x2": left + 20, "y2": top + 30})
+        masks[f"{number}.png"] = random.integers(0, 2, (SIDE, SIDE)).astype(np.uint8)
+        (pictures / f"{number}.png").touch()
+    manifest = pd.DataFrame(rows)
+    write_store(folder / "classifier.h5", manifest, pictures, CLASSES)
+    write_store(folder / "detector.h5", manifest, pictures, CLASSES, boxes=pd.DataFrame(boxes))
+    write_store(folder / "segmenter.h5", manifest, pictures, CLASSES, masks=masks.__getitem__)
+    _make_texts(folder / "text.h5", random)
+
+
+def make_job(
+    kind: str, stores: Path, folder: Path, *, tracker: Tracker | None = None, plan: dict | None = None, **train: object
+) -> TrainingJob:
+    """Give a run of one kind, kept in `folder`; `train` and `plan` change the recipe and the plan."""
+    case, model, recipe = _CASES[kind]
+    options = {"num_workers": 0, **RECIPE, **train}
+    if kind != "text":
+        options = {"ema_decay": 0.9, "ema_ramp_steps": 2, **options}
+    store = (TokenStore if kind == "text" else ImageStore)(stores / f"{kind}.h5")
+    return TrainingJob(
+        case=case(),
+        store=store,
+        train_indices=list(range(NUM_SAMPLES)),
+        val_indices=list(range(NUM_SAMPLES, NUM_SAMPLES + NUM_VALIDATED)),
+        size=model.size,
+        plan=make_plan(**(plan or {})),
+        model=model,
+        train=recipe(**options),
+        checkpoints=folder / "checkpoints",
+        flight_recorder=None,
+        tracker=tracker or NoTracker(),
+    )
+
+
+def make_plan(**changes: object) -> MemoryPlan:
+    """Give a plan of small batches on the CPU."""
+    phases = tuple(PhaseMemory(phase=phase, device="cpu", parameters=1000) for phase in ("train", "validate", "export"))
+    plan = MemoryPlan(
+        model="small",
+        sample=f"{SIDE} px",
+        device="cpu",
+        device_name="test",
+        micro_batch=4,
+        accumulation=2,
+        eval_batch=4,
+        precision="fp32",
+        checkpointing="none",
+        optimizer_kernel="fused",
+        memory_format="contiguous",
+        budget_gib=8,
+        context_bytes=0,
+        budget_bytes=8 * 2**30,
+        predicted=phases,
+        needed_bytes=1080,
+        predicted_reserved_bytes=1080,
+        margin_bytes=8 * 2**30 - 1080,
+        fits=True,
+        method="test",
+    )
+    return plan.model_copy(update=changes)
+
+
+def _make_texts(path: Path, random: np.random.Generator) -> None:
+    count = NUM_SAMPLES + NUM_VALIDATED
+    TokenContent(
+        tokens=[random.integers(1, 200, int(random.integers(3, 12))) for _ in range(count)],
+        labels=[number % 2 for number in range(count)],
+        texts=None,
+        num_bytes=[10] * count,
+        paths=[f"{number}.txt" for number in range(count)],
+        classes=CLASSES,
+        tokenizer_json=train_bpe(["a small text"], vocab_size=260),
+        vocab_size=260,
+        max_tokens=16,
+    ).write(path)
+
+
+_SMALL_BERT = {
+    "hidden_size": 16,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "intermediate_size": 32,
+    "vocab_size": 260,
+    "max_position_embeddings": 32,
+}
+_CASES = {
+    "classifier": (
+        PictureClassifier,
+        PictureModelParameters(name="torchvision/mobilenet_v3_small", weights="none", image_size=SIDE),
+        ClassifierTrainParameters,
+    ),
+    "detector": (
+        ObjectDetector,
+        PictureModelParameters(name="yolov5n", weights="none", image_size=SIDE),
+        DetectorTrainParameters,
+    ),
+    "segmenter": (
+        SemanticSegmenter,
+        PictureModelParameters(name="unet_x0_125", weights="none", image_size=SIDE),
+        SegmenterTrainParameters,
+    ),
+    "text": (
+        SentimentClassifier,
+        TextModelParameters(name="bert-base", weights="none", max_tokens=16, config=_SMALL_BERT),
+        SentimentTrainParameters,
+    ),
+}

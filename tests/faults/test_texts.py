@@ -1,0 +1,51 @@
+"""Row 19 of the fault table: texts that are none."""
+
+import pytest
+
+from eightgig.core.errors import DataError
+from eightgig.data.text.manifest import build_corpus_manifest, build_manifest, read_documents, require_usable
+from eightgig.data.text.parameters import CorpusDataParameters, TextDataParameters
+from eightgig.data.text.sources import open_corpus, open_texts
+
+BAD = {"latin.txt": b"caf\xe9 is no UTF-8", "nul.txt": b"ab\0c", "wide.txt": "wide".encode("utf-16")}
+
+
+def write(root, content):
+    for name, data in content.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(data)
+    return root
+
+
+def test_row_19_non_utf_8_bom_and_nul_in_folders_of_texts(tmp_path):
+    good = {f"{name}/{number}.txt": f"{name} {number}".encode() for name in ("neg", "pos") for number in range(20)}
+    good["pos/mark.txt"] = b"\xef\xbb\xbfwith a mark"
+    root = write(tmp_path, {**good, **{f"neg/{name}": data for name, data in BAD.items()}})
+    data = TextDataParameters(root=str(root), source="folders", max_reject_fraction=0.1)
+    raw = open_texts(data)
+    manifest, rejects = build_manifest(raw, data)
+
+    found = {row.file: (row.reason, row.detail) for row in rejects.itertuples()}
+    assert found.keys() == {"neg/latin.txt", "neg/nul.txt", "neg/wide.txt"}
+    assert found["neg/latin.txt"] == ("not_utf8", "byte 0xe9 at offset 3: save it as UTF-8")
+    assert found["neg/nul.txt"][0] == "nul"
+    assert "offset 2" in found["neg/nul.txt"][1]
+    assert found["neg/wide.txt"] == ("not_utf8", "byte 0xff at offset 0: save it as UTF-8")
+    texts = dict(zip(manifest["path"], read_documents(raw, manifest, data), strict=True))
+    assert texts["pos/mark.txt"] == "with a mark"
+    require_usable(raw, manifest, rejects, data)
+    with pytest.raises(DataError, match=r"3 of 44 texts cannot be used \(2 not_utf8, 1 nul\), at most 5% may be"):
+        require_usable(raw, manifest, rejects, data.model_copy(update={"max_reject_fraction": 0.05}))
+
+
+def test_row_19_non_utf_8_bom_and_nul_in_a_corpus(tmp_path):
+    good = {f"{number}.txt": b"\xef\xbb\xbf" + f"text {number}".encode() for number in range(4)}
+    data = CorpusDataParameters(root=str(write(tmp_path, {**good, **BAD})), source="files")
+    raw = open_corpus(data)
+    manifest, rejects = build_corpus_manifest(raw, data)
+    assert dict(zip(rejects["file"], rejects["reason"], strict=True)) == {
+        "latin.txt": "not_utf8",
+        "nul.txt": "nul",
+        "wide.txt": "not_utf8",
+    }
+    assert list(read_documents(raw, manifest, data)) == [f"text {number}" for number in range(4)]

@@ -1,0 +1,209 @@
+"""What the hook tells MLflow of a Kedro run, and that a run without MLflow is the same run."""
+
+import shutil
+from types import SimpleNamespace
+
+import pytest
+from kedro.framework.hooks.manager import _create_hook_manager
+from kedro.io import DataCatalog, DatasetError, MemoryDataset
+from kedro.pipeline import Pipeline, node
+from kedro.runner import SequentialRunner
+from kedro_datasets.json import JSONDataset
+from pydantic import ValidationError
+
+from eightgig.core.records import Record
+from eightgig.core.tracker import NoTracker
+from eightgig.datasets.record import RecordDataset
+from eightgig.datasets.tracker import TrackerDataset
+from eightgig.hooks import MlflowHook
+from eightgig.hooks.tracking import TrackingParameters
+from eightgig.tracking import active_run
+from eightgig.tracking.server import KILLED_TAG, import_mlflow
+
+pytestmark = pytest.mark.filterwarnings("default", "error:::eightgig", "ignore:register_new_resolver")
+
+
+class Recipe(Record):
+    rate: float = 0.5
+    inner: dict[str, int]
+
+
+class Found(Record):
+    accuracy: float
+    name: str
+    phases: tuple[dict[str, float | str], ...] = ()
+
+
+def train(recipe, tracker):
+    for epoch in range(recipe.inner["epochs"]):
+        tracker.log_metrics({"loss": recipe.rate / (epoch + 1)}, step=epoch)
+    return Found(accuracy=0.75, name="net", phases=({"phase": "train", "gib": 1.5},)), {"a": 1}
+
+
+@pytest.fixture(scope="module")
+def empty_database(tmp_path_factory):
+    """Made once: MLflow takes a second to make one, and several on a busy machine."""
+    path = tmp_path_factory.mktemp("template") / "mlflow.db"
+    import_mlflow().MlflowClient(f"sqlite:///{path}").search_experiments()
+    return path
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch, empty_database):
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    shutil.copy(empty_database, tmp_path / "mlflow.db")
+    return tmp_path
+
+
+@pytest.fixture
+def make_hook(project):
+    """Makes a hook with its configuration read; its run is ended after the test."""
+    made = []
+
+    def make(**tracking):
+        made.append(MlflowHook())
+        made[-1].after_context_created(SimpleNamespace(project_path=project, config_loader={"tracking": tracking}))
+        return made[-1]
+
+    yield make
+    for hook in made:
+        hook.stopped("TEST")
+
+
+@pytest.fixture
+def catalog(project):
+    found, other = str(project / "found.json"), str(project / "other.json")
+    return DataCatalog(
+        {
+            "params:case.train": MemoryDataset(Recipe(inner={"epochs": 2})),
+            "case.tracker": TrackerDataset(),
+            "case.found": RecordDataset(
+                filepath=found, record=f"{__name__}.Found", metadata={"mlflow": ["artifact", "metrics"]}
+            ),
+            "case.other": JSONDataset(filepath=other),
+        }
+    )
+
+
+PIPELINE = Pipeline([node(train, ["params:train", "tracker"], ["found", "other"])], namespace="case")
+ASKED = {"pipeline_names": ["case"], "env": "ci", "tags": ["train"], "node_names": ()}
+
+
+def run(hook, catalog):
+    hook.before_pipeline_run(ASKED, PIPELINE, catalog)
+    manager = _create_hook_manager()
+    manager.register(hook)
+    SequentialRunner().run(PIPELINE, catalog, hook_manager=manager)
+    hook.log_metrics({"seconds.train": 2.0})
+
+
+def tracked(project, experiment="case"):
+    client = import_mlflow().MlflowClient(f"sqlite:///{project}/mlflow.db")
+    return client, client.search_runs([client.get_experiment_by_name(experiment).experiment_id])
+
+
+def test_a_run_is_told_as_a_whole(make_hook, catalog, project):
+    hook = make_hook()
+    run(hook, catalog)
+    hook.after_pipeline_run()
+    client, (kept,) = tracked(project)
+    assert (kept.info.status, kept.info.run_name) == ("FINISHED", "case")
+    assert kept.data.params == {"case.train.rate": "0.5", "case.train.inner.epochs": "2"}
+    assert kept.data.metrics == {
+        "loss": 0.25, "found.accuracy": 0.75, "found.phases.train.gib": 1.5, "seconds.train": 2.0
+    }  # fmt: skip
+    assert [point.step for point in client.get_metric_history(kept.info.run_id, "loss")] == [0, 1]
+    assert {key: kept.data.tags[key] for key in ("env", "tags")} == {"env": "ci", "tags": "['train']"}
+    assert "node_names" not in kept.data.tags
+    assert [item.path for item in client.list_artifacts(kept.info.run_id)] == ["found"]
+    assert (project / "mlruns" / "case" / kept.info.run_id / "artifacts" / "found" / "found.json").is_file()
+    assert list((project / "data" / "09_tracking").iterdir()) == []
+
+
+def test_an_error_is_told_in_its_words(make_hook, catalog, project):
+    hook = make_hook()
+    hook.before_pipeline_run(ASKED, PIPELINE, catalog)
+    hook.on_pipeline_error(ValueError("no such flower"))
+    _, (kept,) = tracked(project)
+    assert (kept.info.status, kept.data.tags["error"]) == ("FAILED", "ValueError: no such flower")
+
+
+def test_a_signal_is_told_by_its_name(make_hook, catalog, project):
+    hook = make_hook()
+    hook.before_pipeline_run(ASKED, PIPELINE, catalog)
+    hook.stopped("SIGINT")
+    hook.after_pipeline_run()
+    _, (kept,) = tracked(project)
+    assert (kept.info.status, kept.data.tags[KILLED_TAG]) == ("KILLED", "SIGINT")
+
+
+def test_a_run_that_was_left_is_ended_by_the_next_one(make_hook, catalog, project):
+    hook = make_hook()
+    hook.before_pipeline_run(ASKED, PIPELINE, catalog)
+    hook.before_pipeline_run({"pipeline_name": "other"}, Pipeline([]), catalog)
+    hook.after_pipeline_run()
+    _, (first,) = tracked(project)
+    _, (second,) = tracked(project, "other")
+    assert (first.info.status, first.data.tags[KILLED_TAG]) == ("KILLED", "its process began another run")
+    assert second.info.status == "FINISHED"
+
+
+def test_the_environments_address_wins(make_hook, catalog, project, monkeypatch):
+    (project / "elsewhere").mkdir()
+    shutil.copy(project / "mlflow.db", project / "elsewhere")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{project}/elsewhere/mlflow.db")
+    hook = make_hook()
+    hook.before_pipeline_run(ASKED, PIPELINE, catalog)
+    hook.after_pipeline_run()
+    client, _ = tracked(project / "elsewhere")
+    assert [each.name for each in client.search_experiments()] == ["case", "Default"]
+    with pytest.raises(AttributeError):  # None: no such experiment
+        tracked(project)
+
+
+def test_without_tracking_a_run_is_the_same(make_hook, catalog, project):
+    hook = make_hook(enabled=False)
+    run(hook, catalog)
+    hook.after_pipeline_run()
+    assert catalog.load("case.found").accuracy == 0.75
+    assert sorted(path.name for path in project.iterdir()) == ["found.json", "mlflow.db", "other.json"]
+    with pytest.raises(AttributeError):  # None: no such experiment
+        tracked(project)
+
+
+def test_a_folder_that_cannot_be_written_leaves_the_run_untracked(make_hook, catalog, project, caplog):
+    (project / "data").write_text("a file", encoding="utf-8")
+    hook = make_hook()
+    run(hook, catalog)
+    hook.after_pipeline_run()
+    assert "this run is not tracked" in caplog.text
+    assert catalog.load("case.found").accuracy == 0.75
+
+
+def test_a_dead_server_does_not_change_the_run(make_hook, catalog, project):
+    hook = make_hook(tracking_uri="http://127.0.0.1:9", patience_s=0.2)
+    run(hook, catalog)
+    hook.after_pipeline_run()
+    assert catalog.load("case.found").accuracy == 0.75
+    assert len(list((project / "data" / "09_tracking").iterdir())) == 1
+
+
+def test_a_tracker_without_a_run_keeps_nothing():
+    assert active_run() is None
+    assert isinstance(TrackerDataset().load(), NoTracker)
+    with pytest.raises(DatasetError, match="is an input"):
+        TrackerDataset().save(NoTracker())
+
+
+def test_the_projects_own_configuration_is_valid(project_path, monkeypatch, tmp_path):
+    from kedro.framework.session import KedroSession
+    from kedro.framework.startup import bootstrap_project
+
+    monkeypatch.setenv("EIGHTGIG_DATA", str(tmp_path))
+    bootstrap_project(project_path)
+    with KedroSession.create(project_path=project_path) as session:
+        read = TrackingParameters.model_validate(session.load_context().config_loader["tracking"])
+    assert read.spool_folder == tmp_path / "09_tracking"
+    assert (read.patience_s, read.busy_limit_s) == (3, 60)
+    with pytest.raises(ValidationError):
+        TrackingParameters(patience=1)
