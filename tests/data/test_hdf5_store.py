@@ -377,7 +377,7 @@ def test_pictures_that_change_meanwhile_stop_the_writing(
 
 @posix_only
 def test_memory_does_not_grow_with_the_number_of_pictures(tmp_path: Path) -> None:
-    """200 MB of files go through; the memory in use stays within 40 MB."""
+    """The first 50 MB of files fill buffers and bring code in; 150 MB more take next to nothing."""
     folder = tmp_path / "photos"
     folder.mkdir()
     (folder / "big.bmp").write_bytes(np.random.default_rng(0).bytes(1_000_000))
@@ -390,15 +390,15 @@ def test_memory_does_not_grow_with_the_number_of_pictures(tmp_path: Path) -> Non
         folder = Path({str(tmp_path)!r})
         manifest = pandas.read_pickle(folder / "manifest")
         memory = psutil.Process().memory_info
-        start, most = memory().rss, 0
+        most = [0, 0]
         def progress(done, all):
-            global most
-            most = max(most, memory().rss)
+            most[done > 50] = max(most[done > 50], memory().rss)
         write_store(folder / "s.h5", manifest, folder / "photos", ("a",), progress=progress)
-        print((most - start) / 1e6)
+        assert all(most), most
+        print((most[1] - most[0]) / 1e6)
         """)
     ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    assert float(ended.stdout) < 40
+    assert float(ended.stdout) < 20
 
 
 def test_real_photos(tmp_path: Path, real_flowers: Path, manifest_of: Callable[..., tuple]) -> None:
