@@ -134,7 +134,7 @@ def test_parity_is_the_largest_difference_of_any_probability() -> None:
 @pytest.mark.parametrize(("exact", "reason"), [(False, "no VNNI or AMX"), (True, "gain nothing from INT8")])
 def test_int8_that_is_not_worth_it_says_why(monkeypatch: pytest.MonkeyPatch, exact: bool, reason: str) -> None:
     monkeypatch.setattr(variants_module, "has_exact_int8", lambda: exact)
-    poor = FakeRunner("int8", precision="int8", delay_s=0.004, wrong=True)
+    poor = FakeRunner("int8", precision="int8", delay_s=0.012, wrong=True)
     rows, _ = benchmark_variants(
         [variant(FakeRunner("torch", delay_s=0.004)), variant(poor)],
         [(FEEDS, LABELS_N)],
