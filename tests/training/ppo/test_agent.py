@@ -1,5 +1,6 @@
 """Agents in their environments: what is collected, that they learn, go on, and repeat themselves."""
 
+import secrets
 import signal
 
 import gymnasium
@@ -39,6 +40,22 @@ class Corridor(gymnasium.Env):
     def step(self, action):
         self.place += 1
         return self.place, float(self.place), self.place == 4, self.place == self.limit, {}
+
+
+class Fickle(Corridor):
+    """Shows what nobody knows, whatever the seed."""
+
+    observation_space = gymnasium.spaces.Box(0, 1, (1,))
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        return self.shown(), {}
+
+    def step(self, action):
+        return self.shown(), *super().step(action)[1:]
+
+    def shown(self):
+        return np.array([secrets.randbelow(2**20) / 2**20], dtype=np.float32)
 
 
 @pytest.fixture(autouse=True)
@@ -95,26 +112,46 @@ def test_equal_seeds_give_equal_curves_and_others_do_not():
     assert without_time(one)[-1]["entropy"] != without_time(other)[-1]["entropy"]
 
 
-@pytest.mark.parametrize("scaled", [False, True])
-def test_a_run_that_was_stopped_goes_on_as_if_it_had_not_been(tmp_path, monkeypatch, scaled):
-    recipe = SHORT.model_copy(update={"normalize_observations": scaled})
-    whole = train(recipe=recipe)
-    stretch = trainer._Run._stretch
+def stop_before(monkeypatch, number):
+    update = trainer._Run._update
 
-    def stopped(self, number, updates, stop):
-        if number == 2:
+    def stopped(self, collector):
+        if self.progress.update == number:
             raise KeyboardInterrupt
-        stretch(self, number, updates, stop)
+        update(self, collector)
 
-    with monkeypatch.context() as patched:
-        patched.setattr(trainer._Run, "_stretch", stopped)
-        with pytest.raises(KeyboardInterrupt):
-            train(recipe=recipe, folder=tmp_path)
+    monkeypatch.setattr(trainer._Run, "_update", stopped)
+
+
+@pytest.mark.parametrize("replay_steps", [10**6, 640])  # 640: new episodes after 5 updates; checkpoints are after 4
+@pytest.mark.parametrize("scaled", [False, True])
+def test_a_run_that_was_stopped_goes_on_as_if_it_had_not_been(tmp_path, monkeypatch, scaled, replay_steps):
+    recipe = SHORT.model_copy(update={"normalize_observations": scaled, "replay_steps": replay_steps})
+    whole = train(recipe=recipe)
+    for number in (7, 10):
+        with monkeypatch.context() as patched:
+            stop_before(patched, number)
+            with pytest.raises(KeyboardInterrupt):
+                train(recipe=recipe, folder=tmp_path)
     resumed = train(recipe=recipe, folder=tmp_path)
     assert resumed.resumed_at == resumed.curve[7].steps
     assert without_time(resumed) == without_time(whole)
     for name, tensor in whole.agent.state_dict().items():
         assert torch.equal(tensor, resumed.agent.state_dict()[name])
+
+
+def test_an_environment_that_does_not_repeat_itself_is_told_of(tmp_path, monkeypatch, caplog):
+    gymnasium.register("Fickle-v0", entry_point=Fickle)
+    try:
+        environment = EnvironmentParameters(name="Fickle-v0", num_envs=4)
+        with monkeypatch.context() as patched:
+            stop_before(patched, 10)
+            with pytest.raises(KeyboardInterrupt):
+                train(environment, folder=tmp_path)
+        assert len(train(environment, folder=tmp_path).curve) == 16
+    finally:
+        del gymnasium.registry["Fickle-v0"]
+    assert "Fickle-v0 does not show again what it showed when the same was done" in caplog.text
 
 
 def test_the_result_of_a_finished_run_is_taken_unless_it_is_made_anew(tmp_path):

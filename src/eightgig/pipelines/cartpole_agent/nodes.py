@@ -131,7 +131,7 @@ def train_agents(
     """Train an agent a seed.
 
     Returns:
-        The agent that did best in episodes set aside for that, looked at after each stretch of training, with its
+        The agent that did best in episodes set aside for that, looked at with each checkpoint, with its
         card; the learning curves of all.
     """
     import logging

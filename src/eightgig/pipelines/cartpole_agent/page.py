@@ -159,7 +159,7 @@ def _training(train: PPOParameters, history: Table, learning: Figure, signs: Fig
         "Training",
         f"{train.num_seeds} {'agent' if train.num_seeds == 1 else 'agents, each with a seed of its own'}. Equal seeds "
         "give equal curves on the same machine. The agent that is kept is the one that did best in episodes set aside "
-        "for that, looked at after each stretch of training: a policy may lose later what it had learnt.",
+        "for that, looked at with each checkpoint: a policy may lose later what it had learnt.",
         [
             Chart(learning),
             Table(("seed", "steps", "episodes", "mean return, last 100", "time"), rows),

@@ -56,8 +56,9 @@ class PPOParameters(Record):
         normalize_observations: by their running mean and deviation.
         target_kl: an update stops early beyond 1.5 times this divergence from the old policy; None never stops.
         seed: of the first agent; `num_seeds` agents are trained with seeds that follow.
-        checkpoint_steps: between two checkpoints; copies of the environment start new episodes there, so that a run
-            that was stopped goes on as if it had not been.
+        checkpoint_steps: between two checkpoints; the agent is judged there, too.
+        replay_steps: copies of the environment begin new episodes after so many. A run that was stopped goes on by
+            playing again, without learning, what was done since: no longer than that.
         resume: `auto` goes on from the checkpoint of a run of this recipe that was stopped, and takes the result of one
             that was not; `never` begins anew, `must` refuses to.
         device: where the networks run; `auto` is the CPU, which is faster for networks this small.
@@ -83,5 +84,6 @@ class PPOParameters(Record):
     seed: int = Field(default=0, ge=0)
     num_seeds: int = Field(default=1, ge=1)
     checkpoint_steps: int = Field(default=20_000, ge=1)
+    replay_steps: int = Field(default=1_000_000, ge=1)
     resume: Resume = "auto"
     device: Literal["auto", "cpu", "cuda"] = "auto"

@@ -2,7 +2,7 @@
 
 import time
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -75,17 +75,32 @@ class Collector:
         environments: open; closing them is the caller's.
         seed: of the copies' first episodes.
         generator: draws the actions.
+
+    Attributes:
+        done: actions so far, (steps, N, ...) as the environments took them. An environment's inner state cannot be
+            saved; these and the seed bring it back.
     """
 
     def __init__(
         self, environments: Any, spaces: Spaces, *, seed: int, generator: torch.Generator, clock: Clock
     ) -> None:
         self._environments, self._spaces, self._generator, self._clock = environments, spaces, generator, clock
+        self.done: list[NDArray[Any]] = []
         first, _ = environments.reset(seed=seed)
         self._observations = spaces.observed(first)
         num_envs = len(self._observations)
         self._begins = np.zeros(num_envs, dtype=bool)
         self._rewards, self._lengths = np.zeros(num_envs), np.zeros(num_envs, dtype=np.int64)
+
+    @property
+    def seen(self) -> Floats:
+        """What the copies show now, (N, num_observations)."""
+        return self._observations
+
+    def play_again(self, done: Iterable[NDArray[Any]]) -> None:
+        """Do again what an earlier collector with the same seed did."""
+        for actions in done:
+            self._step(actions)
 
     @torch.no_grad()
     def collect(self, agent: ActorCritic, num_steps: int) -> Rollout:
@@ -105,11 +120,9 @@ class Collector:
                 done = self._spaces.done(drawn.cpu().numpy())
             actions.append(drawn)
             log_probabilities.append(log_probability)
-            with self._clock.part("environment"):
-                shown, reward, terminated[step], truncated[step], _ = self._environments.step(done)
-            rewards[step], counts[step] = reward, ~self._begins
-            self._observations = self._spaces.observed(shown)
-            episodes += self._finished(rewards[step], terminated[step] | truncated[step])
+            counts[step] = ~self._begins
+            rewards[step], terminated[step], truncated[step], ended = self._step(done)
+            episodes += ended
         observations[num_steps] = self._observations
         return Rollout(
             observations,
@@ -121,6 +134,15 @@ class Collector:
             counts,
             tuple(episodes),
         )
+
+    def _step(self, actions: NDArray[Any]) -> tuple[Floats, NDArray[np.bool_], NDArray[np.bool_], list[Episode]]:
+        """Give rewards, terminated, truncated, and the episodes that ended."""
+        self.done.append(actions)
+        with self._clock.part("environment"):
+            shown, given, terminated, truncated, _ = self._environments.step(actions)
+        self._observations = self._spaces.observed(shown)
+        rewards = np.asarray(given, dtype=np.float32)
+        return rewards, terminated, truncated, list(self._finished(rewards, terminated | truncated))
 
     def _finished(self, rewards: Floats, ended: NDArray[np.bool_]) -> Iterator[Episode]:
         self._rewards += np.where(self._begins, 0.0, rewards)

@@ -1,4 +1,4 @@
-"""Training an agent: rollout, update, again; in stretches that can be gone on from exactly."""
+"""Training an agent: rollout, update, again; kept so that a run can go on exactly where it was."""
 
 import logging
 import time
@@ -18,7 +18,7 @@ from eightgig.core.errors import TrainingError
 from eightgig.core.progress import track
 from eightgig.core.records import Record
 from eightgig.core.seeding import seed_from
-from eightgig.core.stop import StopRequest, stop_after_step
+from eightgig.core.stop import stop_after_step
 from eightgig.core.tracker import Tracker
 from eightgig.models.actor_critic import ActorCritic
 from eightgig.training.checkpoint import Checkpoints
@@ -84,9 +84,8 @@ class Trained:
 
 @dataclass
 class Progress:
-    """All that training goes on from, at the end of a stretch."""
+    """All that training goes on from, between two updates."""
 
-    stretch: int = 0
     update: int = 0
     steps: int = 0
     episodes: int = 0
@@ -135,11 +134,11 @@ def train_agent(
         tracker: gets the curve.
         checkpoints: folder where the run is kept while it lasts, and its result after it; None keeps nothing.
         watch: called after each update, in time that counts nowhere.
-        judge: gives how good an agent is, at the end of each stretch, in time and steps that count nowhere.
+        judge: gives how good an agent is, at each checkpoint, in time and steps that count nowhere.
 
     Raises:
         ConfigurationError: the environment cannot be made.
-        Stopped: Ctrl-C or SIGTERM; the checkpoint of the last whole stretch is there.
+        Stopped: Ctrl-C or SIGTERM; a checkpoint of the last whole update is there.
         TrainingError: the loss is not finite.
     """
     with one_thread():
@@ -198,25 +197,69 @@ class _Run:
             of_recipe = recipe.model_dump(mode="json", exclude={"num_seeds", "seed", "resume", "device"})
             made_of = Recipe.of(environment=environment, agent=parameters, train={**of_recipe, "seed": seed})
             self.checkpoints = Checkpoints(checkpoints / f"seed_{seed}", made_of.with_circumstances(device=device))
-        self.a_rollout = recipe.rollout_steps * environment.num_envs
-        self.updates = -(-recipe.steps // self.a_rollout)
-        self.a_stretch = max(1, recipe.checkpoint_steps // self.a_rollout)
+        a_rollout = recipe.rollout_steps * environment.num_envs
+        self.updates = -(-recipe.steps // a_rollout)
+        self.updates_kept = max(1, recipe.checkpoint_steps // a_rollout)
+        self.updates_played = max(1, recipe.replay_steps // a_rollout)
+        self.generator, self.order = torch.Generator(device), torch.Generator()
+        self.environments: Any = None
+        self.collector: Collector | None = None
+        self.played: dict[str, torch.Tensor] | None = None
 
     def run(self) -> Trained:
-        resumed_at = self._resume()
-        stretches = -(-self.updates // self.a_stretch)
-        left = range(self.progress.stretch, stretches)
-        with stop_after_step() as stop:
-            for stretch in track(left, f"stretches of agent {self.seed}", total=len(left)):
-                self._stretch(stretch, min(self.a_stretch, self.updates - stretch * self.a_stretch), stop)
-                self.progress.stretch = stretch + 1
-                self._judge()
-                if self.checkpoints:
-                    state = {**self._state(), "finished": stretch + 1 == stretches}
-                    self.checkpoints.save(state, step=self.progress.update, keep=1 if state["finished"] else 2)
-                stop.obey()
+        resumed_at, progress = self._resume(), self.progress
+        left = range(progress.update, self.updates)
+        try:
+            with stop_after_step() as stop:
+                for _ in track(left, f"updates of agent {self.seed}", total=len(left)):
+                    self._update(self._ready())
+                    is_due = progress.update % self.updates_kept == 0 or progress.update == self.updates
+                    if is_due:
+                        self._judge()
+                    if is_due or stop.number is not None:
+                        self._save()
+                    stop.obey()
+        finally:
+            self._close()
         seconds = dict(self.clock.seconds)
-        return Trained(self.agent.cpu(), self.seed, self.progress.curve, seconds, self.best, resumed_at)
+        return Trained(self.agent.cpu(), self.seed, progress.curve, seconds, self.best, resumed_at)
+
+    def _ready(self) -> Collector:
+        """Give what collects the next rollout: as it was, as it was before a stop, or with new episodes."""
+        number, since = divmod(self.progress.update, self.updates_played)
+        if self.collector is None or not since:
+            self.collector = self._begun(number)
+        if self.played:
+            seconds = dict(self.clock.seconds)
+            self.collector.play_again(self.played["actions"].numpy())
+            self.clock.seconds.update(seconds)
+            if not np.array_equal(self.collector.seen, self.played["seen"].numpy()):
+                logger.warning(
+                    "%s does not show again what it showed when the same was done: agent %d goes on in new episodes, "
+                    "and will not be exactly what it would have been",
+                    self.environment.name,
+                    self.seed,
+                )
+                self.collector = self._begun(number)
+            self.played = None
+        return self.collector
+
+    def _begun(self, number: int) -> Collector:
+        self._close()
+        self.environments = make_environments(self.environment)
+        seed = seed_from(self.seed, "episodes", number) % 2**31
+        return Collector(self.environments, self.spaces, seed=seed, generator=self.generator, clock=self.clock)
+
+    def _close(self) -> None:
+        if self.environments is not None:
+            self.environments.close()
+        self.environments = self.collector = None
+
+    def _save(self) -> None:
+        if self.checkpoints:
+            finished = self.progress.update == self.updates
+            state = {**self._state(), "finished": finished}
+            self.checkpoints.save(state, step=self.progress.update, keep=1 if finished else 2)
 
     def _judge(self) -> None:
         if self.judge is None:
@@ -245,6 +288,7 @@ class _Run:
             "moments": {**moments, "count": self.moments.count},
             "clock": dict(self.clock.seconds),
             "best": vars(self.best) if self.best else None,
+            "played": self._to_play(),
             "progress": {**vars(self.progress), "curve": [row.model_dump() for row in self.progress.curve]},
         }
 
@@ -258,22 +302,22 @@ class _Run:
         self.progress = Progress(**{**state["progress"], "curve": curve})
         self.clock.seconds.update(state["clock"])
         self.best = Kept(**state["best"]) if state["best"] else None
+        self.played = state["played"]
 
-    def _stretch(self, stretch: int, num_updates: int, stop: StopRequest) -> None:
+    def _to_play(self) -> dict[str, torch.Tensor] | None:
+        """Give what brings the environments back to where they are; None where new episodes are next."""
+        update = self.progress.update
+        if self.collector is None or update == self.updates or update % self.updates_played == 0:
+            return None
+        return {
+            "actions": torch.from_numpy(np.stack(self.collector.done)),
+            "seen": torch.from_numpy(self.collector.seen),
+        }
+
+    def _update(self, collector: Collector) -> None:
         # Seeds by name: what follows does not depend on where the run was stopped before.
-        generator = torch.Generator(self.device).manual_seed(seed_from(self.seed, "actions", stretch))
-        order = torch.Generator().manual_seed(seed_from(self.seed, "minibatches", stretch))
-        environments = make_environments(self.environment)
-        try:
-            first = seed_from(self.seed, "episodes", stretch) % 2**31
-            collector = Collector(environments, self.spaces, seed=first, generator=generator, clock=self.clock)
-            for _ in range(num_updates):
-                stop.obey()  # the stretch is begun again from its checkpoint
-                self._update(collector, order)
-        finally:
-            environments.close()
-
-    def _update(self, collector: Collector, order: torch.Generator) -> None:
+        self.generator.manual_seed(seed_from(self.seed, "actions", self.progress.update))
+        self.order.manual_seed(seed_from(self.seed, "minibatches", self.progress.update))
         begun, progress, recipe = time.perf_counter(), self.progress, self.recipe
         left = 1 - progress.update / self.updates
         rate = recipe.learning_rate * (left if recipe.anneal else 1.0)
@@ -281,7 +325,7 @@ class _Run:
         rollout = collector.collect(self.agent, recipe.rollout_steps)
         with self.clock.part("update"):
             transitions = transitions_of(rollout, self.agent, recipe)
-            losses = self._learn(transitions, order, clip=recipe.clip * (left if recipe.anneal_clip else 1.0))
+            losses = self._learn(transitions, clip=recipe.clip * (left if recipe.anneal_clip else 1.0))
         if recipe.normalize_observations:  # by what was seen before: one rollout is scaled in one way
             self._see(rollout.observations[:-1][rollout.counts])
         progress.update += 1
@@ -292,9 +336,9 @@ class _Run:
         progress.seconds += time.perf_counter() - begun
         self._note(losses, transitions, rate)
 
-    def _learn(self, transitions: Transitions, order: torch.Generator, *, clip: float) -> Losses:
+    def _learn(self, transitions: Transitions, *, clip: float) -> Losses:
         losses = deque[Losses](maxlen=1)
-        for batch in self._minibatches(transitions, order):
+        for batch in self._minibatches(transitions):
             made = ppo_loss(self.agent, batch, self.recipe, clip=clip)
             if self.recipe.target_kl is not None and made.divergence > 1.5 * self.recipe.target_kl:
                 return losses[0] if losses else made
@@ -310,14 +354,14 @@ class _Run:
             )
         return losses[0]
 
-    def _minibatches(self, transitions: Transitions, order: torch.Generator) -> Iterator[Transitions]:
+    def _minibatches(self, transitions: Transitions) -> Iterator[Transitions]:
         """Give the minibatches of all epochs."""
         ready = Transitions.normalized if self.recipe.normalize_advantages else lambda batch: batch
         if len(transitions) <= self.recipe.minibatch_size:  # their order plays no part
             yield from repeat(ready(transitions), self.recipe.epochs)
             return
         for _ in range(self.recipe.epochs):
-            places = torch.randperm(len(transitions), generator=order).to(self.device)
+            places = torch.randperm(len(transitions), generator=self.order).to(self.device)
             for chosen in places.split(self.recipe.minibatch_size):
                 yield ready(transitions[chosen])
 
