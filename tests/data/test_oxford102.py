@@ -1,3 +1,4 @@
+import tarfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -79,3 +80,11 @@ def test_a_failing_download_tells_the_way_out(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr(oxford102, "download_url", fail)
     with pytest.raises(DataError, match=r"could not be fetched \(no route to host\)\. Put 102flowers\.tgz"):
         read_oxford102(tmp_path)
+
+
+def test_an_archive_of_another_kind_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "picture").write_bytes(b"0" * 100)
+    with tarfile.open(tmp_path / "102flowers.tgz", "w:xz") as archive:
+        archive.add(tmp_path / "picture", "picture")
+    with pytest.raises(DataError, match=r"102flowers.tgz: cannot be unpacked \(not a gzip file\)"):
+        oxford102.unpack(tmp_path / "102flowers.tgz", tmp_path / "out")

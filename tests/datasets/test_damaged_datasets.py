@@ -86,7 +86,10 @@ def test_weights_that_are_none_though_their_card_vouches_for_them(tmp_path, cont
         WeightsDataset(filepath=str(tmp_path / "w.safetensors")).load()
 
 
-@pytest.mark.parametrize("content", [NOT_UTF8, DEEP, b"{}"])
+NO_SIZE = CARD.model_copy(update={"image_size": 0}).model_dump_json().encode()
+
+
+@pytest.mark.parametrize("content", [NOT_UTF8, DEEP, b"{}", NO_SIZE])
 def test_a_card_that_is_damaged(tmp_path, content):
     (tmp_path / "w.safetensors").write_bytes(save({"w": torch.ones(2)}))
     (tmp_path / "w.card.json").write_bytes(content)

@@ -21,6 +21,12 @@ def test_an_entry_that_is_something_else(name, value):
         ModelCard.from_metadata(GOOD | {name: value})
 
 
+def test_a_name_that_is_no_text():
+    """As protobuf gives one that is no UTF-8."""
+    with pytest.raises(ExportError, match="found classes, b'model'"):
+        ModelCard.from_metadata({"classes": '["a"]', b"model": "m"})
+
+
 @pytest.mark.parametrize("value", ["", "{", "{}", "null", DEEP, LONG])
 def test_a_list_of_names_that_is_none(value):
     with pytest.raises(ExportError, match="wanted a JSON list of names in the card's `float32_nodes`"):

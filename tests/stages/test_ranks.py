@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 import torch
 from tests.faults import small_cases
+from tests.faults.last_is_best import BY_KIND
 from tests.faults.short_of_memory import ShortSentimentClassifier
 from tests.faults.small_cases import KINDS, make_job, make_plan
 
@@ -101,12 +102,14 @@ def test_samplers_are_disjoint_and_complete(stores, tmp_path, kind, count):
         assert sum(len(share.sampler) for share in shares) == len(job.train_indices) - done
 
 
-def results(stores, tmp_path, kind, *, epochs, strategy="ddp", **train):
+def results(stores, tmp_path, kind, *, epochs, strategy="ddp", kernel="fused", **train):
     """Give the results of one process and of two, at the same effective batch, and what was tracked."""
     tracker = Keeps()
     # Averages of weights stay out: what is compared is every step.
-    alone = make_job(kind, stores, tmp_path / "one", epochs=epochs, ema_decay=None, **train)
-    plan = {"accumulation": alone.plan.accumulation // 2, "processes": 2}
+    accumulation = train.get("accumulation", 2)
+    plan = {"accumulation": accumulation, "optimizer_kernel": kernel}
+    alone = make_job(kind, stores, tmp_path / "one", plan=plan, epochs=epochs, ema_decay=None, **train)
+    plan |= {"accumulation": accumulation // 2, "processes": 2}
     distributed = {"processes": 2, "strategy": strategy}
     two = make_job(
         kind,
@@ -119,7 +122,8 @@ def results(stores, tmp_path, kind, *, epochs, strategy="ddp", **train):
         distributed=distributed,
         **train,
     )
-    return alone.result(*alone.network()), two.result(*two.network()), tracker.rows
+    one, other = (replace(job, case=BY_KIND[kind]()) for job in (alone, two))
+    return one.result(*one.network()), other.result(*other.network()), tracker.rows
 
 
 def assert_close(one, two):
@@ -131,11 +135,14 @@ def assert_close(one, two):
             torch.testing.assert_close(two.best_state[name], tensor, rtol=0, atol=1e-4, msg=name)
 
 
+# 51 optimizer steps of two micro-batches, one for each process.
+FIFTY = {"epochs": 17, "accumulation": 2}
+
+
 def test_two_processes_give_what_one_gives(stores, tmp_path):
-    # One window of 24 an epoch, so that a row of the history is a step: 50 of them.
-    one, two, tracked = results(stores, tmp_path, "text", epochs=50, batch_size=4, accumulation=6)
+    one, two, tracked = results(stores, tmp_path, "text", **FIFTY)
     assert_close(one, two)
-    assert [step for step, metrics in tracked if "train_loss" in metrics] == list(range(1, 51))
+    assert [step for step, metrics in tracked if "train_loss" in metrics] == list(range(1, 18))
     assert two.final == {"micro_batch": 4, "accumulation": 1, "eval_batch": 4}
 
 
@@ -143,7 +150,10 @@ def test_two_processes_give_what_one_gives(stores, tmp_path):
 @pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
 @pytest.mark.parametrize("kind", KINDS)
 def test_fifty_steps_of_each_case_study_in_two_processes(stores, tmp_path, kind, strategy):
-    one, two, _ = results(stores, tmp_path, kind, epochs=50, strategy=strategy, learning_rate=1e-4)
+    recipe = {"learning_rate": 1e-4}
+    if strategy == "fsdp":  # the norm of parts, and the fused kernel on a few numbers, are rounded in another way
+        recipe |= {"max_gradient_norm": None, "kernel": "foreach"}
+    one, two, _ = results(stores, tmp_path, kind, strategy=strategy, **recipe, **FIFTY)
     assert_close(one, two)
 
 

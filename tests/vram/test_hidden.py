@@ -107,7 +107,7 @@ def test_an_unknown_generation_is_named():
         load_calibration().of("volta")
 
 
-@pytest.mark.parametrize("content", ["", "{}", "[1]", '{"generations": {"ampere": {}}}', "\x00"])
+@pytest.mark.parametrize("content", ["", "{}", "[1]", '{"generations": {"ampere": {}}}', "\x00", "[" * 9_999])
 def test_a_damaged_file_is_refused_with_a_way_out(tmp_path, content):
     path = tmp_path / "calibration.json"
     path.write_text(content, encoding="utf-8")

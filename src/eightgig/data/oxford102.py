@@ -86,7 +86,7 @@ def unpack(archive: Path, folder: Path) -> None:
         DataError: it is no archive, larger than the set, or reaches out of the folder.
     """
     try:
-        with tarfile.open(archive) as tar:
+        with tarfile.open(archive, "r:gz") as tar:  # by its own kind alone: xz makes room for whatever it is told
             _refuse_large(archive, tar)
             tar.extractall(folder, filter="data")
     except (OSError, EOFError, zlib.error, ValueError, ArithmeticError, tarfile.TarError) as error:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kedro.io import DatasetError
-from pydantic import TypeAdapter, ValidationError
+from pydantic import PositiveInt, TypeAdapter, ValidationError
 
 from eightgig.core.files import sha256_of
 from eightgig.core.records import Record
@@ -58,7 +58,7 @@ class PictureCard(WeightsCard):
         mean: of the channels, for inputs scaled to 0..1; `std` likewise.
     """
 
-    image_size: int
+    image_size: PositiveInt
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
 
@@ -77,7 +77,7 @@ class TextCard(WeightsCard):
         tokenizer_sha256: of the tokenizer that it was trained with.
     """
 
-    max_tokens: int
+    max_tokens: PositiveInt
     config: str
     tokenizer_sha256: str
 

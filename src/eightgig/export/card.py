@@ -42,7 +42,7 @@ class _FileCard(Record):
         except (ValueError, RecursionError) as error:  # pydantic's and json's errors are ValueErrors
             raise ExportError(
                 f"wanted an ONNX file with the card of a network ({', '.join(cls.model_fields)}), found "
-                f"{', '.join(metadata) or 'no metadata'}. Export the model with eightgig."
+                f"{', '.join(map(str, metadata)) or 'no metadata'}. Export the model with eightgig."
             ) from error
 
 

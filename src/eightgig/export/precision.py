@@ -148,7 +148,9 @@ class _Graph:
     def layer(self, node: onnx.NodeProto) -> LayerPrecision:
         weight = self._constant(node.input[1]) if len(node.input) > 1 else None
         size = int(np.prod(weight.dims)) if weight is not None else 0
-        return LayerPrecision(name=node.name, operator=node.op_type, precision=self._precision(node), num_weights=size)
+        # A name that is no UTF-8 comes as bytes.
+        name = node.name if isinstance(node.name, str) else repr(node.name)
+        return LayerPrecision(name=name, operator=node.op_type, precision=self._precision(node), num_weights=size)
 
     def touches(self, node: onnx.NodeProto, kind: int) -> bool:
         return any(self._types.get(name) == kind for name in (*node.input, *node.output) if name)
@@ -202,6 +204,6 @@ def _values(model: onnx.ModelProto) -> Iterator[onnx.ValueInfoProto]:
             bare.graph.input.append(onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims))
     try:
         inferred = onnx.shape_inference.infer_shapes(bare) if bare.ByteSize() < _LARGEST_BYTES else bare
-    except (onnx.shape_inference.InferenceError, onnx.checker.ValidationError, RuntimeError):
+    except (onnx.shape_inference.InferenceError, onnx.checker.ValidationError, RuntimeError, ValueError):
         inferred = bare  # no sound graph: what it does not say itself is unknown
     yield from (*inferred.graph.value_info, *inferred.graph.input, *inferred.graph.output)

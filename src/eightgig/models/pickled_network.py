@@ -84,9 +84,9 @@ class PickledNetwork:
             raise self._refusal("no such file")
         if path.stat().st_size > _MOST_BYTES:
             raise self._refusal(f"{path.stat().st_size / 2**30:.1f} GiB; the limit is {_MOST_BYTES // 2**30}")
-        if not zipfile.is_zipfile(path):
-            raise self._refusal("no zip archive: it is damaged, or of torch before 1.6; then save it with a newer one")
         try:
+            if not zipfile.is_zipfile(path):
+                raise self._refusal("no zip archive: it is damaged, or of torch before 1.6; save it with a newer one")
             self._zip = zipfile.ZipFile(path)
             self._sizes = {entry.filename: entry.file_size for entry in self._zip.infolist()}
         except _ARCHIVE_DAMAGE as error:

@@ -1,7 +1,6 @@
 """Weights from a file into a model: everything must match but a head of another class count."""
 
 import io
-import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -58,7 +57,7 @@ def _read(path: Path) -> object:
         if path.suffix.lower() == ".safetensors":
             return load_file(path)
         # Of before torch 1.6: from memory, as the reader of a file makes room for whatever length stands in it.
-        source = path if zipfile.is_zipfile(path) else io.BytesIO(path.read_bytes())
+        source = path if _begins_as_zip(path) else io.BytesIO(path.read_bytes())
         return torch.load(source, map_location="cpu", weights_only=True)
     except Exception as error:  # whatever the libraries make of a file that is none
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
@@ -66,6 +65,12 @@ def _read(path: Path) -> object:
             f"weights `{path}`: wanted a plain state dict, found a file that cannot be read ({reason}). "
             "It may be truncated, or hold whole Python objects: save `model.state_dict()` alone."
         ) from error
+
+
+def _begins_as_zip(path: Path) -> bool:
+    """Tell how torch will read it: unlike zipfile it looks at the beginning."""
+    with path.open("rb") as file:
+        return file.read(4) == b"PK\3\4"
 
 
 def _only_tensors(content: object, path: Path) -> dict[str, Tensor]:

@@ -46,7 +46,10 @@ def parse_tokenizer(tokenizer_json: str) -> Tokenizer:
         tokenizer = Tokenizer.from_str(tokenizer_json)
         tokenizer.no_padding()
         tokenizer.encode(_TRIAL)
-    except Exception as error:  # tokenizers raises no kind of its own
+    except BaseException as error:
+        # tokenizers raises no kind of its own, and panics (of Rust) are no Exceptions.
+        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+            raise
         raise ConfigurationError(
             f"tokenizer: wanted a tokenizer.json, found one that cannot be used ({error}). Take another tokenizer, or "
             "save this one again with the library tokenizers."

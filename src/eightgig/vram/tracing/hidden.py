@@ -86,7 +86,7 @@ def load_calibration(path: Path | None = None) -> Calibration:
 def _load(path: Path) -> Calibration:
     try:
         return Calibration.model_validate(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, ValidationError) as error:
+    except (OSError, ValueError, RecursionError, ValidationError) as error:
         raise ConfigurationError(
             f"the calibration {path} cannot be used: {error}. Write one with `make calibrate`, or leave "
             "plan.calibration empty for the packaged constants"
