@@ -79,7 +79,7 @@ def spools(tmp_path) -> Path:
     return tmp_path / "09_tracking"
 
 
-def test_25_a_server_that_is_killed_in_mid_run(server, spools, tmp_path):
+def test_row_25_a_server_that_is_killed_in_mid_run(server, spools, tmp_path):
     """Training waits less than 5 s in all; when the server is back, the next run brings all of it, once."""
     client = import_mlflow().MlflowClient(server.uri)
     run = TrackedRun.start(spools, server.uri, "killed", {}, Patience())
@@ -102,7 +102,7 @@ def test_25_a_server_that_is_killed_in_mid_run(server, spools, tmp_path):
     assert spools_in(spools) == []
 
 
-def test_25_a_server_that_is_dead_from_the_start(server, spools):
+def test_row_25_a_server_that_is_dead_from_the_start(server, spools):
     """The run is made at the replay, with the time when it began."""
     began_ms = time.time_ns() // 1_000_000
     run = TrackedRun.start(spools, "http://127.0.0.1:9", "dead", {}, Patience())
@@ -115,7 +115,7 @@ def test_25_a_server_that_is_dead_from_the_start(server, spools):
     assert began_ms <= run_of(client, "dead").info.start_time <= run_of(client, "dead").info.end_time <= ended_ms
 
 
-def test_25_a_server_that_hangs(server, spools):
+def test_row_25_a_server_that_hangs(server, spools):
     """It takes requests and answers none; what it does with them when it goes on again doubles nothing."""
     client = import_mlflow().MlflowClient(server.uri)
     server.signal(signal.SIGSTOP)
@@ -129,7 +129,7 @@ def test_25_a_server_that_hangs(server, spools):
     assert points_of(client, "hung") == [("loss", step, step / 4) for step in range(100)]
 
 
-def test_25_what_is_sent_twice_over_http_is_there_once(server, spools, tmp_path):
+def test_row_25_what_is_sent_twice_over_http_is_there_once(server, spools, tmp_path):
     run = TrackedRun.start(spools, server.uri, "twice", {}, Patience())
     for step in range(50):
         run.log_metrics({"loss": step / 4, "gone": float("nan"), "far": float("inf")}, step=step)
@@ -166,7 +166,7 @@ def victim(tmp_path, client):
 
 
 @pytest.mark.parametrize(("number", "row"), [(signal.SIGINT, 26), (signal.SIGTERM, 27)])
-def test_26_and_27_a_run_that_is_stopped_says_so(victim, client, number, row):
+def test_row_26_and_27_a_run_that_is_stopped_says_so(victim, client, number, row):
     wait_until(lambda: has_begun(client, "victim"))
     victim.send_signal(number)
     num_printed = 1 + victim.communicate(timeout=60)[0].count("\nstep ")
@@ -177,7 +177,7 @@ def test_26_and_27_a_run_that_is_stopped_says_so(victim, client, number, row):
     assert logged in (list(range(num_printed)), list(range(num_printed + 1)))  # logged, and not yet printed
 
 
-def test_27_a_run_that_is_killed_is_told_to_its_last_step(victim, client, tmp_path):
+def test_row_27_a_run_that_is_killed_is_told_to_its_last_step(victim, client, tmp_path):
     """What it wrote down is what MLflow gets, no figure twice; where that is lost, the run is ended at least."""
     spools = tmp_path / "data" / "09_tracking"
     wait_until(lambda: has_begun(client, "victim"))
@@ -206,7 +206,7 @@ def test_27_a_run_that_is_killed_is_told_to_its_last_step(victim, client, tmp_pa
 
 
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
-def test_27_sending_that_is_killed_again_and_again_doubles_nothing(spools, client, tmp_path, monkeypatch):
+def test_row_27_sending_that_is_killed_again_and_again_doubles_nothing(spools, client, tmp_path, monkeypatch):
     """Killed at chance moments, 25 times: in a request, before it is noted, while it is noted."""
     monkeypatch.setattr("eightgig.tracking.delivery._BATCH_ENTRIES", 5)
     run = TrackedRun.start(spools, "http://127.0.0.1:9", "chance", {}, Patience(silent_s=0.1))

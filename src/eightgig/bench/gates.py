@@ -58,4 +58,4 @@ def _kind(row: VariantRow) -> str:
 
 
 def _points(share: float) -> str:
-    return f"{100 * share:+.1f} points"
+    return f"{100 * share:+z.1f} points"
