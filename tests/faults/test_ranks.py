@@ -55,8 +55,14 @@ def send_to_rank(rank, number, folder, sent):
         time.sleep(0.05)
 
 
+def children():
+    found = psutil.Process().children(recursive=True)
+    return {child for child in found if child.status() != psutil.STATUS_ZOMBIE}
+
+
 @pytest.mark.parametrize("number", [signal.SIGKILL, pytest.param(signal.SIGSTOP, marks=pytest.mark.slow)])
 def test_row_29_a_process_dies_or_hangs_and_the_run_ends_soon_and_goes_on_exactly(stores, tmp_path, number):
+    others = children()  # of tests before this one
     job, sent = two_processes(stores, tmp_path / "disturbed"), []
     thread = threading.Thread(target=send_to_rank, args=(1, number, tmp_path / "disturbed", sent))
     thread.start()
@@ -64,8 +70,7 @@ def test_row_29_a_process_dies_or_hangs_and_the_run_ends_soon_and_goes_on_exactl
         job.result(*job.network())
     assert time.monotonic() - sent[0] < 60
     thread.join()
-    left = [child for child in psutil.Process().children(recursive=True) if child.status() != psutil.STATUS_ZOMBIE]
-    assert left == []
+    assert children() <= others
     before = job.kept().newest()
     assert 0 < before.step < 3 * EPOCHS
 

@@ -58,7 +58,7 @@ EXPECTED = [
     "05_model_input/{case}/memory_plan.json",
     "06_models/{case}/weights.safetensors",
     "06_models/{case}/weights.card.json",
-    "06_models/{case}/checkpoints/last.pt",
+    "06_models/{case}/checkpoints/manifest.json",
     "06_models/{case}/fp32.onnx",
     "06_models/{case}/fp16.onnx",
     "06_models/{case}/int8_cpu.onnx",
