@@ -299,7 +299,7 @@ def test_torch_in_full():
     assert torch.tf32_products is False
     assert torch.tf32_convolutions is True
     if torch.cuda:
-        assert torch.architectures
+        assert torch.architectures or torch.version.startswith("2.11.")  # which lists them only where there is a GPU
         assert torch.cuda_major == int(torch.cuda.split(".")[0])
 
 
