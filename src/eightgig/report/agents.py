@@ -40,7 +40,9 @@ def learning_curves(curves: pd.DataFrame, *, random_return: float, threshold: fl
             )
     figure.add_hline(y=random_return, line={"dash": "dot", "color": GREY}, annotation_text="at random")
     if threshold is not None:
-        figure.add_hline(y=threshold, line={"dash": "dash", "color": GREY}, annotation_text="solved")
+        dashes = {"dash": "dash", "color": GREY}
+        # On the left, where the curve of an agent that learns is still below.
+        figure.add_hline(y=threshold, line=dashes, annotation_text="solved", annotation_position="top left")
     figure.update_xaxes(title="steps of the environment")
     figure.update_yaxes(title="mean return of the last 100 episodes")
     return _styled(figure)
