@@ -40,6 +40,9 @@ def main() -> None:
         failure = Failure(rank=rank, error=told.partition("\n")[0], recovered=recovered)
         write_text(path.parent / f"failure-{rank}.json", failure.model_dump_json())
         os._exit(1)  # at once: the others wait, and ending in good order would wait for them
+    logging.shutdown()
+    sys.stdout.flush()
+    os._exit(0)  # what is to be kept is kept: C++ threads that the interpreter's end tears down may abort (torch 2.11)
 
 
 def _train(job: RankJob, rank: int, folder: Path) -> None:
