@@ -5,6 +5,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pandas as pd
+from tests.plans import make_plan
 
 from eightgig.core.tracker import NoTracker, Tracker
 from eightgig.data.hdf5 import ImageStore, write_store
@@ -21,7 +22,6 @@ from eightgig.stages.classification.case import PictureClassifier
 from eightgig.stages.training_job import TrainingJob
 from eightgig.training.parameters import ClassifierTrainParameters
 from eightgig.training.segmentation_parameters import SegmenterTrainParameters
-from eightgig.vram.plan import MemoryPlan, PhaseMemory
 
 KINDS = ("classifier", "detector", "segmenter", "text")
 NUM_SAMPLES, NUM_VALIDATED, SIDE = 22, 6, 64
@@ -74,34 +74,6 @@ def make_job(
         flight_recorder=None,
         tracker=tracker or NoTracker(),
     )
-
-
-def make_plan(**changes: object) -> MemoryPlan:
-    """Give a plan of small batches on the CPU."""
-    phases = tuple(PhaseMemory(phase=phase, device="cpu", parameters=1000) for phase in ("train", "validate", "export"))
-    plan = MemoryPlan(
-        model="small",
-        sample=f"{SIDE} px",
-        device="cpu",
-        device_name="test",
-        micro_batch=4,
-        accumulation=2,
-        eval_batch=4,
-        precision="fp32",
-        checkpointing="none",
-        optimizer_kernel="fused",
-        memory_format="contiguous",
-        budget_gib=8,
-        context_bytes=0,
-        budget_bytes=8 * 2**30,
-        predicted=phases,
-        needed_bytes=1080,
-        predicted_reserved_bytes=1080,
-        margin_bytes=8 * 2**30 - 1080,
-        fits=True,
-        method="test",
-    )
-    return plan.model_copy(update=changes)
 
 
 def _make_texts(path: Path, random: np.random.Generator) -> None:

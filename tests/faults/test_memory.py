@@ -4,7 +4,7 @@ import logging
 
 import pytest
 import torch
-from tests.faults.small_cases import make_plan
+from tests.plans import make_plan
 from torch import nn
 from torch.nn import functional
 from torch.utils.data import DataLoader, Dataset
@@ -13,6 +13,8 @@ from eightgig.core.tracker import NoTracker
 from eightgig.data.loader import KeyedSampler
 from eightgig.training.loop import Trainer
 from eightgig.training.parameters import TrainParameters
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 NUM_POINTS = 24
 
@@ -79,14 +81,6 @@ def train(micro_batch, accumulation, failing_calls=()):
         batches, DataLoader(Points(), batch_size=NUM_POINTS, sampler=KeyedSampler(range(NUM_POINTS), seed=0))
     )
     return trainer, result
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def test_row_24_cuda_out_of_memory_in_a_step(caplog):

@@ -14,6 +14,8 @@ from tests.faults.small_cases import make_job
 from eightgig.core.errors import TrainingError
 from eightgig.core.stop import Stopped
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 EPOCHS = 60
 
 
@@ -22,11 +24,6 @@ def stores(tmp_path_factory):
     folder = tmp_path_factory.mktemp("stores")
     small_cases.make_stores(folder)
     return folder
-
-
-@pytest.fixture(autouse=True)
-def one_thread(monkeypatch):
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
 
 
 def two_processes(stores, folder):

@@ -17,8 +17,8 @@ from pathlib import Path
 
 import torch
 
-sys.path.insert(0, str(Path(__file__).parent))
-from small_cases import make_job
+sys.path.insert(0, str(Path(__file__).parents[2]))
+from tests.faults.small_cases import make_job
 
 from eightgig.core.tracker import NoTracker
 from eightgig.training import checkpoint, loop

@@ -10,7 +10,8 @@ import torch
 from tests.faults import small_cases
 from tests.faults.last_is_best import BY_KIND
 from tests.faults.short_of_memory import ShortSentimentClassifier
-from tests.faults.small_cases import KINDS, make_job, make_plan
+from tests.faults.small_cases import KINDS, make_job
+from tests.plans import make_plan
 
 from eightgig.core.errors import ConfigurationError, TrainingError
 from eightgig.data.loader import share_of
@@ -18,6 +19,8 @@ from eightgig.stages.plan import share_of_one_process
 from eightgig.stages.ranks import launcher, with_less
 from eightgig.training.parameters import DistributedParameters, TrainParameters
 from eightgig.vram.runtime.verdict import Recovered, Verdict
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 TWO = {"distributed": {"processes": 2}}
 
@@ -27,15 +30,6 @@ def stores(tmp_path_factory):
     folder = tmp_path_factory.mktemp("stores")
     small_cases.make_stores(folder)
     return folder
-
-
-@pytest.fixture(autouse=True)
-def one_thread(monkeypatch):
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 class Keeps:

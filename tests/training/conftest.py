@@ -2,12 +2,13 @@
 
 import pytest
 import torch
+from tests.plans import make_plan
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.data import DataLoader, Dataset
 
 from eightgig.data.loader import KeyedSampler
-from eightgig.vram.plan import MemoryPlan, PhaseMemory
+from eightgig.vram.plan import MemoryPlan
 
 
 class Points(Dataset):
@@ -72,29 +73,7 @@ def make_module():
 @pytest.fixture
 def make_memory_plan():
     def make(**changes) -> MemoryPlan:
-        phases = tuple(PhaseMemory(phase=p, device="cpu", parameters=1000) for p in ("train", "validate", "export"))
-        plan = MemoryPlan(
-            model="test",
-            sample="8 px",
-            device="cpu",
-            device_name="test",
-            micro_batch=4,
-            accumulation=1,
-            eval_batch=9,
-            precision="fp32",
-            checkpointing="none",
-            optimizer_kernel="foreach",
-            memory_format="contiguous",
-            budget_gib=8,
-            context_bytes=0,
-            budget_bytes=8 * 2**30,
-            predicted=phases,
-            needed_bytes=1080,
-            predicted_reserved_bytes=1080,
-            margin_bytes=8 * 2**30 - 1080,
-            fits=True,
-            method="test",
-        )
-        return plan.model_copy(update=changes)
+        of_points = {"model": "test", "sample": "8 px", "accumulation": 1, "eval_batch": 9}
+        return make_plan(**of_points | {"optimizer_kernel": "foreach"} | changes)
 
     return make

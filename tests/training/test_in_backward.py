@@ -12,14 +12,7 @@ from eightgig.training.loop import Trainer
 from eightgig.training.parameters import TrainParameters
 from eightgig.vram.runtime.recompute import apply_checkpointing
 
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    """Sums in one order, so that equal means equal in every bit."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 class Tied(nn.Module):

@@ -17,6 +17,8 @@ from eightgig.training.parameters import TrainParameters
 from eightgig.training.recovery import Pieces, StepSnapshot, cut, forget_attempt, half_below
 from eightgig.vram.runtime.recompute import apply_checkpointing
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 NO_MEMORY = "CUDA out of memory. Tried to allocate 20.00 MiB. GPU 0 has a total capacity of 8.00 GiB"
 
 
@@ -26,15 +28,6 @@ def quick_collection():
     gc.freeze()
     yield
     gc.unfreeze()
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    """Sums in one order, so that equal means equal in every bit."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 class Net(nn.Module):

@@ -14,6 +14,11 @@ import psutil
 from eightgig.core.units import format_bytes
 
 
+def data_folder() -> Path:
+    """Give the folder that runs read and write, from the project's; the environment's EIGHTGIG_DATA wins."""
+    return Path(os.environ.get("EIGHTGIG_DATA", "data"))
+
+
 @contextmanager
 def atomic_write(target: Path) -> Iterator[Path]:
     """Give a temporary path beside `target`; when the block ends well, it becomes `target` in one step.

@@ -32,14 +32,8 @@ class Origin(Record):
 
     def changes(self, parameters: Mapping[str, str], inputs: Mapping[str, str]) -> list[str]:
         """Say what is other now than when it was made, for a person."""
-        names = sorted(self.parameters.keys() | parameters.keys())
-        told = [
-            f"{name} is {parameters.get(name, 'not there')}, was {self.parameters.get(name, 'not there')}"
-            for name in names
-            if parameters.get(name) != self.parameters.get(name)
-        ]
-        told += [f"{name} was made anew since" for name in sorted(inputs) if self.inputs.get(name) != inputs[name]]
-        return told
+        anew = [name for name in sorted(inputs) if self.inputs.get(name) != inputs[name]]
+        return [*changes(parameters, self.parameters), *(f"{name} was made anew since" for name in anew)]
 
 
 def flat(parts: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
@@ -52,6 +46,15 @@ def flat(parts: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
         else:
             leaves[f"{prefix}{name}"] = str(plain)
     return leaves
+
+
+def changes(now: Mapping[str, str], earlier: Mapping[str, str]) -> list[str]:
+    """Say which leaves are other than they were, for a person."""
+    return [
+        f"{name} is {now.get(name, 'not there')}, was {earlier.get(name, 'not there')}"
+        for name in sorted(now.keys() | earlier.keys())
+        if now.get(name) != earlier.get(name)
+    ]
 
 
 def fingerprint(paths: Iterable[Path]) -> str:

@@ -10,6 +10,7 @@ from kedro.framework.hooks import hook_impl
 from kedro.pipeline import Pipeline
 
 from eightgig.core.errors import DataError
+from eightgig.core.files import data_folder
 from eightgig.core.locks import only_one
 from eightgig.core.stop import stop_by_signals
 
@@ -28,7 +29,7 @@ class GuardHook:
     @hook_impl
     def after_context_created(self, context: KedroContext) -> None:
         """Find the folder that all files go to."""
-        self._folder = Path(context.project_path) / os.environ.get("EIGHTGIG_DATA", "data")
+        self._folder = Path(context.project_path) / data_folder()
 
     @hook_impl
     def before_pipeline_run(self, pipeline: Pipeline) -> None:

@@ -1,7 +1,6 @@
 """Which outputs on the disk are stale: other parameters, or other inputs, than the present ones made them."""
 
 import logging
-import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from kedro.pipeline import Pipeline
 from kedro.pipeline.node import Node
 
 from eightgig import __version__
+from eightgig.core.files import data_folder
 from eightgig.core.origin import Origin, fingerprint, flat, read_origin, write_origin
 from eightgig.core.records import Record
 
@@ -38,7 +38,7 @@ class OriginsHook:
     @hook_impl
     def after_context_created(self, context: KedroContext) -> None:
         """Find the folder that all files go to."""
-        self._folder = Path(context.project_path) / os.environ.get("EIGHTGIG_DATA", "data") / _FOLDER
+        self._folder = Path(context.project_path) / data_folder() / _FOLDER
 
     @hook_impl
     def before_pipeline_run(self, run_params: dict[str, Any], pipeline: Pipeline, catalog: DataCatalog) -> None:

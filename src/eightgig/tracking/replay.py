@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from eightgig.core.files import data_folder
 from eightgig.tracking.addresses import whole_uri, without_secrets
 from eightgig.tracking.old_runs import replay
 from eightgig.tracking.server import import_mlflow
@@ -27,7 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m eightgig.tracking.replay", description=__doc__)
-    default = Path(os.environ.get("EIGHTGIG_DATA", "data")) / "09_tracking"
+    default = data_folder() / "09_tracking"
     parser.add_argument("folder", nargs="?", type=Path, default=default, help="where runs are kept (%(default)s)")
     parser.add_argument("--to", metavar="URI", help="send all of them there, and not where each was meant for")
     return parser.parse_args(arguments)

@@ -1,6 +1,5 @@
 """Several processes on one network: accelerate for DDP, torch's own FSDP2, the same code for one process."""
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from datetime import timedelta
@@ -118,8 +117,3 @@ class Parallel:
                 f"{' and more' if len(strange) > 3 else ''}"
             )
         copy_into(own, weights)
-
-
-def is_one_of_several() -> bool:
-    """Tell whether torch's launcher started this process as one of several."""
-    return int(os.environ.get("WORLD_SIZE", "1")) > 1

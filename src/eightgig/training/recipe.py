@@ -2,13 +2,12 @@
 
 import hashlib
 import platform
-from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from eightgig import __version__
-from eightgig.core.origin import flat
+from eightgig.core.origin import changes, flat
 from eightgig.core.records import Record
 
 _ROOMS_OF_TRAINING = ("core", "data", "models", "pipelines", "stages", "training")
@@ -38,17 +37,13 @@ class Recipe(Record):
         """Give the same recipe, with more that may change."""
         return self.model_copy(update={"circumstances": self.circumstances | flat(parts)})
 
-    def is_of_the_same_run(self, other: "Recipe") -> bool:
-        """Tell whether a checkpoint of one may be gone on from in the other."""
-        return self.values == other.values
-
     def changes(self, earlier: "Recipe") -> list[str]:
         """Say what of the values is other than it was, for a person."""
-        return _changes(self.values, earlier.values)
+        return changes(self.values, earlier.values)
 
     def changed_circumstances(self, earlier: "Recipe") -> list[str]:
         """Say what else is other than it was."""
-        return _changes(self.circumstances, earlier.circumstances)
+        return changes(self.circumstances, earlier.circumstances)
 
 
 def circumstances() -> dict[str, str]:
@@ -74,12 +69,3 @@ def code_digest() -> str:
         for path in sorted((root / room).rglob("*.py")):
             digest.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()[:16]
-
-
-def _changes(now: Mapping[str, str], earlier: Mapping[str, str]) -> list[str]:
-    names = sorted(now.keys() | earlier.keys())
-    return [
-        f"{name} is {now.get(name, 'not there')}, was {earlier.get(name, 'not there')}"
-        for name in names
-        if now.get(name) != earlier.get(name)
-    ]

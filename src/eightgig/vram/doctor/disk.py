@@ -1,6 +1,5 @@
 """The disk under the data folder: its kind, as far as the system tells, and its space."""
 
-import os
 import re
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -34,11 +33,6 @@ class _Mount(NamedTuple):
     point: str
     file_system: str
     source: str
-
-
-def data_folder() -> Path:
-    """Give the folder that runs read and write, from where one stands; the environment's EIGHTGIG_DATA wins."""
-    return Path(os.environ.get("EIGHTGIG_DATA", "data"))
 
 
 def read_disk(folder: Path, *, proc_root: Path = Path("/proc"), sys_root: Path = Path("/sys")) -> Disk:

@@ -2,8 +2,9 @@
 
 from pathlib import Path
 
+from eightgig.core.files import data_folder
 from eightgig.core.records import Record
-from eightgig.vram.doctor.disk import Disk, data_folder, read_disk
+from eightgig.vram.doctor.disk import Disk, read_disk
 from eightgig.vram.doctor.graphics import Gpu, Graphics, read_graphics, visible_gpus
 from eightgig.vram.doctor.host import Host, read_host
 from eightgig.vram.doctor.software import Depth, Software, read_software

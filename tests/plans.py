@@ -1,0 +1,31 @@
+"""A memory plan for tests that train on the CPU."""
+
+from eightgig.vram.plan import MemoryPlan, PhaseMemory
+
+
+def make_plan(**changes: object) -> MemoryPlan:
+    """Give a plan of small batches on the CPU."""
+    phases = tuple(PhaseMemory(phase=phase, device="cpu", parameters=1000) for phase in ("train", "validate", "export"))
+    plan = MemoryPlan(
+        model="small",
+        sample="64 px",
+        device="cpu",
+        device_name="test",
+        micro_batch=4,
+        accumulation=2,
+        eval_batch=4,
+        precision="fp32",
+        checkpointing="none",
+        optimizer_kernel="fused",
+        memory_format="contiguous",
+        budget_gib=8,
+        context_bytes=0,
+        budget_bytes=8 * 2**30,
+        predicted=phases,
+        needed_bytes=1080,
+        predicted_reserved_bytes=1080,
+        margin_bytes=8 * 2**30 - 1080,
+        fits=True,
+        method="test",
+    )
+    return plan.model_copy(update=changes)
