@@ -42,21 +42,19 @@ def plan_memory(
 
     device = resolve_device(plan.device)
     check_optimizer(train.optimizer, device)
-    processes, share = train.distributed.count, share_of_one_process(train)
+    share = share_of_one_process(train)
     request = PlanRequest(
         name=model.name,
         workload=case.workload(model, case.num_outputs(store), train),
         writing=case.writing(model, case.num_outputs(store)),
         sample=model.sample,
         effective_batch=share,
-        processes=processes,
-        spreads=train.distributed.strategy == "fsdp",
+        processes=train.distributed.count,
+        spreads=train.distributed.spreads,
         micro_batch=min(train.batch_size, share),
         eval_batch=train.eval_batch_size,
         optimizer=train.optimizer,
-        precisions=allowed_precisions(
-            plan.precision, device, spreads=processes > 1 and train.distributed.strategy == "fsdp"
-        ),
+        precisions=allowed_precisions(plan.precision, device, spreads=train.distributed.spreads),
         clips_gradients=train.max_gradient_norm is not None,
         channels_last=case.channels_last,
         device=device,

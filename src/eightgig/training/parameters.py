@@ -33,6 +33,11 @@ class DistributedParameters(Record):
         """Processes on all machines together."""
         return self.processes * self.nodes
 
+    @property
+    def spreads(self) -> bool:
+        """Whether weights, gradients and optimizer state are spread over the processes."""
+        return self.count > 1 and self.strategy == "fsdp"
+
 
 class TrainParameters(Record):
     """The part of the recipe that all case studies share.
