@@ -15,6 +15,7 @@ from eightgig.core.tracker import NoTracker
 from eightgig.training.loop import Trainer
 from eightgig.training.parameters import TrainParameters
 from eightgig.training.recovery import Pieces, StepSnapshot, cut, forget_attempt, half_below
+from eightgig.vram.runtime.offload import ActivationOffload
 from eightgig.vram.runtime.recompute import apply_checkpointing
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -423,11 +424,11 @@ def test_saved_activations_are_offloaded_where_the_plan_says_so(offload, make_tr
     entered = []
 
     @contextmanager
-    def offloaded():
+    def saving(_):
         entered.append(True)
         yield
 
-    monkeypatch.setattr("eightgig.training.stepper.offloaded", offloaded)
+    monkeypatch.setattr(ActivationOffload, "saving", saving)
     trainer = make_trainer(8, 1)
     trainer.recovery.plan = trainer.plan.model_copy(update={"offload": offload})
     trainer.step([next(iter(make_loader(8, 8)))])

@@ -13,6 +13,7 @@ from eightgig.vram.plan import MemoryPlan, PhaseMemory
 from eightgig.vram.runtime.budget import Context, EnforcedBudget
 from eightgig.vram.runtime.flight_report import FlightReport, PhaseMemoryUse
 from eightgig.vram.runtime.gauge import CudaGauge, Peaks, Reading, ResidentGauge, gauge_of, peaks_of
+from eightgig.vram.runtime.offload import HostMemoryError
 from eightgig.vram.runtime.recorder import REPORT, FlightRecorder
 
 CUDA_ERROR = "CUDA out of memory. Tried to allocate 1.00 GiB. GPU 0 has a total capacity of 8.00 GiB\nmore words"
@@ -39,6 +40,10 @@ class FakeCard:
 
     def reset_peaks(self):
         self.calls.append("reset")
+
+    def empty_cache(self):
+        self.calls.append("empty")
+        return 3 * MIB
 
     def record_history(self, *, on):
         self.calls.append(f"history {on}")
@@ -187,6 +192,18 @@ def test_a_leak_is_seen_over_the_whole_run(make_plan):
         (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 1 bytes"), True),
         (RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate 1 bytes."), True),
         (RuntimeError("CUDA error: out of memory\nCUDA kernel errors might be"), True),
+        (RuntimeError("CUDA driver error: out of memory"), True),  # expandable segments
+        (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"), True),
+        (RuntimeError("CUDA error: CUBLAS_STATUS_NOT_INITIALIZED when calling `cublasCreate(handle)`"), True),
+        (RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"), True),
+        (RuntimeError("cuDNN error: CUDNN_STATUS_NOT_INITIALIZED"), True),
+        (RuntimeError("cuDNN error: CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED"), True),
+        (RuntimeError("cusolver error: CUSOLVER_STATUS_ALLOC_FAILED, when calling `cusolverDnCreate`"), True),
+        (RuntimeError("NCCL error: unhandled cuda error\nLast error:\nCuda failure 2 'out of memory'"), True),
+        (HostMemoryError("the machine's memory ran out"), True),
+        (RuntimeError("CUDA error: CUBLAS_STATUS_EXECUTION_FAILED when calling `cublasSgemm`"), False),
+        (RuntimeError("cuDNN error: CUDNN_STATUS_BAD_PARAM"), False),
+        (RuntimeError("CUDA error: device-side assert triggered"), False),
         (RuntimeError("CUDA out of memory"), False),
         (ValueError("DefaultCPUAllocator: can't allocate memory"), False),
         (RuntimeError("GET was unable to find an engine to execute this computation"), False),

@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 import torch
 
+from eightgig.core.transfer import to_device
 from eightgig.data.images import Pixels
 from eightgig.data.parameters import AugmentParameters
 
@@ -136,7 +137,7 @@ class DeviceColour(torch.nn.Module):
         if factors is None:
             matrices, shifts = self._normalisation(len(images_N3HW))
         else:
-            matrices, shifts = self._fold(_channel_means(images_N3HW), factors.to(self.mean))
+            matrices, shifts = self._fold(_channel_means(images_N3HW), to_device(factors, self.mean.device))
         low_3, high_3 = -self.mean / self.std, (1 - self.mean) / self.std
         transform = _transform_on_cpu if images_N3HW.device.type == "cpu" else _transform
         return transform(images_N3HW, torch.cat([matrices, shifts[:, :, None]], 2), low_3, high_3)

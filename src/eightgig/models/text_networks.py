@@ -76,7 +76,11 @@ def build_text_network(parameters: TextModelParameters, head: Head, *, num_outpu
             f"model.max_tokens: {parameters.max_tokens} is more than the {_positions(module.config)} positions of "
             f"{name}. Take fewer, or set model.config.{_position_name(module.config)} with weights: none."
         )
-    return TextNetwork(module, name, "transformers", source, module.config.to_json_string(use_diff=False), parameters)
+    config = module.config.to_json_string(use_diff=False)
+    # Keys and values are kept where text is written, which asks for them. In training they take memory for nothing, and
+    # blocks that are computed again cannot have them.
+    module.config.use_cache = False
+    return TextNetwork(module, name, "transformers", source, config, parameters)
 
 
 def read_tokenizer(parameters: TextModelParameters) -> str:

@@ -117,6 +117,7 @@ class TrainingJob:
         from eightgig.training.loop import Trainer
         from eightgig.vram.runtime.attention import planned_attention
         from eightgig.vram.runtime.budget import enforced_budget
+        from eightgig.vram.runtime.numerics import computing_as
         from eightgig.vram.runtime.recompute import apply_checkpointing
         from eightgig.vram.runtime.recorder import FlightRecorder
 
@@ -128,6 +129,7 @@ class TrainingJob:
         with (
             enforced_budget(plan) as budget,
             planned_attention(plan),
+            computing_as(plan.numerics),
             FlightRecorder(plan, self.flight_recorder, budget=budget, record_history=train.record_memory) as recorder,
         ):
             trainer = Trainer(
@@ -140,7 +142,10 @@ class TrainingJob:
                 checkpoints=self.kept(),
                 recorder=recorder,
             )
-            return trainer.fit(train_batches, val_batches, go_on_from=found.state if found else None)
+            try:
+                return trainer.fit(train_batches, val_batches, go_on_from=found.state if found else None)
+            finally:
+                trainer.close()  # before the budget ends, so that what runs next finds the card as it was
 
 
 def digest_of(*indices: list[int]) -> str:

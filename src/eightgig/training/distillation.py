@@ -10,11 +10,10 @@ from torch.nn import functional
 
 from eightgig.training.objective import Batch, Objective
 from eightgig.vram.plan import Precision
+from eightgig.vram.runtime.autocast import HALF
 
 SoftLoss = Callable[..., Tensor]
 """(student's output, teacher's output, *, temperature) -> a scalar, summed over the samples."""
-
-_HALF: dict[Precision, torch.dtype] = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 class DistillationObjective:
@@ -30,7 +29,7 @@ class DistillationObjective:
         temperature: above 0.
         alpha: 0 (labels alone) to 1 (teacher alone).
         soft_loss: how far two networks' outputs are apart, summed over the samples; None compares logits_NK.
-        precision: that the teacher computes in. Accelerate puts the student's forward pass alone under autocast.
+        precision: that the teacher computes in. Only the student's forward pass is under training's own autocast.
 
     Source: Hinton et al., "Distilling the Knowledge in a Neural Network", arXiv 1503.02531; for the same view: Beyer et
     al., "Knowledge distillation: A good teacher is patient and consistent", arXiv 2106.05237.
@@ -95,5 +94,5 @@ def _watched(module: nn.Module) -> Iterator[list[tuple[tuple[Any, ...], Any]]]:
 
 
 def _autocast(device: torch.device, precision: Precision) -> AbstractContextManager[Any]:
-    half = _HALF.get(precision)
+    half = HALF.get(precision)
     return nullcontext() if half is None else torch.autocast(device.type, dtype=half)

@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass, field
 
-import torch
 from torch import Tensor
 
 from eightgig.core.records import Record
@@ -13,7 +12,8 @@ from eightgig.vram.runtime.verdict import Recovered
 class EpochRow(Record):
     """One epoch, a row of the history. Rates and norms are of optimizer steps; `seconds` are of training alone.
 
-    `val_score` is what the objective names by `score_name`.
+    `val_score` is what the objective names by `score_name`; `loss_scale` that of the last step, None where none is
+    used (bf16 and fp32).
     """
 
     epoch: int
@@ -24,9 +24,15 @@ class EpochRow(Record):
     gradient_norm: float
     gradient_norm_max: float
     skipped_steps: int
+    loss_scale: float | None = None
     seconds: float
     val_seconds: float
     samples_per_second: float
+
+    @property
+    def figures(self) -> dict[str, float]:
+        """What a tracker is given at this epoch."""
+        return self.model_dump(exclude={"epoch"}, exclude_none=True)
 
 
 @dataclass(frozen=True)
@@ -50,22 +56,33 @@ class TrainingResult:
 
 @dataclass
 class EpochSums:
-    """What one epoch adds up; norms stay on the device until the epoch is over, so that no step waits for them."""
+    """What one epoch adds up, in plain numbers: a checkpoint in the middle of it is the same on any device.
+
+    Attributes:
+        loss: over the samples of the steps that were done.
+        count: of these samples.
+        steps: that were done.
+        skipped: steps that were not.
+        norm: sum of the gradient norms before clipping.
+        norm_max: the largest of them.
+    """
 
     loss: float = 0.0
     count: int = 0
+    steps: int = 0
     skipped: int = 0
-    norms: list[Tensor] = field(default_factory=list)
+    norm: float = 0.0
+    norm_max: float = float("nan")
 
-    def add(self, loss: float, count: int, norm: Tensor) -> None:
+    def add(self, loss: float, count: int, norm: float) -> None:
         """Count a step in."""
+        self.norm_max = max(norm, self.norm_max) if self.steps else norm
         self.loss += loss
         self.count += count
-        self.norms.append(norm)
+        self.steps += 1
+        self.norm += norm
 
-    def norm(self) -> tuple[float, float]:
-        """Give the mean and the largest gradient norm before clipping."""
-        if not self.norms:
-            return float("nan"), float("nan")
-        stacked = torch.stack(self.norms)
-        return stacked.mean().item(), stacked.max().item()
+    @property
+    def norm_mean(self) -> float:
+        """The mean of the gradient norms; not a number before the first step."""
+        return self.norm / self.steps if self.steps else float("nan")

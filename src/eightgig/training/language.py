@@ -41,14 +41,18 @@ class CausalObjective:
     def evaluate(self, module: nn.Module, batches: Iterable[Batch], device: torch.device) -> dict[str, float]:
         """Give the mean loss a token in nats, perplexity, next-token accuracy and bits per byte."""
         module.eval()
-        loss = right = tokens = num_bytes = 0.0
+        # Read at the end: to read is to wait for the card.
+        nats = torch.zeros((), dtype=torch.float64, device=device)
+        found = torch.zeros((), dtype=torch.int64, device=device)
+        tokens = num_bytes = 0.0
         for batch in batches:
             logits_NTV, targets_NT = next_token_logits(module, batch, device)
-            loss += nats_sum(logits_NTV, targets_NT).item()
-            right += (logits_NTV.argmax(-1) == targets_NT).sum().item()
+            nats += nats_sum(logits_NTV, targets_NT)
+            found += (logits_NTV.argmax(-1) == targets_NT).sum()
             tokens += targets_NT.numel()
             if self._num_bytes is not None:
                 num_bytes += float(self._num_bytes[batch["indices"].numpy()].sum())
+        loss, right = nats.item(), found.item()
         figures = {"loss": loss / tokens, "score": right / tokens, "perplexity": math.exp(min(loss / tokens, 700.0))}
         return figures | ({"bits_per_byte": bits_per_byte(loss, num_bytes)} if num_bytes else {})
 

@@ -16,11 +16,12 @@ from eightgig.core.progress import track
 from eightgig.core.stop import Stopped, StoppedAtOnce, StopRequest, stop_after_step
 from eightgig.core.tracker import Tracker
 from eightgig.training.checkpoint import Checkpoints, size_of
-from eightgig.training.feed import Feed, Window
+from eightgig.training.feed import LOADING_ERRORS, Feed, SteadyLoader, Window
 from eightgig.training.history import EpochRow, TrainingResult
 from eightgig.training.objective import Batch, Objective
 from eightgig.training.parameters import TrainParameters
 from eightgig.training.progress import Best, Progress, result_state
+from eightgig.training.recovery import Pieces
 from eightgig.training.stepper import Stepper
 from eightgig.vram.plan import MemoryPlan
 from eightgig.vram.runtime.measure import MemoryMeter
@@ -92,11 +93,12 @@ class Trainer(Stepper):
         elif self._checkpoints and self.ranks.is_first:
             self._checkpoints.require_space(2 * (self.state_bytes() + size_of(self.progress.best.weights)))
         feed = Feed(train_batches, accumulation=self._loaded_accumulation, ranks=self.ranks)
+        validation = SteadyLoader(val_batches)
         self._clock.start()
         with stop_after_step() as stop:
             try:
                 while self.progress.epoch <= self.parameters.epochs and not self._is_out_of_patience():
-                    self._epoch(feed, val_batches, stop)
+                    self._epoch(feed, validation, stop)
             except StoppedAtOnce:
                 raise
             except Stopped:
@@ -152,7 +154,7 @@ class Trainer(Stepper):
         if due:
             self._save()
 
-    def _epoch(self, feed: Feed, val_batches: DataLoader[Batch], stop: StopRequest) -> None:
+    def _epoch(self, feed: Feed, validation: SteadyLoader, stop: StopRequest) -> None:
         progress = self.progress
         if not progress.samples:
             progress.learning_rate = self.learning_rate()
@@ -161,18 +163,18 @@ class Trainer(Stepper):
             self.train_epoch(feed, stop)
         trained = time.perf_counter()
         with val_meter, self.recorder.phase("validate"), self.kept_weights():
-            result = self._validate(val_batches, stop)
+            result = self._validate(validation, stop)
         sums = progress.sums
-        norm, largest = sums.norm()
         row = EpochRow(
             epoch=progress.epoch,
             train_loss=sums.loss / max(1, sums.count),
             val_loss=result["loss"],
             val_score=result["score"],
             learning_rate=progress.learning_rate,
-            gradient_norm=norm,
-            gradient_norm_max=largest,
+            gradient_norm=sums.norm_mean,
+            gradient_norm_max=sums.norm_max,
             skipped_steps=sums.skipped,
+            loss_scale=self.loss_scale.value if self.loss_scale else None,
             seconds=progress.seconds,
             val_seconds=time.perf_counter() - trained,
             samples_per_second=sums.count / max(progress.seconds, 1e-9),
@@ -183,21 +185,26 @@ class Trainer(Stepper):
         progress.end_epoch(row)
         self._tell(row)
 
-    def _validate(self, batches: DataLoader[Batch], stop: StopRequest) -> dict[str, float]:
+    def _validate(self, loader: SteadyLoader, stop: StopRequest) -> dict[str, float]:
         def watched() -> Iterator[Batch]:
-            for batch in track(batches, "validating"):
+            for batch in track(loader.batches, "validating"):
                 if self.ranks.count == 1:  # several would not stop at the same batch
                     stop.obey()
                 yield batch
 
-        return self.recovery.run(
-            "validate", lambda pieces: self.objective.evaluate(self.module, pieces(watched()), self.accelerator.device)
-        )
+        def work(pieces: Pieces) -> dict[str, float]:
+            return self.objective.evaluate(self.module, pieces(watched()), self.accelerator.device)
+
+        while True:
+            try:
+                return self.recovery.run("validate", work)
+            except LOADING_ERRORS as error:
+                loader.start_again(error)
 
     def _tell(self, row: EpochRow) -> None:
         if not self.ranks.is_first:
             return
-        self.tracker.log_metrics({k: v for k, v in row.model_dump().items() if k != "epoch"}, step=row.epoch)
+        self.tracker.log_metrics(row.figures, step=row.epoch)
         logger.info(
             "epoch %d of %d: loss %.3f, validation loss %.3f, %s %.3f, %.0f samples/s",
             row.epoch,
@@ -223,7 +230,7 @@ class Trainer(Stepper):
         self.restore(state["stepper"])
         self.progress = progress = Progress.of(state["progress"])
         for row in progress.history:  # the tracked run of this process is a new one, and shall show the whole curve
-            self.tracker.log_metrics({k: v for k, v in row.model_dump().items() if k != "epoch"}, step=row.epoch)
+            self.tracker.log_metrics(row.figures, step=row.epoch)
         logger.info(
             "training goes on in epoch %d after %d samples: %d optimizer steps are done",
             progress.epoch,

@@ -32,6 +32,30 @@ class Objective(Protocol):
         """Give the mean validation `loss` and the `score` (higher is better) that chooses the best epoch, and more."""
 
 
+class ClassSums:
+    """What the validation of classes adds up, on the device: to read a figure is to wait for the card.
+
+    Args:
+        device: of the logits.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self._loss = torch.zeros((), dtype=torch.float64, device=device)
+        self._correct = torch.zeros((), dtype=torch.int64, device=device)
+        self._count = 0
+
+    def add(self, logits_NK: Tensor, labels_N: Tensor) -> None:
+        """Count a batch in."""
+        self._loss += functional.cross_entropy(logits_NK, labels_N, reduction="sum")
+        self._correct += (logits_NK.argmax(1) == labels_N).sum()
+        self._count += len(labels_N)
+
+    def figures(self) -> dict[str, float]:
+        """Give the mean loss, and the accuracy, which is the score."""
+        accuracy = self._correct.item() / self._count
+        return {"loss": self._loss.item() / self._count, "score": accuracy, "accuracy": accuracy}
+
+
 class ClassificationObjective:
     """Cross-entropy on pictures; the score is the accuracy.
 
@@ -56,13 +80,10 @@ class ClassificationObjective:
     def evaluate(self, module: nn.Module, batches: Iterable[Batch], device: torch.device) -> dict[str, float]:
         """Give mean loss and accuracy, without augmentation."""
         module.eval()
-        loss = correct = count = 0.0
+        sums = ClassSums(device)
         for batch in batches:
-            logits, labels = self._run(module, batch, device)
-            loss += functional.cross_entropy(logits, labels, reduction="sum").item()
-            correct += (logits.argmax(1) == labels).sum().item()
-            count += len(labels)
-        return {"loss": loss / count, "score": correct / count, "accuracy": correct / count}
+            sums.add(*self._run(module, batch, device))
+        return sums.figures()
 
     def _run(self, module: nn.Module, batch: Batch, device: torch.device) -> tuple[Tensor, Tensor]:
         self._colour.to(device).train(module.training)

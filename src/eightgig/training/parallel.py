@@ -14,14 +14,15 @@ from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 from torch.optim import Optimizer
 
 from eightgig.core.errors import CheckpointError, ConfigurationError
-from eightgig.training.parameters import DistributedParameters
+from eightgig.training.loss_scale import gradient_scaler
+from eightgig.training.parameters import TrainParameters
 from eightgig.training.ranks import Ranks
 from eightgig.training.sharding import copy_into
 from eightgig.vram.plan import MemoryPlan, Precision
+from eightgig.vram.runtime.autocast import HALF, autocast_forward
 from eightgig.vram.runtime.recompute import blocks_of
 
 _ACCELERATE_PRECISION: dict[Precision, str] = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}
-_HALF: dict[Precision, torch.dtype] = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 class Parallel:
@@ -33,12 +34,14 @@ class Parallel:
     Attributes:
         accelerator: precision, gradient scaling, and the process group.
         ranks: which of how many processes this is.
+        shards: whether the weights are spread over the processes.
 
     Raises:
         ConfigurationError: the recipe and the number of processes do not go together.
     """
 
-    def __init__(self, plan: MemoryPlan, distributed: DistributedParameters) -> None:
+    def __init__(self, plan: MemoryPlan, parameters: TrainParameters) -> None:
+        distributed = parameters.distributed
         # accelerate keeps its settings in process-wide state; a second run in one process may want another precision.
         AcceleratorState._reset_state(reset_partial_state=True)
         self.accelerator = Accelerator(
@@ -50,12 +53,14 @@ class Parallel:
                 InitProcessGroupKwargs(timeout=timedelta(seconds=distributed.timeout_s)),
             ],
         )
+        if self.accelerator.scaler is not None:
+            self.accelerator.scaler = gradient_scaler(parameters, self.accelerator.device.type)
         self.ranks = Ranks(
             self.accelerator.process_index, self.accelerator.num_processes, device=self.accelerator.device
         )
-        self._shards = distributed.strategy == "fsdp" and self.ranks.count > 1
+        self.shards = distributed.strategy == "fsdp" and self.ranks.count > 1
         self._precision = plan.precision
-        if self._shards and plan.precision == "fp16":
+        if self.shards and plan.precision == "fp16":
             raise ConfigurationError(
                 "train.distributed.strategy: fsdp computes in bf16 or fp32, and the plan says fp16: set plan.precision "
                 "to bf16, or train.distributed.strategy to ddp"
@@ -68,12 +73,11 @@ class Parallel:
 
     def sharded(self, module: nn.Module) -> nn.Module:
         """Give the module with its weights spread over the processes, where that was asked for."""
-        if not self._shards:
+        if not self.shards:
             return module
-        half = _HALF.get(self._precision)
         options: dict[str, Any] = {
             "mesh": init_device_mesh(self.ranks.device.type, (self.ranks.count,)),
-            "mp_policy": MixedPrecisionPolicy(param_dtype=half, reduce_dtype=torch.float32, output_dtype=torch.float32),
+            "mp_policy": MixedPrecisionPolicy(param_dtype=HALF.get(self._precision), reduce_dtype=torch.float32),
         }
         for block in blocks_of(module):
             fully_shard(block, **options)
@@ -82,9 +86,14 @@ class Parallel:
 
     def prepared(self, module: nn.Module, optimizer: Optimizer) -> tuple[Any, Any]:
         """Give module and optimizer as accelerate runs them."""
-        if self._shards:
+        if self.shards:
             return module, self.accelerator.prepare_optimizer(optimizer)
-        prepared: tuple[Any, Any] = self.accelerator.prepare(module, optimizer)
+        autocast_forward(module, self.accelerator.device.type, self._precision)
+        amp, self.accelerator.native_amp = self.accelerator.native_amp, False  # its own would give float32 outputs
+        try:
+            prepared: tuple[Any, Any] = self.accelerator.prepare(module, optimizer)
+        finally:
+            self.accelerator.native_amp = amp
         return prepared
 
     def unwrapped(self, module: nn.Module) -> nn.Module:

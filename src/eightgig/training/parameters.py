@@ -1,6 +1,6 @@
 """What may be asked of a training run."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -53,6 +53,11 @@ class TrainParameters(Record):
         warmup_fraction: share of all steps in which the learning rate rises from zero, before the cosine.
         final_learning_rate: where the cosine ends.
         optimizer: `adamw8bit` keeps its state in a quarter of the memory; it wants bitsandbytes and an NVIDIA GPU.
+        loss_scale: of fp16 training: `dynamic`, or a number that stays. Other precisions need none.
+        loss_scale_init: where the dynamic one begins (torch's own default).
+        loss_scale_growth_interval: good steps in a row after which the dynamic one is doubled (torch's own default).
+        empty_cache_every: optimizer steps after which the allocator gives back what nobody uses; 0 never does. It costs
+            time and helps only where fragments keep segments alive (docs/recovery.md); the flight recorder measures it.
         max_gradient_norm: gradients are clipped to this global norm; None leaves them as they are.
         ema_decay: share of a moving average of the weights that one step keeps; the average is what is validated and
             kept in place of the weights. None keeps the weights themselves.
@@ -81,6 +86,10 @@ class TrainParameters(Record):
     schedule: Literal["cosine", "constant"] = "cosine"
     warmup_fraction: float = Field(default=0.0, ge=0, lt=1)
     final_learning_rate: float = Field(default=0.0, ge=0)
+    loss_scale: Literal["dynamic"] | Annotated[float, Field(gt=0)] = "dynamic"
+    loss_scale_init: float = Field(default=65536.0, gt=0)
+    loss_scale_growth_interval: int = Field(default=2000, ge=1)
+    empty_cache_every: int = Field(default=0, ge=0)
     max_gradient_norm: float | None = Field(default=1.0, gt=0)
     ema_decay: float | None = Field(default=None, ge=0, lt=1)
     ema_ramp_steps: int = Field(default=2000, ge=1)

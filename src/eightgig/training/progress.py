@@ -1,9 +1,8 @@
 """How far a training run is: what a checkpoint keeps beside the network, its optimizer and what belongs to them."""
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from eightgig.training.history import EpochRow, EpochSums, TrainingResult
@@ -49,19 +48,13 @@ class Progress:
 
     def state(self) -> dict[str, Any]:
         """Give plain values and tensors."""
-        sums = self.sums
         return {
             "best": vars(self.best),
             "epoch": self.epoch,
             "samples": self.samples,
             "learning_rate": self.learning_rate,
             "seconds": self.seconds,
-            "sums": {
-                "loss": sums.loss,
-                "count": sums.count,
-                "skipped": sums.skipped,
-                "norms": torch.stack(sums.norms).cpu() if sums.norms else torch.empty(0),
-            },
+            "sums": asdict(self.sums),
             "bad_steps": self.bad_steps,
             "history": [row.model_dump() for row in self.history],
         }
@@ -69,9 +62,9 @@ class Progress:
     @classmethod
     def of(cls, state: dict[str, Any]) -> "Progress":
         """Make one from what `state` gave."""
-        sums = EpochSums(**{**state["sums"], "norms": list(state["sums"]["norms"])})
         history = [EpochRow(**row) for row in state["history"]]
-        return cls(**{**state, "best": Best(**state["best"]), "sums": sums, "history": history})
+        made = {"best": Best(**state["best"]), "sums": EpochSums(**state["sums"]), "history": history}
+        return cls(**{**state, **made})
 
 
 def result_state(result: TrainingResult) -> dict[str, Any]:

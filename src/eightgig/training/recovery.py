@@ -4,18 +4,18 @@ import gc
 import logging
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
 import torch
 from accelerate import Accelerator
-from torch import Tensor, nn
+from torch import nn
 from torch.optim import Optimizer
 
 from eightgig.core.errors import OneRankShortError, TrainingError
 from eightgig.core.tracker import Tracker
 from eightgig.training.objective import Batch
 from eightgig.vram.plan import Finding, MemoryPlan
+from eightgig.vram.runtime.buffers import BufferCopies
 from eightgig.vram.runtime.flight_report import Incident
 from eightgig.vram.runtime.recorder import FlightRecorder
 from eightgig.vram.runtime.verdict import Recovered
@@ -23,38 +23,32 @@ from eightgig.vram.runtime.verdict import Recovered
 logger = logging.getLogger(__name__)
 Result = TypeVar("Result")
 Phase = Literal["train", "validate"]
-Place = tuple[nn.Module, str]
-"""The module that has a buffer, and its name there."""
 
 
-@dataclass(frozen=True)
 class StepSnapshot:
     """What a forward pass changes besides gradients: buffers (BatchNorm's statistics) and torch's random numbers.
 
-    Buffers of the card are copied to page-locked main memory, which takes nothing of the card and waits for nothing.
+    Args:
+        module: whose forward passes they are.
     """
 
-    buffers: tuple[tuple[nn.Module, str, Tensor, Tensor], ...]
-    cpu_random: Tensor
-    cuda_random: Tensor | None
+    def __init__(self, module: nn.Module) -> None:
+        self._buffers = BufferCopies(module)
+        self._cpu_random = torch.get_rng_state()
+        self._cuda_random: torch.Tensor | None = None
 
-    @classmethod
-    def take(cls, places: Iterable[Place]) -> "StepSnapshot":
-        """Copy the state that the next forward passes will change."""
-        now = ((owner, name, getattr(owner, name)) for owner, name in places)
-        buffers = [(owner, name, buffer, _copy(buffer)) for owner, name, buffer in now]
-        cuda_random = torch.cuda.get_rng_state() if torch.cuda.is_initialized() else None
-        return cls(tuple(buffers), torch.get_rng_state(), cuda_random)
+    def take(self) -> None:
+        """Copy the state that the next forward passes will change, in place of what was copied before."""
+        self._buffers.take()
+        self._cuda_random = torch.cuda.get_rng_state() if torch.cuda.is_initialized() else None
+        self._cpu_random = torch.get_rng_state()
 
     def restore(self) -> None:
-        """Put the state back, in place; a buffer that was replaced is the old tensor again."""
-        with torch.no_grad():
-            for owner, name, buffer, copy in self.buffers:
-                buffer.copy_(copy)
-                setattr(owner, name, buffer)
-        torch.set_rng_state(self.cpu_random)
-        if self.cuda_random is not None:
-            torch.cuda.set_rng_state(self.cuda_random)
+        """Put the state back."""
+        self._buffers.restore()
+        torch.set_rng_state(self._cpu_random)
+        if self._cuda_random is not None:
+            torch.cuda.set_rng_state(self._cuda_random)
 
 
 class Pieces:
@@ -98,6 +92,7 @@ class Recovery:
 
     Attributes:
         plan: as it is carried out now.
+        before: the state that the last run of a part began with.
         recovered: each time the run went on.
     """
 
@@ -116,22 +111,22 @@ class Recovery:
         self._recorder, self._tracker, self._forget = recorder, tracker, forget
         self._num_processes = num_processes
         self._pieces: dict[Phase, Pieces] = {"train": Pieces(), "validate": Pieces()}
-        self._buffers = buffer_places(module)
+        self.before = StepSnapshot(module)
         self._batch_norm = any(isinstance(part, nn.modules.batchnorm._BatchNorm) for part in module.modules())
 
-    def run(self, phase: Phase, work: Callable[[Pieces], Result], before: StepSnapshot | None = None) -> Result:
+    def run(self, phase: Phase, work: Callable[[Pieces], Result]) -> Result:
         """Give what `work` gives; when memory runs out in it, all is put back and it is done again from its start.
 
         Args:
             phase: decides whose pieces get smaller.
             work: takes batches only through the pieces it is given, and changes nothing but gradients, buffers and
                 random numbers.
-            before: what these are now; None looks.
 
         Raises:
             TrainingError: memory ran out with one sample at a time.
         """
-        before, pieces = before or StepSnapshot.take(self._buffers), self._pieces[phase]
+        pieces = self._pieces[phase]
+        self.before.take()
         while True:
             try:
                 return work(pieces)
@@ -142,7 +137,7 @@ class Recovery:
             # Not in the except block: there the error's traceback still holds every tensor of the failed attempt.
             self._forget()
             release_memory()
-            before.restore()
+            self.before.restore()
             self._shrink(phase, incident)
 
     @contextmanager
@@ -155,6 +150,11 @@ class Recovery:
                 raise
             incident = self._recorder.out_of_memory(error, phase="optimizer")
             raise TrainingError(f"out of memory {where}. {_told(incident)}") from error
+
+    def tell(self, finding: Finding) -> None:
+        """Put a finding on the plan as it is carried out, and into the log."""
+        self.plan = self.plan.model_copy(update={"findings": (*self.plan.findings, finding)})
+        logger.warning("%s: %s.", finding.code, finding.message)
 
     def limit(self, phase: Phase, size: int) -> None:
         """Let at most `size` samples through at a time from now on."""
@@ -229,11 +229,6 @@ class Recovery:
         return f"out of memory {where}: {why}. Nothing of this attempt was applied to the weights. {_told(incident)}"
 
 
-def buffer_places(module: nn.Module) -> list[Place]:
-    """Give where the module and its parts have buffers: found once, because looking takes longer than copying them."""
-    return [(owner, name) for owner in module.modules() for name, _ in owner.named_buffers(recurse=False)]
-
-
 def cut(batch: Batch, size: int | None) -> Iterator[Batch]:
     """Give the batch in pieces of `size` samples along the first axis of each value; the last may have fewer."""
     rows = rows_of(batch)
@@ -272,12 +267,6 @@ def release_memory() -> None:
 def rows_of(batch: Batch) -> int:
     """Give the number of samples of a batch."""
     return len(next(iter(batch.values())))
-
-
-def _copy(tensor: Tensor) -> Tensor:
-    if not tensor.is_cuda:
-        return tensor.clone()
-    return torch.empty_like(tensor, device="cpu", pin_memory=True).copy_(tensor, non_blocking=True)
 
 
 def _told(incident: Incident) -> str:

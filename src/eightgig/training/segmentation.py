@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torchmetrics.functional.classification import multiclass_confusion_matrix
 
+from eightgig.core.transfer import to_device
 from eightgig.data.segmentation.masks import VOID
 from eightgig.data.transforms import DeviceColour
 from eightgig.training.objective import Batch
@@ -42,16 +43,16 @@ class SegmentationObjective:
     def evaluate(self, module: nn.Module, batches: Iterable[Batch], device: torch.device) -> dict[str, float]:
         """Give the mean loss, the mean IoU of all pixels together, and the share of pixels that are right."""
         module.eval()
-        loss, count = 0.0, 0
-        num_classes = len(self._class_weights)
+        count, num_classes = 0, len(self._class_weights)
+        loss = torch.zeros((), dtype=torch.float64, device=device)  # read at the end: to read is to wait for the card
         confusion_KK = torch.zeros(num_classes, num_classes, dtype=torch.int64, device=device)
         for batch in batches:
             logits_NKHW, labels_NHW = self._run(module, batch, device)
-            loss += self._loss(logits_NKHW, labels_NHW).sum().item()
+            loss += self._loss(logits_NKHW, labels_NHW).sum()
             confusion_KK += confusion_of(logits_NKHW.argmax(1), labels_NHW, num_classes)
             count += self.count(batch)
         score = mean_iou(confusion_KK)
-        return {"loss": loss / count, "score": score, "pixel_accuracy": pixel_accuracy(confusion_KK)}
+        return {"loss": loss.item() / count, "score": score, "pixel_accuracy": pixel_accuracy(confusion_KK)}
 
     def _run(self, module: nn.Module, batch: Batch, device: torch.device) -> tuple[Tensor, Tensor]:
         self._colour.to(device).train(module.training)
@@ -60,8 +61,9 @@ class SegmentationObjective:
         return module(self._colour(images_N3HW)).float(), labels_NHW
 
     def _loss(self, logits_NKHW: Tensor, labels_NHW: Tensor) -> Tensor:
-        weights_K = self._class_weights.to(logits_NKHW.device)
-        loss_N = self._parameters.cross_entropy * pixel_cross_entropy(logits_NKHW, labels_NHW, weights_K)
+        if self._class_weights.device != logits_NKHW.device:
+            self._class_weights = to_device(self._class_weights, logits_NKHW.device)
+        loss_N = self._parameters.cross_entropy * pixel_cross_entropy(logits_NKHW, labels_NHW, self._class_weights)
         if self._parameters.dice:
             loss_N = loss_N + self._parameters.dice * dice_loss(logits_NKHW, labels_NHW)
         return loss_N

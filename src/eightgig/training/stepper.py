@@ -15,30 +15,35 @@ from eightgig.core.seeding import seed_from, seed_step
 from eightgig.core.tracker import Tracker
 from eightgig.training.average import WeightAverage
 from eightgig.training.checkpoint import size_of
+from eightgig.training.loss_scale import LossScale
 from eightgig.training.objective import Batch, Objective
 from eightgig.training.optim import build_optimizer, learning_rate_at, set_learning_rate
 from eightgig.training.parallel import Parallel
 from eightgig.training.parameters import TrainParameters
 from eightgig.training.ranks import buffers_of
-from eightgig.training.recovery import Pieces, Recovery, StepSnapshot, buffer_places, forget_attempt, rows_of
+from eightgig.training.recovery import Pieces, Recovery, forget_attempt, rows_of
 from eightgig.training.rehearsal import rehearse
 from eightgig.training.sharding import full, gathered, laid_out, whole
 from eightgig.vram.plan import MemoryPlan
+from eightgig.vram.runtime.autocast import plain_forward
 from eightgig.vram.runtime.in_backward import StepsInBackward
-from eightgig.vram.runtime.offload import offloaded
+from eightgig.vram.runtime.offload import ActivationOffload
 from eightgig.vram.runtime.recorder import FlightRecorder
 from eightgig.vram.runtime.verdict import Recovered
 
 
 @dataclass(frozen=True)
 class _Gradients:
-    """What one window gives, before the optimizer steps; `finite` is False when it must not step."""
+    """What one window gives, before the optimizer steps; it must not step when they are not `finite`."""
 
     loss_sum: float
-    norm: Tensor
-    finite: bool
+    norm: float
     applied: bool = False
     """Whether the weights were stepped in the backward pass."""
+
+    @property
+    def finite(self) -> bool:
+        return math.isfinite(self.loss_sum) and math.isfinite(self.norm)
 
 
 class Stepper:
@@ -71,7 +76,7 @@ class Stepper:
         tracker: Tracker,
         recorder: FlightRecorder | None = None,
     ) -> None:
-        self.parallel = Parallel(plan, parameters.distributed)
+        self.parallel = Parallel(plan, parameters)
         self.accelerator, self.ranks = self.parallel.accelerator, self.parallel.ranks
         if plan.memory_format == "channels_last":
             module = module.to(memory_format=torch.channels_last)
@@ -92,7 +97,8 @@ class Stepper:
             forget=partial(forget_attempt, self.accelerator, self.optimizer),
             num_processes=self.ranks.count,
         )
-        self._buffers = buffer_places(self.module)
+        self.loss_scale = LossScale(self.accelerator.scaler) if self.accelerator.scaler is not None else None
+        self._offload = ActivationOffload(self.module)
         self._exchanged = buffers_of(self.module) if self.ranks.count > 1 else []
         self._loaded_batch = plan.micro_batch
         self._spare: Batch | None = None
@@ -110,7 +116,7 @@ class Stepper:
         """Each time memory ran out and training went on."""
         return tuple(self.recovery.recovered)
 
-    def step(self, batches: Sequence[Batch], *, count: int | None = None) -> tuple[float, Tensor | None]:
+    def step(self, batches: Sequence[Batch], *, count: int | None = None) -> tuple[float, float | None]:
         """Do one optimizer step on a window of micro-batches; give the window's summed loss and the gradient's norm.
 
         Every micro-batch's summed loss is divided by the number of samples in the WHOLE window, so that unequal sizes
@@ -129,15 +135,16 @@ class Stepper:
         set_learning_rate(self.optimizer, self.learning_rate())
         self.recorder.step_begins(self.num_steps)
         count = sum(self.objective.count(batch) for batch in batches) if count is None else count
-        before = StepSnapshot.take(self._buffers)
-        computed = self.recovery.run("train", lambda pieces: self._gradients(batches, count, pieces), before)
-        stepped = self._update(computed)
-        if not stepped:
-            before.restore()
+        computed = self.recovery.run("train", lambda pieces: self._gradients(batches, count, pieces))
+        self._update(computed)
+        if not computed.finite:
+            self.recovery.before.restore()
         self.ranks.average_buffers(self._exchanged)
-        if stepped and self.average:
+        if computed.finite and self.average:
             self.average.update()
-        return computed.loss_sum, computed.norm if stepped else None
+        if self.parameters.empty_cache_every and self.num_steps % self.parameters.empty_cache_every == 0:
+            self.recorder.empty_cache()
+        return computed.loss_sum, computed.norm if computed.finite else None
 
     def learning_rate(self) -> float:
         """Give the rate of the next step."""
@@ -155,6 +162,7 @@ class Stepper:
         scaler = self.accelerator.scaler
         return {
             "num_steps": self.num_steps,
+            "loss_scale_falls": self.loss_scale.falls if self.loss_scale else 0,
             "weights": gathered(self.parallel.unwrapped(self.module).state_dict()),
             "optimizer": gathered(self.optimizer.state_dict()),
             "average": average,
@@ -182,6 +190,9 @@ class Stepper:
         self.optimizer.load_state_dict(laid_out(state["optimizer"], self.optimizer))
         if self.accelerator.scaler is not None and state["scaler"]:
             self.accelerator.scaler.load_state_dict(state["scaler"])
+        if self.loss_scale:
+            self.loss_scale.read()
+            self.loss_scale.falls = state["loss_scale_falls"]
         self.recovery.restore(state["recovery"])
 
     def weights(self) -> dict[str, Tensor]:
@@ -193,6 +204,21 @@ class Stepper:
     def kept_weights(self) -> AbstractContextManager[None]:
         """Let the module hold what is validated and kept: the average, where there is one."""
         return self.average.in_place() if self.average else nullcontext()
+
+    def close(self) -> None:
+        """Give the device's memory back: the network is on the CPU again, as it came; nothing can be trained any more.
+
+        What accelerate wraps is cycles of references, which would keep weights and optimizer state on the card until
+        Python happens to look for them.
+        """
+        module = self.parallel.unwrapped(self.module)
+        plain_forward(module)
+        self.optimizer.zero_grad(set_to_none=True)
+        self.optimizer.state.clear()
+        self.average = None
+        if not self.parallel.shards:
+            module.to("cpu")
+        self.accelerator.free_memory()
 
     def _load(self, weights: dict[str, Tensor]) -> None:
         module = self.parallel.unwrapped(self.module)
@@ -207,7 +233,7 @@ class Stepper:
         for position, (seed, batch) in enumerate(seeded, start=1):
             seed_step(seed)
             with self.parallel.gradient_sync(self.module, last=position == len(seeded)):
-                with offloaded() if self.plan.offload else nullcontext():
+                with self._offload.saving() if self.plan.offload else nullcontext():
                     loss = self.objective.loss_sum(self.module, batch, self.accelerator.device)
                 share = loss * (self.ranks.count / count)
                 if self._in_backward and self.plan.optimizer_in_backward:
@@ -215,7 +241,7 @@ class Stepper:
                 self.accelerator.backward(share)
             losses.append(loss.detach())
         self._spare = batches[-1]
-        return self._checked(torch.stack(losses).sum().item())
+        return self._checked(torch.stack(losses).sum())
 
     def _seeded(self, batches: Sequence[Batch], pieces: Pieces) -> Iterator[tuple[int, Batch]]:
         """Give what goes through the network at a time, with a seed for it."""
@@ -233,37 +259,40 @@ class Stepper:
                 f"process {self.ranks.index} of {self.ranks.count} never gets a micro-batch: there are too few "
                 "training samples for train.distributed.processes"
             )
-        before = StepSnapshot.take(self._buffers)
         with self.parallel.gradient_sync(self.module, last=True):
             loss = self.objective.loss_sum(self.module, self._spare, self.accelerator.device)
             self.accelerator.backward(loss * 0.0)
-        before.restore()
-        return self._checked(0.0)
+        self.recovery.before.restore()
+        return self._checked(loss.new_zeros(()))
 
-    def _checked(self, loss_sum: float) -> _Gradients:
-        (loss_sum,) = self.ranks.summed(loss_sum)
-        norm = full(self._clipped_norm())
-        # A scaler looks at the gradients itself, and lowers its scale; without one they are looked at here.
-        scaled = self.accelerator.scaler is not None
-        return _Gradients(loss_sum, norm.detach(), math.isfinite(loss_sum) and (scaled or bool(norm.isfinite())))
+    def _checked(self, loss_sum: Tensor) -> _Gradients:
+        """Clip, and read what decides whether the optimizer steps: the only wait for the card in a step.
+
+        With a scaler the gradients are unscaled by now, and those that overflowed have left a norm that is not finite.
+        The scaler's own check would not do: it calls a fused optimizer's step always, and that decides on the card.
+        """
+        norm = full(self._clipped_norm()).detach()
+        own_loss, norm_value = torch.stack([loss_sum.double(), norm.double()]).tolist()
+        (loss,) = self.ranks.summed(own_loss)
+        return _Gradients(loss, norm_value)
 
     def _stepped_in_backward(self, steps: StepsInBackward, loss: Tensor, loss_sum: float) -> _Gradients:
         if not math.isfinite(loss_sum):  # nothing was stepped yet
-            return _Gradients(loss_sum, loss.detach(), finite=False)
+            return _Gradients(loss_sum, math.nan)
         step = self.num_steps
         with (
             self.recovery.no_way_back(f"in the backward pass of step {step}, which has stepped some weights"),
             steps.on(),
         ):
             self.accelerator.backward(loss)
-        norm = steps.norm()
-        if not norm.isfinite():
+        norm = steps.norm().item()
+        if not math.isfinite(norm):
             raise TrainingError(
                 f"the gradients of optimizer step {step} were not finite, and the weights were stepped with them, as "
                 "the optimizer runs in the backward pass: set plan.optimizer_in_backward to never, which skips such "
                 "steps, or lower train.learning_rate"
             )
-        return _Gradients(loss_sum, norm, finite=True, applied=True)
+        return _Gradients(loss_sum, norm, applied=True)
 
     def _clipped_norm(self) -> Tensor:
         weights, limit = self.module.parameters(), self.parameters.max_gradient_norm
@@ -272,16 +301,24 @@ class Stepper:
         self.accelerator.unscale_gradients(self.optimizer)
         return nn.utils.get_total_norm([weight.grad for weight in weights if weight.grad is not None])
 
-    def _update(self, computed: _Gradients) -> bool:
-        stepped = computed.finite
-        if stepped and not computed.applied:
+    def _step_optimizer(self) -> None:
+        scaler = self.accelerator.scaler
+        if scaler is None:
+            self.optimizer.step()
+            return
+        self.optimizer.optimizer.step()  # the scaler's own `step` would read again what the norm has told
+        scaler.update()
+
+    def _update(self, computed: _Gradients) -> None:
+        """Step, and let the scaler draw its conclusions; both without waiting for the card."""
+        if computed.finite and not computed.applied:
             with self.recovery.no_way_back(
                 f"inside optimizer step {self.num_steps}, which may have changed some weights"
             ):
-                self.optimizer.step()
-            stepped = not self.accelerator.optimizer_step_was_skipped
-        if not computed.finite and self.accelerator.scaler is not None:
+                self._step_optimizer()
+        elif not computed.finite and self.accelerator.scaler is not None:
             self.accelerator.scaler.update()
+        if self.loss_scale and (finding := self.loss_scale.after_step(stepped=computed.finite)):
+            self.recovery.tell(finding)
         self.num_steps += 1
         self.optimizer.zero_grad(set_to_none=True)
-        return stepped

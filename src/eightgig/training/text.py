@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from eightgig.training.objective import Batch
+from eightgig.training.objective import Batch, ClassSums
 
 
 class SequenceObjective:
@@ -30,13 +30,10 @@ class SequenceObjective:
     def evaluate(self, module: nn.Module, batches: Iterable[Batch], device: torch.device) -> dict[str, float]:
         """Give mean loss and accuracy."""
         module.eval()
-        loss = correct = count = 0.0
+        sums = ClassSums(device)
         for batch in batches:
-            logits_NK, labels_N = _run(module, batch, device)
-            loss += functional.cross_entropy(logits_NK, labels_N, reduction="sum").item()
-            correct += (logits_NK.argmax(1) == labels_N).sum().item()
-            count += len(labels_N)
-        return {"loss": loss / count, "score": correct / count, "accuracy": correct / count}
+            sums.add(*_run(module, batch, device))
+        return sums.figures()
 
 
 def _run(module: nn.Module, batch: Batch, device: torch.device) -> tuple[Tensor, Tensor]:

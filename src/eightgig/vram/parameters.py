@@ -23,6 +23,10 @@ class PlanParameters(Record):
         calibration: a file of measured constants, as `make calibrate` writes it; None takes the packaged ones.
         margin_fraction: share of the predicted need that is kept free for what the prediction does not see.
         precision: `auto` is fp16 with a gradient scaler on CUDA and fp32 on the CPU.
+        tf32: whether float32 products and convolutions may run in TensorFloat-32 on cards that have it: several times
+            as fast, with three decimal digits. Training and validation alone; exported files are measured without it.
+        cudnn_benchmark: whether cuDNN tries its kernels out for each new shape: some per cent faster, but its workspace
+            is not the one that was predicted, and a run that goes on may take other kernels than before.
         attention: `sdpa` is torch's fused attention, `eager` the whole matrix.
         checkpointing: `auto` recomputes activations only when nothing else fits: cheap ones first, then whole blocks.
         offload: `auto` moves activations to the machine's memory when recomputing is not enough.
@@ -38,6 +42,8 @@ class PlanParameters(Record):
     calibration: Path | None = None
     margin_fraction: float = Field(default=0.05, ge=0, lt=1)
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    tf32: bool = True
+    cudnn_benchmark: bool = False
     attention: Attention = "sdpa"
     checkpointing: Literal["auto"] | Checkpointing = "auto"
     offload: Literal["auto", "never"] = "auto"

@@ -15,6 +15,26 @@ OptimizerName = Literal["adamw", "adam", "sgd", "adamw8bit"]
 OptimizerKernel = Literal["fused", "foreach"]
 
 
+class Numerics(Record):
+    """How exactly float32 is computed on a card, and how cuDNN chooses its kernels.
+
+    Attributes:
+        tf32: whether matrix products and convolutions of float32 run in TensorFloat-32 (10 bits of mantissa instead of
+            23) on cards that have it; layers that run in half precision are not concerned.
+        cudnn_benchmark: whether cuDNN tries its kernels out for each new shape and takes the fastest. It may take
+            another one in the next run, with other workspace than was predicted.
+    """
+
+    tf32: bool = True
+    cudnn_benchmark: bool = False
+
+    def sentence(self) -> str:
+        """Say it for a person."""
+        products = "TF32 for float32 products" if self.tf32 else "float32 products in full"
+        kernels = "cuDNN tries its kernels out" if self.cudnn_benchmark else "cuDNN's kernels by its own rules"
+        return f"{products}, {kernels}"
+
+
 class Finding(Record):
     """Something a person should know about a plan; `code` is stable, so that it can be looked up and tested."""
 
@@ -111,6 +131,9 @@ class MemoryPlan(Record):
         predicted_reserved_bytes: what the allocator takes of the card where nothing stops it.
         timeline: who holds what over one training step.
         largest: the modules and ops that hold most at the peak, with their bytes.
+        numerics: how exactly the card computes.
+        loss_scale: of fp16, `dynamic` or a number that stays; None where none is used.
+        empty_cache_every: optimizer steps after which the allocator's cache is given back; 0 never.
         seconds_per_step: by a roofline of `card`, for an optimizer step; None where no card was named.
         considered: what was looked at before this plan, and this plan.
         method: how the prediction was made.
@@ -133,6 +156,9 @@ class MemoryPlan(Record):
     optimizer_kernel: OptimizerKernel
     optimizer_in_backward: bool = False
     memory_format: Literal["channels_last", "contiguous"]
+    numerics: Numerics = Numerics()
+    loss_scale: Literal["dynamic"] | float | None = None
+    empty_cache_every: int = 0
     budget_gib: float
     context_bytes: int
     budget_bytes: int

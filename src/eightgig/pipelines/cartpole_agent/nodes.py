@@ -338,15 +338,16 @@ def _best(weights: Weights) -> "Policy":
 
 
 def _best_actions(agent: "ActorCritic", spaces: "Spaces") -> "Policy":
-    """Give the policy that always takes the best action."""
+    """Give the policy that always takes the best action; it decides where the agent is, which may be a card."""
     import torch
 
     from eightgig.models.actor_critic import DeployedPolicy
 
-    policy = DeployedPolicy(agent, spaces.low, spaces.high).eval()
+    device = agent.mean.device
+    policy = DeployedPolicy(agent, spaces.low, spaces.high).to(device).eval()
 
     def best(observations: Any) -> Any:
         with torch.inference_mode():
-            return policy(torch.from_numpy(observations)).numpy()
+            return policy(torch.from_numpy(observations).to(device)).cpu().numpy()
 
     return best

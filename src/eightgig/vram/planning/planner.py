@@ -15,7 +15,16 @@ from eightgig.core.units import bytes_from_gib, format_bytes
 from eightgig.vram.cards.catalog import cards
 from eightgig.vram.cards.roofline import StepTime, step_seconds
 from eightgig.vram.parameters import PlanParameters
-from eightgig.vram.plan import Checkpointing, Considered, MemoryPlan, OptimizerKernel, Phase, PhaseMemory, Precision
+from eightgig.vram.plan import (
+    Checkpointing,
+    Considered,
+    MemoryPlan,
+    Numerics,
+    OptimizerKernel,
+    Phase,
+    PhaseMemory,
+    Precision,
+)
 from eightgig.vram.planning.findings import BATCH_NORM_FLOOR, Asked, findings_of
 from eightgig.vram.planning.processes import spread_over
 from eightgig.vram.planning.request import Candidate, PlanRequest, generation_of
@@ -183,6 +192,7 @@ class _Search:
             checkpointing=candidate.checkpointing,
             offload=candidate.offload,
             channels_last=request.channels_last,
+            keeps_buffers=request.task == "train",
             clips_gradients=request.clips_gradients,
         )
 
@@ -232,6 +242,7 @@ class _Search:
             optimizer_kernel=self._options(chosen).optimizer_kernel,
             optimizer_in_backward=chosen.optimizer_in_backward,
             memory_format="channels_last" if request.channels_last else "contiguous",
+            numerics=Numerics(tf32=self._parameters.tf32, cudnn_benchmark=self._parameters.cudnn_benchmark),
             budget_gib=self._parameters.budget_gib,
             context_bytes=self._context_bytes,
             budget_bytes=self._budget_bytes,

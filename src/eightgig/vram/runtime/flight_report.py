@@ -63,6 +63,28 @@ class Incident(Record):
     verdict: Verdict
 
 
+class CacheClearings(Record):
+    """What giving back the allocator's cache every so many steps (`train.empty_cache_every`) cost and brought.
+
+    Attributes:
+        count: times it was done.
+        seconds: all of them together. The time to get the memory again, step by step, is not in it.
+        given_back_bytes: all of them together.
+    """
+
+    count: int = 0
+    seconds: float = 0.0
+    given_back_bytes: int = 0
+
+    def with_one_more(self, seconds: float, given_back_bytes: int) -> "CacheClearings":
+        """Give the sums with one more."""
+        return CacheClearings(
+            count=self.count + 1,
+            seconds=self.seconds + seconds,
+            given_back_bytes=self.given_back_bytes + given_back_bytes,
+        )
+
+
 class FlightReport(Record):
     """All that was recorded of one run.
 
@@ -82,6 +104,7 @@ class FlightReport(Record):
     phases: tuple[PhaseMemoryUse, ...]
     incidents: tuple[Incident, ...]
     step_starts: tuple[int, ...]
+    cache_clearings: CacheClearings = CacheClearings()
 
 
 def _higher(one: int | None, other: int | None) -> int | None:

@@ -56,6 +56,9 @@ class Gauge(Protocol):
     def reset_peaks(self) -> None:
         """Start a new peak."""
 
+    def empty_cache(self) -> int:
+        """Give back what the allocator holds and nobody uses; give the bytes."""
+
     def record_history(self, *, on: bool) -> None:
         """Keep, or stop keeping, where the last allocations were made."""
 
@@ -101,6 +104,12 @@ class CudaGauge:
         """Start a new peak."""
         torch.cuda.reset_peak_memory_stats()
 
+    def empty_cache(self) -> int:
+        """Give back all segments that nothing lies in; this waits for the card."""
+        before = torch.cuda.memory_reserved()
+        torch.cuda.empty_cache()
+        return before - torch.cuda.memory_reserved()
+
     def record_history(self, *, on: bool) -> None:
         """Keep, or stop keeping, the last allocations with their Python stacks."""
         if on:
@@ -141,6 +150,10 @@ class ResidentGauge:
 
     def reset_peaks(self) -> None:
         """Do nothing."""
+
+    def empty_cache(self) -> int:
+        """Do nothing: there is no cache."""
+        return 0
 
     def record_history(self, *, on: bool) -> None:
         """Do nothing."""

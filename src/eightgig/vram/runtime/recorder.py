@@ -1,6 +1,8 @@
 """The flight recorder: watches what a run's memory does, and says why it ran out when it did."""
 
 import logging
+import re
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,17 +13,21 @@ import torch
 from eightgig.core.files import write_text
 from eightgig.vram.plan import MemoryPlan
 from eightgig.vram.runtime.budget import EnforcedBudget
-from eightgig.vram.runtime.flight_report import FlightReport, Incident, PhaseMemoryUse
+from eightgig.vram.runtime.flight_report import CacheClearings, FlightReport, Incident, PhaseMemoryUse
 from eightgig.vram.runtime.gauge import Gauge, gauge_of
+from eightgig.vram.runtime.offload import HostMemoryError
 from eightgig.vram.runtime.verdict import Shortage, requested_bytes, verdict_of
 
 logger = logging.getLogger(__name__)
 REPORT = "report.json"
 _MAX_STEP_STARTS = 256
-_OTHER_SPELLINGS = (
-    "DefaultCPUAllocator: can't allocate memory",
-    "DefaultCPUAllocator: not enough memory",  # on Windows
-    "CUDA error: out of memory",  # from the driver, past torch's allocator
+_OF_THE_HOST = re.compile(r"DefaultCPUAllocator: (can't allocate|not enough) memory")  # the second on Windows
+# What the driver and NVIDIA's libraries say when they are refused memory past torch's allocator. Expandable segments
+# ask the driver themselves ("CUDA driver error"), NCCL tells of a "Cuda failure", and a library whose handle cannot be
+# made for want of memory is "not initialized".
+_OF_THE_CARD = re.compile(
+    r"CUDA (driver )?error: out of memory|Cuda failure[^\n]*out of memory|cudaErrorMemoryAllocation"
+    r"|CU\w+_ALLOC(ATION)?_FAILED|CU(BLAS|DNN)_STATUS_NOT_INITIALIZED"
 )
 _CUDNN_GAVE_UP = "unable to find an engine to execute this computation"
 
@@ -51,7 +57,7 @@ class FlightRecorder:
         self._record_history = record_history
         self._phases: dict[str, PhaseMemoryUse] = {}
         self._incidents: list[Incident] = []
-        self._step_starts = _Series()
+        self._step_starts, self._clearings = _Series(), CacheClearings()
         self._phase, self._step = "outside", 0
         self._num_ooms = self._gauge.peaks().num_ooms
 
@@ -92,12 +98,12 @@ class FlightRecorder:
     def is_out_of_memory(self, error: BaseException) -> bool:
         """Tell whether an error says that memory ran out.
 
-        cuDNN says only that it found no engine when it was not given its workspace: then the allocator's own count
-        of failures tells.
+        Libraries that take memory past torch's allocator have words of their own. cuDNN says only that it found no
+        engine when it was not given its workspace: then the allocator's own count of failures tells.
         """
         if not isinstance(error, RuntimeError):
             return False
-        if isinstance(error, torch.OutOfMemoryError) or any(text in str(error) for text in _OTHER_SPELLINGS):
+        if isinstance(error, torch.OutOfMemoryError) or _is_of_the_host(error) or _OF_THE_CARD.search(str(error)):
             return True
         return _CUDNN_GAVE_UP in str(error) and self._gauge.peaks().num_ooms > self._num_ooms
 
@@ -119,6 +125,12 @@ class FlightRecorder:
             self._gauge.record_history(on=True)
         return incident
 
+    def empty_cache(self) -> None:
+        """Let the allocator give back what nobody uses, and note what that brought and how long it took."""
+        begun = time.perf_counter()
+        given_back = self._gauge.empty_cache()
+        self._clearings = self._clearings.with_one_more(time.perf_counter() - begun, given_back)
+
     def report(self, outcome: str = "running") -> FlightReport:
         """Give all that was recorded so far."""
         return FlightReport(
@@ -131,6 +143,7 @@ class FlightRecorder:
             phases=tuple(self._phases.values()),
             incidents=tuple(self._incidents),
             step_starts=self._step_starts.values,
+            cache_clearings=self._clearings,
         )
 
     def _shortage(self, error: BaseException, phase: str, batch: int, snapshot: str | None) -> Shortage:
@@ -147,6 +160,7 @@ class FlightRecorder:
             predicted_bytes=predicted.get("train" if phase == "optimizer" else phase),
             step_starts=self._step_starts.values,
             error=_told(error),
+            of_host=_is_of_the_host(error),
             snapshot=snapshot,
             **self._gauge.now().model_dump(),
         )
@@ -190,6 +204,11 @@ class _Series:
         if len(self._kept) == _MAX_STEP_STARTS:
             self._kept = self._kept[::2]
             self._every *= 2
+
+
+def _is_of_the_host(error: BaseException) -> bool:
+    """Tell whether it is the machine's memory that ran out, whatever device the run is on."""
+    return isinstance(error, HostMemoryError) or _OF_THE_HOST.search(str(error)) is not None
 
 
 def _told(error: BaseException) -> str:

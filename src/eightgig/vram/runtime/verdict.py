@@ -11,7 +11,7 @@ from eightgig.core.records import Record
 from eightgig.core.units import GIB, KIB, MIB, format_bytes
 from eightgig.vram.allocator.blocks import AllocatorOptions
 
-VerdictCode = Literal["leak", "fragmentation", "validation", "another_process", "too_big"]
+VerdictCode = Literal["host_memory", "leak", "fragmentation", "validation", "another_process", "too_big"]
 _UNITS = {"bytes": 1, "KiB": KIB, "MiB": MIB, "GiB": GIB}
 _ALLOCATOR = AllocatorOptions()
 _MIN_LEAK_BYTES = 16 * MIB
@@ -34,6 +34,7 @@ class Shortage(Record):
         predicted_bytes: the plan's prediction of the phase; None where it has none.
         step_starts: allocated at the start of optimizer steps, evenly thinned out over the whole run.
         error: the first line of the error.
+        of_host: whether it was the machine's memory that ran out in a run on a card.
         snapshot: file in the recorder's folder, for pytorch.org/memory_viz; None where there is none.
     """
 
@@ -50,6 +51,7 @@ class Shortage(Record):
     predicted_bytes: int | None
     step_starts: tuple[int, ...] = ()
     error: str
+    of_host: bool = False
     snapshot: str | None = None
 
 
@@ -94,6 +96,18 @@ def verdict_of(shortage: Shortage) -> Verdict:
         if verdict := judge(shortage):
             return verdict
     return too_big(shortage)
+
+
+def host_memory(s: Shortage) -> Verdict | None:
+    """Tell whether it was the machine's memory that ran out, and not the card's."""
+    if s.device == "cpu" or not s.of_host:
+        return None
+    return Verdict(
+        code="host_memory",
+        finding="the machine's memory ran out, not the card's: offloaded activations and loader processes wait there",
+        advice="close what else takes it (make doctor names it), set plan.offload to never, or take fewer "
+        "train.num_workers",
+    )
 
 
 def another_process(s: Shortage) -> Verdict | None:
@@ -185,4 +199,10 @@ def _excess(s: Shortage) -> str:
     return told + (f"; the plan had predicted {format_bytes(s.predicted_bytes)}" if s.predicted_bytes else "")
 
 
-_JUDGES: tuple[Callable[[Shortage], Verdict | None], ...] = (another_process, leak, fragmentation, validation)
+_JUDGES: tuple[Callable[[Shortage], Verdict | None], ...] = (
+    host_memory,
+    another_process,
+    leak,
+    fragmentation,
+    validation,
+)

@@ -1,11 +1,13 @@
 """Which attention kernel a GPU would choose; a fake device is always given the one that keeps the whole matrix."""
 
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensor
 from torch.nn import functional
 
 from eightgig.vram.plan import Attention
@@ -23,15 +25,40 @@ def fused_attention(attention: Attention) -> Iterator[None]:
     the choice as it is. The function is replaced, for autograd's thread, which recomputes checkpointed blocks, has no
     modes of torch's functions.
     """
-    if attention != "sdpa":
+    with _one_text_a_sample():
+        if attention != "sdpa":
+            yield
+            return
+        original = functional.scaled_dot_product_attention
+        functional.scaled_dot_product_attention = _Attention(original)
+        try:
+            yield
+        finally:
+            functional.scaled_dot_product_attention = original
+
+
+@contextmanager
+def _one_text_a_sample() -> Iterator[None]:
+    """Let transformers take positions without values for those of one text a sample, as they are in training.
+
+    Whether several texts are packed into a sample it reads from the positions. Where they cannot be read it builds a
+    mask to be safe, and with a mask there is no flash attention (transformers.masking_utils, 5.17 and 5.23).
+    """
+    masking: Any = sys.modules.get("transformers.masking_utils")
+    original = getattr(masking, "find_packed_sequence_indices", None)
+    if original is None:
         yield
         return
-    original = functional.scaled_dot_product_attention
-    functional.scaled_dot_product_attention = _Attention(original)
+
+    def unless_fake(position_ids: Tensor) -> Tensor | None:
+        found: Tensor | None = None if isinstance(position_ids, FakeTensor) else original(position_ids)
+        return found
+
+    masking.find_packed_sequence_indices = unless_fake
     try:
         yield
     finally:
-        functional.scaled_dot_product_attention = original
+        masking.find_packed_sequence_indices = original
 
 
 class _Attention:

@@ -14,6 +14,7 @@ class StepOptions(Record):
         accumulates: whether gradients are held while more micro-batches pass.
         precision: of the computation; fp16 brings a gradient scaler.
         optimizer_in_backward: whether each weight is stepped as soon as its gradient is whole.
+        keeps_buffers: whether buffers are copied before each step, so that it can be undone, as the train stage does.
         clips_gradients: whether gradients are clipped, which holds them all until the last.
         batches_ahead: batches that the loader holds on the card beside the one in use.
     """
@@ -29,5 +30,6 @@ class StepOptions(Record):
     checkpointing: Checkpointing = "none"
     offload: bool = False
     channels_last: bool = False
+    keeps_buffers: bool = False
     clips_gradients: bool = True
     batches_ahead: int = 0

@@ -1,7 +1,7 @@
 """The steps that are traced: one optimizer step of training, one pass of validation, on the fake accelerator."""
 
 import gc
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
@@ -12,8 +12,10 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._pytree import tree_leaves, tree_map
 
 from eightgig.vram.plan import Precision
+from eightgig.vram.runtime.autocast import HALF, autocast_forward, plain_forward
+from eightgig.vram.runtime.buffers import BufferCopies
 from eightgig.vram.runtime.in_backward import StepsInBackward
-from eightgig.vram.runtime.offload import offloaded
+from eightgig.vram.runtime.offload import ActivationOffload
 from eightgig.vram.runtime.recompute import blocks_of
 from eightgig.vram.tracing import fake_device
 from eightgig.vram.tracing.attention import fused_attention
@@ -24,8 +26,6 @@ from eightgig.vram.tracing.options import StepOptions
 from eightgig.vram.tracing.timeline import first_steps
 from eightgig.vram.tracing.tracer import Tracer
 from eightgig.vram.tracing.workload import Workload
-
-_AUTOCAST: dict[Precision, torch.dtype | None] = {"fp32": None, "fp16": torch.float16, "bf16": torch.bfloat16}
 
 
 def trace_step(workload: Workload, options: StepOptions) -> AllocationTrace:
@@ -48,6 +48,10 @@ def _trace(workload: Workload, options: StepOptions) -> AllocationTrace:
     with FakeTensorMode(allow_non_fake_inputs=True), fused_attention(options.attention), tracer, torch.device(DEVICE):
         _move(module)
         tracer.hold((*module.parameters(), *module.buffers()), "parameters")
+        copies = BufferCopies(module)
+        if options.keeps_buffers:
+            copies.take()
+            tracer.hold(copies.tensors, "parameters")
         with tracer.naming(module):
             if options.phase == "train":
                 _Training(workload, module, options, tracer).run()
@@ -99,6 +103,9 @@ class _Training:
     options: StepOptions
     tracer: Tracer
 
+    def __post_init__(self) -> None:
+        self._offload = ActivationOffload(self.module)
+
     def run(self) -> None:
         weights = [weight for weight in self.module.parameters() if weight.requires_grad]
         optimizer = _optimizer(weights, self.options)
@@ -138,7 +145,7 @@ class _Training:
     def _micro_step(self, weights: list[nn.Parameter]) -> None:
         with self.tracer.phase("forward"):
             batch = self._batch()
-            with offloaded() if self.options.offload else nullcontext():
+            with self._offload.saving() if self.options.offload else nullcontext():
                 loss = self._loss(batch)
             del batch
         self.tracer.hold_all_live("activations")
@@ -151,7 +158,7 @@ class _Training:
         return _made_batch(self.workload, self.options, self.tracer)
 
     def _loss(self, batch: Any) -> Tensor:
-        with _autocast_forward(self.module, self.options.precision):
+        with _mixed(self.module, self.options.precision):
             loss = self.workload.loss(self.module, batch)
         return loss * torch.ones((), device=DEVICE) if self.options.precision == "fp16" else loss
 
@@ -175,7 +182,7 @@ def _validate(workload: Workload, module: nn.Module, options: StepOptions, trace
     evaluate = workload.evaluate or workload.loss
     for step in range(2):
         tracer.keeps_costs = step == 1
-        with tracer.phase("validate"), torch.no_grad(), _autocast_forward(module, options.precision):
+        with tracer.phase("validate"), torch.no_grad(), _mixed(module, options.precision):
             evaluate(module, _made_batch(workload, options, tracer))
 
 
@@ -192,29 +199,22 @@ def _made_batch(workload: Workload, options: StepOptions, tracer: Tracer) -> Any
 
 
 @contextmanager
-def _autocast_forward(module: nn.Module, precision: Precision) -> Iterator[None]:
-    """Run the module, and the module alone, under autocast, and give its results in float32, as accelerate does."""
-    dtype = _AUTOCAST[precision]
+def _mixed(module: nn.Module, precision: Precision) -> Iterator[None]:
+    """Run the module as training does, and the loss as most loops have it: its ops take float32 where they need it.
+
+    The project's own objectives turn what they need into float32 themselves, so the outer autocast changes nothing for
+    them; a user's own loss may count on it.
+    """
+    dtype = HALF.get(precision)
     if dtype is None:
         yield
         return
-    forward: Callable[..., Any] = module.forward
-
-    def mixed_forward(*inputs: Any, **options: Any) -> Any:
-        with torch.autocast(DEVICE, dtype=dtype):
-            results = forward(*inputs, **options)
-        return tree_map(_as_float32, results)
-
-    module.forward = mixed_forward
+    autocast_forward(module, DEVICE, precision)
     try:
-        yield
+        with torch.autocast(DEVICE, dtype=dtype):
+            yield
     finally:
-        module.forward = forward
-
-
-def _as_float32(value: Any) -> Any:
-    half = isinstance(value, Tensor) and value.dtype in (torch.float16, torch.bfloat16)
-    return value.float() if half else value
+        plain_forward(module)
 
 
 def _optimizer(weights: list[nn.Parameter], options: StepOptions) -> torch.optim.Optimizer:
