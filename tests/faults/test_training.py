@@ -15,11 +15,13 @@ import torch
 from tests.faults import small_cases
 from tests.faults.small_cases import KINDS, NUM_SAMPLES, make_job
 from torch.utils.data import get_worker_info
+from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 
 from eightgig.core.errors import CheckpointError, TrainingError
 from eightgig.core.stop import Stopped
-from eightgig.data.loader import ImageBatches
+from eightgig.data.loader import ImageBatches, with_workers
 from eightgig.training import loop
+from eightgig.training.objective import ClassificationObjective
 
 VICTIM = Path(__file__).with_name("victim.py")
 PLACES = ("step", "step half done", "save", "save unnamed", "save unlisted", "save listed", "validation")
@@ -211,6 +213,59 @@ def test_row_20_and_when_another_dies_the_run_ends_with_a_way_out(stores, tmp_pa
     job = dying_job(stores, tmp_path, times=9)
     with pytest.raises(TrainingError, match=r"died or went silent again .*/dev/shm.*num_workers to 0"):
         job.result(*job.network())
+
+
+@pytest.mark.parametrize(
+    "error", [ConnectionResetError(104, "Connection reset by peer"), EOFError(), BrokenPipeError()]
+)
+def test_row_20_a_process_that_dies_while_it_hands_over_a_batch(error, stores, tmp_path, monkeypatch, caplog):
+    """Not pinned, a batch comes through a socket of the process that made it: half of the deaths look like this."""
+    next_data, calls = _MultiProcessingDataLoaderIter._next_data, []
+
+    def reset(self):
+        calls.append(None)
+        if len(calls) == 3:
+            raise error
+        return next_data(self)
+
+    monkeypatch.setattr(_MultiProcessingDataLoaderIter, "_next_data", reset)
+    survived = weights_of(make_job("classifier", stores, tmp_path / "dies", epochs=1, num_workers=1))
+    assert "with 0 processes instead of 1" in caplog.text
+    whole = weights_of(make_job("classifier", stores, tmp_path / "whole", epochs=1))
+    assert all(torch.equal(tensor, survived[name]) for name, tensor in whole.items())
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_row_20_what_a_sample_itself_raises_is_not_taken_for_a_dead_process(
+    workers, stores, tmp_path, monkeypatch, caplog
+):
+    def cut_short(self, keys):
+        raise EOFError("a picture is cut short")
+
+    monkeypatch.setattr(ImageBatches, "__getitems__", cut_short)
+    with pytest.raises(EOFError, match="a picture is cut short"):
+        weights_of(make_job("classifier", stores, tmp_path, epochs=1, num_workers=workers))
+    assert "a loader process died" not in caplog.text
+
+
+def test_row_20_validation_is_done_again_when_a_loader_process_dies_in_it(stores, tmp_path, monkeypatch, caplog):
+    evaluate, calls = ClassificationObjective.evaluate, []
+
+    def broken_off(self, module, batches, device):
+        calls.append(None)
+        if len(calls) == 1:
+            next(iter(batches))
+            raise ConnectionResetError(104, "Connection reset by peer")
+        return evaluate(self, module, batches, device)
+
+    monkeypatch.setattr(ClassificationObjective, "evaluate", broken_off)
+    job = make_job("classifier", stores, tmp_path / "dies", epochs=1)
+    batches = job.case.eval_batches
+    job.case.eval_batches = lambda *arguments, **options: with_workers(batches(*arguments, **options), 1)
+    survived = job.result(*job.network())
+    assert "with 0 processes instead of 1" in caplog.text
+    whole = make_job("classifier", stores, tmp_path / "whole", epochs=1)
+    assert survived.history[0].val_loss == whole.result(*whole.network()).history[0].val_loss
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning", "ignore::DeprecationWarning")

@@ -157,3 +157,24 @@ def test_lora_trains_its_matrices_alone_and_merges_exactly():
 def test_lora_on_layers_that_are_not_there_is_refused():
     with pytest.raises(ConfigurationError, match=r"model.lora.targets"):
         add_lora(generator().module, LoraParameters(targets=("absent",)))
+
+
+@pytest.mark.parametrize("lora", [False, True])
+def test_no_keys_and_values_are_kept_in_training(lora):
+    """They take memory for nothing there, and blocks that are computed again in part cannot have them."""
+    network = generator().module
+    network = add_lora(network, LoraParameters(rank=2)) if lora else network
+    assert network.train()(input_ids=IDS).past_key_values is None
+    assert network(input_ids=IDS, use_cache=True).past_key_values is not None  # who writes asks for them
+
+
+def test_a_decoder_with_a_classifiers_head_keeps_none_either():
+    parameters = TextModelParameters(
+        name="gpt2", weights="none", max_tokens=32, config={**TINY, "pad_token_id": 0, "vocab_size": 100}
+    )
+    network = build_text_network(parameters, "sequence_classification", num_outputs=2).module
+    assert network(input_ids=IDS).past_key_values is None
+
+
+def test_the_card_has_the_configuration_as_others_read_it():
+    assert config_of(generator().config)["use_cache"] is True
