@@ -7,13 +7,20 @@ import pytest
 from eightgig.core.units import GIB, MIB
 from eightgig.report.page import Chart, Facts, Folded, Table
 from eightgig.stages.memory_page import measured_peak_gib, memory_section, phases_table, timeline_table
-from eightgig.vram.plan import Considered, Finding, MemoryPlan, Moment, PhaseMemory
+from eightgig.vram.plan import Considered, Finding, MemoryPlan, Moment, Numerics, PhaseMemory
+from eightgig.vram.runtime.flight_report import CacheClearings
 from eightgig.vram.runtime.measure import MeasuredPhase
 from eightgig.vram.runtime.verdict import Recovered, Verdict
 from eightgig.vram.trace import VramTrace
 
 EXPORT = MeasuredPhase(phase="export", device="cpu", seconds=9, peak_resident_bytes=3 * GIB, resident_growth_bytes=GIB)
-HISTORY = pd.DataFrame({"samples_per_second": [1.0, 60.0, 64.0, 68.0]})
+HISTORY = pd.DataFrame(
+    {
+        "samples_per_second": [1.0, 60.0, 64.0, 68.0],
+        "skipped_steps": [2, 0, 1, 0],
+        "loss_scale": [16384.0, 16384.0, 8192.0, 8192.0],
+    }
+)
 
 
 def way(micro_batch: int, accumulation: int, needed_gib: float, seconds: float) -> Considered:
@@ -204,3 +211,32 @@ def test_recoveries_are_told_with_their_reasons():
     assert "it ended with micro-batch 4 x 8 accumulation" in section.prose
     (table,) = [block for block in section.blocks if isinstance(block, Table) and "ran out" in block.caption]
     assert table.rows == [("train", 3, 8, 4, "too big: 2 GiB were asked for; take less")]
+
+
+def test_what_was_found_while_it_ran_stands_with_the_other_findings():
+    plan, falling = make_plan(), Finding(code="VRAM103", message="the loss scale keeps falling")
+    section = section_of(plan, VramTrace.of(plan, (seen("train", 4.0),), findings=(falling,)))
+    (table,) = [block for block in section.blocks if isinstance(block, Table) and block.caption == "Findings"]
+    assert [row[0] for row in table.rows] == ["VRAM001", "VRAM103"]
+
+
+def test_how_exactly_a_card_computes_is_said():
+    assert facts(make_plan(precision="fp32"))["precision"][1].startswith("TF32 for float32 products")
+    exact = make_plan(numerics=Numerics(tf32=False, cudnn_benchmark=True))
+    assert facts(exact)["precision"][1] == "float32 products in full, cuDNN tries its kernels out"
+
+
+@pytest.mark.parametrize(("scale", "value"), [("dynamic", "dynamic"), (1024.0, "1024, constant")])
+def test_the_loss_scale_is_said_with_the_steps_that_it_cost(scale, value):
+    found = facts(make_plan(loss_scale=scale))["loss scale"]
+    assert found == (value, "8192 at the end, 3 steps skipped")
+    assert "loss scale" not in facts(make_plan())
+
+
+def test_what_giving_back_the_cache_cost_and_brought_is_said():
+    plan, cleared = make_plan(empty_cache_every=50), CacheClearings(count=4, seconds=0.2, given_back_bytes=4 * GIB)
+    section = section_of(plan, VramTrace.of(plan, (seen("train", 4.0),), cache_clearings=cleared))
+    (block,) = [block for block in section.blocks if isinstance(block, Facts)]
+    (fact,) = [fact for fact in block.facts if fact.label == "cache given back"]
+    assert (fact.value, fact.note) == ("every 50 steps", "4 times: 50 ms and 1.0 GiB each time")
+    assert "cache given back" not in facts(make_plan())

@@ -63,13 +63,13 @@ def memory_section(
 
     sentence = plan.sentence()
     prose = [f"{sentence[0].upper()}{sentence[1:]}.", *_recovery_words(plan, trace)]
-    findings = [PageTable(("code", "finding"), [(f.code, f.message) for f in plan.findings], "Findings")]
+    found = [(finding.code, finding.message) for finding in (*plan.findings, *trace.findings)]
     return Section(
         "The memory plan",
         "\n\n".join(prose + ([_ON_CPU] if plan.device == "cpu" else [])),
         [
-            _decided(plan, history),
-            *(findings if plan.findings else []),
+            _decided(plan, trace, history),
+            *([PageTable(("code", "finding"), found, "Findings")] if found else []),
             *_recoveries(trace),
             *([Chart(step, _step_caption(plan))] if plan.timeline else []),
             Chart(phases, "The peak of each phase: predicted, measured, and the budget"),
@@ -78,7 +78,7 @@ def memory_section(
     )
 
 
-def _decided(plan: MemoryPlan, history: Table) -> "report.Facts":
+def _decided(plan: MemoryPlan, trace: VramTrace, history: Table) -> "report.Facts":
     from eightgig.report.page import Fact, Facts
 
     margin = format_bytes(abs(plan.margin_bytes))
@@ -95,13 +95,38 @@ def _decided(plan: MemoryPlan, history: Table) -> "report.Facts":
             Fact("card", f"{plan.budget_gib:g} GiB", context),
             Fact("micro-batches", _batches(plan), f"effective batch {plan.effective_batch}"),
             Fact("validation batch", plan.eval_batch),
-            Fact("precision", plan.precision),
+            Fact("precision", plan.precision, plan.numerics.sentence() if plan.device == "cuda" else ""),
+            *_scale(plan, history),
             Fact("recomputed", _CHECKPOINTING[plan.checkpointing]),
             Fact("optimizer", _optimizer(plan), "in the backward pass" if plan.optimizer_in_backward else ""),
             Fact("ran on", plan.device_name),
+            *_cache(plan, trace),
             *_times(plan, history),
         ]
     )
+
+
+def _scale(plan: MemoryPlan, history: Table) -> "Iterator[report.Fact]":
+    """Give how the loss of fp16 training was scaled, and how many steps were skipped for it."""
+    from eightgig.report.page import Fact
+
+    if plan.loss_scale is None:
+        return
+    last, skipped = history["loss_scale"].iloc[-1], int(history["skipped_steps"].sum())
+    scale = plan.loss_scale if plan.loss_scale == "dynamic" else f"{plan.loss_scale:g}, constant"
+    yield Fact("loss scale", scale, f"{last:g} at the end, {skipped} steps skipped")
+
+
+def _cache(plan: MemoryPlan, trace: VramTrace) -> "Iterator[report.Fact]":
+    """Give what it cost and brought to give back the allocator's cache."""
+    from eightgig.report.page import Fact
+
+    cleared = trace.cache_clearings
+    if not plan.empty_cache_every:
+        return
+    each = max(1, cleared.count)
+    figures = f"{_duration(cleared.seconds / each)} and {format_bytes(cleared.given_back_bytes // each)} each time"
+    yield Fact("cache given back", f"every {plan.empty_cache_every} steps", f"{cleared.count} times: {figures}")
 
 
 def _optimizer(plan: MemoryPlan) -> str:

@@ -70,6 +70,8 @@ def train_network(
         result.measured,
         final_plan=memory_plan.model_copy(update=result.final),
         recovered=result.recovered,
+        findings=result.findings,
+        cache_clearings=result.cache_clearings,
     )
     card = card_of(
         case,

@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from torch import Tensor
 
 from eightgig.core.records import Record
+from eightgig.vram.plan import Finding
+from eightgig.vram.runtime.flight_report import CacheClearings
 from eightgig.vram.runtime.measure import MeasuredPhase
 from eightgig.vram.runtime.verdict import Recovered
 
@@ -43,6 +45,8 @@ class TrainingResult:
         measured: memory of the phases.
         recovered: each time memory ran out and training went on.
         final: `micro_batch`, `accumulation` and `eval_batch` at the end.
+        findings: what was found while it ran (VRAM101 and on).
+        cache_clearings: what giving back the allocator's cache cost and brought.
     """
 
     best_state: dict[str, Tensor]
@@ -52,6 +56,8 @@ class TrainingResult:
     measured: tuple[MeasuredPhase, ...] = ()
     recovered: tuple[Recovered, ...] = ()
     final: dict[str, int] = field(default_factory=dict)
+    findings: tuple[Finding, ...] = ()
+    cache_clearings: CacheClearings = field(default_factory=CacheClearings)
 
 
 @dataclass

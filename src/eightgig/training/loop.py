@@ -261,6 +261,8 @@ class Trainer(Stepper):
             measured=tuple(meter.result() for meter in self.meters),
             recovered=self.recovered,
             final={"micro_batch": plan.micro_batch, "accumulation": plan.accumulation, "eval_batch": plan.eval_batch},
+            findings=self.recovery.findings,
+            cache_clearings=self.recorder.report().cache_clearings,
         )
         if self._checkpoints and self.ranks.is_first:
             state = {"finished": True, "result": result_state(result)}

@@ -6,6 +6,8 @@ from typing import Any
 from torch import Tensor
 
 from eightgig.training.history import EpochRow, EpochSums, TrainingResult
+from eightgig.vram.plan import Finding
+from eightgig.vram.runtime.flight_report import CacheClearings
 from eightgig.vram.runtime.measure import MeasuredPhase
 from eightgig.vram.runtime.verdict import Recovered
 
@@ -75,6 +77,8 @@ def result_state(result: TrainingResult) -> dict[str, Any]:
         "measured": [phase.model_dump() for phase in result.measured],
         "recovered": [recovered.model_dump() for recovered in result.recovered],
         "final": result.final,
+        "findings": [finding.model_dump() for finding in result.findings],
+        "cache_clearings": result.cache_clearings.model_dump(),
     }
 
 
@@ -88,4 +92,6 @@ def result_of(state: dict[str, Any]) -> TrainingResult:
         measured=tuple(MeasuredPhase(**phase) for phase in state["measured"]),
         recovered=tuple(Recovered(**recovered) for recovered in state["recovered"]),
         final=state["final"],
+        findings=tuple(Finding(**finding) for finding in state["findings"]),
+        cache_clearings=CacheClearings(**state["cache_clearings"]),
     )

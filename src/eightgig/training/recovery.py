@@ -171,12 +171,16 @@ class Recovery:
 
     def state(self) -> dict[str, Any]:
         """Give what became of the plan, as plain values."""
-        known = len(self._loaded.findings)
         return {
             "limits": {phase: pieces.limit for phase, pieces in self._pieces.items()},
             "recovered": [recovered.model_dump() for recovered in self.recovered],
-            "findings": [finding.model_dump() for finding in self.plan.findings[known:]],
+            "findings": [finding.model_dump() for finding in self.findings],
         }
+
+    @property
+    def findings(self) -> tuple[Finding, ...]:
+        """What was found while it ran."""
+        return self.plan.findings[len(self._loaded.findings) :]
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go on with what `state` gave; a plan with smaller batches than those limits is left as it is."""

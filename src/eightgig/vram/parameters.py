@@ -23,8 +23,9 @@ class PlanParameters(Record):
         calibration: a file of measured constants, as `make calibrate` writes it; None takes the packaged ones.
         margin_fraction: share of the predicted need that is kept free for what the prediction does not see.
         precision: `auto` is fp16 with a gradient scaler on CUDA and fp32 on the CPU.
-        tf32: whether float32 products and convolutions may run in TensorFloat-32 on cards that have it: several times
-            as fast, with three decimal digits. Training and validation alone; exported files are measured without it.
+        tf32: whether float32 products and convolutions may run in TensorFloat-32 on cards that have it (Ampere on):
+            three decimal digits, at the Tensor Cores' rate. Training and validation alone; exported files are measured
+            without it.
         cudnn_benchmark: whether cuDNN tries its kernels out for each new shape: some per cent faster, but its workspace
             is not the one that was predicted, and a run that goes on may take other kernels than before.
         attention: `sdpa` is torch's fused attention, `eager` the whole matrix.

@@ -1,7 +1,8 @@
 """Predicted memory beside measured memory, phase by phase."""
 
 from eightgig.core.records import Record
-from eightgig.vram.plan import MemoryPlan
+from eightgig.vram.plan import Finding, MemoryPlan
+from eightgig.vram.runtime.flight_report import CacheClearings
 from eightgig.vram.runtime.measure import MeasuredPhase
 from eightgig.vram.runtime.verdict import Recovered
 
@@ -27,6 +28,8 @@ class VramTrace(Record):
         final_micro_batch, final_accumulation, final_eval_batch: as at the end of the run: other than the plan's, once
             memory ran out.
         recovered: each time memory ran out and the run went on.
+        findings: what was found while it ran.
+        cache_clearings: what giving back the allocator's cache cost and brought.
     """
 
     device_name: str
@@ -36,6 +39,8 @@ class VramTrace(Record):
     final_accumulation: int | None = None
     final_eval_batch: int | None = None
     recovered: tuple[Recovered, ...] = ()
+    findings: tuple[Finding, ...] = ()
+    cache_clearings: CacheClearings = CacheClearings()
 
     @classmethod
     def of(
@@ -45,6 +50,8 @@ class VramTrace(Record):
         *,
         final_plan: MemoryPlan | None = None,
         recovered: tuple[Recovered, ...] = (),
+        findings: tuple[Finding, ...] = (),
+        cache_clearings: CacheClearings | None = None,
     ) -> "VramTrace":
         """Put what was measured beside what the plan predicted, and how the plan was carried out in the end."""
         final_plan = final_plan or plan
@@ -59,4 +66,6 @@ class VramTrace(Record):
             final_accumulation=final_plan.accumulation,
             final_eval_batch=final_plan.eval_batch,
             recovered=recovered,
+            findings=findings,
+            cache_clearings=cache_clearings or CacheClearings(),
         )
