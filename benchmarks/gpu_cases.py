@@ -18,7 +18,7 @@ from eightgig.vram.parameters import PlanParameters
 from eightgig.vram.plan import Checkpointing, MemoryPlan, OptimizerName, Precision
 from eightgig.vram.planning.planner import make_plan
 from eightgig.vram.planning.request import PlanRequest, generation_of
-from eightgig.vram.runtime.budget import Context
+from eightgig.vram.runtime.context import Context
 from eightgig.vram.tracing.hidden import Calibration, Generation
 from eightgig.vram.tracing.options import StepOptions
 from eightgig.vram.tracing.predictor import Predictor

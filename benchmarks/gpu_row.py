@@ -20,7 +20,8 @@ from eightgig.core.files import write_text
 from eightgig.core.records import Record
 from eightgig.core.units import bytes_from_gib
 from eightgig.vram.allocator.snapshot import SnapshotComparison
-from eightgig.vram.runtime.budget import Context, cap_of, measured_context
+from eightgig.vram.runtime.budget import cap_of
+from eightgig.vram.runtime.context import Context, measured_context
 from eightgig.vram.tracing.card_probe import driver_version
 from eightgig.vram.tracing.options import StepOptions
 from eightgig.vram.tracing.spec import WorkloadSpec

@@ -3,12 +3,13 @@
 import logging
 
 import pytest
+from torch import version
 
 from eightgig.hooks import DoctorHook
 from eightgig.vram import doctor
-from eightgig.vram.doctor import Advice
+from eightgig.vram.doctor import Advice, software
 from eightgig.vram.doctor.disk import Disk
-from eightgig.vram.doctor.graphics import Graphics
+from eightgig.vram.doctor.graphics import Gpu, Graphics
 from eightgig.vram.doctor.host import Host
 from eightgig.vram.doctor.machine import Machine
 from eightgig.vram.doctor.software import Software
@@ -39,6 +40,19 @@ def test_warnings_and_problems_once_a_process(monkeypatch, caplog):
         "DOC006 thing: a; wanted: b; to do: c",
         "DOC002 thing: a; wanted: b; to do: c",
     ]
+
+
+@pytest.mark.skipif(version.cuda is None, reason="torch is built for the CPU")
+def test_a_card_that_torch_has_no_kernels_for_is_told_before_torch_is_loaded(monkeypatch, caplog):
+    card = Gpu(index=0, name="NVIDIA GeForce GTX 1080", uuid="GPU-1", capability=(6, 1))
+    graphics = Graphics(driver="580.95.05", driver_cuda=(13, 0), gpus=(card,))
+    monkeypatch.setattr("eightgig.vram.doctor.machine.read_graphics", lambda: graphics)
+    monkeypatch.setattr("eightgig.vram.doctor.software.read_torch", lambda _: software._from_files())
+    with caplog.at_level(logging.INFO, logger="eightgig"):
+        DoctorHook().before_pipeline_run()
+    (told,) = [record.getMessage() for record in caplog.records if record.getMessage().startswith("DOC003")]
+    assert "none for the NVIDIA GeForce GTX 1080 (6.1)" in told
+    assert doctor.diagnose("quick").outlook.startswith("Until DOC003 is solved, runs use the CPU.")
 
 
 @pytest.mark.parametrize("error", [OSError("unreadable"), ValueError("garbled")])

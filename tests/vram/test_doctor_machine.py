@@ -12,11 +12,12 @@ from typing import Any
 import psutil
 import pytest
 
+from eightgig.core.spilling import tells_wsl
 from eightgig.core.units import GIB, MIB
 from eightgig.vram.doctor import diagnose
 from eightgig.vram.doctor.disk import read_disk
 from eightgig.vram.doctor.graphics import read_graphics
-from eightgig.vram.doctor.host import finds_nvidia, read_host, read_limits, tells_wsl
+from eightgig.vram.doctor.host import finds_nvidia, read_host, read_limits
 from eightgig.vram.doctor.software import read_software, read_torch
 
 
@@ -122,6 +123,16 @@ def test_an_older_pynvml_lacks_functions_and_wsl_lists_no_programs():
     for name in ("Compute", "Graphics"):
         del nvml.answers[f"nvmlDeviceGet{name}RunningProcesses"]
     assert read_graphics(nvml).gpus[0].processes is None
+
+
+def test_cuda_is_asked_for_its_order_where_there_are_several_cards(monkeypatch):
+    asked = []
+    monkeypatch.setattr("eightgig.vram.doctor.graphics.cuda_order", lambda: asked.append(1) or ("GPU-2", "GPU-1"))
+    nvml = FakeNvml()
+    assert read_graphics(nvml).cuda_order is None
+    nvml.answers["nvmlDeviceGetCount"] = 2
+    assert read_graphics(nvml).cuda_order == ("GPU-2", "GPU-1")
+    assert asked == [1]
 
 
 def test_a_driver_that_does_not_answer():
@@ -299,7 +310,7 @@ def test_torch_in_full():
     assert torch.tf32_products is False
     assert torch.tf32_convolutions is True
     if torch.cuda:
-        assert torch.architectures or torch.version.startswith("2.11.")  # which lists them only where there is a GPU
+        assert torch.architectures  # torch 2.11 itself lists them only where there is a GPU
         assert torch.cuda_major == int(torch.cuda.split(".")[0])
 
 
@@ -310,8 +321,9 @@ quick = diagnose("quick")
 light = [name for name in ("torch", "torchvision", "onnx", "onnxruntime") if name in sys.modules]
 full = diagnose("full")
 import torch
-print(json.dumps([light, torch.cuda.is_initialized(), quick.machine.software.torch.version,
-                  full.machine.software.torch.version]))
+both = (one.machine.software.torch for one in (quick, full))
+read = [[one.version, one.cuda, one.architectures] for one in both]
+print(json.dumps([light, torch.cuda.is_initialized(), *read]))
 """
 
 
@@ -330,8 +342,9 @@ def test_a_real_card_is_read_as_torch_sees_it(tmp_path):
     gpu = diagnose("quick", tmp_path).machine.gpu
     assert gpu is not None
     assert (gpu.name, gpu.capability) == (torch.cuda.get_device_name(), torch.cuda.get_device_capability())
+    assert gpu.uuid == f"GPU-{torch.cuda.get_device_properties(torch.cuda.current_device()).uuid}"
     assert 0 < (gpu.free_bytes or 0) <= (gpu.total_bytes or 0)
-    assert (gpu.total_bytes or 0) >= torch.cuda.get_device_properties(0).total_memory
+    assert (gpu.total_bytes or 0) >= torch.cuda.get_device_properties(torch.cuda.current_device()).total_memory
     assert gpu.processes is not None
     started = time.perf_counter()
     diagnose("quick", tmp_path)

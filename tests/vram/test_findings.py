@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from eightgig.core.units import GIB, MIB
+from eightgig.vram.cards.memory import CardMemory
 from eightgig.vram.plan import Considered, MemoryPlan, PhaseMemory
 from eightgig.vram.planning.findings import FINDINGS, Asked, findings_of
 
@@ -39,8 +40,8 @@ def a_plan(**changes):
     return MemoryPlan(**{**plain, **changes})
 
 
-def found(plan, *, micro_batch=32, eval_batch=64, batch_norm=True):
-    return {f.code: f.message for f in findings_of(Asked(plan, micro_batch, eval_batch, batch_norm))}
+def found(plan, *, micro_batch=32, eval_batch=64, batch_norm=True, **more):
+    return {f.code: f.message for f in findings_of(Asked(plan, micro_batch, eval_batch, batch_norm, **more))}
 
 
 def test_a_plan_as_asked_for_has_none():
@@ -84,6 +85,33 @@ def test_validation_that_needs_most():
 def test_one_holder_must_be_a_module_and_large():
     assert found(a_plan(largest=(("zeros_like", 2 * GIB),))) == {}  # the optimizer's state has no module
     assert found(a_plan(largest=(("head/mm", GIB // 2),))) == {}
+
+
+@pytest.mark.parametrize(
+    ("memory", "said"),
+    [
+        ({"total_bytes": 6 * GIB}, "asks for 8 GiB, but the RTX 2060 has 6.00 GiB for programs"),
+        ({"free_bytes": 7 * GIB, "spills": True}, "asks for 8 GiB, but 7.00 GiB of the RTX 2060 are free"),
+    ],
+)
+def test_a_budget_that_the_card_does_not_have(memory, said):
+    of = CardMemory(**{"card": "RTX 2060", "total_bytes": 8 * GIB, "free_bytes": 8 * GIB, **memory})
+    messages = found(a_plan(), budget_gib=8.0, memory=of)
+    assert set(messages) == {"VRAM013"}
+    assert said in messages["VRAM013"]
+    assert found(a_plan(), budget_gib=6.0, memory=of) == {}
+
+
+def test_a_card_of_which_others_hold_what_is_needed():
+    memory = CardMemory(card="RTX 3070", total_bytes=8 * GIB, free_bytes=7 * GIB // 2)  # 3 and a context of 0.5
+    assert found(a_plan(), budget_gib=8.0, memory=memory) == {}
+    less = memory.model_copy(update={"free_bytes": 3 * GIB})
+    messages = found(a_plan(), budget_gib=8.0, memory=less)
+    assert set(messages) == {"VRAM014"}
+    assert messages["VRAM014"].startswith(
+        "3.5 GiB are planned with the CUDA context, but other programs leave only 3.0"
+    )
+    assert found(a_plan(), budget_gib=8.0, memory=memory.model_copy(update={"free_bytes": None})) == {}
 
 
 def test_the_price_of_recomputing_is_read_off_the_plans_considered():

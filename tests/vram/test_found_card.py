@@ -4,6 +4,7 @@ import sys
 from types import SimpleNamespace
 
 import pytest
+from tests.cards import FakeCard, install
 
 from eightgig.vram.cards.catalog import card_named
 from eightgig.vram.cards.found import card_found, catalog_card
@@ -28,13 +29,14 @@ class FakeNvml:
             if name in self.fails:
                 raise self.NVMLError(name)
             value = self.answers.get(name)
-            return value[arguments[1]] if isinstance(value, dict) else value
+            return value[arguments[-1]] if isinstance(value, dict) else value
 
         return answer
 
 
 def answers(name, memory_mib, **more):
     return {
+        "nvmlDeviceGetCount": 1,
         "nvmlDeviceGetName": name,
         "nvmlDeviceGetMemoryInfo": SimpleNamespace(total=memory_mib * MIB),
         "nvmlDeviceGetCudaComputeCapability": (8, 6),
@@ -123,3 +125,71 @@ def test_none_where_there_is_no_card(driver, fails):
 def test_none_without_the_binding(monkeypatch):
     monkeypatch.setitem(sys.modules, "pynvml", None)
     assert card_found() is None
+
+
+# several cards
+
+
+@pytest.fixture
+def two_cards(driver, monkeypatch):
+    """NVML counts a GTX 1050 first; `order` is what CUDA says, as the fastest first would be."""
+
+    def install(order, *, known=("GPU-1", "GPU-2"), parts=()):
+        told = answers({"index 0": "NVIDIA GeForce GTX 1050", "card 1": "NVIDIA GeForce RTX 3070"}, 8192)
+        told["nvmlDeviceGetName"]["card 2"] = "NVIDIA GeForce GTX 1050"
+        told |= {
+            "nvmlDeviceGetCount": 2,
+            "nvmlDeviceGetHandleByIndex": {0: "index 0"},
+            "nvmlDeviceIsMigDeviceHandle": {"card 1": 0, "card 2": 0, "part": 1},
+            "nvmlDeviceGetDeviceHandleFromMigDeviceHandle": {"part": "card 1"},
+        }
+        nvml = driver(told)
+
+        def by_uuid(uuid):
+            handles = {"GPU-1": "card 1", "GPU-2": "card 2", **dict.fromkeys(parts, "part")}
+            if uuid in parts or (uuid in known and uuid in handles):
+                return handles[uuid]
+            raise nvml.NVMLError("Not Found")
+
+        nvml.nvmlDeviceGetHandleByUUID = by_uuid
+        monkeypatch.setattr("eightgig.vram.cards.nvml.cuda_order", lambda: order)
+
+    return install
+
+
+@pytest.mark.parametrize(
+    ("order", "name"),
+    [
+        (("GPU-1", "GPU-2"), "RTX 3070"),
+        (("GPU-2", "GPU-1"), "NVIDIA GeForce GTX 1050"),
+        (("GPU-3",), "NVIDIA GeForce GTX 1050"),  # NVML knows no such card: its own first, as ever
+        ((), "NVIDIA GeForce GTX 1050"),
+        (None, "NVIDIA GeForce GTX 1050"),
+    ],
+)
+def test_the_card_is_the_one_that_cuda_counts_first(two_cards, order, name):
+    two_cards(order)
+    assert card_found().name == name
+
+
+def test_a_part_of_a_card_has_the_rates_of_the_whole(two_cards):
+    two_cards(("GPU-part",), parts=("MIG-part",))
+    assert card_found().name == "RTX 3070"
+
+
+@pytest.mark.parametrize(("current", "name"), [(0, "NVIDIA GeForce GTX 1050"), (1, "RTX 3070")])
+def test_a_process_of_several_finds_its_own_card(two_cards, monkeypatch, current, name):
+    two_cards(None)
+    install(monkeypatch, [FakeCard(uuid="2"), FakeCard(uuid="1")], current=current)
+    assert card_found().name == name
+
+
+@pytest.mark.gpu
+def test_the_card_that_is_found_is_the_one_that_torch_uses():
+    import torch
+
+    for index in range(torch.cuda.device_count()):
+        with torch.cuda.device(index):
+            found, name = card_found(), torch.cuda.get_device_name()
+            assert found is not None
+            assert name == found.name or name in found.nvml_names

@@ -10,7 +10,8 @@ import torch
 
 from eightgig.core.units import GIB, MIB
 from eightgig.vram.plan import MemoryPlan, PhaseMemory
-from eightgig.vram.runtime.budget import Context, EnforcedBudget
+from eightgig.vram.runtime.budget import EnforcedBudget
+from eightgig.vram.runtime.context import Context
 from eightgig.vram.runtime.flight_report import FlightReport, PhaseMemoryUse
 from eightgig.vram.runtime.gauge import CudaGauge, Peaks, Reading, ResidentGauge, gauge_of, peaks_of
 from eightgig.vram.runtime.offload import HostMemoryError

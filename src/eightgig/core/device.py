@@ -1,33 +1,56 @@
 """Which device a run uses, and what it is called."""
 
+import logging
 import os
 import platform
+from functools import cache
 from pathlib import Path
 from typing import Literal
 
 from eightgig.core.errors import ConfigurationError
+from eightgig.core.kernels import lack_of_kernels
+
+logger = logging.getLogger(__name__)
 
 DeviceChoice = Literal["auto", "cuda", "cpu"]
 DeviceKind = Literal["cuda", "cpu"]
 
 
 def resolve_device(choice: DeviceChoice) -> DeviceKind:
-    """Give the device to use: `auto` takes CUDA where torch can use it and the CPU otherwise.
+    """Give the device to use: `auto` takes CUDA where torch can compute with it and the CPU otherwise.
+
+    A card that the driver serves and torch has no kernels for is not used; the first time, that is a warning.
 
     Raises:
         ConfigurationError: `cuda` was asked for and torch finds no usable GPU.
     """
     import torch
 
-    if choice == "cuda" and not torch.cuda.is_available():
+    if choice == "cpu":
+        return "cpu"
+    if not torch.cuda.is_available():
+        if choice == "auto":
+            return "cpu"
         raise ConfigurationError(
             "device 'cuda' was asked for, but torch finds no usable GPU "
             f"(torch {torch.__version__}, CUDA build {torch.version.cuda or 'none'}). "
             "Check the driver with nvidia-smi, or set the parameter to 'auto' or 'cpu'."
         )
-    if choice == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    return choice
+    lack = lack_of_kernels()
+    if lack is None:
+        return "cuda"
+    if choice == "cuda":
+        raise ConfigurationError(
+            f"device 'cuda' was asked for, but {lack.what_is}. The way out: {lack.way_out}; or set the parameter to "
+            "'auto' or 'cpu'."
+        )
+    _warn_once(f"the CPU is used: {lack.what_is}. The way out: {lack.way_out}")
+    return "cpu"
+
+
+@cache
+def _warn_once(message: str) -> None:
+    logger.warning("%s", message)
 
 
 def describe_device(kind: DeviceKind) -> str:

@@ -4,7 +4,6 @@ import logging
 
 from kedro.pipeline import Pipeline
 
-from eightgig.core.device import describe_device, resolve_device
 from eightgig.core.errors import ConfigurationError
 from eightgig.models.parameters import ModelParameters
 from eightgig.stages.annotations import ImageStore
@@ -14,7 +13,6 @@ from eightgig.vram.parameters import PlanParameters
 from eightgig.vram.plan import MemoryPlan
 
 logger = logging.getLogger(__name__)
-_DEFAULT_CARD = "RTX 3070"
 
 
 def create_pipeline(case: Case) -> Pipeline:
@@ -35,13 +33,12 @@ def plan_memory(
     """
     from eightgig.training.optim import check_optimizer
     from eightgig.training.precision import allowed_precisions
-    from eightgig.vram.cards.catalog import card_named
-    from eightgig.vram.cards.found import card_found
     from eightgig.vram.planning.planner import make_plan
     from eightgig.vram.planning.request import PlanRequest
+    from eightgig.vram.planning.target import target_of
 
-    device = resolve_device(plan.device)
-    check_optimizer(train.optimizer, device)
+    target = target_of(plan, processes=train.distributed.processes)
+    check_optimizer(train.optimizer, target.device)
     share = share_of_one_process(train)
     request = PlanRequest(
         name=model.name,
@@ -54,12 +51,13 @@ def plan_memory(
         micro_batch=min(train.batch_size, share),
         eval_batch=train.eval_batch_size,
         optimizer=train.optimizer,
-        precisions=allowed_precisions(plan.precision, device, spreads=train.distributed.spreads),
+        precisions=allowed_precisions(plan.precision, target.device, spreads=train.distributed.spreads),
         clips_gradients=train.max_gradient_norm is not None,
         channels_last=case.channels_last,
-        device=device,
-        device_name=describe_device(device),
-        card=card_named(plan.card) if plan.card else card_found() or card_named(_DEFAULT_CARD),
+        device=target.device,
+        device_name=target.device_name,
+        card=target.card,
+        memory=target.memory,
     )
     return say(make_plan(request, plan))
 

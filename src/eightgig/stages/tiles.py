@@ -5,6 +5,7 @@ What is the same for masks and boxes; a case adds how tiles are answered and put
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -24,6 +25,7 @@ from eightgig.vram.runtime.measure import MeasuredPhase
 if TYPE_CHECKING:
     from eightgig.report import page as pages
     from eightgig.tiles.grid import Grid
+    from eightgig.vram.planning.target import Target
     from eightgig.vram.tracing.predictor import Predictor
     from eightgig.vram.tracing.workload import Workload
 
@@ -57,6 +59,12 @@ class TilePlanner:
     ) -> None:
         self._case, self._card, self._train, self._tiles = case, weights.card, train, tiles
         self._plan = plan.model_copy(update={"budget_gib": tiles.budget_gib or plan.budget_gib})
+
+    @cached_property
+    def _target(self) -> "Target":
+        from eightgig.vram.planning.target import target_of
+
+        return target_of(self._plan)
 
     def plan(self, height: int, width: int, overlap_of: Callable[[int], int]) -> TilePlan:
         """Give the plan with the largest share of useful pixels that fits.
@@ -107,11 +115,10 @@ class TilePlanner:
         return self._planned(grid, sizes[-1], predictor)
 
     def _planned(self, grid: "Grid", batch: int, predictor: "Predictor") -> TilePlan:
-        from eightgig.core.device import describe_device, resolve_device
         from eightgig.vram.planning.planner import make_plan
         from eightgig.vram.planning.request import PlanRequest
 
-        device = resolve_device(self._plan.device)
+        target = self._target
         request = PlanRequest(
             name=self._card.model,
             workload=self._workload(grid.tile),
@@ -121,8 +128,10 @@ class TilePlanner:
             micro_batch=batch,
             eval_batch=batch,
             precisions=("fp32",),
-            device=device,
-            device_name=describe_device(device),
+            device=target.device,
+            device_name=target.device_name,
+            card=target.card,
+            memory=target.memory,
         )
         made = make_plan(request, self._plan, predictor=predictor)
         return TilePlan(grid, batch, made)

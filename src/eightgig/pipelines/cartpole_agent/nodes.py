@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from eightgig.training.ppo.trainer import Trained
     from eightgig.vram.tracing.workload import Workload
 
-_CARD = "RTX 3070"
 _REAL_ACTIONS_APART = 1e-5
 _EPISODES_ASIDE = 20
 
@@ -61,14 +60,12 @@ def plan_agent(
 ) -> MemoryPlan:
     """Give what a minibatch's step would take of the card, though the CPU is the better place for it."""
     from eightgig.stages.plan import say
-    from eightgig.vram.cards.catalog import card_named
-    from eightgig.vram.cards.found import card_found
     from eightgig.vram.planning.planner import make_plan
     from eightgig.vram.planning.request import PlanRequest
+    from eightgig.vram.planning.target import target_of
     from eightgig.vram.tracing.spec import WorkloadSpec
 
-    spaces = exploration.spaces
-    card = card_named(plan.card) if plan.card else card_found() or card_named(_CARD)
+    spaces, target = exploration.spaces, target_of(plan)
     request = PlanRequest(
         name=f"agent for {environment.name}",
         workload=WorkloadSpec(
@@ -86,8 +83,9 @@ def plan_agent(
         precisions=("fp32",),
         optimizer="adam",
         device="cuda",
-        device_name=card.name,
-        card=card,
+        device_name=target.card.name,
+        card=target.card,
+        memory=target.memory,
     )
     return say(make_plan(request, plan))
 
@@ -261,16 +259,15 @@ def measure_parts(
         A row a device and part: seconds for 1,000 steps of the environment, share, steps a second of the whole.
     """
     import pandas as pd
-    import torch
 
-    from eightgig.core.device import describe_device
+    from eightgig.core.device import describe_device, resolve_device
     from eightgig.core.tracker import NoTracker
     from eightgig.training.ppo.trainer import train_agent
 
     steps = parameters.updates * train.rollout_steps * environment.num_envs
     short = train.model_copy(update={"steps": steps, "resume": "never"})
     rows: list[dict[str, Any]] = []
-    for device in ("cpu", *(["cuda"] if torch.cuda.is_available() else [])):
+    for device in ("cpu", *(["cuda"] if resolve_device("auto") == "cuda" else [])):
         made = train_agent(environment, agent, short, seed=0, device=device, tracker=NoTracker())
         done, whole = made.curve[-1].steps, sum(made.seconds_by_part.values())
         rows += [

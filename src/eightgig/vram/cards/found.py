@@ -1,9 +1,11 @@
 """The card in this machine, read from the driver (NVML): nothing is run on it and no CUDA context is made."""
 
+from contextlib import suppress
 from typing import Any
 
 from eightgig.core.units import gib
 from eightgig.vram.cards.catalog import Card, cards
+from eightgig.vram.cards.nvml import ask_nvml, handle_of, used_uuid
 
 # The memory that the driver shows may be a little below the catalog's (ECC, driver's own share).
 _MEMORY_TOLERANCE_GIB = 0.6
@@ -15,36 +17,32 @@ _TENSOR_FLOP_GA100 = 2048
 _GENERATIONS = {6: "Pascal", 7: "Volta or Turing", 8: "Ampere or Ada", 9: "Hopper", 10: "Blackwell", 12: "Blackwell"}
 
 
-def card_found(index: int = 0) -> Card | None:
-    """Give the card of this machine, or None where there is none that the driver knows.
+def card_found() -> Card | None:
+    """Give the card that runs of this process use, or None where there is none that the driver knows.
 
-    A card of the catalog is known by its name and memory. Any other is built from what the driver says; its rates are
-    computed from the highest clocks, which are above the official boost clock, and are named in `unverified`.
-
-    Args:
-        index: of the card, as nvidia-smi counts.
+    It is found by its UUID, for NVML counts otherwise than CUDA does; where CUDA does not tell the UUID, or NVML does
+    not know it (some containers), it is the first that NVML counts. A card of the catalog is known by its name and
+    memory. Any other is built from what the driver says; its rates are computed from the highest clocks, which are
+    above the official boost clock, and are named in `unverified`.
     """
-    try:
-        import pynvml
-    except ImportError:  # the binding is a dependency, but its absence must not stop a run on the CPU
-        return None
-    try:
-        pynvml.nvmlInit()
-    except pynvml.NVMLError:
-        return None
-    try:
-        return _read(pynvml, index)
-    except pynvml.NVMLError:
-        return None
-    finally:
-        pynvml.nvmlShutdown()
+    return ask_nvml(_read)
 
 
-def _read(nvml: Any, index: int) -> Card:
-    handle = nvml.nvmlDeviceGetHandleByIndex(index)
+def _read(nvml: Any) -> Card:
+    handle = _used_handle(nvml)
     name = _text(nvml.nvmlDeviceGetName(handle))
     memory_gib = gib(nvml.nvmlDeviceGetMemoryInfo(handle).total)
     return catalog_card(name, memory_gib) or _built(nvml, handle, name, memory_gib)
+
+
+def _used_handle(nvml: Any) -> Any:
+    """Give the handle of the card in use; of a part of a card (MIG) the whole, whose clocks and lanes it has."""
+    if nvml.nvmlDeviceGetCount() > 1 and (uuid := used_uuid()):
+        with suppress(nvml.NVMLError):
+            handle = handle_of(nvml, uuid)
+            is_part = nvml.nvmlDeviceIsMigDeviceHandle(handle)
+            return nvml.nvmlDeviceGetDeviceHandleFromMigDeviceHandle(handle) if is_part else handle
+    return nvml.nvmlDeviceGetHandleByIndex(0)
 
 
 def catalog_card(nvml_name: str, memory_gib: float) -> Card | None:

@@ -25,19 +25,21 @@ def card_memory(machine: Machine) -> Advice | None:
     if gpu is None or gpu.free_bytes is None or gpu.total_bytes is None:
         return None
     free, wanted = gpu.free_bytes, min(_BUDGET_BYTES, gpu.total_bytes)
+    usual = "the usual budget" if wanted == _BUDGET_BYTES else "all of this card, for which a plan is made"
     about = partial(
         Advice,
         code="DOC006",
         title="card memory",
         what_is=f"{gib(free):.1f} of {gib(gpu.total_bytes):.1f} GiB free",
-        wanted=f"{gib(_BUDGET_BYTES):.0f} GiB, the usual budget",
+        wanted=f"{gib(wanted):.3g} GiB, {usual}",
     )
-    short = _BUDGET_BYTES - free
-    if short <= _IDLE_BYTES:
+    if wanted - free <= _IDLE_BYTES:
         return about(status="ok")
     plan = f"plan with what is free: --params <case>.plan.budget_gib={math.floor(gib(free) * 10) / 10}"
+    if machine.spills:
+        plan = "nothing to set: plans are made for what is free"
     much = wanted - free > _MUCH_BYTES
-    return about(status="warning" if much else "note", to_do=f"close what DOC007 names, or {plan}" if much else plan)
+    return about(status="warning" if much else "note", to_do=f"close what DOC007 names; or {plan}" if much else plan)
 
 
 def other_programs(machine: Machine) -> Advice | None:
@@ -76,18 +78,21 @@ def display(machine: Machine) -> Advice | None:
 
 
 def spilling(machine: Machine) -> Advice | None:
-    """DOC009: whether a full card is an error or a slow-down."""
+    """DOC009: whether a full card is an error or a slow-down.
+
+    A run keeps to what is free when it begins; what other programs take later is beyond it.
+    """
     gpu = machine.gpu
     if gpu is None:
         return None
     about = partial(Advice, code="DOC009", title="spilling", wanted="none")
     if not machine.spills:
         return about(status="ok", what_is="none: a full card is an error")
-    covered = gpu.free_bytes is None or gpu.free_bytes >= min(_BUDGET_BYTES, gpu.total_bytes or 0) - _IDLE_BYTES
     # NVIDIA, answer 5490 (nvidia.custhelp.com): since driver 536.40; the setting since 546.01. NVML cannot read it.
     return about(
-        status="note" if covered else "warning",
-        what_is="Windows' driver moves tensors to main memory when the card is full; the setting cannot be read",
+        status="note",
+        what_is="Windows' driver moves tensors to main memory when the card is full; the setting cannot be read. Runs "
+        "keep to what is free when they begin",
         to_do="NVIDIA Control Panel, Manage 3D settings, CUDA - Sysmem Fallback Policy: Prefer No Sysmem Fallback",
     )
 

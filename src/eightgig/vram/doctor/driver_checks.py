@@ -2,17 +2,18 @@
 
 from functools import partial
 
+from eightgig.core.kernels import TORCH_PAGE, has_kernels, torch_with_kernels
 from eightgig.core.units import gib
 from eightgig.vram.doctor.advice import Advice
 from eightgig.vram.doctor.graphics import Gpu
 from eightgig.vram.doctor.machine import Machine
+from eightgig.vram.doctor.software import Torch
 
 # NVIDIA, CUDA Compatibility: a driver from this number on serves all minor versions of that CUDA
 # (https://docs.nvidia.com/deploy/cuda-compatibility/minor-version-compatibility.html, table 1).
 _FIRST_DRIVER = {11: 450, 12: 525, 13: 580}
 _OLDEST_TORCH = (2, 11)  # pyproject.toml
 _DRIVER_PAGE = "https://www.nvidia.com/drivers"
-_TORCH_PAGE = "https://pytorch.org/get-started/locally"
 
 # The first compute capability whose Tensor Cores take a format. Sources: NVIDIA CUTLASS documentation, Tensor Cores
 # (Volta 7.0, Turing 7.5, Ampere 8.0, Hopper 9.0); TensorRT-RTX support matrix (fp8 from Ada 8.9, fp4 from 12.0).
@@ -75,9 +76,10 @@ def torch_build(machine: Machine) -> Advice:
         return about(status="ok", what_is=what, wanted="2.11 or newer")
     if torch.cuda is None:
         return about(status="problem", what_is=f"{what}: the card is not used", to_do=_cuda_torch(torch.version))
-    if torch.architectures is not None and gpu.capability and not covers(torch.architectures, gpu.capability):
-        known = ", ".join(torch.architectures)
-        return about(status="problem", what_is=f"{what}, kernels for {known}", to_do=_other_torch(gpu.capability))
+    if gpu.capability and has_kernels(torch.architectures, torch.cuda, gpu.capability) is False:
+        known = ", ".join(torch.architectures or ()) or "none this old"
+        lack = f"{what}, kernels for {known}; none for the {gpu.name} ({_dotted(gpu.capability)})"
+        return about(status="problem", what_is=lack, to_do=_ways_to_kernels(machine, torch, gpu.capability))
     return about(status="ok", what_is=what)
 
 
@@ -151,25 +153,6 @@ def onnxruntime(machine: Machine) -> Advice | None:
     )
 
 
-def covers(architectures: tuple[str, ...], capability: tuple[int, int]) -> bool:
-    """Tell whether kernels for `architectures` run on a card of `capability`.
-
-    A kernel (sm_86) runs on cards of the same major and the same or a higher minor number, so 8.6 also serves 8.9; PTX
-    (compute_90) on all newer cards; a suffix (sm_90a) binds to exactly that card. Source: CUDA programming guide,
-    binary and PTX compatibility.
-    """
-    for name in architectures:
-        kind, _, number = name.partition("_")
-        digits = number.rstrip("af")
-        if not digits.isdigit():
-            continue
-        built = (int(digits[:-1]), int(digits[-1]))
-        exact = digits != number
-        if built == capability or (not exact and built < capability and (kind != "sm" or built[0] == capability[0])):
-            return True
-    return False
-
-
 def tensor_core_formats(name: str, capability: tuple[int, int]) -> tuple[str, ...]:
     """Give the formats that the card's Tensor Cores multiply; empty when it has none."""
     if any(part in name for part in _WITHOUT_TENSOR_CORES):
@@ -216,7 +199,7 @@ def _new_driver(machine: Machine, first: int | None) -> str:
     if machine.host.is_wsl or machine.host.system == "Windows":
         return f"install {which} in Windows: {_DRIVER_PAGE}"
     serves = machine.graphics.driver_cuda
-    older = f"; or take a torch for CUDA {serves[0]}: {_TORCH_PAGE}" if serves and serves[0] >= 12 else ""
+    older = f"; or take a torch for CUDA {serves[0]}: {TORCH_PAGE}" if serves and serves[0] >= 12 else ""
     return f"install {which} (Ubuntu: sudo ubuntu-drivers install) and restart{older}"
 
 
@@ -227,9 +210,12 @@ def _cuda_torch(version: str) -> str:
     )
 
 
-def _other_torch(capability: tuple[int, int]) -> str:
-    name = f"sm_{capability[0]}{capability[1]}"
-    return f"look for a torch whose torch.cuda.get_arch_list() names {name} ({_TORCH_PAGE}), or set plan.device=cpu"
+def _ways_to_kernels(machine: Machine, torch: Torch, capability: tuple[int, int]) -> str:
+    """Give the way out: another card of this machine that torch has kernels for, or another torch."""
+    for other in machine.graphics.gpus:
+        if other.uuid and other.capability and has_kernels(torch.architectures, torch.cuda, other.capability):
+            return f"CUDA_VISIBLE_DEVICES={other.uuid}, which is the {other.name}, with kernels"
+    return f"{torch_with_kernels(torch.version, capability)}; or leave it: runs use the CPU"
 
 
 def _other(machine: Machine, gpu: Gpu) -> int:

@@ -7,16 +7,16 @@ from typing import Any, Literal
 
 import psutil
 
+from eightgig.core.cuda_order import cuda_order
 from eightgig.core.records import Record
+from eightgig.core.spilling import DRIVER_MODELS, DriverModel
 
-DriverModel = Literal["wddm", "tcc", "mcdm"]
 ComputeMode = Literal["default", "prohibited", "exclusive"]
 Ask = Callable[..., Any]
 """Calls an NVML function by its name; None where the card or the driver does not know the answer."""
 
 # nvml.h, nvmlClocksEventReasons: those that say something is wrong. A power cap (0x4) is normal under load.
 _SLOWED_BY = {0x08: "hardware", 0x20: "heat", 0x40: "heat", 0x80: "power supply"}
-_DRIVER_MODELS: dict[int, DriverModel] = {0: "wddm", 1: "tcc", 2: "mcdm"}
 _COMPUTE_MODES: dict[int, ComputeMode] = {0: "default", 2: "prohibited", 3: "exclusive"}
 _GPU_SENSOR = 0
 _SLOWDOWN_THRESHOLD = 1
@@ -70,12 +70,15 @@ class Graphics(Record):
         driver: its version, for example `580.95.05`.
         driver_cuda: the newest CUDA it serves.
         gpus: all cards, hidden ones too.
+        cuda_order: the UUIDs of those that CUDA shows, as it counts them; None where there is but one card, or the
+            driver does not say.
         silence: why NVML does not answer; None when it does.
     """
 
     driver: str | None = None
     driver_cuda: tuple[int, int] | None = None
     gpus: tuple[Gpu, ...] = ()
+    cuda_order: tuple[str, ...] | None = None
     silence: str | None = None
 
 
@@ -96,28 +99,35 @@ def read_graphics(nvml: Any = None) -> Graphics:
     ask = _asker(nvml)
     try:
         cuda = ask("nvmlSystemGetCudaDriverVersion_v2")  # 13000 is 13.0
+        num_cards = ask("nvmlDeviceGetCount") or 0
         return Graphics(
             driver=ask("nvmlSystemGetDriverVersion"),
             driver_cuda=None if cuda is None else (cuda // 1000, cuda % 1000 // 10),
-            gpus=tuple(_read_gpu(ask, index) for index in range(ask("nvmlDeviceGetCount") or 0)),
+            gpus=tuple(_read_gpu(ask, index) for index in range(num_cards)),
+            cuda_order=cuda_order() if num_cards > 1 else None,
         )
     finally:
         ask("nvmlShutdown")
 
 
-def visible_gpus(gpus: tuple[Gpu, ...], setting: str | None) -> tuple[Gpu, ...]:
+def visible_gpus(graphics: Graphics, setting: str | None) -> tuple[Gpu, ...]:
     """Give the cards that CUDA shows to programs, first the one that runs use.
 
     Args:
-        gpus: all cards.
+        graphics: all cards, and how CUDA counts them. Where it does not say, or names cards that NVML does not know
+            (parts of a card, some containers), they are taken in the order of the bus.
         setting: CUDA_VISIBLE_DEVICES; None when it is not set. A name that does not exist hides itself and all after it
             (CUDA programming guide, environment variables).
     """
+    known = {gpu.uuid: gpu for gpu in graphics.gpus}
+    counted = tuple(known[uuid] for uuid in graphics.cuda_order or () if uuid in known)
+    if counted:
+        return counted
     if setting is None or "MIG-" in setting:
-        return gpus
+        return graphics.gpus
     shown: list[Gpu] = []
     for name in setting.split(","):
-        found = [gpu for gpu in gpus if _answers_to(gpu, name.strip())]
+        found = [gpu for gpu in graphics.gpus if _answers_to(gpu, name.strip())]
         if not found:
             break
         shown.append(found[0])
@@ -155,7 +165,7 @@ def _read_gpu(ask: Ask, index: int) -> Gpu:
         capability=ask("nvmlDeviceGetCudaComputeCapability", handle),
         processes=_processes(ask, handle),
         display_active=_switch(ask("nvmlDeviceGetDisplayActive", handle)),
-        driver_model=_DRIVER_MODELS.get(model),
+        driver_model=DRIVER_MODELS.get(model),
         persistence=_switch(ask("nvmlDeviceGetPersistenceMode", handle)),
         compute_mode=_COMPUTE_MODES.get(ask("nvmlDeviceGetComputeMode", handle)),
         **_memory(ask, handle),

@@ -9,6 +9,7 @@ import psutil
 
 from eightgig.core.device import loader_processes, usable_cores
 from eightgig.core.records import Record
+from eightgig.core.spilling import tells_wsl
 
 _PROC = Path("/proc")
 _SYS = Path("/sys")
@@ -78,11 +79,6 @@ def read_host() -> Host:
         open_files=_open_files(),
         omp_threads=os.environ.get("OMP_NUM_THREADS"),
     )
-
-
-def tells_wsl(kernel: str | None) -> bool:
-    """Tell from /proc/version whether this Linux runs inside Windows; Microsoft's kernel names itself there."""
-    return kernel is not None and "microsoft" in kernel.lower()
 
 
 def finds_nvidia(sys_root: Path) -> bool | None:

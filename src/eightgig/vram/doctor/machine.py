@@ -4,6 +4,7 @@ from pathlib import Path
 
 from eightgig.core.files import data_folder
 from eightgig.core.records import Record
+from eightgig.core.spilling import spills
 from eightgig.vram.doctor.disk import Disk, read_disk
 from eightgig.vram.doctor.graphics import Gpu, Graphics, read_graphics, visible_gpus
 from eightgig.vram.doctor.host import Host, read_host
@@ -21,13 +22,18 @@ class Machine(Record):
     @property
     def gpu(self) -> Gpu | None:
         """The card that runs use: the first that CUDA may show."""
-        return next(iter(visible_gpus(self.graphics.gpus, self.software.visible_devices)), None)
+        return next(iter(self.gpus), None)
+
+    @property
+    def gpus(self) -> tuple[Gpu, ...]:
+        """The cards that CUDA shows, in its order."""
+        return visible_gpus(self.graphics, self.software.visible_devices)
 
     @property
     def spills(self) -> bool:
         """Whether the driver moves tensors to main memory when the card is full: on Windows and in WSL."""
         model = self.gpu.driver_model if self.gpu else None
-        return self.host.is_wsl or (self.host.system == "Windows" and model in ("wddm", "mcdm", None))
+        return spills(self.host.system, is_wsl=self.host.is_wsl, driver_model=model)
 
 
 def read_machine(depth: Depth = "full", folder: Path | None = None) -> Machine:

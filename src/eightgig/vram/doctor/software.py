@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from eightgig.core.kernels import built_architectures
 from eightgig.core.records import Record
 
 Depth = Literal["quick", "full"]
@@ -20,7 +21,7 @@ _CUDA_MAJORS = (11, 12, 13, 14)
 
 
 class Torch(Record):
-    """The installed torch; None is what only a loaded torch tells.
+    """The installed torch; None is what could not be read, or what only a loaded torch tells.
 
     Attributes:
         cuda: the CUDA it was built for; None is a build for the CPU.
@@ -94,7 +95,7 @@ def _loaded(torch: Any) -> Torch:
     return Torch(
         version=str(torch.__version__),
         cuda=torch.version.cuda,
-        architectures=tuple(torch.cuda.get_arch_list()) if torch.version.cuda else (),
+        architectures=_architectures(Path(torch.__file__), torch) if torch.version.cuda else (),
         tf32_products=_uses_tf32(backends.cuda.matmul),
         tf32_convolutions=_uses_tf32(getattr(backends.cudnn, "conv", None)),
         threads=torch.get_num_threads(),
@@ -108,7 +109,7 @@ def _uses_tf32(backend: Any) -> bool | None:
 
 
 def _from_files() -> Torch | None:
-    """Read torch's own version.py: loading torch would take seconds."""
+    """Read torch's own files: loading torch would take seconds."""
     spec = util.find_spec("torch")
     if spec is None or spec.origin is None:
         return None
@@ -116,7 +117,15 @@ def _from_files() -> Torch | None:
         found = runpy.run_path(str(Path(spec.origin).with_name("version.py")))
     except OSError:
         return None
-    return Torch(version=str(found["__version__"]), cuda=found.get("cuda"))
+    cuda = found.get("cuda")
+    architectures = _architectures(Path(spec.origin)) if cuda else ()
+    return Torch(version=str(found["__version__"]), cuda=cuda, architectures=architectures)
+
+
+def _architectures(torch_module: Path, torch: Any = None) -> tuple[str, ...] | None:
+    """Read them from the library, for torch 2.11 tells them only where there is a card; ask torch where that fails."""
+    asked = tuple(torch.cuda.get_arch_list()) if torch else ()
+    return built_architectures(torch_module.parent) or asked or None
 
 
 def _installed(*names: str) -> dict[str, str]:

@@ -6,7 +6,8 @@ Each code has a paragraph in docs/memory.md and a test in tests/vram/test_findin
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from eightgig.core.units import format_bytes
+from eightgig.core.units import bytes_from_gib, format_bytes, gib
+from eightgig.vram.cards.memory import CardMemory
 from eightgig.vram.plan import Finding, MemoryPlan
 
 # Below it BatchNorm's statistics are too noisy to train well (Wu and He, Group Normalization, ECCV 2018, figure 1).
@@ -17,12 +18,19 @@ _ONE_HOLDER_FRACTION = 0.25
 
 @dataclass(frozen=True)
 class Asked:
-    """A plan beside what was asked for."""
+    """A plan beside what was asked for.
+
+    Attributes:
+        budget_gib: that was asked for.
+        memory: of the card of this machine, where the run uses it.
+    """
 
     plan: MemoryPlan
     micro_batch: int
     eval_batch: int
     batch_norm: bool
+    budget_gib: float | None = None
+    memory: CardMemory | None = None
 
 
 def findings_of(asked: Asked) -> tuple[Finding, ...]:
@@ -150,6 +158,48 @@ def several_processes(asked: Asked) -> str | None:
     )
 
 
+def less_than_the_budget(asked: Asked) -> str | None:
+    """The card of this machine has less than the budget, or less of it is free where a full card spills."""
+    if asked.memory is None or asked.budget_gib is None:
+        return None
+    return limit_of_budget(asked.budget_gib, asked.memory, asked.plan.context_bytes)
+
+
+def limit_of_budget(asked_gib: float, memory: CardMemory, context_bytes: int) -> str | None:
+    """Give why a plan is for less than the budget that was asked for; None where it is not.
+
+    Args:
+        asked_gib: the budget.
+        memory: of the card.
+        context_bytes: planned.
+    """
+    share = memory.share(bytes_from_gib(asked_gib), context_bytes)
+    if share.limit == "budget":
+        return None
+    asked, there = f"plan.budget_gib asks for {asked_gib:g} GiB", f"{gib(share.num_bytes):.2f} GiB"
+    if share.limit == "card":
+        return f"{asked}, but the {memory.card} has {there} for programs: the plan and the run's cap are for that"
+    return (
+        f"{asked}, but {there} of the {memory.card} are free, and beyond that its driver would move tensors to main "
+        "memory: the plan and the run's cap are for what is free; close programs that use the card to have more"
+    )
+
+
+def shared_card(asked: Asked) -> str | None:
+    """Other programs hold what the plan needs."""
+    plan, memory = asked.plan, asked.memory
+    if memory is None:
+        return None
+    available, needed = memory.available_bytes(plan.context_bytes), plan.needed_bytes + plan.context_bytes
+    if available is None or needed <= available:
+        return None
+    return (
+        f"{format_bytes(needed)} are planned with the CUDA context, but other programs leave only "
+        f"{format_bytes(available)} of the {memory.card}: end them (make doctor names them), or lower plan.budget_gib; "
+        "a step that runs out is done again with a smaller micro-batch"
+    )
+
+
 def _price(plan: MemoryPlan) -> str:
     """How much longer a step takes than without, where the roofline knows both."""
     bare = [c.seconds_per_step for c in plan.considered if c.checkpointing == "none" and c.seconds_per_step]
@@ -171,4 +221,6 @@ FINDINGS: dict[str, Callable[[Asked], str | None]] = {
     "VRAM010": one_owner,
     "VRAM011": optimizer_in_backward,
     "VRAM012": several_processes,
+    "VRAM013": less_than_the_budget,
+    "VRAM014": shared_card,
 }

@@ -8,10 +8,11 @@ The effective batch never changes.
 """
 
 from collections.abc import Iterator
+from math import floor
 
 from eightgig.core.device import DeviceKind
 from eightgig.core.errors import BudgetError, ConfigurationError, PredictionError
-from eightgig.core.units import bytes_from_gib, format_bytes
+from eightgig.core.units import bytes_from_gib, format_bytes, gib
 from eightgig.vram.cards.catalog import cards
 from eightgig.vram.cards.roofline import StepTime, step_seconds
 from eightgig.vram.parameters import PlanParameters
@@ -25,7 +26,7 @@ from eightgig.vram.plan import (
     PhaseMemory,
     Precision,
 )
-from eightgig.vram.planning.findings import BATCH_NORM_FLOOR, Asked, findings_of
+from eightgig.vram.planning.findings import BATCH_NORM_FLOOR, Asked, findings_of, limit_of_budget
 from eightgig.vram.planning.processes import spread_over
 from eightgig.vram.planning.request import Candidate, PlanRequest, generation_of
 from eightgig.vram.tracing.events import HOLDERS
@@ -67,7 +68,8 @@ class _Search:
         self._generation = generation_of(request)
         context = parameters.context_gib
         self._context_bytes = predictor.context_bytes(self._generation) if context is None else bytes_from_gib(context)
-        self._budget_bytes = bytes_from_gib(parameters.budget_gib) - self._context_bytes
+        self._budget_gib = self._share_gib()
+        self._budget_bytes = bytes_from_gib(self._budget_gib) - self._context_bytes
         self._considered: dict[Candidate, Considered] = {}
         self._refusal: PredictionError | None = None
 
@@ -83,6 +85,13 @@ class _Search:
         if not self._considered and self._refusal is not None:
             raise self._refusal
         raise BudgetError(self._nothing_fits())
+
+    def _share_gib(self) -> float:
+        asked_gib, memory = self._parameters.budget_gib, self._request.memory
+        if memory is None:
+            return asked_gib
+        share = memory.share(bytes_from_gib(asked_gib), self._context_bytes)
+        return asked_gib if share.limit == "budget" else floor(100 * gib(share.num_bytes)) / 100
 
     def _in_order_of_cost(self) -> Iterator[Candidate]:
         if self._request.task == "infer":
@@ -243,7 +252,7 @@ class _Search:
             optimizer_in_backward=chosen.optimizer_in_backward,
             memory_format="channels_last" if request.channels_last else "contiguous",
             numerics=Numerics(tf32=self._parameters.tf32, cudnn_benchmark=self._parameters.cudnn_benchmark),
-            budget_gib=self._parameters.budget_gib,
+            budget_gib=self._budget_gib,
             context_bytes=self._context_bytes,
             budget_bytes=self._budget_bytes,
             predicted=phases,
@@ -258,7 +267,14 @@ class _Search:
             considered=tuple(self._considered.values()),
             method=METHOD,
         )
-        asked = Asked(plan, request.micro_batch, request.eval_batch, batch_norm=self._has_batch_norm())
+        asked = Asked(
+            plan,
+            request.micro_batch,
+            request.eval_batch,
+            batch_norm=self._has_batch_norm(),
+            budget_gib=self._parameters.budget_gib,
+            memory=request.memory,
+        )
         return plan.model_copy(update={"findings": findings_of(asked)})
 
     def _phases(self, chosen: Candidate, prediction: Prediction) -> tuple[int, tuple[PhaseMemory, ...]]:
@@ -314,9 +330,12 @@ class _Search:
         parts = ", ".join(
             f"{name} {format_bytes(size)}" for name, size in self._predict(candidate).at_peak.items() if size
         )
-        gap = nearest.needed_bytes - self._budget_bytes
+        gap, why = nearest.needed_bytes - self._budget_bytes, ""
+        if self._request.memory is not None:
+            why = limit_of_budget(self._parameters.budget_gib, self._request.memory, self._context_bytes) or ""
         return (
-            f"{self._request.name} at {self._request.sample} does not fit {self._parameters.budget_gib:g} GiB: the "
+            f"{self._request.name} at {self._request.sample} does not fit {self._budget_gib:g} GiB"
+            f"{f' ({why})' if why else ''}: the "
             f"nearest, micro-batch {nearest.micro_batch} x {nearest.accumulation}, {nearest.precision}, checkpointing "
             f"{nearest.checkpointing}{' with offloading' if nearest.offload else ''}"
             f"{', optimizer in the backward pass' if nearest.optimizer_in_backward else ''}, needs "

@@ -6,6 +6,7 @@ from typing import Literal
 from eightgig.core.device import DeviceKind
 from eightgig.core.records import Record
 from eightgig.vram.cards.catalog import Card
+from eightgig.vram.cards.memory import CardMemory
 from eightgig.vram.plan import Checkpointing, OptimizerName, Precision
 from eightgig.vram.tracing.hidden import Generation
 from eightgig.vram.tracing.spec import WorkloadSpec
@@ -28,6 +29,8 @@ class PlanRequest(Record):
         channels_last: whether pictures may be laid out as Tensor Cores want them.
         clips_gradients: whether the recipe clips the gradients' norm.
         card: for the kernels' hidden memory and for times; None plans without either.
+        memory: of the card of this machine that the run uses, whose budget is no more than that; None where the plan
+            is for the card of the budget alone.
     """
 
     name: str
@@ -47,6 +50,7 @@ class PlanRequest(Record):
     device: DeviceKind
     device_name: str
     card: Card | None = None
+    memory: CardMemory | None = None
 
 
 @dataclass(frozen=True)

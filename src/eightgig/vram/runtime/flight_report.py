@@ -2,7 +2,7 @@
 
 from eightgig.core.device import DeviceKind
 from eightgig.core.records import Record
-from eightgig.vram.runtime.budget import Context
+from eightgig.vram.runtime.context import Context
 from eightgig.vram.runtime.gauge import Peaks
 from eightgig.vram.runtime.verdict import Shortage, Verdict
 

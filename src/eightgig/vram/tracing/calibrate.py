@@ -13,6 +13,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from eightgig.core.device import resolve_device
 from eightgig.core.errors import ConfigurationError, EightgigError
 from eightgig.core.files import write_text
 from eightgig.core.records import Record
@@ -93,7 +94,7 @@ def measure() -> CardMeasurements:
     """
     import torch
 
-    if not torch.cuda.is_available():
+    if resolve_device("auto") != "cuda":  # none, or one that torch has no kernels for
         raise ConfigurationError(
             "hidden memory can only be measured on an NVIDIA GPU, and torch finds none "
             f"(torch {torch.__version__}, CUDA build {torch.version.cuda or 'none'}). Nothing was written. Without "

@@ -17,7 +17,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from eightgig.core.errors import ConfigurationError
 from eightgig.core.records import Record
-from eightgig.vram.runtime.budget import context_of, used_by_this_process
+from eightgig.vram.runtime.context import context_of, used_by_this_process
 
 Layout = Literal["contiguous", "channels_last"]
 Beside = Callable[[Callable[[], object]], int]
