@@ -221,9 +221,9 @@ def test_what_was_found_while_it_ran_stands_with_the_other_findings():
 
 
 def test_how_exactly_a_card_computes_is_said():
-    assert facts(make_plan(precision="fp32"))["precision"][1].startswith("TF32 for float32 products")
-    exact = make_plan(numerics=Numerics(tf32=False, cudnn_benchmark=True))
-    assert facts(exact)["precision"][1] == "float32 products in full, cuDNN tries its kernels out"
+    assert facts(make_plan(precision="fp32"))["precision"][1].startswith("TF32 in convolutions")
+    exact = make_plan(numerics=Numerics(tf32="never", cudnn_benchmark=True))
+    assert facts(exact)["precision"][1] == "no TF32, cuDNN tries its kernels out"
 
 
 @pytest.mark.parametrize(("scale", "value"), [("dynamic", "dynamic"), (1024.0, "1024, constant")])

@@ -1,10 +1,15 @@
 """How exactly a card computes is set in one place, and comes back."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
+from eightgig.vram.cards.catalog import card_named
+from eightgig.vram.cards.roofline import step_seconds
 from eightgig.vram.plan import Numerics
 from eightgig.vram.runtime.numerics import EXACT, computing_as
+from eightgig.vram.tracing.events import OpCost
 
 
 def settings():
@@ -15,9 +20,9 @@ def settings():
 @pytest.mark.parametrize(
     ("numerics", "expected"),
     [
-        (Numerics(), ("high", True, False)),
-        (Numerics(cudnn_benchmark=True), ("high", True, True)),
-        (Numerics(tf32=False), ("highest", False, False)),
+        (Numerics(), ("highest", True, False)),  # torch's own
+        (Numerics(tf32="always"), ("high", True, False)),
+        (Numerics(cudnn_benchmark=True), ("highest", True, True)),
         (EXACT, ("highest", False, False)),
     ],
 )
@@ -30,15 +35,15 @@ def test_all_switches_are_set_and_come_back_whatever_happens(numerics, expected)
 
 
 def test_one_inside_another():
-    with computing_as(Numerics()):
+    with computing_as(Numerics(tf32="always")):
         with computing_as(EXACT):
             assert settings() == ("highest", False, False)
         assert settings() == ("high", True, False)
 
 
 def test_it_is_said_for_a_person():
-    assert Numerics().sentence() == "TF32 for float32 products, cuDNN's kernels by its own rules"
-    assert EXACT.sentence() == "float32 products in full, cuDNN's kernels by its own rules"
+    assert Numerics().sentence() == "TF32 in convolutions, cuDNN's kernels by its own rules"
+    assert EXACT.sentence() == "no TF32, cuDNN's kernels by its own rules"
     assert "tries its kernels out" in Numerics(cudnn_benchmark=True).sentence()
 
 
@@ -51,3 +56,14 @@ def test_nobody_else_sets_them(project_path):
         if any(word in path.read_text(encoding="utf-8") for word in words)
     }
     assert found == {"numerics.py"}
+
+
+def test_the_roofline_counts_with_the_same_policy():
+    conv = OpCost("convolution", "forward", flops=10**12, bytes_moved=0, precision="fp32")
+    product, card = replace(conv, name="mm"), card_named("A100 40 GB")
+    seconds = {
+        tf32: [step_seconds([cost], card, tf32=tf32).compute_seconds for cost in (conv, product)]
+        for tf32 in ("never", "convolutions", "always")
+    }
+    assert seconds["never"][0] == seconds["never"][1] == seconds["convolutions"][1]
+    assert seconds["always"][0] == seconds["always"][1] == seconds["convolutions"][0]

@@ -59,7 +59,9 @@ def plan_memory(
         card=target.card,
         memory=target.memory,
     )
-    return say(make_plan(request, plan))
+    made = make_plan(request, plan)
+    scale = train.loss_scale if made.precision == "fp16" else None
+    return say(made.model_copy(update={"loss_scale": scale, "empty_cache_every": train.empty_cache_every}))
 
 
 def share_of_one_process(train: TrainParameters) -> int:
@@ -81,6 +83,10 @@ def share_of_one_process(train: TrainParameters) -> int:
 def say(made: MemoryPlan) -> MemoryPlan:
     """Log a plan and its findings; give it back."""
     logger.info("%s", made.sentence())
+    if made.device == "cuda":
+        scale = f"; loss scale {made.loss_scale}" if made.loss_scale is not None else ""
+        cache = f"; the cache is given back every {made.empty_cache_every} steps" if made.empty_cache_every else ""
+        logger.info("computes with %s%s%s", made.numerics.sentence(), scale, cache)
     for finding in made.findings:
         logger.info("%s: %s", finding.code, finding.message)
     return made

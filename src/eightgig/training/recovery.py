@@ -1,6 +1,5 @@
 """Out of memory in a step: undo what the failed attempt changed, and do the same samples in smaller pieces."""
 
-import gc
 import logging
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -15,6 +14,7 @@ from eightgig.core.errors import OneRankShortError, TrainingError
 from eightgig.core.tracker import Tracker
 from eightgig.training.objective import Batch
 from eightgig.vram.plan import Finding, MemoryPlan
+from eightgig.vram.runtime.budget import release_memory
 from eightgig.vram.runtime.buffers import BufferCopies
 from eightgig.vram.runtime.flight_report import Incident
 from eightgig.vram.runtime.recorder import FlightRecorder
@@ -136,7 +136,7 @@ class Recovery:
                 incident = self._recorder.out_of_memory(error, phase=phase, batch=pieces.largest)
             # Not in the except block: there the error's traceback still holds every tensor of the failed attempt.
             self._forget()
-            release_memory()
+            release_memory(on_card=torch.cuda.is_initialized())
             self.before.restore()
             self._shrink(phase, incident)
 
@@ -259,13 +259,6 @@ def forget_attempt(accelerator: Accelerator, optimizer: Optimizer) -> None:
     if (scaler := accelerator.scaler) is not None:
         scaler.scale(torch.zeros((), device=accelerator.device))  # makes its tensors, if the attempt did not get so far
         scaler.update(new_scale=scaler.get_scale())  # after this it takes the gradients for not yet unscaled
-
-
-def release_memory() -> None:
-    """Give back what nobody refers to any more, cycles included, and the allocator's cache."""
-    gc.collect()
-    if torch.cuda.is_initialized():
-        torch.cuda.empty_cache()
 
 
 def rows_of(batch: Batch) -> int:

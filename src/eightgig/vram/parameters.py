@@ -7,7 +7,7 @@ from pydantic import Field
 
 from eightgig.core.device import DeviceChoice
 from eightgig.core.records import Record
-from eightgig.vram.plan import Attention, Checkpointing
+from eightgig.vram.plan import Attention, Checkpointing, Tf32
 
 
 class PlanParameters(Record):
@@ -23,9 +23,9 @@ class PlanParameters(Record):
         calibration: a file of measured constants, as `make calibrate` writes it; None takes the packaged ones.
         margin_fraction: share of the predicted need that is kept free for what the prediction does not see.
         precision: `auto` is fp16 with a gradient scaler on CUDA and fp32 on the CPU.
-        tf32: whether float32 products and convolutions may run in TensorFloat-32 on cards that have it (Ampere on):
-            three decimal digits, at the Tensor Cores' rate. Training and validation alone; exported files are measured
-            without it.
+        tf32: which float32 layers may run in TensorFloat-32 on cards that have it (Ampere on), with three decimal
+            digits, at the Tensor Cores' rate: `convolutions` is torch's own choice, `always` adds matrix products,
+            `never` is float32 in full. Training and validation alone; exported files are measured without it.
         cudnn_benchmark: whether cuDNN tries its kernels out for each new shape: some per cent faster, but its workspace
             is not the one that was predicted, and a run that goes on may take other kernels than before.
         attention: `sdpa` is torch's fused attention, `eager` the whole matrix.
@@ -43,7 +43,7 @@ class PlanParameters(Record):
     calibration: Path | None = None
     margin_fraction: float = Field(default=0.05, ge=0, lt=1)
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
-    tf32: bool = True
+    tf32: Tf32 = "convolutions"
     cudnn_benchmark: bool = False
     attention: Attention = "sdpa"
     checkpointing: Literal["auto"] | Checkpointing = "auto"

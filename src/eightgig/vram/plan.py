@@ -13,26 +13,28 @@ Phase = Literal["train", "validate", "checkpoint", "export", "generate"]
 Bottleneck = Literal["compute", "memory bandwidth", "launch"]
 OptimizerName = Literal["adamw", "adam", "sgd", "adamw8bit"]
 OptimizerKernel = Literal["fused", "foreach"]
+Tf32 = Literal["never", "convolutions", "always"]
 
 
 class Numerics(Record):
     """How exactly float32 is computed on a card, and how cuDNN chooses its kernels.
 
     Attributes:
-        tf32: whether matrix products and convolutions of float32 run in TensorFloat-32 (10 bits of mantissa instead of
-            23) on cards that have it; layers that run in half precision are not concerned.
+        tf32: which float32 layers run in TensorFloat-32 (10 bits of mantissa instead of 23) on cards that have it:
+            `convolutions` is torch's own choice, `always` adds matrix products. What runs in half precision is not
+            concerned.
         cudnn_benchmark: whether cuDNN tries its kernels out for each new shape and takes the fastest. It may take
             another one in the next run, with other workspace than was predicted.
     """
 
-    tf32: bool = True
+    tf32: Tf32 = "convolutions"
     cudnn_benchmark: bool = False
 
     def sentence(self) -> str:
         """Say it for a person."""
-        products = "TF32 for float32 products" if self.tf32 else "float32 products in full"
+        layers = {"never": "no TF32", "convolutions": "TF32 in convolutions", "always": "TF32"}[self.tf32]
         kernels = "cuDNN tries its kernels out" if self.cudnn_benchmark else "cuDNN's kernels by its own rules"
-        return f"{products}, {kernels}"
+        return f"{layers}, {kernels}"
 
 
 class Finding(Record):

@@ -26,6 +26,7 @@ from typing import Literal
 
 from eightgig.core.records import Record
 from eightgig.vram.cards.catalog import Card
+from eightgig.vram.plan import Tf32
 from eightgig.vram.tracing.events import OpCost
 
 Work = Literal["half", "float32 convolution", "float32 product"]
@@ -81,7 +82,12 @@ class _Parts:
 
 
 def step_seconds(
-    costs: Iterable[OpCost], card: Card, *, micro_steps: int = 1, recomputed_fraction: float = 0.0
+    costs: Iterable[OpCost],
+    card: Card,
+    *,
+    micro_steps: int = 1,
+    recomputed_fraction: float = 0.0,
+    tf32: Tf32 = "convolutions",
 ) -> StepTime:
     """Give the time of one optimizer step on a card.
 
@@ -91,13 +97,14 @@ def step_seconds(
         card: where it runs.
         micro_steps: micro-batches in a step (accumulation); the optimizer's ops run once.
         recomputed_fraction: share of the forward pass that is run once more, where the costs do not hold it yet.
+        tf32: which float32 layers may run in TensorFloat-32; by default as torch has it.
     """
     parts = _Parts()
     for cost in costs:
         if cost.flops or cost.bytes_moved:
             times = 1.0 if cost.phase == _ONCE_A_STEP else float(micro_steps)
             times *= 1.0 + recomputed_fraction if cost.phase == "forward" else 1.0
-            _add(parts, cost, card, times)
+            _add(parts, cost, card, times, tf32)
     by_bound: dict[Bound, float] = {
         "compute": parts.compute,
         "memory bandwidth": parts.memory,
@@ -129,8 +136,8 @@ def bottleneck_with_loader(step: StepTime, images_per_step: int, loader_rate: fl
     return "loader" if waits else step.bottleneck
 
 
-def _add(parts: _Parts, cost: OpCost, card: Card, times: float) -> None:
-    work = _work(cost)
+def _add(parts: _Parts, cost: OpCost, card: Card, times: float, tf32: Tf32) -> None:
+    work = _work(cost, tf32)
     peak = card.peak_flops(cost.precision, tensor_cores=work != "float32 product")
     compute = cost.flops / (ACHIEVED_COMPUTE[work] * peak)
     memory = cost.bytes_moved / _bytes_per_second(cost, card)
@@ -147,9 +154,9 @@ def _bytes_per_second(cost: OpCost, card: Card) -> float:
     return ACHIEVED_BANDWIDTH * card.bandwidth_gb_per_s * 1e9
 
 
-def _work(cost: OpCost) -> Work:
+def _work(cost: OpCost, tf32: Tf32) -> Work:
     if cost.precision != "fp32":
         return "half"
-    # torch lets cuDNN use TF32 for float32 convolutions and cuBLAS not for float32 products, unless it is told to
-    # (torch.backends.cudnn.allow_tf32 and torch.backends.cuda.matmul.allow_tf32).
-    return "float32 convolution" if "conv" in cost.name else "float32 product"
+    # What reaches which share of the peak was fitted on convolutions in TF32 and products in float32, as torch has it.
+    in_tf32 = tf32 == "always" or (tf32 == "convolutions" and "conv" in cost.name)
+    return "float32 convolution" if in_tf32 else "float32 product"

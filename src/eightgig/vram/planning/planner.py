@@ -222,7 +222,7 @@ class _Search:
         if self._request.card is None:
             return None
         costs = self._predictor.costs(self._request.workload, self._options(candidate))
-        return step_seconds(costs, self._request.card, micro_steps=candidate.accumulation)
+        return step_seconds(costs, self._request.card, micro_steps=candidate.accumulation, tf32=self._parameters.tf32)
 
     def _seconds(self, candidate: Candidate) -> float | None:
         time = self._time(candidate)

@@ -7,7 +7,7 @@ import torch
 
 from eightgig.vram.plan import Numerics
 
-EXACT = Numerics(tf32=False, cudnn_benchmark=False)
+EXACT = Numerics(tf32="never")
 """What a variant that is called fp32 is measured in: float32, and kernels that do not change from run to run."""
 
 
@@ -19,8 +19,8 @@ def computing_as(numerics: Numerics) -> Iterator[None]:
     """
     cudnn = torch.backends.cudnn
     before = torch.get_float32_matmul_precision(), cudnn.allow_tf32, cudnn.benchmark
-    torch.set_float32_matmul_precision("high" if numerics.tf32 else "highest")
-    cudnn.allow_tf32, cudnn.benchmark = numerics.tf32, numerics.cudnn_benchmark
+    torch.set_float32_matmul_precision("high" if numerics.tf32 == "always" else "highest")
+    cudnn.allow_tf32, cudnn.benchmark = numerics.tf32 != "never", numerics.cudnn_benchmark
     try:
         yield
     finally:
