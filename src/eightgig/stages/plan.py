@@ -53,15 +53,15 @@ def plan_memory(
         optimizer=train.optimizer,
         precisions=allowed_precisions(plan.precision, target.device, spreads=train.distributed.spreads),
         clips_gradients=train.max_gradient_norm is not None,
+        loss_scale=train.loss_scale,
+        empty_cache_every=train.empty_cache_every,
         channels_last=case.channels_last,
         device=target.device,
         device_name=target.device_name,
         card=target.card,
         memory=target.memory,
     )
-    made = make_plan(request, plan)
-    scale = train.loss_scale if made.precision == "fp16" else None
-    return say(made.model_copy(update={"loss_scale": scale, "empty_cache_every": train.empty_cache_every}))
+    return say(make_plan(request, plan))
 
 
 def share_of_one_process(train: TrainParameters) -> int:

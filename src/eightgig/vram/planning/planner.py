@@ -252,6 +252,8 @@ class _Search:
             optimizer_in_backward=chosen.optimizer_in_backward,
             memory_format="channels_last" if request.channels_last else "contiguous",
             numerics=Numerics(tf32=self._parameters.tf32, cudnn_benchmark=self._parameters.cudnn_benchmark),
+            loss_scale=request.loss_scale if chosen.precision == "fp16" and request.task == "train" else None,
+            empty_cache_every=request.empty_cache_every,
             budget_gib=self._budget_gib,
             context_bytes=self._context_bytes,
             budget_bytes=self._budget_bytes,

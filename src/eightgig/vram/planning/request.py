@@ -28,6 +28,8 @@ class PlanRequest(Record):
         writing: the trained network while it writes a text, where it is one that does.
         channels_last: whether pictures may be laid out as Tensor Cores want them.
         clips_gradients: whether the recipe clips the gradients' norm.
+        loss_scale: of the recipe, for fp16.
+        empty_cache_every: of the recipe.
         card: for the kernels' hidden memory and for times; None plans without either.
         memory: of the card of this machine that the run uses, whose budget is no more than that; None where the plan
             is for the card of the budget alone.
@@ -47,6 +49,8 @@ class PlanRequest(Record):
     writing: WorkloadSpec | None = None
     channels_last: bool = False
     clips_gradients: bool = True
+    loss_scale: Literal["dynamic"] | float = "dynamic"
+    empty_cache_every: int = 0
     device: DeviceKind
     device_name: str
     card: Card | None = None
