@@ -6,6 +6,7 @@ from typing import Any
 from eightgig.datasets.weights import TextCard
 from eightgig.pipelines.text_generator.parameters import RECORDS, GeneratorModelParameters
 from eightgig.stages.annotations import Batches, Objective, Task, TextNetwork, TokenStore, WorkloadSpec
+from eightgig.stages.loading import for_evaluation
 from eightgig.stages.text import TextCase, loading
 from eightgig.training.parameters import TrainParameters
 from eightgig.vram.plan import Precision
@@ -65,9 +66,12 @@ class TextGenerator(TextCase):
         """Give blocks of text, shuffled anew in each epoch."""
         return _blocks(store, indices, size=size, batch_size=batch_size, **loading(train))
 
-    def eval_batches(self, store: TokenStore, indices: Iterable[int], *, size: int, batch_size: int) -> Batches:
+    def eval_batches(
+        self, store: TokenStore, indices: Iterable[int], *, size: int, batch_size: int, num_workers: int = 0
+    ) -> Batches:
         """Give blocks in the order of `indices`."""
-        return _blocks(store, indices, size=size, batch_size=batch_size, shuffle=False, seed=0)
+        how = for_evaluation(num_workers)
+        return _blocks(store, indices, size=size, batch_size=batch_size, shuffle=False, seed=0, **how)
 
     def inputs(self, card: TextCard, batch: Any) -> dict[str, Any]:  # noqa: ARG002 - tokens are ready
         """Give all tokens of the blocks but the last, which is only predicted."""
