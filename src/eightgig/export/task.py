@@ -80,8 +80,8 @@ class JudgeOfAll:
 
     def add(self, answers: Sequence[Answer], truths: Sequence[Truth]) -> None:
         """Keep them."""
-        self._answers += answers
-        self._truths += truths
+        self._answers.extend(answers)
+        self._truths.extend(truths)
 
     def quality(self) -> dict[str, float]:
         """Give the measure of all."""
@@ -101,8 +101,8 @@ class ComparerOfAll:
 
     def add(self, reference: Sequence[Answer], found: Sequence[Answer]) -> None:
         """Keep them."""
-        self._reference += reference
-        self._found += found
+        self._reference.extend(reference)
+        self._found.extend(found)
 
     def comparison(self) -> Comparison:
         """Give the measure of all."""
