@@ -17,7 +17,8 @@ from eightgig.vram.plan import MemoryPlan
 
 def create_pipeline() -> Pipeline:
     """Give the node that makes `memory_plan`."""
-    parameters = {name: f"params:{name}" for name in ("model", "train", "plan", "generate")}
+    parameters = {name: f"params:{name}" for name in ("model", "train", "plan")}
+    parameters["precision"] = "params:generate.precision"  # alone: another prompt changes no plan
     node = stage_node(plan_with_writing, {"store": "store", **parameters}, "memory_plan", name="plan_memory")
     return stage_pipeline("plan", [node])
 
@@ -27,7 +28,7 @@ def plan_with_writing(
     model: GeneratorModelParameters,
     train: TrainParameters,
     plan: PlanParameters,
-    generate: GenerateParameters,
+    precision: str,
 ) -> MemoryPlan:
     """Give the plan as all cases have it, its writing predicted in the precision that the generate stage will take.
 
@@ -36,5 +37,6 @@ def plan_with_writing(
     """
     from eightgig.generation.precision import writing_precision
 
-    case = TextGenerator(writes_in=writing_precision(generate.precision, resolve_device(plan.device)))
+    chosen = GenerateParameters.model_validate({"precision": precision}).precision
+    case = TextGenerator(writes_in=writing_precision(chosen, resolve_device(plan.device)))
     return plan_memory(case, store, model, train, plan)
