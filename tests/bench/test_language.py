@@ -74,7 +74,7 @@ def test_logits_become_float32_some_tokens_at_a_time_with_the_same_figures():
     targets = batch["input_ids"][:, 1:]
     losses = nn.functional.cross_entropy(module.logits.float().transpose(1, 2), targets, reduction="none")
     assert report.loss == pytest.approx(losses.double().mean().item(), rel=1e-6)
-    assert report.next_token_accuracy == (module.logits.argmax(-1) == targets).float().mean().item()
+    assert report.next_token_accuracy == (module.logits.argmax(-1) == targets).double().mean().item()
     nats_of_b = losses[1].double().sum().item()
     assert report.bits_per_byte_by_document["b"] == pytest.approx(nats_of_b / math.log(2) / 900)
 

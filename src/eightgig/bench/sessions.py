@@ -163,6 +163,7 @@ class Session:
                 raise
         # Not in the except block: there the error's traceback still holds what the failed attempt took.
         self.close(name)
+        release_memory()
         self.measured[name] = self.dropped(reason)
         return None
 
@@ -174,12 +175,9 @@ class Session:
         return Measured(self._task.judge(), self._task.comparer(), reason=reason)
 
     def close(self, name: str) -> None:
-        """Close one, and give its memory back before the next is opened."""
+        """Close one; opening the next gives back what nobody refers to any more."""
         self.runners.pop(name, None)
-        try:
-            self._stacks.pop(name).close()
-        finally:
-            release_memory()
+        self._stacks.pop(name).close()
 
 
 def batch_of(feeds: Arrays, batch_size: int) -> Callable[[Runner], Call]:

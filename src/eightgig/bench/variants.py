@@ -7,6 +7,7 @@ from typing import Any
 from eightgig.bench.gates import judge
 from eightgig.bench.kept_answers import KeptAnswers
 from eightgig.bench.latency import Call, LatencyReport, resized
+from eightgig.bench.memory import release_memory
 from eightgig.bench.parameters import GateParameters, LatencyParameters
 from eightgig.bench.records import LatencyRow, VariantRow
 from eightgig.bench.sessions import Measured, Session, batch_of
@@ -102,6 +103,7 @@ class _Benchmark:
                 session.close(name)
             for variant in self._alone:
                 measured[variant.name] = self._on_card(variant, reference, kept)
+        release_memory()
         return measured
 
     def _on_card(self, variant: Variant, reference: Runner, kept: KeptAnswers) -> Measured:
