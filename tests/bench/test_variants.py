@@ -9,7 +9,7 @@ from eightgig.bench import variants as variants_module
 from eightgig.bench.classification import ClassificationTask
 from eightgig.bench.latency import Call, measure_latency
 from eightgig.bench.parameters import GateParameters, LatencyParameters
-from eightgig.bench.variants import Variant, benchmark_variants
+from eightgig.bench.variants import LabelledBatch, Variant, benchmark_variants
 from eightgig.core.errors import ConfigurationError, DataError, ExportError
 from eightgig.export.runners import Arrays, Feeds, Runner
 
@@ -48,6 +48,10 @@ class FakeRunner:
         time.sleep(self.delay_s)
         logits_NK = 2 * feeds["images"][:, :2].mean(axis=(2, 3))
         return {"logits": logits_NK[:, ::-1] if self.wrong else logits_NK}
+
+
+def one_batch() -> list[LabelledBatch]:
+    return [(FEEDS, LABELS_N)]
 
 
 def variant(runner: FakeRunner, size_bytes: int | None = None) -> Variant:
@@ -100,7 +104,7 @@ def test_a_row_a_variant_with_figures_or_the_reason_why_not() -> None:
     engine = Variant("engine", "TensorRT", "fp16", "cuda:0", not_installed, size_bytes=None)
     batches = [({"images": IMAGES_N3HW[part]}, LABELS_N[part]) for part in (slice(2), slice(2, 4))]
     rows, _ = benchmark_variants(
-        [variant(torch), variant(onnx, 2**20), engine], iter(batches), TASK, latency=QUICK, gates=GATES
+        [variant(torch), variant(onnx, 2**20), engine], lambda: batches, TASK, latency=QUICK, gates=GATES
     )
     assert [row.variant for row in rows] == ["torch", "onnx", "engine"]
     assert (rows[0].speedup_vs_torch, rows[0].parity_max_abs_diff, rows[0].size_mib) == (1.0, 0.0, None)
@@ -121,7 +125,7 @@ def test_a_row_a_variant_with_figures_or_the_reason_why_not() -> None:
 def test_parity_is_the_largest_difference_of_any_probability() -> None:
     rows, _ = benchmark_variants(
         [variant(FakeRunner("torch")), variant(FakeRunner("turned", wrong=True))],
-        [(FEEDS, LABELS_N)],
+        one_batch,
         TASK,
         latency=QUICK,
         gates=GATES,
@@ -137,7 +141,7 @@ def test_int8_that_is_not_worth_it_says_why(monkeypatch: pytest.MonkeyPatch, exa
     poor = FakeRunner("int8", precision="int8", delay_s=0.012, wrong=True)
     rows, _ = benchmark_variants(
         [variant(FakeRunner("torch", delay_s=0.004)), variant(poor)],
-        [(FEEDS, LABELS_N)],
+        one_batch,
         TASK,
         latency=QUICK,
         gates=GATES,
@@ -151,7 +155,7 @@ def test_int8_that_is_not_worth_it_says_why(monkeypatch: pytest.MonkeyPatch, exa
 def test_int8_that_is_worth_it_has_no_note() -> None:
     rows, _ = benchmark_variants(
         [variant(FakeRunner("torch", delay_s=0.004)), variant(FakeRunner("int8", precision="int8"))],
-        [(FEEDS, LABELS_N)],
+        one_batch,
         TASK,
         latency=QUICK,
         gates=GATES,
@@ -161,13 +165,11 @@ def test_int8_that_is_worth_it_has_no_note() -> None:
 
 def test_a_reference_that_cannot_run_and_an_empty_split_are_refused() -> None:
     with pytest.raises(ExportError, match="TensorRT is not installed"):
-        benchmark_variants(
-            [Variant("engine", "", "", "", not_installed)], [(FEEDS, LABELS_N)], TASK, latency=QUICK, gates=GATES
-        )
+        benchmark_variants([Variant("engine", "", "", "", not_installed)], one_batch, TASK, latency=QUICK, gates=GATES)
     with pytest.raises(DataError, match="at least 1 batch of labelled images"):
-        benchmark_variants([variant(FakeRunner())], [], TASK, latency=QUICK, gates=GATES)
+        benchmark_variants([variant(FakeRunner())], list, TASK, latency=QUICK, gates=GATES)
     with pytest.raises(ConfigurationError, match="at least 1 variant"):
-        benchmark_variants([], [], TASK, latency=QUICK, gates=GATES)
+        benchmark_variants([], list, TASK, latency=QUICK, gates=GATES)
 
 
 def test_every_batch_size_has_a_row_and_the_whole_call_its_time() -> None:
@@ -177,7 +179,7 @@ def test_every_batch_size_has_a_row_and_the_whole_call_its_time() -> None:
         return lambda: calls.append(runner.name)
 
     fakes = [variant(FakeRunner("torch")), variant(FakeRunner("onnx"))]
-    rows, speed = benchmark_variants(fakes, [(FEEDS, LABELS_N)], TASK, latency=QUICK, gates=GATES, whole_call=whole)
+    rows, speed = benchmark_variants(fakes, one_batch, TASK, latency=QUICK, gates=GATES, whole_call=whole)
     assert [(row.variant, row.batch_size) for row in speed] == [("torch", 1), ("torch", 4), ("onnx", 1), ("onnx", 4)]
     assert all(row.p50_ms <= row.p95_ms <= row.p99_ms for row in speed)
     assert set(calls) == {"torch", "onnx"}
@@ -188,6 +190,6 @@ def test_what_ran_in_another_precision_says_so() -> None:
     half = FakeRunner("onnx_fp16", precision="fp16")
     half.computes_in = "fp32"
     rows, _ = benchmark_variants(
-        [variant(FakeRunner("torch")), variant(half)], [(FEEDS, LABELS_N)], TASK, latency=QUICK, gates=GATES
+        [variant(FakeRunner("torch")), variant(half)], one_batch, TASK, latency=QUICK, gates=GATES
     )
     assert rows[1].note == "fake has no fp16 kernels here: it computed in fp32"

@@ -1,5 +1,6 @@
 import shutil
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from eightgig.export.onnx import export_onnx
 from eightgig.export.onnxruntime_runner import OnnxRuntimeRunner
 from eightgig.export.parity import check_parity
 from eightgig.export.runners import softmax
+from eightgig.export.task import Comparer, Comparison
 from eightgig.export.torch_compile_runner import TorchCompileRunner
 from eightgig.export.torch_runner import TorchRunner
 
@@ -62,6 +64,49 @@ def test_a_silent_fall_back_is_refused(tiny_onnx: bytes, monkeypatch: pytest.Mon
     monkeypatch.setattr("onnxruntime.InferenceSession", Fallen)
     with pytest.raises(ExportError, match="wanted CUDAExecutionProvider, but it fell back to CPUExecutionProvider"):
         OnnxRuntimeRunner(tiny_onnx, provider="CUDAExecutionProvider")
+
+
+@pytest.mark.parametrize(("limit", "options"), [(None, {}), (2**30, {"gpu_mem_limit": 2**30})])
+def test_on_a_gpu_the_arena_stays_within_the_limit(
+    tiny_onnx: bytes, monkeypatch: pytest.MonkeyPatch, limit: int | None, options: dict[str, int]
+) -> None:
+    both = ["CUDAExecutionProvider", "CPUExecutionProvider"]
+    monkeypatch.setattr("onnxruntime.get_available_providers", lambda: both)
+    given: list[object] = []
+
+    class Session:
+        def __init__(self, *_: object, providers: list[object], **__: object) -> None:
+            given.extend(providers)
+
+        def get_providers(self) -> list[str]:
+            return both
+
+    monkeypatch.setattr("onnxruntime.InferenceSession", Session)
+    OnnxRuntimeRunner(tiny_onnx, provider="CUDAExecutionProvider", memory_limit_bytes=limit)
+    assert given == [("CUDAExecutionProvider", options), "CPUExecutionProvider"]
+
+
+def test_parity_holds_the_answers_of_one_batch(tiny: nn.Sequential) -> None:
+    held: list[int] = []
+
+    class Watched(ClassificationTask):
+        def comparer(self) -> Comparer:
+            kept = super().comparer()
+
+            class Watching:
+                def add(self, reference: Sequence[object], found: Sequence[object]) -> None:
+                    held.append(len(reference))
+                    kept.add(reference, found)
+
+                def comparison(self) -> Comparison:
+                    return kept.comparison()
+
+            return Watching()
+
+    batches = [{"images": np.full((size, 3, 32, 32), size, np.float32)} for size in (2, 3, 1)]
+    with TorchRunner(tiny) as reference, TorchRunner(tiny) as candidate:
+        report = check_parity(reference, candidate, iter(batches), tolerance=1e-4, task=Watched("abcd"))
+    assert (held, report.num_inputs) == ([2, 3, 1], 6)
 
 
 def test_inputs_are_asked_for_by_name(tiny: nn.Sequential, tiny_onnx: bytes, images_N3HW: NDArray[np.float32]) -> None:

@@ -55,7 +55,7 @@ class FakeCase(PictureCase):
     def train_batches(self, store, indices, *, size, batch_size, train):
         return DataLoader(Pictures(), batch_size=batch_size, sampler=KeyedSampler(indices, seed=train.seed))
 
-    def eval_batches(self, store, indices, *, size, batch_size):
+    def eval_batches(self, store, indices, *, size, batch_size, num_workers=0):
         return DataLoader(Pictures(), batch_size=batch_size, sampler=KeyedSampler(indices, seed=0, shuffle=False))
 
     def inputs(self, card, batch):

@@ -62,7 +62,7 @@ def requests(monkeypatch):
 
     def make_plan(request, parameters, *, predictor=None):
         asked.append((request, parameters))
-        return SimpleNamespace(sentence=lambda: "fits", findings=())
+        return SimpleNamespace(device="cpu", sentence=lambda: "fits", findings=())
 
     monkeypatch.setattr("eightgig.vram.planning.planner.make_plan", make_plan)
     monkeypatch.setattr("eightgig.vram.tracing.predictor.Predictor", nullcontext)

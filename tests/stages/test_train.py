@@ -56,7 +56,7 @@ class NumberCase(PictureCase):
     def train_batches(self, store, indices, *, size, batch_size, train):
         return DataLoader(Numbers(), batch_size=batch_size, sampler=KeyedSampler(indices, seed=0))
 
-    def eval_batches(self, store, indices, *, size, batch_size):
+    def eval_batches(self, store, indices, *, size, batch_size, num_workers=0):
         return DataLoader(Numbers(), batch_size=batch_size, sampler=KeyedSampler(indices, seed=0, shuffle=False))
 
     def count(self, batch):

@@ -14,7 +14,7 @@ from torchmetrics.functional import classification as metrics
 from eightgig.bench.records import ClassificationReport, ClassRow
 from eightgig.core.errors import DataError
 from eightgig.export.runners import Arrays, softmax
-from eightgig.export.task import Comparison
+from eightgig.export.task import Comparer, ComparerOfAll, Comparison, Judge, JudgeOfAll
 
 _CALIBRATION_BINS = 15
 # A probability of exactly 0 for the true class would make the loss infinite.
@@ -36,6 +36,14 @@ class ClassificationTask:
     def answers(self, outputs: Arrays) -> list[NDArray[np.float64]]:
         """Give the probabilities of each picture of logits_NK."""
         return list(softmax(outputs[self.output]))
+
+    def judge(self) -> Judge:
+        """Give what judges all samples together: F1 is of classes."""
+        return JudgeOfAll(self.quality)
+
+    def comparer(self) -> Comparer:
+        """Give what compares all samples together."""
+        return ComparerOfAll(self.compare)
 
     def quality(self, answers: Sequence[NDArray[np.float64]], truths: Sequence[int]) -> dict[str, float]:
         """Give accuracy, top-5 accuracy and macro F1."""

@@ -10,7 +10,7 @@ from eightgig.bench.box_matching import compare_detections, match
 from eightgig.bench.detection import mean_average_precision
 from eightgig.data.detection.boxes import Boxes
 from eightgig.export.runners import Arrays
-from eightgig.export.task import Comparison
+from eightgig.export.task import Comparer, ComparerOfAll, Comparison, Judge, JudgeOfAll
 from eightgig.models.detections import Detections, suppress
 
 # An overlap of 0.99 weighs as much as a score that is 0.001 off.
@@ -40,6 +40,14 @@ class DetectionTask:
     def answers(self, outputs: Arrays) -> list[Detections]:
         """Give the detections of each picture of predictions_NPK."""
         return suppress(outputs[self.output], confidence=self._confidence, iou=self._iou, multi_label=True)
+
+    def judge(self) -> Judge:
+        """Give what counts as COCO does, over all pictures together."""
+        return JudgeOfAll(self.quality)
+
+    def comparer(self) -> Comparer:
+        """Give what compares all pictures together: whether any box is sure decides which count."""
+        return ComparerOfAll(self.compare)
 
     def quality(self, answers: Sequence[Detections], truths: Sequence[Boxes]) -> dict[str, float]:
         """Give mAP50 and mAP50-95, as COCO counts; zeros where no picture has a box."""

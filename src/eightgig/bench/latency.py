@@ -1,8 +1,8 @@
 """How fast runners are, compared fairly on a machine that is never quiet.
 
-All runners take turns in short rounds, so that whatever else slows the machine down slows all of them down: their
-ratios hold even where the milliseconds do not. Each turn opens with one untimed call, which pays for the caches and
-the thread pool that the runner before it left behind.
+Runners that are given together take turns in short rounds, so that whatever else slows the machine down slows all of
+them down: their ratios hold even where the milliseconds do not. Each turn opens with one untimed call, which pays for
+the caches and the thread pool that the runner before it left behind.
 """
 
 import time

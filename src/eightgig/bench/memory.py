@@ -20,9 +20,8 @@ def growth_while(action: Callable[[], Result], *, on_gpu: bool) -> tuple[Result,
     first, so that it is not taken again unseen (glibc alone can do that: elsewhere the figure may be too small). On
     the GPU what the whole card has in use afterwards and had not before, whichever runtime took it.
     """
-    gc.collect()
+    release_memory()
     if on_gpu:
-        torch.cuda.empty_cache()
         before, _ = torch.cuda.mem_get_info()
         result = action()
         return result, max(0, before - torch.cuda.mem_get_info()[0])
@@ -30,6 +29,13 @@ def growth_while(action: Callable[[], Result], *, on_gpu: bool) -> tuple[Result,
     with MemoryMeter("runner", "cpu") as meter:
         result = action()
     return result, meter.result().resident_growth_bytes
+
+
+def release_memory() -> None:
+    """Give back what nobody refers to any more, cycles included, and the cache of torch's allocator on the GPU."""
+    gc.collect()
+    if torch.cuda.is_initialized():
+        torch.cuda.empty_cache()
 
 
 def _give_back_free_memory() -> None:

@@ -15,7 +15,8 @@ class LatencyParameters(Record):
         warmup: untimed calls of each runner at each batch size before all others.
         rounds: turns each runner gets; fewer when `seconds` are over, but at least 3.
         calls_per_turn: timed calls in one turn.
-        seconds: longest time for one batch size, all runners together.
+        seconds: longest time for one batch size: of all runners on the CPU together, and of each on a GPU, which takes
+            turns with the reference at the first batch size and is alone at the others.
     """
 
     batch_sizes: tuple[Annotated[int, Field(ge=1)], ...] = Field(default=(1, 16), min_length=1)

@@ -11,7 +11,7 @@ from eightgig.bench.segmentation_records import SegmentationClassRow, Segmentati
 from eightgig.core.errors import DataError
 from eightgig.data.segmentation.masks import Labels
 from eightgig.export.runners import Arrays
-from eightgig.export.task import Comparison
+from eightgig.export.task import Comparer, Comparison, Judge
 from eightgig.training.segmentation import confusion_of, iou_of_classes
 
 
@@ -45,22 +45,58 @@ class SegmentationTask:
         """Give the answer for each picture of logits_NKHW."""
         return [_answer(logits_KHW) for logits_KHW in outputs[self.output]]
 
+    def judge(self) -> Judge:
+        """Give what counts pixels picture by picture."""
+        return _PixelJudge(self._classes)
+
+    def comparer(self) -> Comparer:
+        """Give what compares pixels picture by picture."""
+        return _PixelComparer()
+
     def quality(self, answers: Sequence[PixelAnswer], truths: Sequence[Labels]) -> dict[str, float]:
         """Give the mean IoU, the share of right pixels, and the mean of the classes' recalls."""
-        report = report_of(confusion_counts(answers, truths, len(self._classes)), self._classes, len(answers))
+        judge = self.judge()
+        judge.add(answers, truths)
+        return judge.quality()
+
+    def compare(self, reference: Sequence[PixelAnswer], found: Sequence[PixelAnswer]) -> Comparison:
+        """Give how far the probabilities are apart, and the share of pixels with the same class."""
+        comparer = self.comparer()
+        comparer.add(reference, found)
+        return comparer.comparison()
+
+
+class _PixelJudge:
+    """Keeps the confusion matrix alone: the answers to some thousand pictures would be gigabytes."""
+
+    def __init__(self, classes: Sequence[str]) -> None:
+        self._classes, self._num_images = classes, 0
+        self._confusion_KK = np.zeros((len(classes), len(classes)), np.int64)
+
+    def add(self, answers: Sequence[PixelAnswer], truths: Sequence[Labels]) -> None:
+        self._confusion_KK += confusion_counts(answers, truths, len(self._classes))
+        self._num_images += len(answers)
+
+    def quality(self) -> dict[str, float]:
+        report = report_of(self._confusion_KK, self._classes, self._num_images)
         return {
             "mIoU": report.miou,
             "pixel_accuracy": report.pixel_accuracy,
             "mean_accuracy": report.mean_accuracy,
         }
 
-    def compare(self, reference: Sequence[PixelAnswer], found: Sequence[PixelAnswer]) -> Comparison:
-        """Give how far the probabilities are apart, and the share of pixels with the same class.
 
-        Where both say the same class the difference is that of its probabilities. Where they do not, each gives the
-        other's class at most its own second probability, so the difference is at least what is left between them.
-        """
-        largest, same, count = 0.0, 0, 0
+class _PixelComparer:
+    """Keeps the largest difference, and counts pixels with the same class.
+
+    Where both say the same class the difference is that of its probabilities. Where they do not, each gives the other's
+    class at most its own second probability, so the difference is at least what is left between them.
+    """
+
+    def __init__(self) -> None:
+        self._largest, self._same, self._count = 0.0, 0, 0
+
+    def add(self, reference: Sequence[PixelAnswer], found: Sequence[PixelAnswer]) -> None:
         for wanted, other in zip(reference, found, strict=True):
             agree_HW = wanted.labels_HW == other.labels_HW
             apart_HW = np.where(
@@ -68,9 +104,11 @@ class SegmentationTask:
                 np.abs(wanted.best_HW - other.best_HW),
                 np.maximum(wanted.best_HW - other.second_HW, other.best_HW - wanted.second_HW),
             )
-            largest = max(largest, float(apart_HW.max()))
-            same, count = same + int(agree_HW.sum()), count + agree_HW.size
-        return Comparison(difference=largest, agreement=same / count)
+            self._largest = max(self._largest, float(apart_HW.max()))
+            self._same, self._count = self._same + int(agree_HW.sum()), self._count + agree_HW.size
+
+    def comparison(self) -> Comparison:
+        return Comparison(difference=self._largest, agreement=self._same / self._count)
 
 
 def _answer(logits_KHW: NDArray[np.float32]) -> PixelAnswer:

@@ -1,151 +1,177 @@
 """One table of all variants of a network: how right, how fast, how large, on the same inputs."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import ExitStack
-from dataclasses import dataclass, field
-from itertools import chain
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from eightgig.bench.gates import judge
-from eightgig.bench.latency import Call, LatencyReport, measure_calls, measure_latency, resized
-from eightgig.bench.memory import growth_while
+from eightgig.bench.kept_answers import KeptAnswers
+from eightgig.bench.latency import Call, LatencyReport, resized
+from eightgig.bench.memory import release_memory
 from eightgig.bench.parameters import GateParameters, LatencyParameters
 from eightgig.bench.records import LatencyRow, VariantRow
+from eightgig.bench.sessions import Measured, Session, batch_of
+from eightgig.bench.variant import LabelledBatch, Variant
 from eightgig.core.device import resolve_device
-from eightgig.core.errors import ConfigurationError, DataError, EightgigError
+from eightgig.core.errors import BudgetError, ConfigurationError, DataError
 from eightgig.core.units import mib
 from eightgig.export.cpu import has_exact_int8
 from eightgig.export.runners import Arrays, Runner
-from eightgig.export.task import Answer, Task, Truth
+from eightgig.export.task import Task
+from eightgig.vram.plan import MemoryPlan
+from eightgig.vram.runtime.budget import enforced_budget
+from eightgig.vram.runtime.recorder import FlightRecorder
 
+__all__ = ["LabelledBatch", "Variant", "benchmark_variants"]
 _WANTED_INT8_SPEEDUP = 1.5
-LabelledBatch = tuple[Arrays, Sequence[Truth]]
-"""Inputs by name as the network wants them, and what is right for each sample."""
-
-
-@dataclass(frozen=True)
-class Variant:
-    """One way to run the network, not yet opened.
-
-    Attributes:
-        name: for the table, for example `onnx_int8_cpu`.
-        runtime: for example `torch eager`, `ONNX Runtime`, `TensorRT`.
-        precision: what it is meant to have; the row shows what the runner really has.
-        device: where it is meant to run.
-        open: gives the runner; an EightgigError that it raises becomes the row's status.
-        size_bytes: of its file; None when it has none.
-    """
-
-    name: str
-    runtime: str
-    precision: str
-    device: str
-    open: Callable[[], Runner]
-    size_bytes: int | None = None
-
-
-@dataclass
-class _Opened:
-    """The variants that could be opened, what opening took, and why the others could not."""
-
-    runners: dict[str, Runner] = field(default_factory=dict)
-    memory_bytes: dict[str, int] = field(default_factory=dict)
-    reasons: dict[str, str] = field(default_factory=dict)
+# Answers of the reference that wait for the variants on the GPU; a machine of 16 GiB has room for them beside all else.
+_KEPT_ANSWERS_BYTES = 2**30
 
 
 def benchmark_variants(
     variants: Sequence[Variant],
-    batches: Iterable[LabelledBatch],
+    batches: Callable[[], Iterable[LabelledBatch]],
     task: Task,
     *,
     latency: LatencyParameters,
     gates: GateParameters,
     whole_call: Callable[[Runner], Call] | None = None,
+    memory: MemoryPlan | None = None,
 ) -> tuple[list[VariantRow], list[LatencyRow]]:
     """Give a row a variant, in their order, judged by the gates; and a row a variant and batch size.
 
+    Those on the CPU are open together and take turns. Those on a GPU are opened one at a time, so that each has the
+    whole budget, while the reference stays open beside them.
+
     Args:
         variants: the reference (torch eager, float32) first, then from simple to complex.
-        batches: read once; all runners see each batch.
+        batches: gives the same batches from the first on whenever it is called: once for all on the CPU, and once for
+            each on a GPU.
         task: reads, judges and compares what they give.
         latency: how speed is measured, on samples of the first batch.
         gates: what a variant must keep to be recommended.
         whole_call: gives, for a runner, the call from one stored sample to its answer; None leaves that out.
+        memory: the plan whose budget holds for each variant on a GPU; None caps nothing.
 
     Raises:
+        ConfigurationError: no variant.
         DataError: no batch.
-        EightgigError: what opening the reference raised.
+        Exception: whatever the reference raises; what another raises because it cannot be run or because memory ran
+            out becomes its status.
     """
     if not variants:
         raise ConfigurationError("a benchmark wants at least 1 variant, the reference; found none")
-    remaining = iter(batches)
-    first = next(remaining, None)
+    first = next(iter(batches()), None)
     if first is None:
         raise DataError("a benchmark wants at least 1 batch of labelled images, found none")
-    with ExitStack() as stack:
-        opened = _open_all(variants, resized(first[0], max(latency.batch_sizes)), stack)
-        answers, truths = _answer(opened.runners, task, first, remaining)
-        speed = measure_latency(opened.runners, first[0], parameters=latency)
-        calls = {name: whole_call(runner) for name, runner in opened.runners.items()} if whole_call else {}
-        whole = measure_calls(calls, batch_size=1, parameters=latency)
-    reference = variants[0].name
-    rows = []
-    for variant in variants:
-        name = variant.name
-        if name in opened.reasons:
-            rows.append(_row(variant, status=opened.reasons[name], score_name=task.score_name))
-            continue
-        runner = opened.runners[name]
-        figures: dict[str, Any] = _speed(speed[name], speed[reference])
-        figures["quality"] = task.quality(answers[name], truths)
-        figures["score"] = figures["quality"][task.score_name]
-        figures["parity_max_abs_diff"] = task.compare(answers[reference], answers[name]).difference
-        figures["memory_mib"] = mib(opened.memory_bytes[name])
-        if name in whole:
-            figures["end_to_end_ms"] = whole[name].p50_ms
-        found = {
-            "score_name": task.score_name,
-            "precision": runner.precision,
-            "computes_in": runner.computes_in,
-            "device": runner.device,
-        }
-        rows.append(_row(variant, **found, **figures))
-    return [_with_note(row) for row in judge(rows, gates)], list(_latency_rows(speed))
+    found = _Benchmark(variants, batches, first[0], task, latency, whole_call, memory).run()
+    measured = {variant.name: found[variant.name] for variant in variants}
+    rows = [_row_of(variant, measured[variant.name], task) for variant in variants]
+    return [_with_note(row) for row in judge(rows, gates)], list(_latency_rows(measured))
 
 
-def _open_all(variants: Sequence[Variant], largest: Arrays, stack: ExitStack) -> _Opened:
-    opened = _Opened()
-    for variant in variants:
+class _Benchmark:
+    def __init__(
+        self,
+        variants: Sequence[Variant],
+        batches: Callable[[], Iterable[LabelledBatch]],
+        feeds: Arrays,
+        task: Task,
+        latency: LatencyParameters,
+        whole_call: Callable[[Runner], Call] | None,
+        memory: MemoryPlan | None,
+    ) -> None:
+        self._batches, self._task, self._latency = batches, task, latency
+        self._feeds, self._largest = feeds, resized(feeds, max(latency.batch_sizes))
+        self._whole_call, self._memory = whole_call, memory
+        self._reference = variants[0].name
+        self._alone = [variant for variant in variants[1:] if variant.is_on_gpu]
+        self._together = [variant for variant in variants if variant not in self._alone]
+        self._has_gpu = resolve_device("auto") == "cuda"
+
+    def run(self) -> dict[str, Measured]:
+        with self._session() as session:
+            for variant in self._together:
+                self._open(session, variant)
+            reference = session.runners[self._reference]
+            room = _KEPT_ANSWERS_BYTES if self._has_gpu and self._alone else 0
+            kept = KeptAnswers(reference, self._task, room_bytes=room)
+            session.ask(self._batches(), kept)
+            self._time_together(session)
+            measured = dict(session.measured)
+            for name in [name for name in session.runners if name != self._reference]:
+                session.close(name)
+            for variant in self._alone:
+                measured[variant.name] = self._on_card(variant, reference, kept)
+        release_memory()
+        return measured
+
+    def _on_card(self, variant: Variant, reference: Runner, kept: KeptAnswers) -> Measured:
+        session = self._session()
         try:
-            runner, growth = growth_while(
-                lambda variant=variant: _open_and_answer(variant, largest, stack),  # type: ignore[misc]
-                on_gpu=variant.device.startswith("cuda") and resolve_device("auto") == "cuda",
-            )
-        except EightgigError as error:
-            if variant is variants[0]:
-                raise
-            opened.reasons[variant.name] = str(error)
-            continue
-        opened.runners[variant.name], opened.memory_bytes[variant.name] = runner, growth
-    return opened
+            with self._budget(), session:
+                self._open(session, variant)
+                session.ask(self._batches(), kept)
+                self._time_beside(session, variant.name, reference)
+        except BudgetError as error:  # not even the CUDA context fits
+            return session.dropped(str(error))
+        return session.measured[variant.name]
+
+    def _session(self) -> Session:
+        recorder = FlightRecorder(self._memory) if self._memory else None
+        return Session(self._task, self._reference, recorder)
+
+    def _budget(self) -> AbstractContextManager[object]:
+        return enforced_budget(self._memory) if self._memory and self._has_gpu else nullcontext()
+
+    def _open(self, session: Session, variant: Variant) -> None:
+        session.open(variant, self._largest, on_gpu=variant.is_on_gpu and self._has_gpu)
+
+    def _time_together(self, session: Session) -> None:
+        first = self._latency.batch_sizes[0]
+        for size in self._latency.batch_sizes:
+            for name, report in self._turns(session, size).items():
+                session.measured[name].speed[size] = report
+        for name in session.runners:
+            session.measured[name].reference_p50_ms = session.measured[self._reference].speed[first].p50_ms
+        self._time_whole(session)
+
+    def _time_beside(self, session: Session, name: str, reference: Runner) -> None:
+        """Time one with the reference in turn, where both figures make a ratio; what is left alone: it is no ratio."""
+        first, *others = self._latency.batch_sizes
+        reports = self._turns(session, first, beside={self._reference: reference})
+        if reports:
+            found = session.measured[name]
+            found.speed[first], found.reference_p50_ms = reports[name], reports[self._reference].p50_ms
+        for size in others:
+            for report in self._turns(session, size).values():
+                session.measured[name].speed[size] = report
+        self._time_whole(session)
+
+    def _turns(self, session: Session, size: int, **options: Any) -> dict[str, LatencyReport]:
+        return session.take_turns(batch_of(self._feeds, size), batch_size=size, parameters=self._latency, **options)
+
+    def _time_whole(self, session: Session) -> None:
+        if self._whole_call is None:
+            return
+        reports = session.take_turns(self._whole_call, batch_size=1, parameters=self._latency)
+        for name, report in reports.items():
+            session.measured[name].whole = report
 
 
-def _open_and_answer(variant: Variant, largest: Arrays, stack: ExitStack) -> Runner:
-    runner = stack.enter_context(variant.open())
-    runner.run(largest)
-    return runner
-
-
-def _answer(
-    runners: Mapping[str, Runner], task: Task, first: LabelledBatch, others: Iterable[LabelledBatch]
-) -> tuple[dict[str, list[Answer]], list[Truth]]:
-    answers: dict[str, list[Answer]] = {name: [] for name in runners}
-    truths: list[Truth] = []
-    for feeds, right in chain([first], others):
-        truths.extend(right)
-        for name, runner in runners.items():
-            answers[name] += task.answers(runner.run(feeds))
-    return answers, truths
+def _row_of(variant: Variant, measured: Measured, task: Task) -> VariantRow:
+    if measured.reason is not None:
+        return _row(variant, status=measured.reason, score_name=task.score_name)
+    quality = measured.judge.quality()
+    figures: dict[str, Any] = {
+        "quality": quality,
+        "score": quality[task.score_name],
+        "score_name": task.score_name,
+        "parity_max_abs_diff": measured.comparer.comparison().difference,
+        "memory_mib": mib(measured.memory_bytes),
+        "end_to_end_ms": measured.whole.p50_ms if measured.whole else None,
+    }
+    return _row(variant, **measured.ran, **_speed(measured), **figures)
 
 
 def _row(variant: Variant, **found: Any) -> VariantRow:
@@ -154,21 +180,21 @@ def _row(variant: Variant, **found: Any) -> VariantRow:
     return VariantRow.model_validate({"variant": variant.name, "size_mib": size_mib} | declared | found)
 
 
-def _speed(own: Mapping[int, LatencyReport], reference: Mapping[int, LatencyReport]) -> dict[str, float]:
-    reports = [*own.values()]
+def _speed(measured: Measured) -> dict[str, float]:
+    reports = [*measured.speed.values()]
     first, last = reports[0], reports[-1]
     return {
         "latency_p50_ms": first.p50_ms,
         "latency_p95_ms": first.p95_ms,
         "latency_p99_ms": first.p99_ms,
         "throughput_samples_per_second": last.throughput_samples_per_second,
-        "speedup_vs_torch": next(iter(reference.values())).p50_ms / first.p50_ms,
+        "speedup_vs_torch": measured.reference_p50_ms / first.p50_ms,
     }
 
 
-def _latency_rows(speed: Mapping[str, Mapping[int, LatencyReport]]) -> Iterable[LatencyRow]:
-    for name, reports in speed.items():
-        for report in reports.values():
+def _latency_rows(measured: dict[str, Measured]) -> Iterable[LatencyRow]:
+    for name, found in measured.items():
+        for report in found.speed.values():
             yield LatencyRow(variant=name, **report.model_dump())
 
 

@@ -176,6 +176,7 @@ def create_loader(
     prefetch_factor: int = 2,
     timeout_s: float = 120.0,
     multiprocessing_context: str | None = None,
+    persistent_workers: bool = True,
 ) -> DataLoader[Batch]:
     """Give a DataLoader of `Batch` over the pictures `indices` of `store`.
 
@@ -197,6 +198,7 @@ def create_loader(
         prefetch_factor: batches that each worker makes ahead.
         timeout_s: seconds after which a silent worker is an error.
         multiprocessing_context: how workers start (`fork`, `spawn`, ...); None takes the platform's way.
+        persistent_workers: whether they wait for the next epoch; else they end with each.
     """
     shuffled = augment is not None if shuffle is None else shuffle
     return keyed_loader(
@@ -209,6 +211,7 @@ def create_loader(
         prefetch_factor=prefetch_factor,
         timeout_s=timeout_s,
         multiprocessing_context=multiprocessing_context,
+        persistent_workers=persistent_workers,
     )
 
 
@@ -223,13 +226,14 @@ def keyed_loader(
     prefetch_factor: int = 2,
     timeout_s: float = 120.0,
     multiprocessing_context: str | None = None,
+    persistent_workers: bool = True,
 ) -> DataLoader[Made]:
     """Give a DataLoader of a dataset that makes whole batches by keys; the arguments are those of `create_loader`."""
     worker_options: dict[str, Any] = {}
     if num_workers > 0:
         worker_options = {
             "timeout": timeout_s,
-            "persistent_workers": True,
+            "persistent_workers": persistent_workers,
             "prefetch_factor": prefetch_factor,
             "worker_init_fn": _start_worker,
             "multiprocessing_context": multiprocessing_context,

@@ -27,6 +27,7 @@ class OnnxRuntimeRunner:
         provider: the execution provider that must be in use; what it cannot run, ONNX Runtime gives to the CPU's.
         claimed: the precision that the file is said to have, proved from its graph; None takes what it has.
         num_threads: for one operator; None leaves the choice to ONNX Runtime (all physical cores).
+        memory_limit_bytes: most that its arena may take of a GPU; None leaves it the whole card.
         name: for tables.
 
     Raises:
@@ -41,6 +42,7 @@ class OnnxRuntimeRunner:
         provider: str = "CPUExecutionProvider",
         claimed: str | None = None,
         num_threads: int | None = None,
+        memory_limit_bytes: int | None = None,
         name: str = "onnxruntime",
     ) -> None:
         model = load_onnx(onnx_file)
@@ -54,7 +56,7 @@ class OnnxRuntimeRunner:
         self._outputs = [value.name for value in model.graph.output]
         self._num_threads = num_threads
         self._session: onnxruntime.InferenceSession | None
-        self._session, self._layers = _open(onnx_file, model, provider, num_threads)
+        self._session, self._layers = _open(onnx_file, model, provider, num_threads, memory_limit_bytes)
         self.computes_in = self._layers.most_common(1)[0][0] if self._layers else self.precision
 
     def __enter__(self) -> Self:
@@ -94,7 +96,7 @@ class OnnxRuntimeRunner:
 
 
 def _open(
-    onnx_file: bytes, model: onnx.ModelProto, provider: str, num_threads: int | None
+    onnx_file: bytes, model: onnx.ModelProto, provider: str, num_threads: int | None, memory_limit_bytes: int | None
 ) -> tuple[onnxruntime.InferenceSession, Counter[str]]:
     """Give the session, and how many matrix layers of the graph that it really runs have which precision."""
     available = onnxruntime.get_available_providers()
@@ -105,7 +107,10 @@ def _open(
         )
     # ONNX Runtime 1.24 to 1.32 gives wrong answers for Q/DQ with fp16 scales when this optimizer runs.
     disabled = ["WeightBiasQuantization"] if _has_fp16_scales(model) else []
-    providers = [provider] if provider in _DEVICES else [provider, "CPUExecutionProvider"]
+    providers: list[Any] = [provider]
+    if provider not in _DEVICES:
+        limits = {} if memory_limit_bytes is None else {"gpu_mem_limit": memory_limit_bytes}
+        providers = [(provider, limits), "CPUExecutionProvider"]
     with tempfile.TemporaryDirectory() as folder:
         options = onnxruntime.SessionOptions()
         options.log_severity_level = _ERRORS_ONLY

@@ -7,7 +7,7 @@ import numpy as np
 from eightgig.core.errors import ExportError
 from eightgig.core.records import Record
 from eightgig.export.runners import Arrays, Feeds, Runner
-from eightgig.export.task import Answer, Task
+from eightgig.export.task import Task
 
 
 class ParityReport(Record):
@@ -46,19 +46,20 @@ def check_parity(
     Raises:
         ExportError: no input, a NaN, or outputs of different shapes.
     """
-    wanted, found, largest = list[Answer](), list[Answer](), 0.0
+    comparer, largest, number = task.comparer(), 0.0, 0
     for feeds in batches:
         right, other = _both(reference, candidate, feeds, task.output)
         largest = max(largest, float(np.abs(right[task.output] - other[task.output]).max()))
-        wanted += task.answers(right)
-        found += task.answers(other)
-    if not wanted:
+        wanted = task.answers(right)
+        comparer.add(wanted, task.answers(other))
+        number += len(wanted)
+    if not number:
         raise ExportError("parity wants real inputs, found none")
-    compared = task.compare(wanted, found)
+    compared = comparer.comparison()
     return ParityReport(
         reference=f"{reference.name} {reference.precision}",
         candidate=f"{candidate.name} {candidate.precision}",
-        num_inputs=len(wanted),
+        num_inputs=number,
         max_abs_diff_probabilities=compared.difference,
         max_abs_diff_outputs=largest,
         agreement=compared.agreement,

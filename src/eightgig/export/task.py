@@ -1,6 +1,6 @@
 """What a network's outputs mean: read, judged and compared in the same way whatever ran it."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from eightgig.core.records import Record
@@ -26,12 +26,32 @@ class Comparison(Record):
     min_iou: float | None = None
 
 
+class Judge(Protocol):
+    """Takes answers batch by batch, and holds no more of them than its measures need."""
+
+    def add(self, answers: Sequence[Answer], truths: Sequence[Truth]) -> None:
+        """Take the answers to some samples, and what is right for each."""
+
+    def quality(self) -> dict[str, float]:
+        """Give shares, 0 to 1, by name; the first is the score."""
+
+
+class Comparer(Protocol):
+    """Takes the answers of two runners batch by batch, and holds no more of them than the comparison needs."""
+
+    def add(self, reference: Sequence[Answer], found: Sequence[Answer]) -> None:
+        """Take both answers to some samples."""
+
+    def comparison(self) -> Comparison:
+        """Give how far `found` is from `reference`."""
+
+
 class Task(Protocol):
     """The task that all forms of one network do.
 
     Attributes:
         output: the name of the graph's output.
-        score_name: what `quality` gives first, in the field's words: it decides which form may be used.
+        score_name: what a judge gives first, in the field's words: it decides which form may be used.
     """
 
     output: str
@@ -40,8 +60,50 @@ class Task(Protocol):
     def answers(self, outputs: Arrays) -> list[Answer]:
         """Give an answer a sample, from a runner's outputs."""
 
-    def quality(self, answers: Sequence[Answer], truths: Sequence[Truth]) -> dict[str, float]:
-        """Give shares, 0 to 1, by name; the first is the score."""
+    def judge(self) -> Judge:
+        """Give what tells how right one runner is."""
 
-    def compare(self, reference: Sequence[Answer], found: Sequence[Answer]) -> Comparison:
-        """Give how far `found` is from `reference`."""
+    def comparer(self) -> Comparer:
+        """Give what tells how far one runner is from another."""
+
+
+class JudgeOfAll:
+    """A judge whose measure wants all answers together; for answers that are small.
+
+    Args:
+        measure: gives the quality of answers by their truths.
+    """
+
+    def __init__(self, measure: Callable[[Sequence[Answer], Sequence[Truth]], dict[str, float]]) -> None:
+        self._measure = measure
+        self._answers, self._truths = list[Answer](), list[Truth]()
+
+    def add(self, answers: Sequence[Answer], truths: Sequence[Truth]) -> None:
+        """Keep them."""
+        self._answers.extend(answers)
+        self._truths.extend(truths)
+
+    def quality(self) -> dict[str, float]:
+        """Give the measure of all."""
+        return self._measure(self._answers, self._truths)
+
+
+class ComparerOfAll:
+    """A comparer whose measure wants all answers together; for answers that are small.
+
+    Args:
+        measure: compares the answers found with those of the reference.
+    """
+
+    def __init__(self, measure: Callable[[Sequence[Answer], Sequence[Answer]], Comparison]) -> None:
+        self._measure = measure
+        self._reference, self._found = list[Answer](), list[Answer]()
+
+    def add(self, reference: Sequence[Answer], found: Sequence[Answer]) -> None:
+        """Keep them."""
+        self._reference.extend(reference)
+        self._found.extend(found)
+
+    def comparison(self) -> Comparison:
+        """Give the measure of all."""
+        return self._measure(self._reference, self._found)

@@ -1,7 +1,7 @@
 """PyTorch in eager mode as a Runner: the reference that all other runners are compared with."""
 
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 import torch
@@ -11,10 +11,14 @@ from eightgig.core.errors import ExportError
 from eightgig.export.runners import Array, Arrays, Feeds, require_inputs
 
 _PRECISIONS = {torch.float32: "fp32", torch.float16: "fp16", torch.bfloat16: "bf16", torch.float64: "fp64"}
+MemoryFormat = Literal["channels_last", "contiguous"]
 
 
 class TorchRunner:
-    """Runs a module in eval mode; on leaving, the module is on its old device and in its old mode again.
+    """Runs a module in eval mode; on leaving, the module is on its old device, in its old mode and layout again.
+
+    On a GPU a network with convolutions of pictures has its weights and inputs channels last, as it trains: in half
+    precision Tensor Cores want it so, and would turn every tensor around otherwise.
 
     Args:
         module: takes its inputs by position, in the order of `input_names`.
@@ -39,11 +43,18 @@ class TorchRunner:
         self.precision = self.computes_in = _PRECISIONS[first.dtype]
         self._input_names, self._output_names = input_names, output_names
         self._module, self._dtype, self._home = module, first.dtype, first.device
+        self.memory_format = _layout(module, self.device)
         self._training = [part for part in module.modules() if part.training]
         self._is_open = False
 
     def __enter__(self) -> Self:
-        self._module.to(self.device).eval()
+        try:
+            self._module.to(self.device).eval()
+            if self.memory_format == "channels_last":
+                self._module.to(memory_format=torch.channels_last)
+        except BaseException:  # a full card may have taken some of it
+            self.__exit__(None, None, None)
+            raise
         self._is_open = True
         return self
 
@@ -52,14 +63,16 @@ class TorchRunner:
     ) -> None:
         self._is_open = False
         self._module.to(self._home)
+        if self.memory_format == "channels_last":
+            self._module.to(memory_format=torch.contiguous_format)
         for part in self._training:
             part.training = True
 
     def describe(self) -> dict[str, Any]:
-        """Give the version, threads and, on CUDA, the card."""
+        """Give the version, threads, the layout of tensors and, on CUDA, the card."""
         card = {"card": torch.cuda.get_device_name(self.device)} if self.device.startswith("cuda") else {}
-        threads = {"num_threads": torch.get_num_threads()}
-        return {"runtime": "torch eager", "version": torch.__version__, "precision": self.precision} | threads | card
+        how = {"num_threads": torch.get_num_threads(), "memory_format": self.memory_format}
+        return {"runtime": "torch eager", "version": torch.__version__, "precision": self.precision} | how | card
 
     @torch.inference_mode()
     def run(self, feeds: Feeds) -> Arrays:
@@ -75,11 +88,25 @@ class TorchRunner:
         return self._module(*inputs)
 
     def _to_device(self, array: Array) -> Tensor:
-        writeable = np.require(array, requirements=["C", "W"])  # torch warns of read-only memory
-        tensor = torch.from_numpy(writeable).to(self.device)
-        return tensor.to(self._dtype) if tensor.is_floating_point() else tensor
+        tensor = torch.from_numpy(_readable(array)).to(self.device)
+        tensor = tensor.to(self._dtype) if tensor.is_floating_point() else tensor
+        as_pictures = self.memory_format == "channels_last" and tensor.dim() == 4
+        return tensor.contiguous(memory_format=torch.channels_last if as_pictures else torch.contiguous_format)
+
+
+def _layout(module: nn.Module, device: str) -> MemoryFormat:
+    """Give `channels_last` for convolutions of pictures on a GPU; the CPU's kernels do well with either."""
+    has_pictures = any(isinstance(part, nn.Conv2d | nn.ConvTranspose2d) for part in module.modules())
+    return "channels_last" if has_pictures and device.startswith("cuda") else "contiguous"
+
+
+def _readable(array: Array) -> Array:
+    """Give the array in the order in which it lies in memory, copied where torch would refuse it or warn of it."""
+    if any(stride < 0 for stride in array.strides):
+        return np.ascontiguousarray(array)
+    return array if array.flags.writeable else array.copy(order="K")
 
 
 def _to_numpy(output: Tensor) -> Array:
     wide = output.float() if output.is_floating_point() else output
-    return wide.cpu().numpy()
+    return wide.contiguous().cpu().numpy()

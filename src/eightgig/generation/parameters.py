@@ -20,6 +20,7 @@ class GenerateParameters(Record):
         top_p: only the likeliest that together have this probability (nucleus sampling); None or 1 does not limit them.
         seed: of the draws.
         stop: a text ends before the first of these.
+        precision: of the weights, and of keys and values; `auto` is half precision on a GPU and fp32 on the CPU.
         cache: whether keys and values of the text so far are kept instead of computed anew for each token.
         stream: whether the first text is shown as it grows.
     """
@@ -33,5 +34,6 @@ class GenerateParameters(Record):
     top_p: float | None = Field(default=0.95, gt=0, le=1)
     seed: int = 0
     stop: tuple[str, ...] = ()
+    precision: Literal["auto", "fp32", "fp16", "bf16"] = "auto"
     cache: bool = True
     stream: bool = True

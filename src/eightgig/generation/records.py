@@ -26,11 +26,13 @@ class WrittenTexts(Record):
         texts: in the order of their prompts.
         seconds: for all of them.
         tokens_per_second: of all texts together.
+        precision: of the weights.
     """
 
     texts: tuple[Written, ...]
     seconds: float
     tokens_per_second: float
+    precision: str = "fp32"  # before there was a choice
 
 
 class GenerationSpeed(Record):

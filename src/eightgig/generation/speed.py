@@ -10,6 +10,7 @@ from torch import nn
 from eightgig.generation.cache import kv_cache_bytes
 from eightgig.generation.loop import generate
 from eightgig.generation.parameters import GenerateParameters
+from eightgig.generation.precision import precision_of
 from eightgig.generation.records import GenerationSpeed
 
 
@@ -50,7 +51,7 @@ def compare_cache(
             kv_cache_bytes=held if cache else 0,
             peak_bytes=peaks[cache],
             device=str(weight.device),
-            precision=str(weight.dtype).removeprefix("torch."),
+            precision=precision_of(weight.dtype),
         )
 
     return speed(True), speed(False)

@@ -8,6 +8,7 @@ from torch import nn
 
 from eightgig.generation.loop import generate
 from eightgig.generation.parameters import GenerateParameters
+from eightgig.generation.precision import precision_of
 from eightgig.generation.records import Written, WrittenTexts
 from eightgig.generation.texts import TextStream
 
@@ -55,4 +56,9 @@ def write_texts(
         Written(prompt=prompt, text=stream.text, num_tokens=len(tokens), finish_reason=reason)
         for prompt, stream, tokens, reason in zip(prompts, streams, made.ids, made.finish_reasons, strict=True)
     )
-    return WrittenTexts(texts=texts, seconds=seconds, tokens_per_second=sum(map(len, made.ids)) / seconds)
+    return WrittenTexts(
+        texts=texts,
+        seconds=seconds,
+        tokens_per_second=sum(map(len, made.ids)) / seconds,
+        precision=precision_of(next(module.parameters()).dtype),
+    )

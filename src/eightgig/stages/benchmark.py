@@ -1,8 +1,8 @@
 """Benchmark: how good the network is on pictures it never saw, and how fast each of its forms runs here."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from kedro.pipeline import Node, Pipeline
 
@@ -14,8 +14,10 @@ from eightgig.export.parameters import ExportParameters
 from eightgig.stages.annotations import ImageStore, Table, Task
 from eightgig.stages.case import Case, stage_node, stage_pipeline
 from eightgig.stages.export import ONNX_FILES
-from eightgig.stages.inputs import labelled_inputs, one_input
+from eightgig.stages.inference import inference_plan
+from eightgig.stages.inputs import Feeds, labelled_inputs, one_input
 from eightgig.stages.trained import indices_of
+from eightgig.vram.parameters import PlanParameters
 
 if TYPE_CHECKING:
     from eightgig.bench.records import VariantRow
@@ -32,7 +34,8 @@ def create_pipeline(case: Case, evaluation: Node) -> Pipeline:
     held_out = {"weights": "weights", "store": "store", "splits": "splits", "benchmark": "params:benchmark"}
     files = {name: name for name in (*ONNX_FILES, "compressed_onnx", "engines", "engines_table")}
     tables = ["benchmark_table", "latency_table"]
-    compare = stage_node(compare_variants, {**held_out, **files, "export": "params:export"}, tables, case=case)
+    parameters = {"export": "params:export", "plan": "params:plan"}
+    compare = stage_node(compare_variants, {**held_out, **files, **parameters}, tables, case=case)
     return stage_pipeline("benchmark", [evaluation, compare])
 
 
@@ -50,8 +53,9 @@ def compare_variants(
     compressed_onnx: dict[str, bytes],
     engines: dict[str, Engine | UnusableEngine],
     engines_table: Table,
+    plan: PlanParameters,
 ) -> tuple[Table, Table]:
-    """Measure every form of the network on the same test pictures.
+    """Measure every form of the network on the same test pictures, those on a GPU within the budget.
 
     Returns:
         A row a form: quality, latency, throughput, memory, size, whether it passed and is recommended, or why it could
@@ -64,9 +68,14 @@ def compare_variants(
     from eightgig.stages import variants
 
     indices, task = indices_of(splits, "test"), case.task(weights.card.classes)
+    memory = inference_plan(plan.model_copy(update={"device": "auto"}))
     # An engine refuses batches beyond its profile.
     number, size = benchmark.num_images, min(benchmark.batch_size, export.tensorrt.max_batch)
-    batches = labelled_inputs(case, weights, store, indices, num_images=number, batch_size=size)
+
+    def batches() -> Iterator[tuple[Feeds, list[Any]]]:
+        inputs = labelled_inputs(case, weights, store, indices, num_images=number, batch_size=size)
+        return track(inputs, "running variants")
+
     files = dict(zip(ONNX_FILES, (onnx_fp32, onnx_fp16, onnx_int8_cpu, onnx_int8_trt), strict=True))
     smaller = {f"onnx_{name}": file for name, file in compressed_onnx.items()}
     torch_forms = partial(
@@ -81,10 +90,14 @@ def compare_variants(
             *torch_forms("cpu"),
             *variants.onnx_variants(files | smaller, "cpu"),
             *torch_forms("cuda"),
-            *variants.onnx_variants({name: files[name] for name in ("onnx_fp32", "onnx_fp16")}, "cuda"),
+            *variants.onnx_variants(
+                {name: files[name] for name in ("onnx_fp32", "onnx_fp16")},
+                "cuda",
+                memory_limit_bytes=memory.budget_bytes,
+            ),
             *variants.engine_variants(engines, engines_table, files, export.tensorrt),
         ],
-        track(batches, "running all variants"),
+        batches,
         task,
         latency=benchmark.latency,
         gates=GateParameters(
@@ -94,6 +107,7 @@ def compare_variants(
             min_speedup=benchmark.min_speedup,
         ),
         whole_call=partial(_from_picture_to_answer, case, weights, store, indices[0], task),
+        memory=memory,
     )
     return _table_of(rows), pd.DataFrame([row.model_dump() for row in speed])
 

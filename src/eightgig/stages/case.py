@@ -82,8 +82,10 @@ class Case(Protocol):
     def train_batches(self, store: Any, indices: Iterable[int], *, size: int, batch_size: int, train: Any) -> Batches:
         """Give the augmented batches of an epoch, shuffled."""
 
-    def eval_batches(self, store: Any, indices: Iterable[int], *, size: int, batch_size: int) -> Batches:
-        """Give batches without augmentation, in order."""
+    def eval_batches(
+        self, store: Any, indices: Iterable[int], *, size: int, batch_size: int, num_workers: int = 0
+    ) -> Batches:
+        """Give batches without augmentation, in order, the same with any number of processes that load them."""
 
     def finished(self, network: Any, state: dict[str, Any]) -> dict[str, Any]:
         """Give the weights to keep, from those of the network as it was trained."""

@@ -14,6 +14,7 @@ from eightgig.datasets.weights import Weights
 from eightgig.models.compression import CompressedForm, CompressionReport, CompressParameters, Form
 from eightgig.stages.annotations import ImageStore, Network, Objective, Table, TrainingResult
 from eightgig.stages.case import Case, stage_node, stage_pipeline
+from eightgig.stages.loading import workers_for
 from eightgig.stages.trained import card_of, indices_of, restore
 from eightgig.training.parameters import TrainParameters
 from eightgig.vram.plan import MemoryPlan
@@ -180,16 +181,21 @@ class CompressionWork:
         return replace(network, weights_source=source)
 
     def measure_batch_norm(self, module: Any) -> None:
-        """Let a cut network's BatchNorm see some training pictures, on the plan's device."""
+        """Let a cut network's BatchNorm see some training pictures, on the plan's device and within its budget."""
         from eightgig.models.pruning import measure_batch_norm
+        from eightgig.vram.runtime.budget import enforced_budget
 
         card, indices = self.weights.card, indices_of(self.splits, "train")
         chosen = indices[:: max(1, len(indices) // _MEASURED_IMAGES)]  # spread: a store is sorted by class
         random.Random(self.train.seed).shuffle(chosen)  # noqa: S311  mixed: a batch of one class misleads
-        batches = self.case.eval_batches(self.store, chosen, size=card.size, batch_size=self.plan.micro_batch)
-        module.to(self.plan.device)
-        measure_batch_norm(module, (self.case.inputs(card, batch)["images"].to(self.plan.device) for batch in batches))
-        module.to("cpu")
+        size, number = card.size, self.plan.micro_batch
+        workers = workers_for(len(chosen), number)
+        batches = self.case.eval_batches(self.store, chosen, size=size, batch_size=number, num_workers=workers)
+        with enforced_budget(self.plan):
+            module.to(self.plan.device)
+            inputs = (self.case.inputs(card, batch)["images"].to(self.plan.device) for batch in batches)
+            measure_batch_norm(module, inputs)
+            module.to("cpu")
 
     def fit(self, form: Form, network: Network, recipe: TrainParameters) -> TrainingResult:
         """Train a form within the budget, or go on with a run that was stopped."""

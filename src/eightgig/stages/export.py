@@ -184,10 +184,11 @@ def _to_onnx(case: Case, weights: Weights, export: ExportParameters) -> bytes:
 
 def _score_on(batches: list[tuple[dict[str, Any], list[Any]]], task: Task) -> Callable[["Runner"], float]:
     """Give the judge of a runner: its score on the batches."""
-    truths = [truth for _, right in batches for truth in right]
 
     def score(runner: "Runner") -> float:
-        answers = [answer for feeds, _ in batches for answer in task.answers(runner.run(feeds))]
-        return task.quality(answers, truths)[task.score_name]
+        judge = task.judge()
+        for feeds, truths in batches:
+            judge.add(task.answers(runner.run(feeds)), truths)
+        return judge.quality()[task.score_name]
 
     return score

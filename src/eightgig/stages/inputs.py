@@ -6,6 +6,7 @@ from typing import Any
 from eightgig.datasets.weights import Weights, WeightsCard
 from eightgig.stages.annotations import ImageStore
 from eightgig.stages.case import Case
+from eightgig.stages.loading import workers_for
 
 Feeds = dict[str, Any]
 
@@ -28,7 +29,8 @@ def labelled_inputs(
     case.check_store(weights.card, store)
     step = len(indices) / min(num_images, len(indices))
     chosen = [indices[int(position * step)] for position in range(min(num_images, len(indices)))]
-    for batch in case.eval_batches(store, chosen, size=weights.card.size, batch_size=batch_size):
+    workers = workers_for(len(chosen), batch_size)
+    for batch in case.eval_batches(store, chosen, size=weights.card.size, batch_size=batch_size, num_workers=workers):
         yield feeds_of(case.inputs(weights.card, batch)), case.truths(batch)
 
 

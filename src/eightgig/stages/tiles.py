@@ -14,7 +14,8 @@ from eightgig.datasets.weights import Weights
 from eightgig.models.parameters import PictureModelParameters
 from eightgig.stages.annotations import Picture, WorkloadSpec
 from eightgig.stages.case import Case
-from eightgig.stages.trained import restore
+from eightgig.stages.inference import running
+from eightgig.stages.inputs import feeds_of
 from eightgig.tiles.parameters import TilesParameters
 from eightgig.tiles.records import TilesReport
 from eightgig.training.parameters import TrainParameters
@@ -166,19 +167,13 @@ def answering(case: Case, weights: Weights, plan: TilePlan) -> Iterator[Callable
     """
     import torch
 
-    from eightgig.export.torch_runner import TorchRunner
-    from eightgig.vram.runtime.budget import enforced_budget
-
-    output = case.task(weights.card.classes).output
-    module = case.deployed(restore(case, weights))
-    with (
-        enforced_budget(plan.memory),
-        TorchRunner(module, device=plan.memory.device, output_names=(output,)) as runner,
-    ):
+    with running(case, weights, plan.memory) as runner:
 
         def run(images_N3HW: Any) -> Any:
-            inputs = case.inputs(weights.card, {"images": torch.from_numpy(images_N3HW)})["images"]
-            return runner.run({"images": inputs.numpy()})[output]
+            (given,) = runner.run(
+                feeds_of(case.inputs(weights.card, {"images": torch.from_numpy(images_N3HW)}))
+            ).values()
+            return given
 
         yield run
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from eightgig.core.device import loader_processes
 from eightgig.core.tracker import Tracker
 from eightgig.models.parameters import ModelParameters
 from eightgig.stages.annotations import ImageStore, Network, TrainingResult
@@ -125,7 +126,13 @@ class TrainingJob:
         train_batches = self.case.train_batches(
             self.store, self.train_indices, size=self.size, batch_size=plan.micro_batch, train=train
         )
-        val_batches = self.case.eval_batches(self.store, self.val_indices, size=self.size, batch_size=plan.eval_batch)
+        val_batches = self.case.eval_batches(
+            self.store,
+            self.val_indices,
+            size=self.size,
+            batch_size=plan.eval_batch,
+            num_workers=loader_processes(train.num_workers),
+        )
         with (
             enforced_budget(plan) as budget,
             planned_attention(plan),

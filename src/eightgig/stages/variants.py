@@ -34,8 +34,16 @@ def torch_variants(case: Case, weights: Weights, device: str, *, example: "Feeds
     return variants
 
 
-def onnx_variants(onnx_files: dict[str, bytes], device: str) -> "list[Variant]":
-    """Give ONNX Runtime on `device` for each file; names on the GPU end in `_cuda`."""
+def onnx_variants(
+    onnx_files: dict[str, bytes], device: str, *, memory_limit_bytes: int | None = None
+) -> "list[Variant]":
+    """Give ONNX Runtime on `device` for each file; names on the GPU end in `_cuda`.
+
+    Args:
+        onnx_files: by name.
+        device: `cpu` or `cuda`.
+        memory_limit_bytes: most that each may take of a GPU; None leaves it the whole card.
+    """
     from eightgig.bench.variants import Variant
 
     suffix = "" if device == "cpu" else f"_{device}"
@@ -45,7 +53,7 @@ def onnx_variants(onnx_files: dict[str, bytes], device: str) -> "list[Variant]":
             "ONNX Runtime",
             precision_of(name),
             device,
-            partial(_open_onnx, file, name, device),
+            partial(_open_onnx, file, name, device, memory_limit_bytes),
             len(file),
         )
         for name, file in onnx_files.items()
@@ -90,12 +98,13 @@ def _open_torch(
     return TorchRunner(module, device, **names)
 
 
-def _open_onnx(file: bytes, name: str, device: str) -> "Runner":
+def _open_onnx(file: bytes, name: str, device: str, memory_limit_bytes: int | None) -> "Runner":
     from eightgig.export.onnxruntime_runner import OnnxRuntimeRunner
 
     _require_device(device)
     provider = "CPUExecutionProvider" if device == "cpu" else "CUDAExecutionProvider"
-    return OnnxRuntimeRunner(file, provider=provider, claimed=precision_of(name), name=name)
+    options: Any = {"claimed": precision_of(name), "memory_limit_bytes": memory_limit_bytes}
+    return OnnxRuntimeRunner(file, provider=provider, name=name, **options)
 
 
 def _open_engine(

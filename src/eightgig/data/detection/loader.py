@@ -163,6 +163,7 @@ def create_detection_loader(
     seed: int = 0,
     num_workers: int = 0,
     pin_memory: bool = False,
+    persistent_workers: bool = True,
     num_epochs: int | None = None,
 ) -> DataLoader[BoxBatch]:
     """Give a DataLoader of `BoxBatch` over the pictures `indices` of `store`.
@@ -180,6 +181,7 @@ def create_detection_loader(
         seed: of order and variation.
         num_workers: processes that decode; 0 decodes in this one.
         pin_memory: whether batches lie in page-locked memory, for copies to a GPU that do not wait.
+        persistent_workers: whether the processes wait for the next epoch; else they end with each.
         num_epochs: of the training (see `BoxAugmentParameters.close_mosaic`).
     """
     shuffled = augment is not None if shuffle is None else shuffle
@@ -190,4 +192,5 @@ def create_detection_loader(
         batch_size=batch_size,
         num_workers=num_workers,
         pin_memory=pin_memory,
+        persistent_workers=persistent_workers,
     )

@@ -105,6 +105,7 @@ def create_mask_loader(
     seed: int = 0,
     num_workers: int = 0,
     pin_memory: bool = False,
+    persistent_workers: bool = True,
 ) -> DataLoader[MaskBatch]:
     """Give a DataLoader of `MaskBatch` over the pictures `indices` of `store`.
 
@@ -122,6 +123,7 @@ def create_mask_loader(
         seed: of order and variation.
         num_workers: processes that decode; 0 decodes in this one.
         pin_memory: whether batches lie in page-locked memory, for copies to a GPU that do not wait.
+        persistent_workers: whether the processes wait for the next epoch; else they end with each.
     """
     size_of = ConstantSize(image_size) if isinstance(image_size, int) else image_size
     return keyed_loader(
@@ -130,5 +132,6 @@ def create_mask_loader(
         batch_size=batch_size,
         num_workers=num_workers,
         pin_memory=pin_memory,
+        persistent_workers=persistent_workers,
         drop_last=augment is not None and len(indices) > batch_size and len(indices) % batch_size == 1,
     )

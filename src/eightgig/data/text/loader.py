@@ -107,6 +107,7 @@ def token_batches(
     seed: int = 0,
     num_workers: int = 0,
     pin_memory: bool = False,
+    persistent_workers: bool = True,
     max_tokens: int | None = None,
     buckets: bool = True,
     pad_to: int | None = None,
@@ -122,6 +123,7 @@ def token_batches(
         seed: of the order.
         num_workers: processes that read; 0 reads in this one.
         pin_memory: whether batches lie in page-locked memory.
+        persistent_workers: whether the processes wait for the next epoch; else they end with each.
         max_tokens: longer samples are cut.
         buckets: whether shuffled batches hold samples of about one length.
         pad_to: as `TokenBatches`.
@@ -131,4 +133,11 @@ def token_batches(
     if shuffle and buckets:
         sampler = LengthSampler(indices, lengths=store.lengths, batch_size=batch_size, seed=seed)
     batches = TokenBatches(store, max_tokens=max_tokens, pad_to=pad_to, pad_id=pad_id)
-    return keyed_loader(batches, sampler, batch_size=batch_size, num_workers=num_workers, pin_memory=pin_memory)
+    return keyed_loader(
+        batches,
+        sampler,
+        batch_size=batch_size,
+        num_workers=num_workers,
+        pin_memory=pin_memory,
+        persistent_workers=persistent_workers,
+    )

@@ -7,13 +7,15 @@ from kedro.pipeline import Node
 
 from eightgig.bench.detection_records import DetectionReport
 from eightgig.bench.parameters import BenchmarkParameters
-from eightgig.core.device import resolve_device
 from eightgig.core.progress import track
 from eightgig.datasets.weights import Weights
 from eightgig.stages.annotations import ImageStore, Table
 from eightgig.stages.case import Case, stage_node
+from eightgig.stages.inference import running
 from eightgig.stages.inputs import feeds_of
-from eightgig.stages.trained import indices_of, restore
+from eightgig.stages.loading import workers_for
+from eightgig.stages.trained import indices_of
+from eightgig.vram.parameters import PlanParameters
 
 _COLUMNS = ("index", "path", "kind", "class_name", "score", "x1", "y1", "x2", "y2")
 
@@ -21,12 +23,18 @@ _COLUMNS = ("index", "path", "kind", "class_name", "score", "x1", "y1", "x2", "y
 def evaluation(case: Case) -> Node:
     """Give the benchmark's node from `weights` to `metrics` and the tables of results."""
     held_out = {"weights": "weights", "store": "store", "splits": "splits", "benchmark": "params:benchmark"}
+    held_out["plan"] = "params:plan"
     results = ["metrics", "per_class_table", "confusion_table", "pr_curve_table", "detections_table"]
     return stage_node(evaluate, held_out, results, case=case)
 
 
 def evaluate(
-    case: Case, weights: Weights, store: ImageStore, splits: Table, benchmark: BenchmarkParameters
+    case: Case,
+    weights: Weights,
+    store: ImageStore,
+    splits: Table,
+    benchmark: BenchmarkParameters,
+    plan: PlanParameters,
 ) -> tuple[DetectionReport, Table, Table, Table, Table]:
     """Judge the trained network on the whole test split.
 
@@ -42,14 +50,13 @@ def evaluate(
 
     from eightgig.bench.box_matching import confusion_table
     from eightgig.bench.detection import mean_average_precision
-    from eightgig.export.torch_runner import TorchRunner
 
     indices, task = indices_of(splits, "test"), case.task(weights.card.classes)
     found, truths, batches = list[Any](), list[Any](), list[Any]()
     size, number = weights.card.size, benchmark.batch_size
-    loaded = case.eval_batches(store, indices, size=size, batch_size=number)
-    module = case.deployed(restore(case, weights))
-    with TorchRunner(module, device=resolve_device("auto"), output_names=(task.output,)) as runner:
+    workers = workers_for(len(indices), number)
+    loaded = case.eval_batches(store, indices, size=size, batch_size=number, num_workers=workers)
+    with running(case, weights, plan) as runner:
         for batch in track(loaded, "evaluating", total=len(loaded)):
             found += task.answers(runner.run(feeds_of(case.inputs(weights.card, batch))))
             truths += case.truths(batch)

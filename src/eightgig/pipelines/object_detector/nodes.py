@@ -6,6 +6,7 @@ from typing import Any
 from eightgig.models.parameters import PictureModelParameters
 from eightgig.pipelines.object_detector.parameters import RECORDS, DetectorTrainParameters
 from eightgig.stages.annotations import Batches, ImageStore, Objective, PictureNetwork, SoftLoss, Task
+from eightgig.stages.loading import for_evaluation
 from eightgig.stages.pictures import PictureCase, letterboxed, loading
 from eightgig.vram.plan import Precision
 
@@ -90,11 +91,20 @@ class ObjectDetector(PictureCase):
             num_epochs=train.epochs,
         )
 
-    def eval_batches(self, store: ImageStore, indices: Iterable[int], *, size: int, batch_size: int) -> Batches:
+    def eval_batches(
+        self, store: ImageStore, indices: Iterable[int], *, size: int, batch_size: int, num_workers: int = 0
+    ) -> Batches:
         """Give whole pictures, letterboxed, in the order of `indices`."""
         from eightgig.data.detection.loader import create_detection_loader
 
-        return create_detection_loader(store, list(indices), image_size=size, batch_size=batch_size, augment=None)
+        return create_detection_loader(
+            store,
+            list(indices),
+            image_size=size,
+            batch_size=batch_size,
+            augment=None,
+            **for_evaluation(num_workers),
+        )
 
     def eval_picture(self, image_HWC: Any, *, image_size: int) -> Any:
         """Give the whole picture, letterboxed."""

@@ -1,17 +1,22 @@
 """Predict: the boxes in new pictures, as a table and a contact sheet."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kedro.pipeline import Pipeline
 
 from eightgig.data.detection.parameters import DetectionDataParameters
-from eightgig.datasets.weights import Weights
+from eightgig.datasets.weights import PictureCard, Weights
 from eightgig.pipelines.object_detector.parameters import DetectorPredictParameters
 from eightgig.stages.annotations import ImageStore, Picture, Table
 from eightgig.stages.case import Case, stage_node, stage_pipeline
+from eightgig.stages.inference import running
+from eightgig.stages.inputs import feeds_of
 from eightgig.stages.pictures import CaseOnPictures
 from eightgig.stages.samples import REJECT_COLUMNS, Rejects, Sample, require_one, samples_of, thumbnail
-from eightgig.stages.trained import restore
+from eightgig.vram.parameters import PlanParameters
+
+if TYPE_CHECKING:
+    from eightgig.export.runners import Runner
 
 _TABLE_COLUMNS = ("file", "class_name", "score", "x1", "y1", "x2", "y2")
 _TILE_SIDE_PX = 320
@@ -25,6 +30,7 @@ def create_pipeline(case: Case) -> Pipeline:
         "splits": "splits",
         "data": "params:data",
         "predict": "params:predict",
+        "plan": "params:plan",
     }
     outputs = ["predict_table", "predict_rejects_table", "predict_sheet"]
     return stage_pipeline("predict", [stage_node(predict_boxes, inputs, outputs, case=case)])
@@ -37,8 +43,9 @@ def predict_boxes(
     splits: Table,
     data: DetectionDataParameters,
     predict: DetectorPredictParameters,
+    plan: PlanParameters,
 ) -> tuple[Table, Table, Picture]:
-    """Look for objects in pictures with the trained network.
+    """Look for objects in pictures with the trained network, on the GPU where there is one.
 
     Returns:
         One row a box, in pixels of the upright picture (a picture without any has one row without a box); the files
@@ -56,29 +63,35 @@ def predict_boxes(
 
     rejects: Rejects = []
     rows, tiles = list[tuple[object, ...]](), list[Tile]()
-    detect = _Detector(case, weights, predict)
-    for batch in windows(
-        samples_of(predict, store, splits, max_pixels=data.max_pixels, rejects=rejects), predict.batch_size
-    ):
-        for sample, found in zip(batch, detect(batch), strict=True):
-            names = [weights.card.classes[label] for label in found.labels_M]
-            columns = zip(names, found.scores_M.round(4).tolist(), found.boxes_xyxy_M4.round(1).tolist(), strict=True)
-            boxes = [(sample.file, name, score, *box) for name, score, box in columns]
-            rows += boxes or [(sample.file, *[None] * (len(_TABLE_COLUMNS) - 1))]
-            if len(tiles) < predict.sheet_pictures:
-                drawn_HWC = draw_detections(sample.image_HWC, found, weights.card.classes)
-                tiles.append(Tile(thumbnail(drawn_HWC, _TILE_SIDE_PX), _summary(names)))
+    samples = samples_of(predict, store, splits, max_pixels=data.max_pixels, rejects=rejects)
+    with running(case, weights, plan) as runner:
+        detect = _Detector(case, weights.card, predict, runner)
+        for batch in windows(samples, predict.batch_size):
+            for sample, found in zip(batch, detect(batch), strict=True):
+                names = [weights.card.classes[label] for label in found.labels_M]
+                rows += _rows(sample.file, names, found)
+                if len(tiles) < predict.sheet_pictures:
+                    drawn_HWC = draw_detections(sample.image_HWC, found, weights.card.classes)
+                    tiles.append(Tile(thumbnail(drawn_HWC, _TILE_SIDE_PX), _summary(names)))
     require_one(len(rows), predict, rejects)
     sheet = contact_sheet(tiles, columns=4, tile_side_px=_TILE_SIDE_PX)
     return pd.DataFrame(rows, columns=list(_TABLE_COLUMNS)), pd.DataFrame(rejects, columns=list(REJECT_COLUMNS)), sheet
 
 
+def _rows(file: str, names: list[str], found: Any) -> list[tuple[object, ...]]:
+    """Give a row a box, or one without a box where nothing was found."""
+    columns = zip(names, found.scores_M.round(4).tolist(), found.boxes_xyxy_M4.round(1).tolist(), strict=True)
+    boxes = [(file, name, score, *box) for name, score, box in columns]
+    return [*boxes] or [(file, *[None] * (len(_TABLE_COLUMNS) - 1))]
+
+
 class _Detector:
     """The trained network on whole pictures of any size; gives their `Detections` in pixels of the picture."""
 
-    def __init__(self, case: CaseOnPictures, weights: Weights, predict: DetectorPredictParameters) -> None:
-        self._case, self._card, self._predict = case, weights.card, predict
-        self._module = case.deployed(restore(case, weights))
+    def __init__(
+        self, case: CaseOnPictures, card: PictureCard, predict: DetectorPredictParameters, runner: "Runner"
+    ) -> None:
+        self._case, self._card, self._predict, self._runner = case, card, predict, runner
 
     def __call__(self, samples: list[Sample]) -> list[Any]:
         import torch
@@ -88,8 +101,7 @@ class _Detector:
 
         size, chosen = self._card.image_size, self._predict
         pictures = torch.stack([self._case.eval_picture(sample.image_HWC, image_size=size) for sample in samples])
-        with torch.inference_mode():
-            predictions_NPK = self._module(self._case.inputs(self._card, {"images": pictures})["images"])
+        (predictions_NPK,) = self._runner.run(feeds_of(self._case.inputs(self._card, {"images": pictures}))).values()
         found = suppress(predictions_NPK, confidence=chosen.confidence, iou=chosen.iou, most=chosen.most)
         moved = []
         for sample, one in zip(samples, found, strict=True):

@@ -1,10 +1,13 @@
 """The trained network on whole pictures of any shape, at the size it was trained for."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from eightgig.datasets.weights import Weights
+from eightgig.datasets.weights import PictureCard
+from eightgig.stages.inputs import feeds_of
 from eightgig.stages.pictures import CaseOnPictures
-from eightgig.stages.trained import restore
+
+if TYPE_CHECKING:
+    from eightgig.export.runners import Runner
 
 
 class PixelClasses:
@@ -12,18 +15,19 @@ class PixelClasses:
 
     Args:
         case: of the pipeline.
-        weights: of the trained network.
+        card: of the trained network.
+        runner: of the trained network, open.
     """
 
-    def __init__(self, case: CaseOnPictures, weights: Weights) -> None:
-        self._case, self._card = case, weights.card
-        self._module = case.deployed(restore(case, weights))
+    def __init__(self, case: CaseOnPictures, card: PictureCard, runner: "Runner") -> None:
+        self._case, self._card, self._runner = case, card, runner
 
     def __call__(self, image_HWC: Any) -> Any:
         """Give labels_HW, uint8, in the size of the picture (uint8 height x width x 3).
 
         The picture is letterboxed to the network's size; its logits are enlarged before the likeliest is taken, so that
-        borders are as smooth as the picture is large.
+        borders are as smooth as the picture is large. That is done on the CPU: a photo's logits may be larger than a
+        GPU's memory.
         """
         import torch
         from torch.nn.functional import interpolate
@@ -35,8 +39,9 @@ class PixelClasses:
         side = self._card.image_size
         picture = self._case.eval_picture(image_HWC, image_size=side)
         placement, inner = placement_of(height, width, side), inner_size(height, width, side)
+        outputs = self._runner.run(feeds_of(self._case.inputs(self._card, {"images": picture[None]})))
+        (logits_NKHW,) = map(torch.from_numpy, outputs.values())
         with torch.inference_mode():
-            logits_NKHW = self._module(self._case.inputs(self._card, {"images": picture[None]})["images"])
             seen = logits_NKHW[:, :, placement.top :, placement.left :][:, :, : inner[0], : inner[1]]
             whole = interpolate(seen, size=(height, width), mode="bilinear", align_corners=False)
         return whole[0].argmax(0).to(torch.uint8).numpy()

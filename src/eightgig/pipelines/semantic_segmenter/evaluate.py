@@ -6,14 +6,17 @@ from kedro.pipeline import Node
 
 from eightgig.bench.parameters import BenchmarkParameters
 from eightgig.bench.segmentation_records import SegmentationReport
-from eightgig.core.device import resolve_device
 from eightgig.core.progress import track
 from eightgig.datasets.weights import Weights
+from eightgig.pipelines.semantic_segmenter.answers import PixelClasses
 from eightgig.stages.annotations import ImageStore, Picture, Table
 from eightgig.stages.case import stage_node
+from eightgig.stages.inference import running
 from eightgig.stages.inputs import feeds_of
+from eightgig.stages.loading import workers_for
 from eightgig.stages.pictures import CaseOnPictures
-from eightgig.stages.trained import indices_of, restore
+from eightgig.stages.trained import indices_of
+from eightgig.vram.parameters import PlanParameters
 
 _SHOWN = 12
 
@@ -21,12 +24,18 @@ _SHOWN = 12
 def evaluation(case: CaseOnPictures) -> Node:
     """Give the benchmark's node from `weights` to `metrics` and the tables of results."""
     held_out = {"weights": "weights", "store": "store", "splits": "splits", "benchmark": "params:benchmark"}
+    held_out["plan"] = "params:plan"
     results = ["metrics", "per_class_table", "confusion_table", "pictures_table", "overlays_sheet"]
     return stage_node(evaluate, held_out, results, case=case)
 
 
 def evaluate(
-    case: CaseOnPictures, weights: Weights, store: ImageStore, splits: Table, benchmark: BenchmarkParameters
+    case: CaseOnPictures,
+    weights: Weights,
+    store: ImageStore,
+    splits: Table,
+    benchmark: BenchmarkParameters,
+    plan: PlanParameters,
 ) -> tuple[SegmentationReport, Table, Table, Table, Picture]:
     """Judge the trained network on the whole test split, at the size in which it sees pictures.
 
@@ -39,26 +48,27 @@ def evaluate(
     import pandas as pd
 
     from eightgig.bench.segmentation import confusion_counts, report_of
-    from eightgig.export.torch_runner import TorchRunner
 
     indices, task = indices_of(splits, "test"), case.task(weights.card.classes)
     num_classes, found = len(store.classes), list[Any]()
     confusion_KK = np.zeros((num_classes, num_classes), np.int64)
-    loaded = case.eval_batches(store, indices, size=weights.card.size, batch_size=benchmark.batch_size)
-    module = case.deployed(restore(case, weights))
-    with TorchRunner(module, device=resolve_device("auto"), output_names=(task.output,)) as runner:
+    size, number = weights.card.size, benchmark.batch_size
+    workers = workers_for(len(indices), number)
+    loaded = case.eval_batches(store, indices, size=size, batch_size=number, num_workers=workers)
+    with running(case, weights, plan) as runner:
         for batch in track(loaded, "evaluating", total=len(loaded)):
             answers = task.answers(runner.run(feeds_of(case.inputs(weights.card, batch))))
             for index, answer, truth_HW in zip(batch["indices"].tolist(), answers, case.truths(batch), strict=True):
                 own_KK = confusion_counts([answer], [truth_HW], num_classes)
                 confusion_KK += own_KK
                 found.append(_row(store, index, own_KK))
+        pictures = pd.DataFrame(found).sort_values("miou", ignore_index=True)
+        sheet = _sheet(PixelClasses(case, weights.card, runner), weights, store, pictures)
     report = report_of(confusion_KK, store.classes, len(indices))
     per_class = pd.DataFrame([row.model_dump() for row in report.per_class]).rename(columns={"name": "class"})
     names = pd.Index(store.classes, name="actual"), pd.Index(store.classes, name="predicted")
     confusion = pd.DataFrame(confusion_KK, index=names[0], columns=names[1]).reset_index()
-    pictures = pd.DataFrame(found).sort_values("miou", ignore_index=True)
-    return report, per_class, confusion, pictures, _sheet(case, weights, store, pictures)
+    return report, per_class, confusion, pictures, sheet
 
 
 def _row(store: ImageStore, index: int, confusion_KK: Any) -> dict[str, object]:
@@ -71,15 +81,13 @@ def _row(store: ImageStore, index: int, confusion_KK: Any) -> dict[str, object]:
     return {"index": index, "path": store.paths[index], **figures}
 
 
-def _sheet(case: CaseOnPictures, weights: Weights, store: ImageStore, pictures: Table) -> Picture:
+def _sheet(classify: PixelClasses, weights: Weights, store: ImageStore, pictures: Table) -> Picture:
     """Show the worst pictures, then some of all others, each beside its truth and what was found."""
-    from eightgig.pipelines.semantic_segmenter.answers import PixelClasses
     from eightgig.report.pictures import contact_sheet
     from eightgig.report.segmentation import triptych
 
     worst = list(range(min(_SHOWN // 2, len(pictures))))
     others = range(len(worst), len(pictures), max(1, (len(pictures) - len(worst)) // (_SHOWN - len(worst))))
-    classify = PixelClasses(case, weights)
     tiles = []
     for place in [*worst, *others][:_SHOWN]:
         row = pictures.iloc[place]

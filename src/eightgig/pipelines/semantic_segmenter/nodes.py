@@ -6,6 +6,7 @@ from typing import Any
 from eightgig.models.parameters import PictureModelParameters
 from eightgig.pipelines.semantic_segmenter.parameters import RECORDS
 from eightgig.stages.annotations import Batches, ImageStore, Objective, PictureNetwork, SoftLoss, Task
+from eightgig.stages.loading import for_evaluation
 from eightgig.stages.pictures import PictureCase, letterboxed, loading
 from eightgig.training.segmentation_parameters import SegmenterTrainParameters
 from eightgig.vram.plan import Precision
@@ -86,11 +87,20 @@ class SemanticSegmenter(PictureCase):
             **loading(train),
         )
 
-    def eval_batches(self, store: ImageStore, indices: Iterable[int], *, size: int, batch_size: int) -> Batches:
+    def eval_batches(
+        self, store: ImageStore, indices: Iterable[int], *, size: int, batch_size: int, num_workers: int = 0
+    ) -> Batches:
         """Give whole pictures with their masks, letterboxed, in the order of `indices`."""
         from eightgig.data.segmentation.loader import create_mask_loader
 
-        return create_mask_loader(store, list(indices), image_size=size, batch_size=batch_size, augment=None)
+        return create_mask_loader(
+            store,
+            list(indices),
+            image_size=size,
+            batch_size=batch_size,
+            augment=None,
+            **for_evaluation(num_workers),
+        )
 
     def eval_picture(self, image_HWC: Any, *, image_size: int) -> Any:
         """Give the whole picture, letterboxed."""

@@ -7,6 +7,7 @@ from eightgig.datasets.weights import TextCard
 from eightgig.models.parameters import TextModelParameters
 from eightgig.pipelines.sentiment_classifier.parameters import RECORDS, SentimentTrainParameters
 from eightgig.stages.annotations import Batches, Objective, Task, TextNetwork, TokenStore
+from eightgig.stages.loading import for_evaluation
 from eightgig.stages.text import TextCase, loading, tokenizer_of
 from eightgig.vram.plan import Precision
 
@@ -54,12 +55,21 @@ class SentimentClassifier(TextCase):
             **loading(train),
         )
 
-    def eval_batches(self, store: TokenStore, indices: Iterable[int], *, size: int, batch_size: int) -> Batches:
+    def eval_batches(
+        self, store: TokenStore, indices: Iterable[int], *, size: int, batch_size: int, num_workers: int = 0
+    ) -> Batches:
         """Give texts in the order of `indices`, each batch padded to its longest."""
         from eightgig.data.text.loader import token_batches
 
         return token_batches(
-            store, list(indices), batch_size=batch_size, max_tokens=size, shuffle=False, buckets=False, seed=0
+            store,
+            list(indices),
+            batch_size=batch_size,
+            max_tokens=size,
+            shuffle=False,
+            buckets=False,
+            seed=0,
+            **for_evaluation(num_workers),
         )
 
     def inputs(self, card: TextCard, batch: Any) -> dict[str, Any]:  # noqa: ARG002 - tokens are ready

@@ -11,8 +11,11 @@ from eightgig.pipelines.sentiment_classifier.nodes import tokens_of
 from eightgig.pipelines.sentiment_classifier.parameters import TextPredictParameters
 from eightgig.stages.annotations import Table, TokenStore
 from eightgig.stages.case import Case, stage_node, stage_pipeline
+from eightgig.stages.inference import running
+from eightgig.stages.inputs import feeds_of
 from eightgig.stages.samples import REJECT_COLUMNS, Rejects
-from eightgig.stages.trained import indices_of, restore
+from eightgig.stages.trained import indices_of
+from eightgig.vram.parameters import PlanParameters
 
 _COLUMNS = ("file", "text", "class_name", "probability")
 _SHOWN_LETTERS = 400
@@ -27,15 +30,22 @@ def create_pipeline(case: Case) -> Pipeline:
         "store": "store",
         "splits": "splits",
         "predict": "params:predict",
+        "plan": "params:plan",
     }
     outputs = ["predict_table", "predict_rejects_table"]
     return stage_pipeline("predict", [stage_node(predict_texts, inputs, outputs, case=case)])
 
 
 def predict_texts(
-    case: Case, weights: Weights, tokenizer: str, store: TokenStore, splits: Table, predict: TextPredictParameters
+    case: Case,
+    weights: Weights,
+    tokenizer: str,
+    store: TokenStore,
+    splits: Table,
+    predict: TextPredictParameters,
+    plan: PlanParameters,
 ) -> tuple[Table, Table]:
-    """Classify texts with the trained network.
+    """Classify texts with the trained network, on the GPU where there is one.
 
     Returns:
         One row a text: file, its beginning, class, the class's probability; the files that could not be read, with
@@ -55,13 +65,14 @@ def predict_texts(
     case.check_store(weights.card, store)
     rejects: Rejects = []
     rows: list[tuple[str, str, str, float]] = []
-    module = case.deployed(restore(case, weights)).eval()
-    for batch in windows(_texts(predict, store, splits, rejects), predict.batch_size):
-        inputs = tokens_of([text for _, text in batch], tokenizer)
-        with torch.inference_mode():
-            likeliest = module(*inputs.values()).softmax(1).max(1)
-        for (file, text), probability, index in zip(batch, *map(torch.Tensor.tolist, likeliest), strict=True):
-            rows.append((file, shortened(text, _SHOWN_LETTERS), weights.card.classes[index], round(probability, 6)))
+    with running(case, weights, plan) as runner:
+        for batch in windows(_texts(predict, store, splits, rejects), predict.batch_size):
+            outputs = runner.run(feeds_of(tokens_of([text for _, text in batch], tokenizer)))
+            (logits_NK,) = map(torch.from_numpy, outputs.values())
+            likeliest = logits_NK.softmax(1).max(1)
+            for (file, text), probability, index in zip(batch, *map(torch.Tensor.tolist, likeliest), strict=True):
+                shown = shortened(text, _SHOWN_LETTERS)
+                rows.append((file, shown, weights.card.classes[index], round(probability, 6)))
     if not rows:
         raise DataError(
             f"predict.source: none of {len(rejects)} files of {predict.source} can be read as a text "

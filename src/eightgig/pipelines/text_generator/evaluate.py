@@ -4,37 +4,45 @@ from kedro.pipeline import Node
 
 from eightgig.bench.language_records import LanguageReport
 from eightgig.bench.parameters import BenchmarkParameters
-from eightgig.core.device import resolve_device
 from eightgig.core.progress import track
 from eightgig.datasets.weights import Weights
 from eightgig.stages.annotations import Table, TokenStore
 from eightgig.stages.case import Case, stage_node
+from eightgig.stages.inference import on_device
+from eightgig.stages.loading import workers_for
 from eightgig.stages.trained import indices_of, restore
+from eightgig.vram.parameters import PlanParameters
 
 
 def evaluation(case: Case) -> Node:
     """Give the benchmark's node from `weights` to `metrics`."""
     held_out = {"weights": "weights", "store": "store", "splits": "splits", "benchmark": "params:benchmark"}
+    held_out["plan"] = "params:plan"
     return stage_node(evaluate, held_out, "metrics", case=case)
 
 
 def evaluate(
-    case: Case, weights: Weights, store: TokenStore, splits: Table, benchmark: BenchmarkParameters
+    case: Case,
+    weights: Weights,
+    store: TokenStore,
+    splits: Table,
+    benchmark: BenchmarkParameters,
+    plan: PlanParameters,
 ) -> LanguageReport:
     """Judge the trained network on all blocks of the test documents."""
-    import torch
-
     from eightgig.bench.language import evaluate_language
 
     case.check_store(weights.card, store)
-    device = torch.device(resolve_device("auto"))
-    batches = case.eval_batches(
-        store, indices_of(splits, "test"), size=weights.card.size, batch_size=benchmark.batch_size
-    )
-    return evaluate_language(
-        restore(case, weights).module.to(device),
-        track(batches, "evaluating"),
-        num_bytes=store.num_bytes,
-        documents=store.paths,
-        device=device,
-    )
+    indices, size, number = indices_of(splits, "test"), weights.card.size, benchmark.batch_size
+    workers = workers_for(len(indices), number)
+    batches = case.eval_batches(store, indices, size=size, batch_size=number, num_workers=workers)
+    module = restore(case, weights).module
+    with on_device(module, plan) as in_pieces:
+        return evaluate_language(
+            module,
+            track(batches, "evaluating"),
+            num_bytes=store.num_bytes,
+            documents=store.paths,
+            device=next(module.parameters()).device,
+            ask=in_pieces,
+        )

@@ -6,6 +6,7 @@ from typing import Any
 from eightgig.datasets.weights import TextCard
 from eightgig.pipelines.text_generator.parameters import RECORDS, GeneratorModelParameters
 from eightgig.stages.annotations import Batches, Objective, Task, TextNetwork, TokenStore, WorkloadSpec
+from eightgig.stages.loading import for_evaluation
 from eightgig.stages.text import TextCase, loading
 from eightgig.training.parameters import TrainParameters
 from eightgig.vram.plan import Precision
@@ -14,9 +15,16 @@ _TRACED_TOKENS = 4
 
 
 class TextGenerator(TextCase):
-    """The case study's answers to the stages' questions (see `eightgig.stages.case.Case`)."""
+    """The case study's answers to the stages' questions (see `eightgig.stages.case.Case`).
+
+    Args:
+        writes_in: precision of the trained network while it writes, for the memory planner.
+    """
 
     records = RECORDS
+
+    def __init__(self, writes_in: Precision = "fp32") -> None:
+        self._writes_in = writes_in
 
     def num_outputs(self, store: TokenStore) -> int:
         """Give the size of the vocabulary."""
@@ -51,7 +59,7 @@ class TextGenerator(TextCase):
         from eightgig.vram.tracing.spec import WorkloadSpec
 
         options = {"model": model.model_dump(mode="json"), "num_classes": num_classes}
-        return WorkloadSpec(factory=f"{__name__}:make_writing", options=options)
+        return WorkloadSpec(factory=f"{__name__}:make_writing", options={**options, "precision": self._writes_in})
 
     def objective(self, network: TextNetwork, train: TrainParameters) -> Objective:  # noqa: ARG002 - one loss
         """Give the cross-entropy of the next token."""
@@ -65,9 +73,12 @@ class TextGenerator(TextCase):
         """Give blocks of text, shuffled anew in each epoch."""
         return _blocks(store, indices, size=size, batch_size=batch_size, **loading(train))
 
-    def eval_batches(self, store: TokenStore, indices: Iterable[int], *, size: int, batch_size: int) -> Batches:
+    def eval_batches(
+        self, store: TokenStore, indices: Iterable[int], *, size: int, batch_size: int, num_workers: int = 0
+    ) -> Batches:
         """Give blocks in the order of `indices`."""
-        return _blocks(store, indices, size=size, batch_size=batch_size, shuffle=False, seed=0)
+        how = for_evaluation(num_workers)
+        return _blocks(store, indices, size=size, batch_size=batch_size, shuffle=False, seed=0, **how)
 
     def inputs(self, card: TextCard, batch: Any) -> dict[str, Any]:  # noqa: ARG002 - tokens are ready
         """Give all tokens of the blocks but the last, which is only predicted."""
@@ -135,8 +146,10 @@ def make_workload(
     )
 
 
-def make_writing(model: dict[str, Any], num_classes: int) -> Any:
+def make_writing(model: dict[str, Any], num_classes: int, precision: Precision = "fp32") -> Any:
     """Give the network, its keys and values but for the last tokens of a text, and the writing of those.
+
+    Weights, keys and values are of `precision`, as the generate stage has them.
 
     The last tokens hold most, and all cost much the same; tracing every one of them would take minutes. A greedy choice
     stands for sampling: both look at one row of the vocabulary.
@@ -144,11 +157,13 @@ def make_writing(model: dict[str, Any], num_classes: int) -> Any:
     import torch
     from transformers import DynamicCache
 
+    from eightgig.generation.precision import dtype_of
     from eightgig.models.text_networks import build_text_network, shape_parameters
     from eightgig.vram.tracing.workload import Workload
 
     parameters = shape_parameters(GeneratorModelParameters(**model))
-    network: Any = build_text_network(parameters, "causal_lm", num_outputs=num_classes).module
+    dtype = dtype_of(precision)
+    network: Any = build_text_network(parameters, "causal_lm", num_outputs=num_classes).module.to(dtype)
     config = network.config
     heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
     width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
@@ -160,7 +175,7 @@ def make_writing(model: dict[str, Any], num_classes: int) -> Any:
     def write(module: Any, ids_N1: Any) -> Any:
         cache = DynamicCache()
         for layer in range(config.num_hidden_layers):
-            keys = torch.empty(len(ids_N1), heads, known, width)
+            keys = torch.empty(len(ids_N1), heads, known, width, dtype=dtype)
             cache.update(keys, keys.clone(), layer)
         for _ in range(_TRACED_TOKENS):
             ids_N1 = module(input_ids=ids_N1, past_key_values=cache, use_cache=True).logits[:, -1:].argmax(-1)

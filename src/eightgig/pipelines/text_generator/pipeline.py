@@ -2,11 +2,11 @@
 
 from kedro.pipeline import Pipeline
 
-from eightgig.pipelines.text_generator import generate, ingest
+from eightgig.pipelines.text_generator import generate, ingest, plan
 from eightgig.pipelines.text_generator.evaluate import evaluation
 from eightgig.pipelines.text_generator.nodes import TextGenerator
 from eightgig.pipelines.text_generator.results import GeneratorResults
-from eightgig.stages import benchmark, export, plan, report, train
+from eightgig.stages import benchmark, export, report, train
 from eightgig.stages.case import case_pipeline
 from eightgig.stages.text import dynamic_int8
 
@@ -18,7 +18,7 @@ def create_pipeline() -> Pipeline:
         "text_generator",
         [
             ingest.create_pipeline(),
-            plan.create_pipeline(case),
+            plan.create_pipeline(),
             train.create_pipeline(case),
             export.create_pipeline(case, compressed=dynamic_int8()),
             benchmark.create_pipeline(case, evaluation(case)),

@@ -103,8 +103,9 @@ class GeneratorResults:
             ),
             Section(
                 "Writing",
-                f"{int(writing['tokens'].iloc[0])} tokens on {writing['device'].iloc[0]}, with the keys and values of "
-                "the text so far kept (the cache) and without, measured in turn.",
+                f"{int(writing['tokens'].iloc[0])} tokens on {writing['device'].iloc[0]} in "
+                f"{writing['precision'].iloc[0]}, with the keys and values of the text so far kept (the cache) and "
+                "without, measured in turn.",
                 [PageTable.from_frame(writing, formats=formats)],
             ),
         ]
@@ -122,7 +123,7 @@ class GeneratorResults:
             Section(
                 "What it writes",
                 "As `--tags generate` does it; the bar | stands between the prompt and what was written. "
-                f"{generated.tokens_per_second:.0f} tokens a second, all texts together.",
+                f"{generated.tokens_per_second:.0f} tokens a second in {generated.precision}, all texts together.",
                 list(texts),
             )
         ]

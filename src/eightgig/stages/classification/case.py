@@ -6,6 +6,7 @@ from typing import Any
 from eightgig.models.parameters import ModelParameters, PictureModelParameters
 from eightgig.stages.annotations import Batches, ImageStore, Objective, PictureNetwork, Task
 from eightgig.stages.case import Records
+from eightgig.stages.loading import for_evaluation
 from eightgig.stages.pictures import PictureCase, loading
 from eightgig.training.parameters import ClassifierTrainParameters, TrainParameters
 from eightgig.vram.plan import Precision
@@ -54,11 +55,20 @@ class PictureClassifier(PictureCase):
             **loading(train),
         )
 
-    def eval_batches(self, store: ImageStore, indices: Iterable[int], *, size: int, batch_size: int) -> Batches:
+    def eval_batches(
+        self, store: ImageStore, indices: Iterable[int], *, size: int, batch_size: int, num_workers: int = 0
+    ) -> Batches:
         """Give centre crops in the order of `indices`."""
         from eightgig.data.loader import create_loader
 
-        return create_loader(store, list(indices), image_size=size, batch_size=batch_size, augment=None)
+        return create_loader(
+            store,
+            list(indices),
+            image_size=size,
+            batch_size=batch_size,
+            augment=None,
+            **for_evaluation(num_workers),
+        )
 
     def eval_picture(self, image_HWC: Any, *, image_size: int) -> Any:
         """Give the centre crop of one picture as a uint8 tensor, 3 x image_size x image_size."""

@@ -6,13 +6,14 @@ from kedro.pipeline import Node
 
 from eightgig.bench.parameters import BenchmarkParameters
 from eightgig.bench.records import ClassificationReport
-from eightgig.core.device import resolve_device
 from eightgig.core.progress import track
 from eightgig.datasets.weights import Weights
 from eightgig.stages.annotations import ImageStore, Table
 from eightgig.stages.case import Case, stage_node
+from eightgig.stages.inference import running
 from eightgig.stages.inputs import network_inputs
-from eightgig.stages.trained import indices_of, restore
+from eightgig.stages.trained import indices_of
+from eightgig.vram.parameters import PlanParameters
 
 if TYPE_CHECKING:
     from eightgig.export.runners import Runner
@@ -21,12 +22,18 @@ if TYPE_CHECKING:
 def evaluation(case: Case) -> Node:
     """Give the benchmark's node from `weights` to `metrics` and the tables of results."""
     held_out = {"weights": "weights", "store": "store", "splits": "splits", "benchmark": "params:benchmark"}
+    held_out["plan"] = "params:plan"
     results = ["metrics", "per_class_table", "confusion_table", "predictions_table"]
     return stage_node(evaluate, held_out, results, case=case)
 
 
 def evaluate(
-    case: Case, weights: Weights, store: ImageStore, splits: Table, benchmark: BenchmarkParameters
+    case: Case,
+    weights: Weights,
+    store: ImageStore,
+    splits: Table,
+    benchmark: BenchmarkParameters,
+    plan: PlanParameters,
 ) -> tuple[ClassificationReport, Table, Table, Table]:
     """Judge the trained network on the whole test split.
 
@@ -35,11 +42,9 @@ def evaluate(
         picture with what was predicted.
     """
     from eightgig.bench.classification import evaluate as judge
-    from eightgig.export.torch_runner import TorchRunner
 
     indices = indices_of(splits, "test")
-    module, inputs = case.deployed(restore(case, weights)), tuple(case.example(weights.card))
-    with TorchRunner(module, device=resolve_device("auto"), input_names=inputs) as runner:
+    with running(case, weights, plan) as runner:
         probabilities_NK = _probabilities(case, weights, store, indices, runner, benchmark.batch_size)
     metrics, per_class, confusion = judge(probabilities_NK, store.labels[indices], store.classes)
     return metrics, per_class, confusion.reset_index(), _prediction_rows(store, indices, probabilities_NK)

@@ -1,11 +1,15 @@
 """Predict: classes of new pictures, as a table and a contact sheet."""
 
+from typing import TYPE_CHECKING
+
 from kedro.pipeline import Pipeline
 
 from eightgig.data.parameters import DataParameters
-from eightgig.datasets.weights import Weights
+from eightgig.datasets.weights import PictureCard, Weights
 from eightgig.stages.annotations import ImageStore, Picture, Table
 from eightgig.stages.case import Case, stage_node, stage_pipeline
+from eightgig.stages.inference import running
+from eightgig.stages.inputs import feeds_of
 from eightgig.stages.pictures import CaseOnPictures
 from eightgig.stages.samples import (
     REJECT_COLUMNS,
@@ -16,7 +20,10 @@ from eightgig.stages.samples import (
     samples_of,
     thumbnail,
 )
-from eightgig.stages.trained import restore
+from eightgig.vram.parameters import PlanParameters
+
+if TYPE_CHECKING:
+    from eightgig.export.runners import Runner
 
 _TABLE_COLUMNS = ("file", "class_name", "probability", "top_5")
 
@@ -29,6 +36,7 @@ def create_pipeline(case: Case) -> Pipeline:
         "splits": "splits",
         "data": "params:data",
         "predict": "params:predict",
+        "plan": "params:plan",
     }
     outputs = ["predict_table", "predict_rejects_table", "predict_sheet"]
     return stage_pipeline("predict", [stage_node(predict_pictures, inputs, outputs, case=case)])
@@ -41,8 +49,9 @@ def predict_pictures(
     splits: Table,
     data: DataParameters,
     predict: PredictParameters,
+    plan: PlanParameters,
 ) -> tuple[Table, Table, Picture]:
-    """Classify pictures with the trained network.
+    """Classify pictures with the trained network, on the GPU where there is one.
 
     Returns:
         One row a picture (file, class, its probability, the five likeliest); the files that could not be read, with
@@ -60,13 +69,14 @@ def predict_pictures(
     rejects: Rejects = []
     rows: list[tuple[str, str, float, str]] = []
     tiles: list[Tile] = []
-    classify = _Classifier(case, weights)
     samples = samples_of(predict, store, splits, max_pixels=data.max_pixels, rejects=rejects)
-    for batch in windows(samples, predict.batch_size):
-        for sample, row in zip(batch, classify(batch), strict=True):
-            rows.append((sample.file, *row))
-            if len(tiles) < predict.sheet_pictures:
-                tiles.append(Tile(thumbnail(sample.image_HWC), f"{row[0]} {row[1]:.0%}"))
+    with running(case, weights, plan) as runner:
+        classify = _Classifier(case, weights.card, runner)
+        for batch in windows(samples, predict.batch_size):
+            for sample, row in zip(batch, classify(batch), strict=True):
+                rows.append((sample.file, *row))
+                if len(tiles) < predict.sheet_pictures:
+                    tiles.append(Tile(thumbnail(sample.image_HWC), f"{row[0]} {row[1]:.0%}"))
     require_one(len(rows), predict, rejects)
     table = pd.DataFrame(rows, columns=list(_TABLE_COLUMNS))
     return table, pd.DataFrame(rejects, columns=list(REJECT_COLUMNS)), contact_sheet(tiles)
@@ -75,17 +85,16 @@ def predict_pictures(
 class _Classifier:
     """The trained network on whole pictures of any size."""
 
-    def __init__(self, case: CaseOnPictures, weights: Weights) -> None:
-        self._case, self._card = case, weights.card
-        self._module = restore(case, weights).module
+    def __init__(self, case: CaseOnPictures, card: PictureCard, runner: "Runner") -> None:
+        self._case, self._card, self._runner = case, card, runner
 
     def __call__(self, samples: list[Sample]) -> list[tuple[str, float, str]]:
         import torch
 
         cropped = [self._case.eval_picture(sample.image_HWC, image_size=self._card.image_size) for sample in samples]
-        with torch.inference_mode():
-            inputs = self._case.inputs(self._card, {"images": torch.stack(cropped)})["images"]
-            likeliest = self._module(inputs).softmax(1).topk(min(5, len(self._card.classes)))
+        outputs = self._runner.run(feeds_of(self._case.inputs(self._card, {"images": torch.stack(cropped)})))
+        (logits_NK,) = map(torch.from_numpy, outputs.values())
+        likeliest = logits_NK.softmax(1).topk(min(5, len(self._card.classes)))
         return [self._row(*pair) for pair in zip(likeliest.values.tolist(), likeliest.indices.tolist(), strict=True)]
 
     def _row(self, probabilities: list[float], indices: list[int]) -> tuple[str, float, str]:

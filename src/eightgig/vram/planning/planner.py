@@ -317,7 +317,7 @@ class _Search:
                 "checkpointing": "none",
                 "offload": False,
                 "optimizer_in_backward": False,
-                "precision": "fp32",  # the weights as they are kept
+                "precision": "fp32",  # no autocast: the workload has its weights in what it writes in
             }
         )
         prediction = self._predictor.predict(self._request.writing, options, generation=self._generation)

@@ -1,0 +1,48 @@
+"""The reference's answers, for variants that are compared with it one after the other."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from eightgig.export.runners import Arrays, Runner
+from eightgig.export.task import Answer, Task
+
+
+class KeptAnswers:
+    """Gives the reference's answers to batches, and keeps as many as there is room for; others it is asked for again.
+
+    A language model's are gigabytes a benchmark, a classifier's some kilobytes.
+
+    Args:
+        reference: an open runner.
+        task: reads its outputs.
+        room_bytes: for answers that are kept.
+    """
+
+    def __init__(self, reference: Runner, task: Task, *, room_bytes: int) -> None:
+        self._reference, self._task, self._room = reference, task, room_bytes
+        self._kept: dict[int, list[Answer]] = {}
+
+    def answers(self, number: int, feeds: Arrays) -> Sequence[Answer]:
+        """Give the answers to one batch.
+
+        Args:
+            number: of the batch, the same in every pass.
+            feeds: its inputs.
+        """
+        if number in self._kept:
+            return self._kept[number]
+        answers = self._task.answers(self._reference.run(feeds))
+        size = sum(map(_bytes_of, answers))
+        if size <= self._room:
+            self._kept[number] = answers
+            self._room -= size
+        return answers
+
+
+def _bytes_of(answer: Any) -> int:
+    """Give what an answer holds: an array, or a tuple of some."""
+    if isinstance(answer, tuple):
+        return sum(map(_bytes_of, answer))
+    return answer.nbytes if isinstance(answer, np.ndarray) else 0
