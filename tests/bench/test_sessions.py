@@ -120,7 +120,7 @@ def with_gpu(monkeypatch):
         events.append("end of budget")
 
     monkeypatch.setattr(variants_module, "resolve_device", lambda _: "cuda")
-    monkeypatch.setattr(variants_module, "enforced_budget", budget)
+    monkeypatch.setattr(variants_module, "carrying_out", budget)
     monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
     monkeypatch.setattr(torch.cuda, "empty_cache", lambda: events.append("empty"))
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (2**33, 2**33))
@@ -144,7 +144,7 @@ def test_a_budget_below_the_context_is_the_rows_status(with_gpu, monkeypatch):
         raise BudgetError("plan.budget_gib gives 0.1 GiB, but the CUDA context alone takes 0.4 GiB")
         yield
 
-    monkeypatch.setattr(variants_module, "enforced_budget", budget)
+    monkeypatch.setattr(variants_module, "carrying_out", budget)
     rows = compared(Fake("torch"), Fake("engine", "cuda"), memory=make_plan())
     assert rows["engine"].status.startswith("plan.budget_gib gives 0.1 GiB")
     assert rows["torch"].status == "ok"

@@ -83,7 +83,7 @@ def fake_card(monkeypatch):
 
     monkeypatch.setattr(inference, "resolve_device", lambda choice: "cpu" if choice == "cpu" else "cuda")
     monkeypatch.setattr(inference, "describe_device", lambda kind: f"a fake {kind}")
-    monkeypatch.setattr("eightgig.vram.runtime.budget.enforced_budget", budget)
+    monkeypatch.setattr("eightgig.vram.runtime.execution.enforced_budget", budget)
     monkeypatch.setattr(nn.Module, "to", to)
     monkeypatch.setattr(torch_runner.TorchRunner, "_to_device", to_device)
     return course

@@ -1,13 +1,13 @@
 """What a runner takes of the machine's memory, or of the GPU's, from before it is opened until it has answered."""
 
 import ctypes
-import gc
 import sys
 from collections.abc import Callable
 from typing import TypeVar
 
 import torch
 
+from eightgig.vram.runtime.budget import release_memory
 from eightgig.vram.runtime.measure import MemoryMeter
 
 Result = TypeVar("Result")
@@ -20,7 +20,7 @@ def growth_while(action: Callable[[], Result], *, on_gpu: bool) -> tuple[Result,
     first, so that it is not taken again unseen (glibc alone can do that: elsewhere the figure may be too small). On
     the GPU what the whole card has in use afterwards and had not before, whichever runtime took it.
     """
-    release_memory()
+    release_memory(on_card=torch.cuda.is_initialized())
     if on_gpu:
         before, _ = torch.cuda.mem_get_info()
         result = action()
@@ -29,13 +29,6 @@ def growth_while(action: Callable[[], Result], *, on_gpu: bool) -> tuple[Result,
     with MemoryMeter("runner", "cpu") as meter:
         result = action()
     return result, meter.result().resident_growth_bytes
-
-
-def release_memory() -> None:
-    """Give back what nobody refers to any more, cycles included, and the cache of torch's allocator on the GPU."""
-    gc.collect()
-    if torch.cuda.is_initialized():
-        torch.cuda.empty_cache()
 
 
 def _give_back_free_memory() -> None:

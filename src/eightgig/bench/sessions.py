@@ -6,14 +6,17 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, TypeVar
 
+import torch
+
 from eightgig.bench.kept_answers import KeptAnswers
 from eightgig.bench.latency import Call, LatencyReport, measure_calls, resized
-from eightgig.bench.memory import growth_while, release_memory
+from eightgig.bench.memory import growth_while
 from eightgig.bench.parameters import LatencyParameters
 from eightgig.bench.shortage import told_of
 from eightgig.bench.variant import LabelledBatch, Variant
 from eightgig.export.runners import Arrays, Runner
 from eightgig.export.task import Comparer, Judge, Task
+from eightgig.vram.runtime.budget import release_memory
 from eightgig.vram.runtime.recorder import FlightRecorder
 
 Result = TypeVar("Result")
@@ -163,7 +166,7 @@ class Session:
                 raise
         # Not in the except block: there the error's traceback still holds what the failed attempt took.
         self.close(name)
-        release_memory()
+        release_memory(on_card=torch.cuda.is_initialized())
         self.measured[name] = self.dropped(reason)
         return None
 

@@ -7,7 +7,6 @@ from typing import Any
 from eightgig.bench.gates import judge
 from eightgig.bench.kept_answers import KeptAnswers
 from eightgig.bench.latency import Call, LatencyReport, resized
-from eightgig.bench.memory import release_memory
 from eightgig.bench.parameters import GateParameters, LatencyParameters
 from eightgig.bench.records import LatencyRow, VariantRow
 from eightgig.bench.sessions import Measured, Session, batch_of
@@ -19,7 +18,8 @@ from eightgig.export.cpu import has_exact_int8
 from eightgig.export.runners import Arrays, Runner
 from eightgig.export.task import Task
 from eightgig.vram.plan import MemoryPlan
-from eightgig.vram.runtime.budget import enforced_budget
+from eightgig.vram.runtime.budget import release_memory
+from eightgig.vram.runtime.execution import carrying_out
 from eightgig.vram.runtime.recorder import FlightRecorder
 
 __all__ = ["LabelledBatch", "Variant", "benchmark_variants"]
@@ -103,7 +103,7 @@ class _Benchmark:
                 session.close(name)
             for variant in self._alone:
                 measured[variant.name] = self._on_card(variant, reference, kept)
-        release_memory()
+        release_memory(on_card=self._has_gpu)
         return measured
 
     def _on_card(self, variant: Variant, reference: Runner, kept: KeptAnswers) -> Measured:
@@ -122,7 +122,7 @@ class _Benchmark:
         return Session(self._task, self._reference, recorder)
 
     def _budget(self) -> AbstractContextManager[object]:
-        return enforced_budget(self._memory) if self._memory and self._has_gpu else nullcontext()
+        return carrying_out(self._memory) if self._memory and self._has_gpu else nullcontext()
 
     def _open(self, session: Session, variant: Variant) -> None:
         session.open(variant, self._largest, on_gpu=variant.is_on_gpu and self._has_gpu)

@@ -183,7 +183,7 @@ class CompressionWork:
     def measure_batch_norm(self, module: Any) -> None:
         """Let a cut network's BatchNorm see some training pictures, on the plan's device and within its budget."""
         from eightgig.models.pruning import measure_batch_norm
-        from eightgig.vram.runtime.budget import enforced_budget
+        from eightgig.vram.runtime.execution import carrying_out
 
         card, indices = self.weights.card, indices_of(self.splits, "train")
         chosen = indices[:: max(1, len(indices) // _MEASURED_IMAGES)]  # spread: a store is sorted by class
@@ -191,7 +191,7 @@ class CompressionWork:
         size, number = card.size, self.plan.micro_batch
         workers = workers_for(len(chosen), number)
         batches = self.case.eval_batches(self.store, chosen, size=size, batch_size=number, num_workers=workers)
-        with enforced_budget(self.plan):
+        with carrying_out(self.plan):
             module.to(self.plan.device)
             inputs = (self.case.inputs(card, batch)["images"].to(self.plan.device) for batch in batches)
             measure_batch_norm(module, inputs)

@@ -31,6 +31,7 @@ def inference_plan(plan: PlanParameters) -> MemoryPlan:
     """Give the budget of a pass that nobody predicted, on this machine's device; it promises nothing."""
     from eightgig.stages.compress import generation_of_plan
     from eightgig.vram.cards.found import card_found
+    from eightgig.vram.runtime.numerics import EXACT
     from eightgig.vram.tracing.hidden import load_calibration
 
     device = resolve_device(plan.device)
@@ -48,6 +49,7 @@ def inference_plan(plan: PlanParameters) -> MemoryPlan:
         checkpointing="none",
         optimizer_kernel="fused",
         memory_format="contiguous",
+        numerics=EXACT,
         budget_gib=plan.budget_gib,
         context_bytes=0,
         budget_bytes=bytes_from_gib(plan.budget_gib),
@@ -75,13 +77,13 @@ def running(case: Case, weights: Weights, plan: PlanParameters | MemoryPlan) -> 
         plan: the budget; a plan that was made for this pass brings its device too.
     """
     from eightgig.export.torch_runner import TorchRunner
-    from eightgig.vram.runtime.budget import enforced_budget
+    from eightgig.vram.runtime.execution import carrying_out
 
     memory = plan if isinstance(plan, MemoryPlan) else inference_plan(plan)
     module, card = case.deployed(restore(case, weights)), weights.card
     names: Any = {"input_names": tuple(case.example(card)), "output_names": (case.task(card.classes).output,)}
     in_pieces = InPieces(memory)
-    with enforced_budget(memory), in_pieces.told(), TorchRunner(module, memory.device, **names) as runner:
+    with carrying_out(memory), in_pieces.told(), TorchRunner(module, memory.device, **names) as runner:
         _tell(memory)
         yield PiecewiseRunner(runner, in_pieces)
 
@@ -97,11 +99,11 @@ def on_device(module: "nn.Module", plan: PlanParameters) -> Iterator["InPieces"]
     Raises:
         BudgetError: memory ran out in what is done with it.
     """
-    from eightgig.vram.runtime.budget import enforced_budget
+    from eightgig.vram.runtime.execution import carrying_out
 
     memory = inference_plan(plan)
     in_pieces = InPieces(memory)
-    with enforced_budget(memory), in_pieces.told():
+    with carrying_out(memory), in_pieces.told():
         _tell(memory)
         try:
             module.to(memory.device)
@@ -136,8 +138,8 @@ class InPieces:
         Raises:
             BudgetError: memory ran out with one sample at a time.
         """
-        from eightgig.bench.memory import release_memory
         from eightgig.training.recovery import half_below
+        from eightgig.vram.runtime.budget import release_memory
 
         while True:
             pieces = [batch] if self.limit is None else _cut(batch, self.limit)
@@ -148,7 +150,7 @@ class InPieces:
                 if not self._recorder.is_out_of_memory(error) or size == 1:
                     raise
             # Not in the except block: there the error's traceback still holds every tensor of the failed attempt.
-            release_memory()
+            release_memory(on_card=self._memory.device == "cuda")
             self.limit = half_below(size, size)
             logger.warning("memory ran out with %d samples at a time: done again with %d", size, self.limit)
 

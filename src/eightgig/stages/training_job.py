@@ -116,9 +116,7 @@ class TrainingJob:
             found: the checkpoint to go on from.
         """
         from eightgig.training.loop import Trainer
-        from eightgig.vram.runtime.attention import planned_attention
-        from eightgig.vram.runtime.budget import enforced_budget
-        from eightgig.vram.runtime.numerics import computing_as
+        from eightgig.vram.runtime.execution import carrying_out
         from eightgig.vram.runtime.recompute import apply_checkpointing
         from eightgig.vram.runtime.recorder import FlightRecorder
 
@@ -134,9 +132,7 @@ class TrainingJob:
             num_workers=loader_processes(train.num_workers),
         )
         with (
-            enforced_budget(plan) as budget,
-            planned_attention(plan),
-            computing_as(plan.numerics),
+            carrying_out(plan) as budget,
             FlightRecorder(plan, self.flight_recorder, budget=budget, record_history=train.record_memory) as recorder,
         ):
             trainer = Trainer(
