@@ -26,6 +26,8 @@ RESULTS = README.parent
 _POLL_SECONDS = 0.05
 # Kept at the end for packing snapshots: a few seconds each, as many at a time as there are cores.
 _PACKING_SHARE, _MOST_PACKING_SECONDS = 0.06, 40.0
+# Rows that make ready at a time: imports and a network take longer than a row is on a fast card.
+_MOST_AHEAD = max(1, min(4, usable_cores() // 4))
 _SEGMENTS = {"memory": "native", "expandable": "expandable"}
 
 
@@ -70,17 +72,15 @@ class Day:
         """Go through all rows, as far as the time goes."""
         todo = self._todo()
         self._plans.ask(todo)
-        current = self._start_next(todo, wait=True)
-        while current is not None:
-            following = None
+        ahead: list[Waiting] = []
+        while (current := self._next(ahead, todo)) is not None:
             current.child.go(self._left())
             while not current.child.ended():
-                following = following or self._start_next(todo, wait=False)
+                self._start_ahead(ahead, todo)
                 time.sleep(_POLL_SECONDS)
             self._keep(current.row, current.child.answer())
-            current = self._still_worth_it(following) or self._start_next(todo, wait=True)
         for row in todo:
-            self._note(row, "not run", f"time: {max(0.0, self._left()):.0f} s were left, it wants {row.least:.0f}")
+            self._note(row, "not run", self._no_time(row))
 
     def pack(self, packs: Path | None, deadline: float) -> None:
         """Compress what was put aside, at the end; into one file where few may be brought home."""
@@ -114,10 +114,28 @@ class Day:
         self.write()
         return [*fresh, *again]
 
+    def _next(self, ahead: list[Waiting], todo: list[Row]) -> Waiting | None:
+        """Give the row that stood ready longest, or start one where none does."""
+        while ahead:
+            waiting = ahead.pop(0)
+            if waiting.row.least <= self._left():
+                return waiting
+            waiting.child.end()
+            self._note(waiting.row, "not run", self._no_time(waiting.row))
+        return self._start_next(todo, wait=True)
+
+    def _start_ahead(self, ahead: list[Waiting], todo: list[Row]) -> None:
+        if len(ahead) < _MOST_AHEAD:
+            started = self._start_next(todo, wait=False)
+            ahead.extend([started] if started else [])
+
+    def _no_time(self, row: Row) -> str:
+        return f"time: {max(0.0, self._left()):.0f} s were left, it wants {row.least:.0f}"
+
     def _start_next(self, todo: list[Row], *, wait: bool) -> Waiting | None:
         """Start the first row whose plan is ready and that may still end in time."""
         while True:
-            for row in self._worth_it(todo):
+            for row in self._worth_it(todo, alone=wait):
                 if self._plans.ready(row):
                     todo.remove(row)
                     made = self._started(row)
@@ -125,22 +143,15 @@ class Day:
                         return made
                     break  # it was settled without a process
             else:
-                if not wait or not self._worth_it(todo):
+                if not wait or not self._worth_it(todo, alone=True):
                     return None
                 time.sleep(_POLL_SECONDS)
 
-    def _worth_it(self, todo: list[Row]) -> list[Row]:
-        # The last section only looks at what others brought: it comes when nothing else is left to begin.
+    def _worth_it(self, todo: list[Row], *, alone: bool) -> list[Row]:
+        """Give the rows that may still end in time; one that reads what others brought waits until it is alone."""
         fitting = [row for row in todo if row.least <= self._left()]
-        return [row for row in fitting if row.section != "repredict"] or fitting
-
-    def _still_worth_it(self, waiting: Waiting | None) -> Waiting | None:
-        if waiting is None or waiting.row.least <= self._left():
-            return waiting
-        waiting.child.end()
-        why = f"time: {max(0.0, self._left()):.0f} s were left, it wants {waiting.row.least:.0f}"
-        self._note(waiting.row, "not run", why)
-        return None
+        others = [row for row in fitting if row.section != "repredict"]
+        return others or (fitting if alone else [])
 
     def _started(self, row: Row) -> Waiting | None:
         try:

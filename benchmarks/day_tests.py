@@ -1,6 +1,5 @@
 """The gpu-marked tests, all in one process; what each came to is kept as soon as it has ended."""
 
-import contextlib
 import json
 import sys
 from pathlib import Path
@@ -18,9 +17,7 @@ def work(out: str, *, device: str, tiny: bool) -> Measure:  # noqa: ARG001  as a
     """Import what tests import; then run those that did not pass yet."""
     import pytest
 
-    for name in ("torch", "transformers", "kedro.pipeline"):  # seconds, while the card does something else
-        with contextlib.suppress(ImportError):
-            __import__(name)
+    __import__("torch")  # seconds; nothing that brings a plugin of pytest along, which it has to import itself
     watch = Watch(Path(out))
     marked = ["-m", "gpu"]
     chosen = ["-p", "no:cacheprovider", "-q", *(_REHEARSED if tiny else marked)]

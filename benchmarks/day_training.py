@@ -22,6 +22,7 @@ def recipe(
     """Make a recipe's run ready; then train it as the train stage does, under the plan's budget."""
     from eightgig.vram.plan import MemoryPlan
 
+    _import_the_rest()
     made = recipe_of(case, device=device, tiny=tiny, lever=lever, **_short(1 if tiny else _EPOCHS))
     planned = MemoryPlan.model_validate(plan)
     job = _job(made, planned, case, Path(stores), tiny=tiny, steps=2 if tiny else _STEPS)
@@ -71,6 +72,13 @@ def resume(case: str, stores: str, *, device: str, **_: Any) -> Measure:
         }
 
     return measure
+
+
+def _import_the_rest() -> None:
+    """Import what a run imports when it begins: seconds that the card need not wait for."""
+    from eightgig.stages import training_job  # noqa: F401
+    from eightgig.training import loop, resume  # noqa: F401
+    from eightgig.vram.runtime import attention, budget, offload, recompute, recorder  # noqa: F401
 
 
 def _short(epochs: int) -> dict[str, Any]:
@@ -128,6 +136,7 @@ def _as_row(plan: Any, job: Any, result: Any, made: Recipe) -> dict[str, Any]:
 
 def _deterministic_runs(case: str, stores: Path, device: str, tiny: bool) -> Callable[..., Callable[..., Any]]:
     """Give what makes runs whose sums are the same each time; without that a GPU's own differ from run to run."""
+    _import_the_rest()
     torch.use_deterministic_algorithms(True, warn_only=True)
     torch.backends.cudnn.benchmark = False
     made = recipe_of(case, device=device, tiny=tiny, **{**_short(2), "resume": "auto", "ema_decay": 0.9})
