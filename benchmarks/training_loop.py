@@ -122,9 +122,7 @@ class LoopBench:
         objective = self._case.objective(network, train)
         twin = build_classifier(NETWORK, weights="none", num_classes=len(self._store.classes)).module
         twin.load_state_dict(network.module.state_dict())
-        trainer = Trainer(
-            network.module, objective, plan=self._plan, parameters=train, steps=1000, tracker=NoTracker()
-        )
+        trainer = Trainer(network.module, objective, plan=self._plan, parameters=train, steps=1000, tracker=NoTracker())
         feed = Feed(batches, accumulation=self._plan.accumulation, ranks=trainer.ranks)
         twin = twin.to(device, memory_format=torch.channels_last)
         colour = DeviceColour(mean=network.mean, std=network.std, augment=train.augment).to(device)
