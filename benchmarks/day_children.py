@@ -1,7 +1,9 @@
 """Rows as processes: the next one is started, and makes ready, while the one before is on the card."""
 
+import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -73,12 +75,10 @@ class Child:
     def go(self, most: float) -> None:
         """Let it measure, for so many seconds at most."""
         self._most, self._gone_at = min(self._most, most), time.time()
-        try:
-            assert self._process.stdin is not None  # noqa: S101  it is a pipe
+        assert self._process.stdin is not None  # noqa: S101  it is a pipe
+        with contextlib.suppress(BrokenPipeError):  # it has ended already; its answer says why
             self._process.stdin.write(f"{GO}\n".encode())
             self._process.stdin.flush()
-        except BrokenPipeError:  # it has ended already; its answer says why
-            pass
 
     def ended(self) -> bool:
         """Tell whether it has ended; it is ended here where its time is over."""
@@ -92,20 +92,25 @@ class Child:
 
     def end(self) -> None:
         """End it with all that it started, whatever it is at."""
-        import signal
-
         if self._process.poll() is None:
             os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.wait()
+        self._hung_up()
 
     def answer(self) -> Answer:
-        """Give what it brought, also where it did not come to its end."""
+        """Give what it brought, also where it did not come to its end; it has ended."""
+        self._hung_up()
         found: dict[str, Any] = {"whole": False, "value": {}}
         if self._result.exists():
             found = json.loads(self._result.read_text(encoding="utf-8"))
         why = None if found["whole"] else self._why or f"exit code {self._process.returncode}: {self._last_words()}"
         times = {name: found.get(name) for name in ("ready_at", "began_at", "ended_at")}
         return Answer(found["whole"], found["value"], why, **times)
+
+    def _hung_up(self) -> None:
+        self._process.wait()
+        if self._process.stdin is not None:
+            with contextlib.suppress(BrokenPipeError):
+                self._process.stdin.close()
 
     def _last_words(self) -> str:
         lines = self._log.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-_LAST_LINES:]
