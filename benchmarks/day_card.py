@@ -91,7 +91,7 @@ def compiled(case: str, *, device: str, tiny: bool) -> Measure:
 
     found = next(each for each in guide_cases(with_cudnn_attention=False) if each.name == case)
     if tiny:
-        found = found.model_copy(update={"options": {**found.options, "image_size": 32, "num_classes": 4}})
+        found = found.model_copy(update={"options": {"name": "resnet18", "image_size": 32, "num_classes": 4}})
     size = 2 if tiny else found.micro_batch
     options = StepOptions(
         micro_batch=size,

@@ -80,8 +80,8 @@ class Recipe(NamedTuple):
 
 
 def merged(base: Any, change: Any) -> Any:
-    """Give one group of parameters laid over another, name by name, as the project's own configuration is."""
-    if not isinstance(base, dict) or not isinstance(change, dict):
+    """Give one group of parameters laid over another, name by name; an empty group empties."""
+    if not isinstance(base, dict) or not isinstance(change, dict) or not change:
         return change
     return {**base, **{name: merged(base.get(name), value) for name, value in change.items()}}
 
@@ -106,7 +106,7 @@ def recipe_of(case: str, *, device: str, tiny: bool = False, lever: str | None =
     module, _, name = study.factory.partition(":")
     made = getattr(importlib.import_module(module), name)()
     changes = LEVERS[lever] if lever else {}
-    given = {group: merged(given[group], changes.get(group, {})) for group in ("model", "train", "plan")}
+    given = {group: merged(given[group], changes.get(group, given[group])) for group in ("model", "train", "plan")}
     # Kept as a file of weights would be: with its own configuration, and what the samples' lengths are.
     model = {**given["model"], "weights": "none"}
     model["name"] = _WITHOUT_HUB.get(model["name"], model["name"])

@@ -29,7 +29,7 @@ MACHINE = Machine(
     python="3",
 )
 SETTING = setting_of(MACHINE, 8.0, None, load_calibration(None))
-NO_PLANS = SimpleNamespace(setting=SETTING, ask=lambda rows: None, ready=lambda row: True, of=lambda row: {})
+NO_PLANS = SimpleNamespace(setting=SETTING, ask=lambda _: None, ready=lambda _: True, of=lambda _: {})
 
 
 def row(folder: Path, name: str, seconds: float, **more) -> Row:
