@@ -1,5 +1,6 @@
 """The case studies' recipes as training runs of the project's own stages, on samples that are drawn here."""
 
+import os
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -147,15 +148,13 @@ def outputs_of(case: str, *, tiny: bool) -> Outputs:
     return Outputs(tuple(f"class {number}" for number in range(count)), 260 if tiny else _TRAINED_TOKENS)
 
 
-def plan_recipe(arguments: dict[str, Any], *, machine: Any, context: int, budget_gib: float) -> dict[str, Any]:
+def plan_recipe(arguments: dict[str, Any], *, card: str, budget_gib: float) -> dict[str, Any]:
     """Give the plan stage's own plan for a recipe, as JSON; the card is not touched: its turn comes later."""
-    from eightgig.core.units import gib
     from eightgig.stages import plan as stage
 
     recipe = recipe_of(**{name: arguments[name] for name in ("case", "device", "tiny", "lever") if name in arguments})
-    name = machine.card
-    planned = recipe.plan.model_copy(update={"budget_gib": budget_gib, "context_gib": gib(context)})
-    asked = {"resolve_device": lambda _: arguments["device"], "describe_device": lambda _: name}
+    planned = recipe.plan.model_copy(update={"budget_gib": budget_gib})
+    asked = {"resolve_device": lambda _: arguments["device"], "describe_device": lambda _: card}
     before = {name: getattr(stage, name) for name in asked}
     vars(stage).update(asked)  # both would make a context on a card that is at work
     try:
@@ -173,10 +172,12 @@ def make_store(case: str, path: Path, *, tiny: bool, tokens: int, num_samples: i
     from eightgig.data.text.token_store import TokenStore
 
     study = STUDIES[case]
-    if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
+    if not path.exists():  # each process for itself: two may make ready at a time
+        own = path.parent / str(os.getpid()) / path.name
+        own.parent.mkdir(parents=True, exist_ok=True)
         draw = _draw_texts if study.kind == "texts" else _draw_pictures
-        draw(case, path, tiny, tokens, num_samples)
+        draw(case, own, tiny, tokens, num_samples)
+        own.replace(path)
     return TokenStore(path) if study.kind == "texts" else ImageStore(path)
 
 

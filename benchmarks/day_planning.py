@@ -7,7 +7,6 @@ from typing import Any
 
 from day_rows import Row
 from gpu_cases import Setting, plan_case
-from gpu_row import Machine
 
 from eightgig.core.device import usable_cores
 from eightgig.vram.tracing.predictor import Predictor
@@ -20,8 +19,8 @@ _predictor: Predictor | None = None
 class Plans:
     """Makes plans in processes, in the order in which they will be wanted."""
 
-    def __init__(self, setting: Setting, machine: Machine) -> None:
-        self.setting, self._machine = setting, machine
+    def __init__(self, setting: Setting) -> None:
+        self.setting = setting
         count = max(1, min(_MOST_PROCESSES, usable_cores() - _CORES_OF_ROWS))
         # Spawned: the parent has threads. They end with it, whatever ends it.
         self._pool = ProcessPoolExecutor(
@@ -36,7 +35,7 @@ class Plans:
             if kind != "none" and self._key(row) not in self._plans:
                 task = _plan_case if kind == "case" else _plan_recipe
                 of = row.case if kind == "case" else row.arguments
-                self._plans[self._key(row)] = self._pool.submit(task, of, self.setting, self._machine)
+                self._plans[self._key(row)] = self._pool.submit(task, of, self.setting)
 
     def ready(self, row: Row) -> bool:
         """Tell whether a row's plan is there, if it needs one."""
@@ -64,14 +63,13 @@ def _begin(parent: int) -> None:
     os.nice(5)  # a row on the card has the first call on the cores
 
 
-def _plan_case(case: Any, setting: Setting, _: Machine) -> dict[str, Any]:
+def _plan_case(case: Any, setting: Setting) -> dict[str, Any]:
     global _predictor  # noqa: PLW0603  one for all plans of this process, so that no step is traced twice
     _predictor = _predictor or Predictor(setting.calibration)
     return {"planned": plan_case(case, setting, _predictor).model_dump(mode="json")}
 
 
-def _plan_recipe(arguments: dict[str, Any], setting: Setting, machine: Machine) -> dict[str, Any]:
+def _plan_recipe(arguments: dict[str, Any], setting: Setting) -> dict[str, Any]:
     from day_jobs import plan_recipe
 
-    context = setting.context.num_bytes
-    return {"plan": plan_recipe(arguments, machine=machine, context=context, budget_gib=setting.budget_gib)}
+    return {"plan": plan_recipe(arguments, card=setting.device_name, budget_gib=setting.budget_gib)}

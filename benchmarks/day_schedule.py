@@ -19,6 +19,7 @@ from vram_gpu import has_gpu, probed, resumed
 
 from eightgig.core.device import usable_cores
 from eightgig.core.files import write_text
+from eightgig.core.units import MIB
 from eightgig.vram.cards.found import card_found
 from eightgig.vram.tracing.hidden import load_calibration
 
@@ -29,6 +30,7 @@ _PACKING_SHARE, _MOST_PACKING_SECONDS = 0.06, 40.0
 # Rows that make ready at a time: imports and a network take longer than a row is on a fast card.
 _MOST_AHEAD = max(1, min(4, usable_cores() // 4))
 _PATIENCE_OF_A_REHEARSAL = 5
+_LARGEST_BUNDLE_BYTES = 15 * MIB  # a lent machine gives back files of 16
 _SEGMENTS = {"memory": "native", "expandable": "expandable"}
 
 
@@ -92,7 +94,7 @@ class Day:
                 said.append(table.finish_snapshots(pool, kept, deadline))
             pool.shutdown(wait=False, cancel_futures=True)
         if packs and kept.is_dir():
-            bundle(kept, packs / f"snapshots-{slug(self.index.machine)}.tar")
+            said.append(bundle(kept, packs / f"snapshots-{slug(self.index.machine)}.tar"))
         print("; ".join(said))
 
     def write(self) -> None:
@@ -242,13 +244,19 @@ def slug(machine: Machine) -> str:
     return "rehearsal" if machine.device == "cpu" else "-".join(machine.card.lower().split())
 
 
-def bundle(folder: Path, target: Path) -> None:
-    """Put a folder's files, which are compressed already, into one."""
+def bundle(folder: Path, target: Path) -> str:
+    """Put a folder's files, which are compressed already, into one, as far as it may be large; say what is in it."""
     import tarfile
 
+    left_out, size = [], 0
     with tarfile.open(target, "w") as tar:
-        for path in sorted(folder.iterdir()):
-            tar.add(path, arcname=path.name)
+        for path in sorted(folder.iterdir(), key=lambda path: path.stat().st_size):
+            size += path.stat().st_size + 2 * tarfile.BLOCKSIZE
+            if size > _LARGEST_BUNDLE_BYTES:
+                left_out.append(path.name)
+            else:
+                tar.add(path, arcname=path.name)
+    return f"{target.name} is there{f', without {left_out}, for which it has no room' if left_out else ''}"
 
 
 def begin(options: argparse.Namespace, work: Path, deadline: float) -> int:
@@ -285,7 +293,7 @@ def measured(
     """Measure and pack, and say what came of it."""
     card = card_found() if index.machine.device == "cuda" else None
     setting = setting_of(index.machine, options.budget_gib, card, load_calibration(None))
-    plans = Plans(setting, index.machine)
+    plans = Plans(setting)
     day = Day(index, folder, work, rows, plans, deadline - packing, options)
     try:
         day.run()
@@ -293,7 +301,8 @@ def measured(
         plans.close()
         day.write()
     day.pack(options.out, deadline)
-    write_text(folder / f"gpu_day-{slug(index.machine)}.txt", overview(day.index))
+    # Few files are brought home from a lent machine, and the index has all of this.
+    write_text((work if options.out else folder) / f"gpu_day-{slug(index.machine)}.txt", overview(day.index))
     print(f"{summary(day.index.rows)}: {folder}")
     states = {row.state for row in day.index.rows.values() if not _beyond(row)}
     return 0 if states <= {"measured"} else 1

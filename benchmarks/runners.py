@@ -72,7 +72,8 @@ def openings(name: str, feeds: Feeds, device: str, *, compiles: bool) -> Iterato
     for kind, dtype in kinds.items():
         yield f"torch eager {kind}", lambda dtype=dtype: TorchRunner(build(name, dtype), device)
     yield from onnx_openings(name, feeds, device)
-    for kind, dtype in reversed(kinds.items()) if compiles else ():
+    for kind in (kind for kind in ("fp16", "bf16", "fp32") if compiles and kind in kinds):  # as it is deployed, first
+        dtype = kinds[kind]
         yield f"torch.compile {kind}", lambda dtype=dtype: TorchCompileRunner(build(name, dtype), feeds, device)
 
 
