@@ -84,16 +84,15 @@ def runners(network: str, *, device: str, tiny: bool) -> Measure:
 
 def compiled(case: str, *, device: str, tiny: bool) -> Measure:
     """Build a network of the guide twice; then take its steps as they are and through torch.compile."""
-    from gpu_cases import guide_cases
+    from gpu_cases import dry_case, guide_cases
     from gpu_training import Training
 
     from eightgig.training.recovery import release_memory
     from eightgig.vram.tracing.options import StepOptions
 
     found = next(each for each in guide_cases(with_cudnn_attention=False) if each.name == case)
-    if tiny:
-        found = found.model_copy(update={"options": {"name": "resnet18", "image_size": 32, "num_classes": 4}})
-    size = 2 if tiny else found.micro_batch
+    found = dry_case() if tiny else found
+    size = found.micro_batch
     options = StepOptions(
         micro_batch=size,
         precision="fp32" if device == "cpu" else "fp16",
@@ -105,7 +104,7 @@ def compiled(case: str, *, device: str, tiny: bool) -> Measure:
     built = {compiles: found.workload.build() for compiles in (False, True)}
 
     def measure(keep: Keep) -> dict[str, Any]:
-        value: dict[str, Any] = {"micro_batch": size, "precision": options.precision}
+        value: dict[str, Any] = {"network": found.name, "micro_batch": size, "precision": options.precision}
         for compiles, workload in built.items():
             begun = time.perf_counter()
             how: dict[str, Any] = {"accumulation": 1, "device": device, "compiles": compiles}
