@@ -6,7 +6,7 @@ OUT ?= conf/local/calibration.json
 MINUTES ?= 60
 DATA ?= data
 
-.PHONY: help demo test check doctor environment bench-data bench-train bench-vram bench-gpu bench-int8 bench-runners bench-compression bench-video bench-ingest bench-tiles bench-padding bench-levers bench-agents bench-checkpoints faults soak replay calibrate lock clean
+.PHONY: help demo test check doctor environment bench-data bench-train bench-vram bench-gpu gpu-day bench-int8 bench-runners bench-compression bench-video bench-ingest bench-tiles bench-padding bench-levers bench-agents bench-checkpoints faults soak replay calibrate lock clean
 
 help:  ## say what can be made
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed 's/:.*## /\t/' | expand -t 16
@@ -59,6 +59,12 @@ bench-vram: environment  ## the memory predictor against measured runs: RUNS=run
 
 bench-gpu: environment  ## the memory predictor against the GPU at hand: MINUTES=60, resumes
 	$(BIN)/python benchmarks/vram_gpu.py --minutes $(MINUTES)
+
+# A Python named on the command line is one that has torch already: it is used as it is, and .venv is left alone.
+GPU_PYTHON := $(if $(filter command line,$(origin PYTHON)),$(PYTHON),$(BIN)/python)
+GPU_MINUTES := $(if $(filter file,$(origin MINUTES)),10,$(MINUTES))
+gpu-day: $(if $(filter command line,$(origin PYTHON)),,environment)  ## all that benchmarks/results owes on a card, the most important first: MINUTES=10, takes up where it stopped; DRY=1 rehearses on the CPU
+	PYTHONPATH=src$(if $(PYTHONPATH),:$(PYTHONPATH)) $(GPU_PYTHON) benchmarks/gpu_day.py --minutes $(GPU_MINUTES) $(if $(DRY),--rehearse)
 
 bench-int8: environment  ## INT8 in ONNX Runtime on this CPU against torch eager
 	$(BIN)/python benchmarks/int8_cpu.py

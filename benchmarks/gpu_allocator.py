@@ -86,11 +86,24 @@ class NoMeter:
         return {}
 
 
+NO_SNAPSHOT = "the CPU's allocator has none"
+
+
 def keep_snapshot(recorded: dict[str, Any], target: Path) -> tuple[str, SnapshotComparison | None]:
     """Hold the simulator against a snapshot and keep it, compressed; give the file's name or why there is none."""
+    return finish_snapshot(pickle.dumps(slim(recorded), protocol=4), target) if recorded else (NO_SNAPSHOT, None)
+
+
+def put_snapshot_aside(recorded: dict[str, Any], raw: Path) -> str:
+    """Write a snapshot as it is, which takes no time, for `finish_snapshot`; say where, or why there is none."""
     if not recorded:
-        return "the CPU's allocator has none", None
-    content = pickle.dumps(slim(recorded), protocol=4)
+        return NO_SNAPSHOT
+    write_bytes(raw, pickle.dumps(slim(recorded), protocol=4))
+    return raw.name
+
+
+def finish_snapshot(content: bytes, target: Path) -> tuple[str, SnapshotComparison | None]:
+    """Do with a snapshot's bytes what takes long: compress, keep and compare it; give the same as `keep_snapshot`."""
     packed = lzma.compress(content)
     kept = target.name
     if len(packed) > MOST_SNAPSHOT_BYTES:

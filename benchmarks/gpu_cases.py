@@ -25,6 +25,7 @@ from eightgig.vram.tracing.predictor import Predictor
 from eightgig.vram.tracing.spec import WorkloadSpec
 
 CONFIGURATION = Path(__file__).parents[1] / "conf" / "base" / "parameters_gpu_guide.yml"
+RECIPES = CONFIGURATION.parents[1] / "rtx3070"
 MARGIN_FRACTION: float = PlanParameters().margin_fraction
 Kind = Literal["convolutional", "transformer", "other"]
 _KINDS: dict[str, Kind] = {
@@ -122,6 +123,7 @@ class Setting(NamedTuple):
     budget_gib: float
     card: Card | None
     generation: Generation
+    calibration: Calibration | None = None
 
 
 def guide_cases(*, with_cudnn_attention: bool) -> list[Case]:
@@ -139,6 +141,13 @@ def guide_cases(*, with_cudnn_attention: bool) -> list[Case]:
     ]
     allowed = (case for case in cases if not VARIANTS[case.variant].cudnn_attention or case.kind == "transformer")
     return [case for case in allowed if with_cudnn_attention or not VARIANTS[case.variant].cudnn_attention]
+
+
+def recipe_names() -> tuple[str, ...]:
+    """Give the case studies that have a recipe for the card of the budget, those of pictures first."""
+    names = {path.stem.removeprefix("parameters_") for path in RECIPES.glob("parameters_*.yml")}
+    texts = {name for name in names if name.startswith(("sentiment", "text"))}
+    return (*sorted(names - texts), *sorted(texts))
 
 
 def dry_case() -> Case:
@@ -180,7 +189,8 @@ def plan_case(case: Case, setting: Setting, predictor: Predictor) -> Planned:
     except BudgetError as error:
         options, accumulation, said, fits = _as_asked(request, variant), _accumulation(request), str(error), False
     else:
-        options, accumulation, said, fits = _as_planned(request, plan), plan.accumulation, plan.sentence(), plan.fits
+        options = options_of(plan, clips_gradients=request.clips_gradients)
+        accumulation, said, fits = plan.accumulation, plan.sentence(), plan.fits
     predicted = predict(case.workload, options, accumulation, setting, predictor)
     return Planned(options=options, accumulation=accumulation, fits=fits, said=said, predicted=predicted)
 
@@ -209,7 +219,7 @@ def predict(
 
 def setting_of(machine: Machine, budget_gib: float, card: Card | None, calibration: Calibration) -> Setting:
     """Give the setting of a machine; where the driver does not say what the context takes, the calibration does."""
-    made = Setting(machine.device, machine.card, machine.context, budget_gib, card, "none")
+    made = Setting(machine.device, machine.card, machine.context, budget_gib, card, "none", calibration)
     generation = generation_of(_request(dry_case(), VARIANTS["fp32"], made))
     planned = Context(num_bytes=int(calibration.of(generation).context_bytes.value), source="planned")
     context = machine.context if machine.context.source == "measured" else planned
@@ -234,18 +244,14 @@ def _request(case: Case, variant: Variant, setting: Setting) -> PlanRequest:
     )
 
 
-def _as_planned(request: PlanRequest, plan: MemoryPlan) -> StepOptions:
+def options_of(plan: MemoryPlan, *, clips_gradients: bool) -> StepOptions:
+    """Give the training step of a plan: all that both know by one name, so that nothing new is left behind."""
+    shared = {name: getattr(plan, name) for name in StepOptions.model_fields if name in MemoryPlan.model_fields}
     return StepOptions(
-        micro_batch=plan.micro_batch,
-        accumulates=plan.accumulation > 1,
-        precision=plan.precision,
-        attention=plan.attention,
-        optimizer=plan.optimizer,
-        optimizer_kernel=plan.optimizer_kernel,
-        checkpointing=plan.checkpointing,
-        offload=plan.offload,
+        **shared,
+        accumulates=plan.accumulation > 1 or plan.processes > 1,
         channels_last=plan.memory_format == "channels_last",
-        clips_gradients=request.clips_gradients,
+        clips_gradients=clips_gradients,
     )
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from gpu_allocator import CudaMeter, NoMeter, keep_snapshot
+from gpu_allocator import CudaMeter, NoMeter, keep_snapshot, put_snapshot_aside
 from gpu_training import Training
 
 from eightgig.core.device import DeviceKind, describe_device
@@ -25,6 +25,7 @@ from eightgig.vram.runtime.context import Context, measured_context
 from eightgig.vram.tracing.card_probe import driver_version
 from eightgig.vram.tracing.options import StepOptions
 from eightgig.vram.tracing.spec import WorkloadSpec
+from eightgig.vram.tracing.workload import Workload
 
 RECORDED_STEPS = 2  # the first, in which the optimizer makes its state, and one as all that follow
 TIMED_STEPS = 4  # beyond those, where there is no cap
@@ -59,7 +60,7 @@ class Order(Record):
         num_steps: under the cap, where it fits.
         cudnn_attention: leave the kernel to torch, which takes cuDNN's on H100 and B200; otherwise that is switched
             off, and the kernels are those of GeForce cards.
-        snapshot: where to keep the snapshot.
+        snapshot: where to keep the snapshot; one named `.pickle` is put aside as it is, to be compressed later.
     """
 
     workload: WorkloadSpec
@@ -120,8 +121,8 @@ class Measured(Record):
 class Row:
     """Carries out one order."""
 
-    def __init__(self, order: Order, meter: CudaMeter | NoMeter) -> None:
-        self._order, self._meter = order, meter
+    def __init__(self, order: Order, meter: CudaMeter | NoMeter, ready: Workload | None = None) -> None:
+        self._order, self._meter, self._ready = order, meter, ready
         self._recorded: dict[str, Any] = {}
         self._seconds: list[float] = []
         self._loss: float | None = None
@@ -132,10 +133,16 @@ class Row:
         undisturbed = capped
         if capped.ran_out is not None or capped.num_retries or capped.step_seconds is None:
             undisturbed = self._run(None, RECORDED_STEPS + TIMED_STEPS)
-        kept, comparison = keep_snapshot(self._recorded, self._order.snapshot)
+        kept, comparison = self._kept_snapshot()
         return Measured(
             capped=capped, undisturbed=undisturbed, cap_bytes=cap_bytes, snapshot=kept, comparison=comparison
         )
+
+    def _kept_snapshot(self) -> tuple[str, SnapshotComparison | None]:
+        target = self._order.snapshot
+        if target.suffix == ".pickle":
+            return put_snapshot_aside(self._recorded, target), None
+        return keep_snapshot(self._recorded, target)
 
     def _run(self, cap_bytes: int | None, num_steps: int) -> Run:
         self._meter.prepare(cap_bytes)
@@ -160,7 +167,8 @@ class Row:
 
     def _train(self, num_steps: int) -> None:
         order = self._order
-        training = Training(order.workload, order.options, accumulation=order.accumulation, device=order.device)
+        workload, self._ready = self._ready or order.workload, None  # a workload is used up by its run
+        training = Training(workload, order.options, accumulation=order.accumulation, device=order.device)
         for step in range(num_steps):
             self._meter.synchronize()
             begun = time.perf_counter()
@@ -192,14 +200,14 @@ def probe(device: DeviceKind) -> Machine:
     )
 
 
-def carry_out(order: Order) -> Measured:
-    """Measure an order on its device."""
+def carry_out(order: Order, ready: Workload | None = None) -> Measured:
+    """Measure an order on its device; `ready` is its workload, where it was built ahead."""
     torch.manual_seed(0)
     if order.device == "cpu":
-        return Row(order, NoMeter()).measure(None)
+        return Row(order, NoMeter(), ready).measure(None)
     torch.backends.cuda.enable_cudnn_sdp(order.cudnn_attention)
     context, total = _context(order.context), torch.cuda.get_device_properties(0).total_memory
-    measured = Row(order, CudaMeter()).measure(cap_of(bytes_from_gib(order.budget_gib), context, total))
+    measured = Row(order, CudaMeter(), ready).measure(cap_of(bytes_from_gib(order.budget_gib), context, total))
     return measured.model_copy(update={"context_after": measured_context(order.context.num_bytes)})
 
 

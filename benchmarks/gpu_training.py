@@ -4,16 +4,18 @@ import importlib.util
 import sys
 import types
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._pytree import tree_map
 
 import eightgig
 from eightgig.core.device import DeviceKind
+from eightgig.vram.runtime.in_backward import StepsInBackward
 from eightgig.vram.runtime.offload import offloaded
 from eightgig.vram.tracing.options import StepOptions
 from eightgig.vram.tracing.spec import WorkloadSpec
@@ -38,10 +40,27 @@ def allow_guide_without_kedro() -> None:
 
 
 class Training:
-    """A network on its device, ready to step."""
+    """A network on its device, ready to step.
 
-    def __init__(self, spec: WorkloadSpec, options: StepOptions, *, accumulation: int, device: DeviceKind) -> None:
-        self._workload, self._options, self._accumulation, self._device = spec.build(), options, accumulation, device
+    Args:
+        workload: its address, or itself, built already; it is used up.
+        options: of the step.
+        accumulation: micro-batches a step.
+        device: where it runs.
+        compiles: whether the network and its loss go through torch.compile.
+    """
+
+    def __init__(
+        self,
+        workload: WorkloadSpec | Workload,
+        options: StepOptions,
+        *,
+        accumulation: int,
+        device: DeviceKind,
+        compiles: bool = False,
+    ) -> None:
+        self._workload = workload.build() if isinstance(workload, WorkloadSpec) else workload
+        self._options, self._accumulation, self._device = options, accumulation, device
         module = self._workload.checkpoint(self._workload.module, options.checkpointing)
         if options.channels_last:
             module = module.to(memory_format=torch.channels_last)
@@ -49,12 +68,16 @@ class Training:
         _autocast_forward(self._module, device, _AUTOCAST[options.precision])
         self._weights = [weight for weight in self._module.parameters() if weight.requires_grad]
         self._optimizer = _optimizer(self._weights, options)
+        self._in_backward = StepsInBackward(self._optimizer) if options.optimizer_in_backward else None
+        self._loss = torch.compile(self._workload.loss) if compiles else self._workload.loss
         self._scaler = torch.amp.GradScaler(device, enabled=options.precision == "fp16")
 
     def step(self) -> Tensor:
         """Do one optimizer step; give the loss of its last micro-batch."""
         for _ in range(self._accumulation):
             loss = self._micro_step()
+        if self._in_backward is not None:  # every weight was stepped when its gradient was whole
+            return loss
         self._scaler.unscale_(self._optimizer)
         if self._options.clips_gradients:
             nn.utils.clip_grad_norm_(self._weights, 1.0, foreach=True)
@@ -65,11 +88,15 @@ class Training:
 
     def _micro_step(self) -> Tensor:
         batch = self._batch()
-        with offloaded() if self._options.offload else nullcontext():
-            loss = self._workload.loss(self._module, batch)
+        with self._attention(), offloaded() if self._options.offload else nullcontext():
+            loss = self._loss(self._module, batch)
         del batch
-        self._scaler.scale(loss / self._accumulation).backward()
+        with self._attention(), self._in_backward.on() if self._in_backward else nullcontext():
+            self._scaler.scale(loss / self._accumulation).backward()
         return loss.detach()
+
+    def _attention(self) -> AbstractContextManager[None]:
+        return sdpa_kernel(SDPBackend.MATH) if self._options.attention == "eager" else nullcontext()
 
     def _batch(self) -> Any:
         with torch.device(self._device):
@@ -99,6 +126,10 @@ def _autocast_forward(module: nn.Module, device: DeviceKind, dtype: torch.dtype 
 
 
 def _optimizer(weights: list[nn.Parameter], options: StepOptions) -> torch.optim.Optimizer:
+    if options.optimizer == "adamw8bit":
+        from bitsandbytes.optim import AdamW8bit
+
+        return AdamW8bit(weights, lr=1e-4)
     kernel = {"fused": True} if options.optimizer_kernel == "fused" else {"foreach": True}
     if options.optimizer == "sgd":
         return torch.optim.SGD(weights, lr=1e-3, momentum=0.9, weight_decay=1e-4, **kernel)

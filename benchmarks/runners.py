@@ -1,19 +1,21 @@
-"""Every runner that runs here, on ResNet-50 at 224 px and EfficientNet-B3 at 300 px: milliseconds, in turn, in one run.
+"""Every runner that runs here, on ResNet-50 at 224 px and EfficientNet-B3 at 300 px: milliseconds, each beside eager.
 
 On a GPU: torch eager and torch.compile with CUDA graphs in fp32, fp16 and bf16, ONNX Runtime on CUDA where it is
 installed, all under an enforced cap of 8 GiB, weights random: speed does not depend on them. On a CPU the same in
-float32; INT8 there has a benchmark of its own (int8_cpu.py).
+float32; INT8 there has a benchmark of its own (int8_cpu.py). What is not installed is seen first and is a row that says
+so; each row is written as soon as it is done.
 Run it with `make bench-runners`; without the project's environment: `PYTHONPATH=src python3 benchmarks/runners.py`.
 """
 
 import argparse
 import json
+import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
 from datetime import UTC, datetime
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,7 +25,7 @@ from torch import nn
 from eightgig.bench.latency import measure_latency
 from eightgig.bench.parameters import LatencyParameters
 from eightgig.core.device import describe_device
-from eightgig.core.errors import ExportError
+from eightgig.core.files import write_text
 from eightgig.core.units import GIB, mib
 from eightgig.export.runners import Feeds, Runner
 from eightgig.export.torch_compile_runner import TorchCompileRunner
@@ -31,7 +33,10 @@ from eightgig.export.torch_runner import TorchRunner
 
 NETWORKS = {"resnet50": 224, "efficientnet_b3": 300}
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+ONNX_PACKAGES = ("onnx", "onnxruntime", "onnxscript", "onnxslim")
+CUDA = "CUDAExecutionProvider"
 Opening = Callable[[], Runner]
+Keep = Callable[[dict[str, Any]], None]
 
 
 def build(name: str, dtype: torch.dtype = torch.float32) -> nn.Module:
@@ -41,20 +46,48 @@ def build(name: str, dtype: torch.dtype = torch.float32) -> nn.Module:
     return network.eval().to(dtype)
 
 
+def missing(device: str) -> dict[str, str]:
+    """Say which runners this machine cannot open, and why: looked at before anything is compiled."""
+    absent = [name for name in ONNX_PACKAGES if find_spec(name) is None]
+    why = f"package: {', '.join(absent)} not here" if absent else None
+    if why is None and device == "cuda":
+        import onnxruntime
+
+        offered = onnxruntime.get_available_providers()
+        why = None if CUDA in offered else f"package: this build of onnxruntime has no {CUDA} ({', '.join(offered)})"
+    kinds = ("fp32", "fp16") if device == "cuda" else ("fp32",)
+    return {} if why is None else {f"ONNX Runtime {kind}": why for kind in kinds}
+
+
+def cap(device: str) -> None:
+    """Let torch's allocator hold 8 GiB and no more, whatever the card has."""
+    if device == "cuda":
+        total = torch.cuda.get_device_properties(0).total_memory
+        torch.cuda.set_per_process_memory_fraction(min(1.0, 8 * GIB / total))
+
+
 def openings(name: str, feeds: Feeds, device: str, *, compiles: bool) -> Iterator[tuple[str, Opening]]:
-    """Give each runner's name, and how to open it."""
-    for kind, dtype in DTYPES.items() if device == "cuda" else [("fp32", torch.float32)]:
+    """Give each runner's name, and how to open it; the cheap ones first, so that little time brings much."""
+    kinds = DTYPES if device == "cuda" else {"fp32": torch.float32}
+    for kind, dtype in kinds.items():
         yield f"torch eager {kind}", lambda dtype=dtype: TorchRunner(build(name, dtype), device)
-        if compiles:
-            yield f"torch.compile {kind}", lambda dtype=dtype: TorchCompileRunner(build(name, dtype), feeds, device)
-    if not find_spec("onnxruntime") or not find_spec("onnx"):
+    yield from onnx_openings(name, feeds, device)
+    for kind in (kind for kind in ("fp16", "bf16", "fp32") if compiles and kind in kinds):  # as it is deployed, first
+        dtype = kinds[kind]
+        yield f"torch.compile {kind}", lambda dtype=dtype: TorchCompileRunner(build(name, dtype), feeds, device)
+
+
+def onnx_openings(name: str, feeds: Feeds, device: str) -> Iterator[tuple[str, Opening]]:
+    """Give the same of ONNX Runtime, where it is installed."""
+    if missing(device):
         return
     from eightgig.export.half import to_half
     from eightgig.export.onnx import export_onnx
     from eightgig.export.onnxruntime_runner import OnnxRuntimeRunner
 
-    provider = "CUDAExecutionProvider" if device == "cuda" else "CPUExecutionProvider"
-    fp32 = partial(export_onnx, build(name), torch.from_numpy(feeds["images"]), card={})
+    provider = CUDA if device == "cuda" else "CPUExecutionProvider"
+    images = {"images": torch.from_numpy(feeds["images"])}
+    fp32 = partial(export_onnx, build(name), images, card={})
     files: dict[str, Callable[[], bytes]] = {"fp32": fp32, "fp16": lambda: to_half(fp32())}
     for kind in files if device == "cuda" else ("fp32",):
         yield (
@@ -63,34 +96,46 @@ def openings(name: str, feeds: Feeds, device: str, *, compiles: bool) -> Iterato
         )
 
 
-def measure(name: str, device: str, parameters: LatencyParameters, *, compiles: bool) -> dict[str, object]:
-    """Give a row a runner: milliseconds by batch size, and how many times torch eager in float32."""
-    side = NETWORKS[name]
+def measure(
+    name: str, device: str, parameters: LatencyParameters, *, compiles: bool, keep: Keep, side: int | None = None
+) -> dict[str, Any]:
+    """Give a row a runner, each timed in turn with torch eager in float32, which is open beside it.
+
+    Args:
+        name: of the network.
+        device: where it runs.
+        parameters: how often and how long.
+        compiles: whether torch.compile is timed, too.
+        keep: is given all rows so far after each.
+        side: of the images; None takes the network's own.
+    """
+    side = side or NETWORKS[name]
     feeds = {"images": np.random.default_rng(0).standard_normal((1, 3, side, side), dtype=np.float32)}
-    rows: dict[str, object] = {}
-    with ExitStack() as stack:
-        runners: dict[str, Runner] = {}
+    rows: dict[str, Any] = {title: {"problem": why} for title, why in missing(device).items()}
+    with TorchRunner(build(name), device) as eager:
         for title, opening in openings(name, feeds, device, compiles=compiles):
+            begun = time.perf_counter()
             try:
-                runners[title] = stack.enter_context(opening())
-            except ExportError as error:
-                rows[title] = {"problem": str(error)}
-        reports = measure_latency(runners, feeds, parameters=parameters)
-        for title, runner in runners.items():
-            speed = {
-                str(size): report.model_dump()
-                | {"x_eager_fp32": reports["torch eager fp32"][size].p50_ms / report.p50_ms}
-                for size, report in reports[title].items()
-            }
-            rows[title] = {"describe": runner.describe(), "by_batch_size": speed}
-            print(
-                name,
-                title,
-                {size: f"{row['p50_ms']:.2f} ms, {row['x_eager_fp32']:.2f} x" for size, row in speed.items()},
-            )
+                with opening() as runner:
+                    opened_s = round(time.perf_counter() - begun, 1)
+                    rows[title] = {"opened_s": opened_s, **beside(eager, runner, feeds, parameters)}
+            except Exception as error:  # noqa: BLE001  the others are still worth it, whatever it is
+                rows[title] = {"problem": f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"}
+            print(name, title, rows[title].get("problem") or rows[title]["by_batch_size"], flush=True)
+            keep(rows)
     if device == "cuda":
         rows["peak_allocated_mib"] = mib(torch.cuda.max_memory_allocated())
     return rows
+
+
+def beside(eager: Runner, runner: Runner, feeds: Feeds, parameters: LatencyParameters) -> dict[str, Any]:
+    """Give a runner's milliseconds by batch size, and how many times as fast as torch eager in float32 it is."""
+    reports = measure_latency({"eager": eager, "this": runner}, feeds, parameters=parameters)
+    speed = {
+        str(size): report.model_dump() | {"x_eager_fp32": round(reports["eager"][size].p50_ms / report.p50_ms, 3)}
+        for size, report in reports["this"].items()
+    }
+    return {"describe": runner.describe(), "by_batch_size": speed}
 
 
 def main() -> None:
@@ -103,23 +148,27 @@ def main() -> None:
     arguments = parser.parse_args()
     device = "cuda" if torch.cuda.is_available() else "cpu"
     card = describe_device(device)
-    if device == "cuda":
-        total = torch.cuda.get_device_properties(0).total_memory
-        torch.cuda.set_per_process_memory_fraction(min(1.0, 8 * GIB / total))
+    cap(device)
     sizes = tuple(arguments.batch_sizes or ((1, 8, 32) if device == "cuda" else (1, 16)))
     parameters = LatencyParameters(batch_sizes=sizes, rounds=100, calls_per_turn=5, seconds=arguments.seconds)
-    result = {
-        "what": "milliseconds of one call, numpy in to numpy out, runners in turn",
+    networks: dict[str, Any] = {}
+    result: dict[str, Any] = {
+        "what": "milliseconds of one call, numpy in to numpy out, each runner in turn with torch eager in float32",
         "device": card,
         "allocator_cap_gib": 8 if device == "cuda" else None,
         "torch": torch.__version__,
         "num_threads": torch.get_num_threads(),
-        "at": datetime.now(UTC).isoformat(timespec="seconds"),
-        "networks": {n: measure(n, device, parameters, compiles=not arguments.no_compile) for n in NETWORKS},
+        "networks": networks,
     }
-    arguments.out.mkdir(parents=True, exist_ok=True)
     path = arguments.out / ("runners-" + "-".join(card.split(",")[0].lower().split()) + ".json")
-    path.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    for name in NETWORKS:
+
+        def keep(rows: dict[str, Any], name: str = name) -> None:
+            networks[name] = rows
+            result["at"] = datetime.now(UTC).isoformat(timespec="seconds")
+            write_text(path, json.dumps(result, indent=2) + "\n")
+
+        keep(measure(name, device, parameters, compiles=not arguments.no_compile, keep=keep))
     print(path)
 
 

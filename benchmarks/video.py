@@ -11,17 +11,19 @@ import argparse
 import json
 import statistics
 import tempfile
+from collections.abc import Callable
 from datetime import UTC, datetime
+from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
-import onnxruntime
 import torch
 
 from eightgig.core.device import describe_device
-from eightgig.export.onnx import export_onnx
-from eightgig.export.onnxruntime_runner import OnnxRuntimeRunner
+from eightgig.export.runners import Runner
+from eightgig.export.torch_runner import TorchRunner
 from eightgig.models.yolov5 import WithDecode, build_yolov5
 from eightgig.video.parameters import VideoParameters
 from eightgig.video.pipeline import detect_video
@@ -49,7 +51,7 @@ def paint_video(path: Path, num_frames: int, size: tuple[int, int]) -> None:
     writer.release()
 
 
-def build_runner(name: str, image_size: int) -> OnnxRuntimeRunner:
+def build_network(name: str, image_size: int) -> torch.nn.Module:
     """Give the network with random weights and the statistics of its own activations, so that its outputs vary."""
     torch.manual_seed(0)
     network = WithDecode(build_yolov5(name, weights="none", num_classes=NUM_CLASSES).module)
@@ -57,10 +59,20 @@ def build_runner(name: str, image_size: int) -> OnnxRuntimeRunner:
     with torch.no_grad():
         for _ in range(3):
             network.train()(example_N3HW)
+    return network.eval()
+
+
+def build_runner(name: str, image_size: int) -> Runner:
+    """Give the network in ONNX Runtime on the CPU."""
+    from eightgig.export.onnx import export_onnx
+    from eightgig.export.onnxruntime_runner import OnnxRuntimeRunner
+
+    example_N3HW = torch.rand(2, 3, image_size, image_size)
+    network = build_network(name, image_size)
     return OnnxRuntimeRunner(export_onnx(network, {"images": example_N3HW}, card={}, output_name="predictions"))
 
 
-def find_confidence(runner: OnnxRuntimeRunner, image_size: int) -> float:
+def find_confidence(runner: Runner, image_size: int) -> float:
     """Give the score that few enough predictions exceed."""
     images_NCHW = np.random.default_rng(0).random((1, 3, image_size, image_size), dtype=np.float32)
     predictions_PK = runner.run({"images": images_NCHW})["predictions"][0]
@@ -68,7 +80,7 @@ def find_confidence(runner: OnnxRuntimeRunner, image_size: int) -> float:
     return float(scores[-4 * BOXES_A_FRAME])
 
 
-def play(path: Path, runner: OnnxRuntimeRunner, out: Path, image_size: int, parameters: VideoParameters) -> VideoReport:
+def play(path: Path, runner: Runner, out: Path, image_size: int, parameters: VideoParameters) -> VideoReport:
     """Go through the video once, writing both files."""
     with open_source(path) as source:
         return detect_video(
@@ -121,6 +133,28 @@ def measure(name: str, image_size: int, path: Path, out: Path, options: argparse
     return row
 
 
+def on_device(name: str, device: str, *, image_size: int, tiny: bool) -> Callable[[Any], dict[str, Any]]:
+    """Make ready what takes a video's frames through torch on a device; give what measures it, fp16 on a GPU."""
+    network, folder = build_network(name, image_size), tempfile.TemporaryDirectory(prefix="bench-video-")
+    path = Path(folder.name) / "in.mp4"
+    frames, size = (12, (320, 192)) if tiny else (300, (1280, 720))
+    paint_video(path, frames, size)
+
+    def measure(_: Any) -> dict[str, Any]:
+        dtype = torch.float16 if device == "cuda" else torch.float32
+        rows: dict[str, Any] = {"model": name, "image_size": image_size, "precision": str(dtype), "frames": frames}
+        with folder, TorchRunner(network.to(dtype), device, output_names=("predictions",)) as runner:
+            confidence = find_confidence(runner, image_size)
+            for way in ("plain", "overlapped"):
+                parameters = VideoParameters(overlap=way == "overlapped", confidence=confidence)
+                report = play(path, runner, Path(folder.name), image_size, parameters)
+                rows[way] = report.model_dump(mode="json")
+        rows["speed_up"] = rows["overlapped"]["fps_end_to_end"] / rows["plain"]["fps_end_to_end"]
+        return rows
+
+    return measure
+
+
 def main() -> None:
     """Measure and write `benchmarks/results/video-<cpu>.json`."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -145,7 +179,7 @@ def main() -> None:
         "what": "frames a second from a video file to a video file, decoding and encoding included",
         "device": device,
         "video": "x".join(map(str, options.size)),
-        "versions": {"onnxruntime": onnxruntime.__version__, "opencv": cv2.__version__},
+        "versions": {"onnxruntime": version("onnxruntime"), "opencv": cv2.__version__},
         "at": datetime.now(UTC).isoformat(timespec="seconds"),
         "goals": GOALS,
         "rows": rows,

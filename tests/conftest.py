@@ -16,6 +16,15 @@ os.environ.setdefault("GOMP_SPINCOUNT", "10000")  # as the project's settings do
 PROJECT = Path(__file__).resolve().parents[1]
 
 
+def pytest_ignore_collect(collection_path, config):
+    """With `-m gpu`, import only files that have such tests: most of the others, and what they want, play no part."""
+    if config.option.markexpr.strip() != "gpu" or collection_path.suffix != ".py":
+        return None
+    if not collection_path.name.startswith("test_"):
+        return None
+    return True if "mark.gpu" not in collection_path.read_text(encoding="utf-8") else None
+
+
 def pytest_collection_modifyitems(items):
     """Skip tests that need CUDA where there is none."""
     marked = [item for item in items if item.get_closest_marker("gpu")]

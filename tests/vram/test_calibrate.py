@@ -8,7 +8,14 @@ import torch
 from eightgig.core.errors import ConfigurationError
 from eightgig.core.units import MIB, format_bytes
 from eightgig.vram.tracing import calibrate
-from eightgig.vram.tracing.calibrate import calibrated, check, generation_of, main, write_calibration
+from eightgig.vram.tracing.calibrate import (
+    calibrated,
+    check,
+    generation_of,
+    main,
+    staging_of,
+    write_calibration,
+)
 from eightgig.vram.tracing.card_probe import (
     CardMeasurements,
     Convolution,
@@ -16,14 +23,16 @@ from eightgig.vram.tracing.card_probe import (
     measure_operations,
     operations,
 )
-from eightgig.vram.tracing.hidden import load_calibration
+from eightgig.vram.tracing.hidden import HiddenMemory, load_calibration
 
 SMALL = Convolution(2, 4, 8, 6, 3, stride=2, groups=2)
 PREFIX = "measured on NVIDIA H200, driver 580.1, torch 2.11.0, 2026-12-01: "
 
 
-def convolution(kind, inputs, outputs, taken, *, precision="fp32", layout="contiguous", groups=1):
-    sizes = (inputs, outputs, 9, 4, groups, 3, 8, int(layout == "channels_last"), 0)
+def convolution(
+    kind, inputs, outputs, taken, *, precision="fp16", layout="contiguous", groups=1, kernel=3, channels_a_group=16
+):
+    sizes = (inputs, outputs, 9, 4, groups, kernel, channels_a_group, int(layout == "channels_last"), 0)
     return KernelScratch(kind=kind, case="", precision=precision, layout=layout, sizes=sizes, num_bytes=taken)
 
 
@@ -35,11 +44,13 @@ SCRATCH = (
     convolution("convolution", 100, 100, 200),
     convolution("convolution", 300, 100, 440),
     convolution("convolution", 50, 50, 0),  # one that needs none does not decide for the others
-    convolution("convolution", 100, 100, 777, precision="fp16"),
-    convolution("convolution", 100, 100, 0, layout="channels_last"),
+    convolution("convolution", 100, 100, 777, precision="fp32"),
+    convolution("convolution", 100, 100, 60, layout="channels_last"),
     convolution("convolution_backward", 100, 300, 600),
+    convolution("convolution_backward", 100, 100, 40, kernel=1),
     convolution("convolution", 100, 100, 100, groups=32),
     convolution("convolution_backward", 100, 100, 300, groups=32),
+    convolution("convolution_backward", 100, 100, 999, groups=32, channels_a_group=4),  # has kernels of its own
     attention(4 * 2 * 128 * 64 + 4 * 2 * 128),
     attention(0, kind="efficient_attention_backward", precision="fp32", item=4),
 )
@@ -68,14 +79,44 @@ def test_each_constant_of_the_cards_generation_is_measured_and_says_how():
         "cublas_workspace_bytes": 32 * MIB,
         "conv_forward_staging": 1.0,  # the median of 0, 1 and 1.1
         "conv_backward_staging": 1.5,
-        "conv_pointwise_staging": base.of("hopper").conv_pointwise_staging.value,  # not measured
-        "conv_grouped_staging": 1.0,  # of 0.5 and 1.5
+        "conv_pointwise_staging": 0.2,
+        "conv_grouped_staging": 1.5,
         "attention_backward_accumulator": 1,
     }
-    assert all(constant.source.startswith(PREFIX) for name, constant in hopper if "pointwise" not in name)
-    assert hopper.conv_pointwise_staging == base.of("hopper").conv_pointwise_staging
-    assert hopper.conv_forward_staging.source == PREFIX + "median of 3 float32 convolutions, 0.00 to 1.10"
+    assert all(constant.source.startswith(PREFIX) for _, constant in hopper)
+    assert hopper.conv_forward_staging.source == PREFIX + "median of 3 fp16 convolutions, 0.00 to 1.10"
     assert hopper.conv_forward_staging.unit == base.of("hopper").conv_forward_staging.unit
+
+
+def test_where_half_precision_was_not_measured_single_precision_counts():
+    ops = (convolution("convolution", 100, 100, 100, precision="fp32"),)
+    hopper = calibrated(load_calibration(), measurements(scratch=ops)).of("hopper")
+    assert hopper.conv_forward_staging.value == 0.5
+    assert hopper.conv_forward_staging.source.endswith("median of 1 fp32 convolutions, 0.50 to 0.50")
+
+
+def test_what_recipes_run_is_kept_by_constant_precision_and_layout_also_where_no_constant_takes_it_up():
+    rows = {(row.kind, row.constant, row.precision, row.layout): row for row in staging_of(measurements())}
+    last = rows["convolution", None, "fp16", "channels_last"]
+    assert (last.count, last.least, last.median, last.most) == (1, 0.3, 0.3, 0.3)
+    single = rows["convolution", "conv_forward_staging", "fp32", "contiguous"]
+    assert (single.count, single.median) == (1, 3.885)
+    half = rows["convolution", "conv_forward_staging", "fp16", "contiguous"]
+    assert (half.count, half.least, half.median, half.most) == (3, 0, 1, 1.1)
+    narrow = rows["convolution_backward", None, "fp16", "contiguous"]
+    assert (narrow.count, narrow.median) == (1, 4.995)
+    assert sum(row.count for row in rows.values()) == sum("convolution" in one.kind for one in SCRATCH)
+
+
+def test_what_is_measured_are_the_kernels_of_the_recipes_and_those_that_constants_are_for():
+    made = [one for one in operations("meta", attentions=[]) if one.kind.startswith("convolution")]
+    layouts = {(one.precision, one.layout) for one in made}
+    assert ("fp16", "channels_last") in layouts
+    assert ("bf16", "channels_last") in layouts
+    probes = [convolution(one.kind, *one.sizes[:2], one.sizes[0] + one.sizes[1]) for one in made]
+    probes = [probe.model_copy(update={"sizes": one.sizes}) for probe, one in zip(probes, made, strict=True)]
+    constants = {row.constant for row in staging_of(measurements(scratch=tuple(probes)))}
+    assert {name for name in HiddenMemory.model_fields if name.startswith("conv_")} <= constants
 
 
 def test_other_generations_stay_as_they_were():
@@ -114,7 +155,7 @@ def test_each_op_is_shown_beside_what_the_constants_say_of_it():
     assert said[:2] == [200, 400]  # input and output together, once
     assert said[4] == 0  # channels last
     assert said[5] == 600
-    assert said[8] == 4 * 2 * 128 * 64
+    assert said[10] == 4 * 2 * 128 * 64
 
 
 def test_the_file_that_is_written_can_be_used(tmp_path):
@@ -124,6 +165,7 @@ def test_the_file_that_is_written_can_be_used(tmp_path):
     details = json.loads((tmp_path / "calibration.measured.json").read_text())
     assert details["measurements"]["card"] == "NVIDIA H200"
     assert len(details["checked"]) == len(SCRATCH)
+    assert {"precision", "layout", "median", "constant"} <= details["staging"][0].keys()
 
 
 def test_the_command_says_what_changed(tmp_path, monkeypatch, capsys):
@@ -170,7 +212,7 @@ def test_the_ops_run_and_one_that_cannot_is_noted():
 
 
 def test_the_sizes_of_an_op_are_those_of_its_tensors():
-    made = next(operations("cpu", [SMALL], []))
+    made = next(one for one in operations("cpu", [SMALL], []) if one.precision == "fp32")
     x, w, y = 2 * 4 * 6 * 6, 8 * 2 * 3 * 3, 2 * 8 * 3 * 3
     assert made.sizes == (4 * x, 4 * y, 4 * w, 4, 2, 3, 2, 0, 0)
     assert made.prepare()().numel() == y

@@ -10,7 +10,8 @@ import os
 import statistics
 import subprocess
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 
 from eightgig.core.device import resolve_device
@@ -18,7 +19,7 @@ from eightgig.core.errors import ConfigurationError, EightgigError
 from eightgig.core.files import write_text
 from eightgig.core.records import Record
 from eightgig.core.units import format_bytes
-from eightgig.vram.tracing.card_probe import CardMeasurements, KernelScratch
+from eightgig.vram.tracing.card_probe import CardMeasurements, KernelScratch, Layout
 from eightgig.vram.tracing.events import AllocationTrace, Scratch
 from eightgig.vram.tracing.hidden import (
     PACKAGED,
@@ -33,6 +34,11 @@ from eightgig.vram.tracing.hidden import (
 _GENERATION_OF_MAJOR: dict[int, Generation] = {8: "ampere", 9: "hopper", 10: "blackwell", 12: "blackwell"}
 _ADA = (8, 9)
 _SECONDS_AT_MOST = 300
+_BACKWARD = "convolution_backward"
+_CONVOLUTIONS = ("convolution", _BACKWARD)
+_STAGED = ("conv_forward_staging", "conv_backward_staging", "conv_pointwise_staging", "conv_grouped_staging")
+# A constant holds for all precisions: it is that of what recipes run, where that could be measured.
+_AS_RECIPES_RUN = ("fp16", "bf16", "fp32")
 _LAST_LINES = 6
 
 
@@ -43,11 +49,34 @@ class Checked(Record):
     said_bytes: int
 
 
+class Staging(Record):
+    """What convolutions of one sort took, as multiples of the bytes of their input and output together.
+
+    Attributes:
+        constant: the constant that hidden memory has for them; None where it has none, for they are taken to need
+            nothing (channels last, narrow groups, forward passes that stage nothing).
+    """
+
+    kind: str
+    constant: str | None
+    precision: str
+    layout: Layout
+    count: int
+    least: float
+    median: float
+    most: float
+
+
 class Details(Record):
-    """What a calibration was computed from."""
+    """What a calibration was computed from.
+
+    Attributes:
+        staging: convolutions by constant, precision and layout; the constants hold one figure for all precisions.
+    """
 
     measurements: CardMeasurements
     checked: tuple[Checked, ...]
+    staging: tuple[Staging, ...] = ()
 
 
 def generation_of(compute_capability: tuple[int, int], card: str) -> Generation:
@@ -81,6 +110,28 @@ def calibrated(base: Calibration, measured: CardMeasurements) -> Calibration:
     return Calibration(generations={**base.generations, generation: HiddenMemory(**values)})
 
 
+def staging_of(measured: CardMeasurements) -> tuple[Staging, ...]:
+    """Give what convolutions took by kind, constant, precision and layout: also what no constant is computed from."""
+    groups: dict[tuple[str, str | None, str, Layout], list[float]] = {}
+    for one in measured.scratch:
+        if one.kind in _CONVOLUTIONS:
+            key = (one.kind, _constant_of(one), one.precision, one.layout)
+            groups.setdefault(key, []).append(_ratio(one))
+    return tuple(
+        Staging(
+            kind=kind,
+            constant=constant,
+            precision=precision,
+            layout=layout,
+            count=len(ratios),
+            least=round(min(ratios), 3),
+            median=round(statistics.median(ratios), 3),
+            most=round(max(ratios), 3),
+        )
+        for (kind, constant, precision, layout), ratios in groups.items()
+    )
+
+
 def check(measured: CardMeasurements, hidden: HiddenMemory) -> tuple[Checked, ...]:
     """Give each op that was measured beside the bytes that the constants say."""
     return tuple(Checked(measured=one, said_bytes=_said(one, hidden)) for one in measured.scratch)
@@ -109,7 +160,7 @@ def write_calibration(out: Path, base: Calibration, measured: CardMeasurements) 
     made = calibrated(base, measured)
     hidden = made.of(generation_of(measured.compute_capability, measured.card))
     write_text(out, made.model_dump_json(indent=2) + "\n")
-    details = Details(measurements=measured, checked=check(measured, hidden))
+    details = Details(measurements=measured, checked=check(measured, hidden), staging=staging_of(measured))
     write_text(out.with_suffix(".measured.json"), details.model_dump_json(indent=1) + "\n")
     return made
 
@@ -159,27 +210,39 @@ def _figures(measured: CardMeasurements) -> dict[str, tuple[float, str]]:
         figures["context_bytes"] = measured.context_bytes, how
     if measured.cublas_workspace_bytes > 0:
         figures["cublas_workspace_bytes"] = measured.cublas_workspace_bytes, "taken by the first matrix product"
-    plain = [one for one in measured.scratch if one.precision == "fp32" and one.layout == "contiguous"]
-    dense = [one for one in plain if one.kind.startswith("convolution") and _groups(one) == 1]
-    grouped = [one for one in plain if one.kind.startswith("convolution") and _groups(one) > 1]
-    figures |= _staging("conv_forward_staging", (one for one in dense if one.kind == "convolution"))
-    figures |= _staging("conv_backward_staging", (one for one in dense if one.kind == "convolution_backward"))
-    figures |= _staging("conv_grouped_staging", grouped)
+    for name in _STAGED:
+        figures |= _staging(name, [one for one in measured.scratch if _constant_of(one) == name])
     half = [one for one in measured.scratch if one.kind == "flash_attention_backward" and one.precision == "fp16"]
     return figures | _accumulator(half)
 
 
-def _groups(one: KernelScratch) -> int:
-    return one.sizes[4]
+def _constant_of(one: KernelScratch) -> str | None:
+    """Give the constant that hidden memory charges a convolution with: asked of it, so that both stay of one mind."""
+    if one.kind not in _CONVOLUTIONS:
+        return None
+    return next((name for name in _STAGED if _said(one, _nothing_but(name))), None)
 
 
-def _staging(name: str, ops: Iterable[KernelScratch]) -> dict[str, tuple[float, str]]:
+@cache
+def _nothing_but(name: str) -> HiddenMemory:
+    """Give constants in which only one is not zero."""
+    some = next(iter(load_calibration().generations.values()))
+    values = {each: constant.model_copy(update={"value": float(each == name)}) for each, constant in some}
+    return HiddenMemory(**values)
+
+
+def _ratio(one: KernelScratch) -> float:
+    return one.num_bytes / (one.sizes[0] + one.sizes[1])
+
+
+def _staging(name: str, ops: Sequence[KernelScratch]) -> dict[str, tuple[float, str]]:
     """The median, for one convolution with another algorithm shall not decide for all."""
-    ratios = sorted(one.num_bytes / (one.sizes[0] + one.sizes[1]) for one in ops)
-    if not ratios:
-        return {}
-    how = f"median of {len(ratios)} float32 convolutions, {ratios[0]:.2f} to {ratios[-1]:.2f}"
-    return {name: (round(statistics.median(ratios), 3), how)}
+    for precision in _AS_RECIPES_RUN:
+        ratios = sorted(_ratio(one) for one in ops if one.precision == precision)
+        if ratios:
+            how = f"median of {len(ratios)} {precision} convolutions, {ratios[0]:.2f} to {ratios[-1]:.2f}"
+            return {name: (round(statistics.median(ratios), 3), how)}
+    return {}
 
 
 def _accumulator(ops: Sequence[KernelScratch]) -> dict[str, tuple[float, str]]:

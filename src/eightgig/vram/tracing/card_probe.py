@@ -36,7 +36,8 @@ class Convolution(NamedTuple):
     groups: int = 1
 
 
-# Of ResNet-50 (224 px), EfficientNet's stem (300 px), the article's U-Net (512 px), and ResNeXt-50 for the groups.
+# Of ResNet-50 (224 px), with kernels of size 1; EfficientNet-B3 (300 px), with depthwise ones; the article's
+# U-Net (512 px), YOLOv5s (640 px), and ResNeXt-50 for the groups.
 CONVOLUTIONS = (
     Convolution(16, 3, 64, 224, 7, stride=2),
     Convolution(16, 3, 40, 300, 3, stride=2),
@@ -51,10 +52,17 @@ CONVOLUTIONS = (
     Convolution(16, 128, 128, 56, 3, groups=32),
     Convolution(16, 256, 256, 56, 3, stride=2, groups=32),
     Convolution(16, 512, 512, 28, 3, groups=32),
+    Convolution(16, 64, 256, 56, 1),
+    Convolution(16, 256, 128, 56, 1),
+    Convolution(16, 1024, 2048, 14, 1, stride=2),
+    Convolution(8, 3, 32, 640, 6, stride=2),
+    Convolution(8, 64, 64, 80, 3),
+    Convolution(16, 144, 144, 75, 3, groups=144),
+    Convolution(16, 288, 288, 38, 5, groups=288),
 )
 # Batch, heads, length and width of a head: GPT-2 medium, BERT-base, and a length that is no multiple of 128.
 ATTENTIONS = ((1, 16, 1024, 64), (8, 12, 512, 64), (4, 12, 200, 64))
-_PRECISIONS: dict[torch.dtype, str] = {torch.float16: "fp16", torch.float32: "fp32"}
+_PRECISIONS: dict[torch.dtype, str] = {torch.float16: "fp16", torch.bfloat16: "bf16", torch.float32: "fp32"}
 
 
 class KernelScratch(Record):
@@ -113,7 +121,7 @@ def operations(
     """Give the ops to measure; nothing is allocated before `prepare` is called."""
     layouts: tuple[Layout, ...] = ("contiguous", "channels_last")
     for convolution in convolutions:
-        for dtype in (torch.float32, torch.float16):
+        for dtype in (torch.float16, torch.float32, torch.bfloat16):  # what recipes run first
             for layout in layouts:
                 yield from _convolution_operations(convolution, dtype, layout, device)
     for shape in attentions:
