@@ -87,7 +87,7 @@ def compiled(case: str, *, device: str, tiny: bool) -> Measure:
     from gpu_cases import dry_case, guide_cases
     from gpu_training import Training
 
-    from eightgig.training.recovery import release_memory
+    from eightgig.vram.runtime.budget import release_memory
     from eightgig.vram.tracing.options import StepOptions
 
     found = next(each for each in guide_cases(with_cudnn_attention=False) if each.name == case)
@@ -111,7 +111,7 @@ def compiled(case: str, *, device: str, tiny: bool) -> Measure:
             training = Training(workload, options, **how)
             value["compiled" if compiles else "eager"] = _timed(training.step, device, begun)
             del training
-            release_memory()  # so that the peak of the second is its own
+            release_memory(on_card=device == "cuda")  # so that the peak of the second is its own
             keep(value)
         eager, faster = value["eager"], value["compiled"]
         value["speed_up"] = eager["step_seconds"] / faster["step_seconds"]

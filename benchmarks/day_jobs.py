@@ -150,18 +150,21 @@ def outputs_of(case: str, *, tiny: bool) -> Outputs:
 
 def plan_recipe(arguments: dict[str, Any], *, card: str, budget_gib: float) -> dict[str, Any]:
     """Give the plan stage's own plan for a recipe, as JSON; the card is not touched: its turn comes later."""
-    from eightgig.stages import plan as stage
+    from eightgig.stages.plan import plan_memory
+    from eightgig.vram.cards.catalog import card_named
+    from eightgig.vram.cards.found import card_found
+    from eightgig.vram.planning import target
 
     recipe = recipe_of(**{name: arguments[name] for name in ("case", "device", "tiny", "lever") if name in arguments})
     planned = recipe.plan.model_copy(update={"budget_gib": budget_gib})
-    asked = {"resolve_device": lambda _: arguments["device"], "describe_device": lambda _: card}
-    before = {name: getattr(stage, name) for name in asked}
-    vars(stage).update(asked)  # both would make a context on a card that is at work
+    known = card_found() or card_named(target.DEFAULT_CARD)
+    here = target.Target(device=arguments["device"], device_name=card, card=known, memory=None)
+    asked, target.target_of = target.target_of, lambda *_, **__: here  # which would look at a card that is at work
     try:
         outputs: Any = outputs_of(arguments["case"], tiny=arguments["tiny"])
-        made = stage.plan_memory(recipe.case, outputs, recipe.model, recipe.train, planned)
+        made = plan_memory(recipe.case, outputs, recipe.model, recipe.train, planned)
     finally:
-        vars(stage).update(before)
+        target.target_of = asked
     plan: dict[str, Any] = made.model_dump(mode="json")
     return plan
 

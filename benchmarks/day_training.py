@@ -38,7 +38,7 @@ def recipe(
 
 def recovery(stores: str, *, device: str, tiny: bool) -> Measure:
     """Train with half the micro-batch; then under a cap that the whole one does not fit, and compare the weights."""
-    from eightgig.training.recovery import release_memory
+    from eightgig.vram.runtime.budget import release_memory
 
     make = _deterministic_runs("flower_classifier", Path(stores), device, tiny)
 
@@ -47,7 +47,8 @@ def recovery(stores: str, *, device: str, tiny: bool) -> Measure:
         planned, _ = make(half, 8.0)()
         reserved = max(phase.peak_reserved_bytes or 0 for phase in planned.measured)
         keep({"reserved_by_half_bytes": reserved})
-        release_memory()  # what the first run leaves behind would count against the second one's cap
+        # What the first run leaves behind would count against the second one's cap.
+        release_memory(on_card=device == "cuda")
         run = make(whole, _short_budget(reserved) if device == "cuda" else 8.0, short=device == "cpu")
         recovered, final = run()
         return {

@@ -15,12 +15,12 @@ from eightgig.core.units import gib
 from eightgig.vram.cards.catalog import Card
 from eightgig.vram.cards.roofline import step_seconds
 from eightgig.vram.parameters import PlanParameters
-from eightgig.vram.plan import Checkpointing, MemoryPlan, OptimizerName, Precision
+from eightgig.vram.plan import Checkpointing, OptimizerName, Precision
 from eightgig.vram.planning.planner import make_plan
 from eightgig.vram.planning.request import PlanRequest, generation_of
 from eightgig.vram.runtime.context import Context
 from eightgig.vram.tracing.hidden import Calibration, Generation
-from eightgig.vram.tracing.options import StepOptions
+from eightgig.vram.tracing.options import StepOptions, options_of
 from eightgig.vram.tracing.predictor import Predictor
 from eightgig.vram.tracing.spec import WorkloadSpec
 
@@ -241,17 +241,6 @@ def _request(case: Case, variant: Variant, setting: Setting) -> PlanRequest:
         device=setting.device,
         device_name=setting.device_name,
         card=setting.card,
-    )
-
-
-def options_of(plan: MemoryPlan, *, clips_gradients: bool) -> StepOptions:
-    """Give the training step of a plan: all that both know by one name, so that nothing new is left behind."""
-    shared = {name: getattr(plan, name) for name in StepOptions.model_fields if name in MemoryPlan.model_fields}
-    return StepOptions(
-        **shared,
-        accumulates=plan.accumulation > 1 or plan.processes > 1,
-        channels_last=plan.memory_format == "channels_last",
-        clips_gradients=clips_gradients,
     )
 
 

@@ -3,7 +3,6 @@
 import importlib.util
 import sys
 import types
-from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -15,13 +14,13 @@ from torch.utils._pytree import tree_map
 
 import eightgig
 from eightgig.core.device import DeviceKind
+from eightgig.vram.runtime.autocast import HALF, autocast_forward
 from eightgig.vram.runtime.in_backward import StepsInBackward
-from eightgig.vram.runtime.offload import offloaded
+from eightgig.vram.runtime.offload import ActivationOffload
 from eightgig.vram.tracing.options import StepOptions
 from eightgig.vram.tracing.spec import WorkloadSpec
 from eightgig.vram.tracing.workload import Workload
 
-_AUTOCAST = {"fp32": None, "fp16": torch.float16, "bf16": torch.bfloat16}
 _GUIDE = "eightgig.pipelines.gpu_guide"
 
 
@@ -65,7 +64,8 @@ class Training:
         if options.channels_last:
             module = module.to(memory_format=torch.channels_last)
         self._module = module.train().to(device)
-        _autocast_forward(self._module, device, _AUTOCAST[options.precision])
+        autocast_forward(self._module, device, options.precision)
+        self._offload = ActivationOffload(self._module)
         self._weights = [weight for weight in self._module.parameters() if weight.requires_grad]
         self._optimizer = _optimizer(self._weights, options)
         self._in_backward = StepsInBackward(self._optimizer) if options.optimizer_in_backward else None
@@ -88,12 +88,17 @@ class Training:
 
     def _micro_step(self) -> Tensor:
         batch = self._batch()
-        with self._attention(), offloaded() if self._options.offload else nullcontext():
+        with self._attention(), self._mixed(), self._offload.saving() if self._options.offload else nullcontext():
             loss = self._loss(self._module, batch)
         del batch
         with self._attention(), self._in_backward.on() if self._in_backward else nullcontext():
             self._scaler.scale(loss / self._accumulation).backward()
         return loss.detach()
+
+    def _mixed(self) -> AbstractContextManager[Any]:
+        """The loss as the tracer runs it: its ops take float32 where they need it."""
+        dtype = HALF.get(self._options.precision)
+        return nullcontext() if dtype is None else torch.autocast(self._device, dtype=dtype)
 
     def _attention(self) -> AbstractContextManager[None]:
         return sdpa_kernel(SDPBackend.MATH) if self._options.attention == "eager" else nullcontext()
@@ -109,20 +114,6 @@ class Training:
         leaf = leaf.to(self._device)
         leaf = leaf.normal_() if leaf.is_floating_point() else leaf  # the workload leaves whatever memory held
         return leaf.to(memory_format=torch.channels_last) if self._options.channels_last and leaf.dim() == 4 else leaf
-
-
-def _autocast_forward(module: nn.Module, device: DeviceKind, dtype: torch.dtype | None) -> None:
-    """Run the module, and the module alone, under autocast, and give its results in float32, as accelerate does."""
-    if dtype is None:
-        return
-    forward: Callable[..., Any] = module.forward
-
-    def mixed_forward(*inputs: Any, **options: Any) -> Any:
-        with torch.autocast(device, dtype=dtype):
-            results = forward(*inputs, **options)
-        return tree_map(lambda leaf: leaf.float() if getattr(leaf, "dtype", None) == dtype else leaf, results)
-
-    module.forward = mixed_forward
 
 
 def _optimizer(weights: list[nn.Parameter], options: StepOptions) -> torch.optim.Optimizer:

@@ -239,7 +239,7 @@ class CompressionWork:
     def predict(self, form: Form, network: Network, predictor: "Predictor") -> int:
         """Give the bytes that a training step of a form will take at its peak, its teacher included."""
         from eightgig.models.reshape import shapes_of
-        from eightgig.vram.tracing.options import StepOptions
+        from eightgig.vram.tracing.options import options_of
 
         card, plan = self.weights.card, self.plan
         spec = self.case.workload(
@@ -250,17 +250,8 @@ class CompressionWork:
             teacher=None if form == "pruned" else card.model,
             precision=plan.precision,
         )
-        options = StepOptions(
-            micro_batch=plan.micro_batch,
-            accumulates=plan.accumulation > 1,
-            precision=plan.precision,
-            optimizer=plan.optimizer,
-            optimizer_kernel=plan.optimizer_kernel,
-            optimizer_in_backward=plan.optimizer_in_backward,
-            checkpointing=plan.checkpointing,
-            offload=plan.offload,
-            channels_last=plan.memory_format == "channels_last",
-        )
+        clips = self.train.max_gradient_norm is not None
+        options = options_of(plan.for_one_process(), clips_gradients=clips, keeps_buffers=True)
         return predictor.predict(spec, options, generation=generation_of_plan(plan)).peak_allocated
 
     def weights_of(self, form: Form, network: Network, result: TrainingResult) -> Weights:

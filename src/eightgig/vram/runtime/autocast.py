@@ -30,9 +30,11 @@ def autocast_forward(module: nn.Module, device_type: str, precision: Precision) 
     forward: Callable[..., Any] = module.forward
 
     def mixed_forward(*inputs: Any, **options: Any) -> Any:
+        inside_another = torch.is_autocast_enabled(device_type)
         with torch.autocast(device_type, dtype=dtype):
             outputs = forward(*inputs, **options)
-        torch.clear_autocast_cache()  # also inside of another autocast: no half copy of a weight outlives the pass
+        if inside_another and not torch.compiler.is_compiling():
+            torch.clear_autocast_cache()  # no half copy of a weight outlives the pass here either
         return outputs
 
     setattr(module, _OWN_FORWARD, forward)

@@ -3,7 +3,7 @@
 from typing import Literal
 
 from eightgig.core.records import Record
-from eightgig.vram.plan import Attention, Checkpointing, OptimizerKernel, OptimizerName, Precision
+from eightgig.vram.plan import Attention, Checkpointing, MemoryPlan, OptimizerKernel, OptimizerName, Precision
 
 
 class StepOptions(Record):
@@ -33,3 +33,21 @@ class StepOptions(Record):
     keeps_buffers: bool = False
     clips_gradients: bool = True
     batches_ahead: int = 0
+
+
+def options_of(plan: MemoryPlan, *, clips_gradients: bool, keeps_buffers: bool = False) -> StepOptions:
+    """Give the training step of a plan: all that both know by one name, so that nothing new is left behind.
+
+    Args:
+        plan: as it was made.
+        clips_gradients: what the recipe says of it.
+        keeps_buffers: whether the step can be undone, as the train stage's.
+    """
+    shared = {name: getattr(plan, name) for name in StepOptions.model_fields if name in MemoryPlan.model_fields}
+    return StepOptions(
+        **shared,
+        accumulates=plan.accumulation > 1 or plan.processes > 1,
+        channels_last=plan.memory_format == "channels_last",
+        clips_gradients=clips_gradients,
+        keeps_buffers=keeps_buffers,
+    )
