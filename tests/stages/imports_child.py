@@ -21,7 +21,7 @@ def main() -> None:
     counted = _watch_the_digest()
     {"agent": _train_agent, "student": _train_student, "ranks": _train_in_ranks}.get(kind, _train_network)(asked)
     imported = [name for name in sys.modules if name.partition(".")[0] == "eightgig"]
-    print(json.dumps({"imported": sorted(imported), "counted": sorted(counted)}))
+    sys.stdout.write(json.dumps({"imported": sorted(imported), "counted": sorted(counted)}) + "\n")
 
 
 def _watch_the_digest() -> set[str]:

@@ -1,16 +1,16 @@
-"""The code that a training's hash is of is what that training imports, no less and no more; and what follows from it."""
+"""The code that the hash of a training is of is what the training imports; and what follows from that."""
 
 import json
 import re
 import shutil
 import subprocess
 import sys
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from tests.faults import small_cases
 from tests.faults.small_cases import make_job
 
@@ -20,7 +20,6 @@ from eightgig.pipelines.cartpole_agent.nodes import explore, train_agents
 from eightgig.pipelines.cartpole_agent.parameters import EvaluateParameters
 from eightgig.pipelines.text_generator.nodes import TextGenerator
 from eightgig.pipelines.text_generator.parameters import GeneratorModelParameters
-from eightgig.stages import ranks
 from eightgig.stages.compress import BEGUN_BY_COMPRESS
 from eightgig.stages.ranks import _described
 from eightgig.training import code_digest, loop
@@ -107,32 +106,52 @@ def test_every_process_finds_the_same_hash(trained, stores):
         assert found == {job_of(kind, stores, folder).code_digest()}
 
 
-@pytest.fixture
-def sources(tmp_path, monkeypatch):
-    """A copy of the package that the hash is of: `sources(path, text)` adds text to a file of it."""
-    root = tmp_path / "src"
+def test_no_code_that_trains_reads_files_of_the_package(trained):
+    """They would have to be hashed as well."""
+    assert [name for name in trained[2]["counted"] if "importlib.resources" in code_digest._code(name)] == []
+
+
+def forget():
+    for cached in (code_digest.code_digest, code_digest._path, code_digest._code):
+        cached.cache_clear()
+
+
+@pytest.fixture(scope="module")
+def sources(tmp_path_factory):
+    """A copy of the package, of which the hashes are then."""
+    root = tmp_path_factory.mktemp("src")
     shutil.copytree(code_digest._ROOT / "eightgig", root / "eightgig", ignore=shutil.ignore_patterns("__pycache__"))
-    monkeypatch.setattr(code_digest, "_ROOT", root)
-
-    def forget():
-        for cached in (code_digest.code_digest, code_digest._path, code_digest._code):
-            cached.cache_clear()
-
-    def add(path, text):
-        with (root / "eightgig" / path).open("a", encoding="utf-8") as file:
-            file.write(text)
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setattr(code_digest, "_ROOT", root)
         forget()
-
-    forget()
-    yield add
+        yield root / "eightgig"
     forget()
 
 
-def digests(stores, folder):
+@contextmanager
+def changed(path, text):
+    """Add text to a file, for a while."""
+    before = path.read_bytes()
+    path.write_bytes(before + text.encode())
+    forget()
+    yield
+    path.write_bytes(before)
+    forget()
+
+
+def digests(jobs):
     """Give the hash of each kind of training."""
-    found = {kind: job_of(kind, stores, folder).code_digest() for kind in KINDS if kind not in {"agent", "student"}}
-    found["student"] = replace(job_of("student", stores, folder), begun_by=BEGUN_BY_COMPRESS).code_digest()
+    found = {kind: job.code_digest() for kind, job in jobs.items()}
     return found | {"agent": code_digest.code_digest((address_of(train_agent), address_of(train_agents)))}
+
+
+@pytest.fixture(scope="module")
+def jobs(sources, stores, tmp_path_factory):
+    """A job of each kind, and the hashes before anything is changed."""
+    folder = tmp_path_factory.mktemp("jobs")
+    made = {kind: job_of(kind, stores, folder) for kind in KINDS if kind != "agent"}
+    made["student"] = replace(made["student"], begun_by=BEGUN_BY_COMPRESS)
+    return made, digests(made)
 
 
 CODE, COMMENT = "\n\nADDED = 1\n", "\n\n# A comment.\n"
@@ -172,10 +191,10 @@ NETWORKS = set(KINDS) - {"agent"}
         ("training/ppo/trainer.py", CODE, {"agent"}),
     ],
 )
-def test_a_change_is_noticed_by_those_alone_that_it_concerns(sources, stores, tmp_path, path, text, whose):
-    before = digests(stores, tmp_path)
-    sources(path, text)
-    after = digests(stores, tmp_path)
+def test_a_change_is_noticed_by_those_alone_that_it_concerns(sources, jobs, path, text, whose):
+    made, before = jobs
+    with changed(sources / path, text):
+        after = digests(made)
     assert {kind for kind in KINDS if before[kind] != after[kind]} == whose
 
 
@@ -193,38 +212,13 @@ def test_a_finished_training_is_taken_after_a_change_of_a_page_and_not_of_what_t
         return len(steps)
 
     assert steps_of_a_run() == 3
-    sources("report/page.py", CODE)
-    sources("pipelines/sentiment_classifier/results.py", CODE)
-    sources("training/stepper.py", COMMENT)
-    assert steps_of_a_run() == 0
+    with (
+        changed(sources / "report/page.py", CODE),
+        changed(sources / "pipelines/sentiment_classifier/results.py", CODE),
+        changed(sources / "training/stepper.py", COMMENT),
+    ):
+        assert steps_of_a_run() == 0
     assert "this very training is finished: its result is taken" in caplog.text
-    sources("vram/runtime/recompute.py", CODE)
-    assert steps_of_a_run() == 3
+    with changed(sources / "vram/runtime/recompute.py", CODE):
+        assert steps_of_a_run() == 3
     assert re.search(r"finished with other circumstances \(code is \w+, was \w+\): it is made anew", caplog.text)
-
-
-def test_a_finished_training_of_several_processes_is_taken(stores, tmp_path, monkeypatch):
-    """Whatever number of threads this process has: the others have one of their own."""
-    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    monkeypatch.setattr("eightgig.core.device.usable_cores", lambda: 2)
-    before = torch.get_num_threads()
-    torch.set_num_threads(3)
-    try:
-        job = job_of("ranks", stores, tmp_path)
-        job.result(*job.network())
-        monkeypatch.setattr(ranks, "train_in_ranks", lambda _: pytest.fail("trained anew"))
-        job = job_of("ranks", stores, tmp_path)
-        assert len(job.result(*job.network()).history) == 1
-    finally:
-        torch.set_num_threads(before)
-
-
-def test_no_code_that_trains_reads_files_of_the_package(trained):
-    """They would have to be hashed as well."""
-    reading = [name for name in trained[2]["counted"] if re.search(r"importlib|pkgutil", code_digest._code(name))]
-    assert set(reading) <= {
-        "eightgig.models.efficientnet_lite",
-        "eightgig.models.text_networks",
-        "eightgig.stages.rank",
-        "eightgig.training.optim",
-    }
