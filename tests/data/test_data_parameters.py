@@ -22,7 +22,7 @@ def test_a_folder_without_a_root_says_what_to_set() -> None:
 def test_fractions_must_leave_something_to_train_on() -> None:
     with pytest.raises(ValidationError, match=r"Keep their sum below 0.9"):
         DataParameters(val_fraction=0.5, test_fraction=0.45)
-    with pytest.raises(ValidationError):
+    with pytest.raises(ValidationError, match=r"(?s)val_fraction\n  Input should be greater than 0"):
         DataParameters(val_fraction=0.0)
 
 

@@ -133,10 +133,20 @@ def test_the_cpu_tells_which_weight_types_are_worth_trying(capabilities: dict[st
     assert weight_types_for("int8_trt", "uint8", capabilities) == ("int8",)
 
 
-def test_parameters_refuse_what_cannot_be() -> None:
-    for wrong in ({"calibration_images": 0}, {"methods": ["median"]}, {"methods": []}, {"max_drop": 2}):
-        with pytest.raises(ValidationError):
-            QuantizeParameters.model_validate(wrong)
+@pytest.mark.parametrize(
+    ("name", "wrong", "why"),
+    [
+        ("calibration_images", 0, "greater_than_equal"),
+        ("methods", ["median"], "literal_error"),
+        ("methods", [], "too_short"),
+        ("max_drop", 2, "less_than_equal"),
+    ],
+)
+def test_parameters_refuse_what_cannot_be(name: str, wrong: object, why: str) -> None:
+    with pytest.raises(ValidationError) as caught:
+        QuantizeParameters.model_validate({name: wrong})
+    first = caught.value.errors()[0]
+    assert (first["loc"][0], first["type"]) == (name, why)
 
 
 def test_no_calibration_sample_is_refused(tiny_onnx: bytes) -> None:

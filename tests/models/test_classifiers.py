@@ -103,11 +103,15 @@ def test_default_weights_ask_the_library_for_its_best(monkeypatch: pytest.Monkey
     assert source == "torchvision ResNet18_Weights.IMAGENET1K_V1 (download)"
 
 
-def test_parameters_refuse_what_cannot_be() -> None:
+@pytest.mark.parametrize(
+    ("name", "wrong", "why"),
+    [("dropout", 1.0, "less_than"), ("image_size", 8, "greater_than_equal"), ("wieghts", "none", "extra_forbidden")],
+)
+def test_parameters_refuse_what_cannot_be(name: str, wrong: object, why: str) -> None:
     assert PictureModelParameters().name == "efficientnet_b3"
-    for wrong in ({"dropout": 1.0}, {"image_size": 8}, {"wieghts": "none"}):
-        with pytest.raises(ValidationError):
-            PictureModelParameters.model_validate(wrong)
+    with pytest.raises(ValidationError) as caught:
+        PictureModelParameters.model_validate({name: wrong})
+    assert [(error["loc"], error["type"]) for error in caught.value.errors()] == [((name,), why)]
 
 
 def test_parameters_are_read_without_torch() -> None:

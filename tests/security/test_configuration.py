@@ -37,9 +37,10 @@ def test_a_pickled_dataset_would_be_found():
 
 
 def test_runs_are_tracked_in_a_file_of_this_machine():
-    for path in (PROJECT / "conf").rglob("tracking*.yml"):
-        uri = yaml.safe_load(path.read_text("utf-8")).get("tracking_uri", "sqlite:///")
-        assert uri.startswith("sqlite:///"), path
+    said = {path: yaml.safe_load(path.read_text("utf-8")) for path in (PROJECT / "conf").rglob("tracking*.y*ml")}
+    uris = [each["tracking_uri"] for each in said.values() if "tracking_uri" in each]
+    assert "tracking_uri" in said[PROJECT / "conf" / "base" / "tracking.yml"]
+    assert [uri for uri in uris if not uri.startswith("sqlite:///")] == []
 
 
 def test_no_document_opens_mlflow_to_the_network():

@@ -167,8 +167,10 @@ class TestReaping:
         assert (run.info.status, run.info.end_time) == ("FINISHED", 4_000)
         assert KILLED_TAG not in run.data.tags
 
-    def test_that_fails_is_for_the_next_time(self, nobody, spools):
+    def test_that_fails_is_for_the_next_time(self, nobody, spools, caplog):
+        caplog.set_level("DEBUG")
         reap(TrackingServer(nobody), spools)
+        assert "runs that were left running could not be ended" in caplog.text
 
 
 class living:  # noqa: N801 - used like a function

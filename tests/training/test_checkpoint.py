@@ -212,8 +212,8 @@ def test_code_in_a_checkpoint_is_not_run(tmp_path):
 
 
 def test_the_recipe_names_what_differs():
-    first = Recipe.of(train={"epochs": 3, "augment": {"flip": 0.5}}, store="ab")
-    second = Recipe.of(train={"epochs": 4, "augment": None}, store="ab")
+    first = Recipe.of(code="12", train={"epochs": 3, "augment": {"flip": 0.5}}, store="ab")
+    second = Recipe.of(code="34", train={"epochs": 4, "augment": None}, store="ab")
     assert second.changes(first) == [
         "train.augment is None, was not there",
         "train.augment.flip is not there, was 0.5",

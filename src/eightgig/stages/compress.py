@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 _MEASURED_IMAGES = 128
+BEGUN_BY_COMPRESS = tuple(f"{__name__}:CompressionWork.{name}" for name in ("recipe", "start", "objective"))
+"""What of this module makes a form, its loss and its recipe; the rest predicts, and tells of it."""
 
 
 def create_pipeline(case: Case) -> Pipeline:
@@ -216,6 +218,7 @@ class CompressionWork:
             tracker=PrefixedTracker(self.tracker, form),
             alone=True,
             made_from={"form": form, "compress": self.compress, "from_weights": card.sha256},
+            begun_by=BEGUN_BY_COMPRESS,
         )
         return job.result(network, self.objective(form, network, recipe))
 

@@ -110,6 +110,13 @@ def with_less(plan: MemoryPlan, recovered: Recovered) -> MemoryPlan:
     return plan.model_copy(update={**changes, "findings": (*plan.findings, Finding(code=code, message=what))})
 
 
+def threads_of_each(distributed: DistributedParameters) -> str:
+    """Return how many threads each process computes in, as OMP_NUM_THREADS says or else gets to say."""
+    from eightgig.core.device import usable_cores
+
+    return os.environ.get("OMP_NUM_THREADS", str(max(1, usable_cores() // distributed.processes)))
+
+
 def launcher(distributed: DistributedParameters, job_path: Path, *, node: int = 0) -> list[str]:
     """Give the command that starts the processes of one machine.
 
@@ -147,7 +154,7 @@ class _Launch:
     def run(self) -> Failure | None:
         """Wait for the end; give why it failed, or None."""
         self._say_how_to_join()
-        environment = {**os.environ, "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(self._threads()))}
+        environment = {**os.environ, "OMP_NUM_THREADS": threads_of_each(self._job.train.distributed)}
         with (self._folder / "log.txt").open("wb") as log, stop_after_step() as stop:
             # In a session of its own: Ctrl-C reaches this process alone, which asks the others to end after a step.
             process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
@@ -205,11 +212,6 @@ class _Launch:
                 self._folder / "job.json",
                 node,
             )
-
-    def _threads(self) -> int:
-        from eightgig.core.device import usable_cores
-
-        return max(1, usable_cores() // self._job.train.distributed.processes)
 
 
 class _Forwarded:

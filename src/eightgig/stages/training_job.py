@@ -39,6 +39,7 @@ class TrainingJob:
         flight_recorder: folder for the report on memory; None writes none.
         alone: whether it trains in this process, whatever the recipe says of several.
         made_from: what else decides the result, by name.
+        begun_by: functions outside of this class that make the network or its loss, as `package.module:function`.
     """
 
     case: Case
@@ -54,6 +55,7 @@ class TrainingJob:
     tracker: Tracker
     alone: bool = False
     made_from: dict[str, Any] = field(default_factory=dict)
+    begun_by: tuple[str, ...] = ()
 
     def kept(self) -> "Checkpoints":
         """Give the place where the run is kept, with its recipe."""
@@ -63,6 +65,7 @@ class TrainingJob:
         train = self.train.model_dump(mode="json", exclude=_NOT_OF_THE_RECIPE)
         effective_batch = self.train.batch_size * self.train.accumulation
         recipe = Recipe.of(
+            code=self.code_digest(),
             model=self.model,
             train={**train, "effective_batch": effective_batch},
             store=self.store.sha256,
@@ -72,7 +75,24 @@ class TrainingJob:
         )
         carried_out = ("device_name", "micro_batch", "checkpointing", "offload", "optimizer_kernel", "memory_format")
         plan = self.plan.model_dump(mode="json", include=set(carried_out))
-        return Checkpoints(self.checkpoints, recipe.with_circumstances(plan=plan, distributed=self.train.distributed))
+        recipe = recipe.with_circumstances(plan=plan, distributed=self.train.distributed)
+        if self.in_ranks:  # what each of them computes in, which is seldom what this process does
+            from eightgig.stages.ranks import threads_of_each
+
+            recipe = recipe.with_circumstances(threads=threads_of_each(self.train.distributed))
+        return Checkpoints(self.checkpoints, recipe)
+
+    @property
+    def in_ranks(self) -> bool:
+        """Tell whether several processes train."""
+        return self.train.distributed.count > 1 and not self.alone
+
+    def code_digest(self) -> str:
+        """Return a hash of the code that this training imports, in whichever of its processes."""
+        from eightgig.training.code_digest import code_digest
+
+        begun = (f"{__name__}:TrainingJob.network", f"{__name__}:TrainingJob.result", *self.begun_by)
+        return code_digest((*begun, *(["eightgig.stages.rank:main"] if self.in_ranks else [])), type(self.case))
 
     def network(self) -> "tuple[Network, Objective]":
         """Give the case's own network as training begins with it, and its loss."""
@@ -103,7 +123,7 @@ class TrainingJob:
             found = go_on_from(self.kept(), self.train.resume)
             if found is not None and found.state["finished"]:
                 return result_of(found.state["result"])
-            if self.train.distributed.count > 1 and not self.alone:
+            if self.in_ranks:
                 return train_in_ranks(self)
             return self.run(network, objective, found)
 

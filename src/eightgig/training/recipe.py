@@ -1,16 +1,11 @@
 """What a training run is made of, so that a checkpoint of one is never taken for another's."""
 
-import hashlib
 import platform
-from functools import cache
-from pathlib import Path
 from typing import Any
 
 from eightgig import __version__
 from eightgig.core.origin import changes, flat
 from eightgig.core.records import Record
-
-_ROOMS_OF_TRAINING = ("core", "data", "models", "pipelines", "stages", "training")
 
 
 class Recipe(Record):
@@ -26,12 +21,12 @@ class Recipe(Record):
     circumstances: dict[str, str]
 
     @classmethod
-    def of(cls, **parts: Any) -> "Recipe":
-        """Make one from records and plain values by name; circumstances are those of this process.
+    def of(cls, *, code: str, **parts: Any) -> "Recipe":
+        """Make one from records and plain values by name; circumstances are those of this process, and its code.
 
-        Example: `Recipe.of(train=parameters, store=store.sha256, seed=0)`.
+        Example: `Recipe.of(code=code_digest(...), train=parameters, store=store.sha256, seed=0)`.
         """
-        return cls(values=flat(parts), circumstances=circumstances())
+        return cls(values=flat(parts), circumstances={"code": code, **circumstances()})
 
     def with_circumstances(self, **parts: Any) -> "Recipe":
         """Give the same recipe, with more that may change."""
@@ -47,25 +42,13 @@ class Recipe(Record):
 
 
 def circumstances() -> dict[str, str]:
-    """Give what of this process may change the result by rounding, or by a line of code."""
+    """Give what of this process may change the result by rounding."""
     import torch
 
     return {
-        "code": code_digest(),
         "eightgig": __version__,
         "torch": torch.__version__,
         "python": platform.python_version(),
         "threads": str(torch.get_num_threads()),
         "cpu": torch.backends.cpu.get_cpu_capability(),
     }
-
-
-@cache
-def code_digest() -> str:
-    """Give a hash of this project's code that takes part in training."""
-    root = Path(__file__).parents[1]
-    digest = hashlib.sha256()
-    for room in _ROOMS_OF_TRAINING:
-        for path in sorted((root / room).rglob("*.py")):
-            digest.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes())
-    return digest.hexdigest()[:16]

@@ -136,7 +136,17 @@ def test_colour_varies_and_nothing_is_nothing():
     assert np.abs(same_HWC.astype(int) - image_HWC).max() > 10
 
 
-@pytest.mark.parametrize("wrong", [{"mosaic": 1.1}, {"scale": 1.0}, {"shear": 90}, {"close_mosaic": -1}, {"hus": 0.1}])
-def test_wrong_parameters_are_refused(wrong):
-    with pytest.raises(ValidationError):
-        BoxAugmentParameters(**wrong)
+@pytest.mark.parametrize(
+    ("name", "wrong", "why"),
+    [
+        ("mosaic", 1.1, "less_than_equal"),
+        ("scale", 1.0, "less_than"),
+        ("shear", 90, "less_than"),
+        ("close_mosaic", -1, "greater_than_equal"),
+        ("hus", 0.1, "extra_forbidden"),
+    ],
+)
+def test_wrong_parameters_are_refused(name, wrong, why):
+    with pytest.raises(ValidationError) as caught:
+        BoxAugmentParameters(**{name: wrong})
+    assert [(error["loc"], error["type"]) for error in caught.value.errors()] == [((name,), why)]

@@ -3,16 +3,25 @@
 from typing import TYPE_CHECKING, Any
 
 from kedro.pipeline import Pipeline
+from pydantic import Field
 
 from eightgig.data.detection.parameters import DetectionDataParameters
 from eightgig.datasets.weights import PictureCard, Weights
-from eightgig.pipelines.object_detector.parameters import DetectorPredictParameters
 from eightgig.stages.annotations import ImageStore, Picture, Table
 from eightgig.stages.case import Case, stage_node, stage_pipeline
 from eightgig.stages.inference import running
 from eightgig.stages.inputs import feeds_of
 from eightgig.stages.pictures import CaseOnPictures
-from eightgig.stages.samples import REJECT_COLUMNS, Rejects, Sample, require_one, samples_of, thumbnail
+from eightgig.stages.samples import (
+    REJECT_COLUMNS,
+    PredictParameters,
+    Rejects,
+    Sample,
+    require_one,
+    samples_of,
+    thumbnail,
+)
+from eightgig.stages.trained import restore
 from eightgig.vram.parameters import PlanParameters
 
 if TYPE_CHECKING:
@@ -20,6 +29,20 @@ if TYPE_CHECKING:
 
 _TABLE_COLUMNS = ("file", "class_name", "score", "x1", "y1", "x2", "y2")
 _TILE_SIDE_PX = 320
+
+
+class DetectorPredictParameters(PredictParameters):
+    """Which pictures to look at, and which boxes to keep.
+
+    Attributes:
+        confidence: smallest score.
+        iou: of two boxes of one class that overlap more, the lower score is dropped.
+        most: boxes a picture.
+    """
+
+    confidence: float = Field(default=0.25, ge=0, le=1)
+    iou: float = Field(default=0.45, ge=0, le=1)
+    most: int = Field(default=300, ge=1)
 
 
 def create_pipeline(case: Case) -> Pipeline:

@@ -2,7 +2,7 @@
 
 from kedro.pipeline import Node
 
-from eightgig.pipelines.object_detector.parameters import DetectorPredictParameters
+from eightgig.pipelines.object_detector.predict import DetectorPredictParameters
 from eightgig.stages.case import stage_node
 
 

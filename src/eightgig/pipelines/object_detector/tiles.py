@@ -7,7 +7,7 @@ from kedro.pipeline import Pipeline
 
 from eightgig.core.errors import ConfigurationError
 from eightgig.datasets.weights import Weights
-from eightgig.pipelines.object_detector.parameters import DetectorPredictParameters
+from eightgig.pipelines.object_detector.predict import DetectorPredictParameters
 from eightgig.stages.annotations import Picture, Table
 from eightgig.stages.case import Case, stage_node, stage_pipeline
 from eightgig.stages.tiles import TilePlanner, answering, report_of, source_of

@@ -22,6 +22,7 @@ from eightgig.core.stop import stop_after_step
 from eightgig.core.tracker import Tracker
 from eightgig.models.actor_critic import ActorCritic
 from eightgig.training.checkpoint import Checkpoints
+from eightgig.training.code_digest import address_of, code_digest
 from eightgig.training.ppo.environments import Spaces, make_environments, spaces_of
 from eightgig.training.ppo.loss import Losses, Transitions, ppo_loss
 from eightgig.training.ppo.moments import RunningMoments
@@ -194,8 +195,9 @@ class _Run:
         self.clock, self.progress = Clock(), Progress()
         self.checkpoints = None
         if checkpoints:
-            of_recipe = recipe.model_dump(mode="json", exclude={"num_seeds", "seed", "resume", "device"})
-            made_of = Recipe.of(environment=environment, agent=parameters, train={**of_recipe, "seed": seed})
+            of_recipe = recipe.model_dump(mode="json", exclude={"num_seeds", "resume", "device"}) | {"seed": seed}
+            code = code_digest(tuple(address_of(function) for function in (train_agent, judge) if function))
+            made_of = Recipe.of(code=code, environment=environment, agent=parameters, train=of_recipe)
             self.checkpoints = Checkpoints(checkpoints / f"seed_{seed}", made_of.with_circumstances(device=device))
         a_rollout = recipe.rollout_steps * environment.num_envs
         self.updates = -(-recipe.steps // a_rollout)
@@ -278,14 +280,11 @@ class _Run:
         return self.progress.steps
 
     def _state(self) -> dict[str, Any]:
-        moments = {
-            "mean": torch.from_numpy(self.moments.mean),
-            "squares": torch.from_numpy(self.moments.sum_of_squares),
-        }
+        mean, squares = map(torch.from_numpy, (self.moments.mean, self.moments.sum_of_squares))
         return {
             "agent": self.agent.state_dict(),
             "optimizer": self.optimizer.state_dict(),
-            "moments": {**moments, "count": self.moments.count},
+            "moments": {"mean": mean, "squares": squares, "count": self.moments.count},
             "clock": dict(self.clock.seconds),
             "best": vars(self.best) if self.best else None,
             "played": self._to_play(),
