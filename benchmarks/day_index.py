@@ -13,6 +13,7 @@ from eightgig.core.files import write_text
 from eightgig.core.records import Record
 
 State = Literal["measured", "failed", "not run"]
+_WORTH: tuple[State, ...] = ("measured", "failed", "not run")
 README = Path(__file__).parent / "results" / "README.md"
 TABLE = "## GPU rows"
 
@@ -64,10 +65,11 @@ class Index(Record):
     rows: dict[str, RowState] = Field(default_factory=dict)
 
     def with_row(self, key: str, row: RowState) -> "Index":
-        """Give the index with a row more; a failure does not take the place of what was measured before."""
+        """Give the index with a row more; what says less does not take the place of what was found before."""
         now = row.model_copy(update={"at": datetime.now(UTC).isoformat(timespec="seconds")})
         before = self.rows.get(key)
-        kept = before if before is not None and before.state == "measured" and row.state != "measured" else now
+        says_less = before is not None and _WORTH.index(row.state) > _WORTH.index(before.state)
+        kept = before if before is not None and says_less else now
         rows = {**self.rows, key: kept}
         return self.model_copy(update={"rows": rows, "date": datetime.now(UTC).date().isoformat()})
 
@@ -126,7 +128,7 @@ def owed_table(text: str) -> list[Owed]:
 
 def summary(rows: Mapping[str, RowState]) -> str:
     """Say in a line how many rows are in which state, and for how long the card had nothing to do."""
-    counts = {state: sum(row.state == state for row in rows.values()) for state in ("measured", "failed", "not run")}
+    counts = {state: sum(row.state == state for row in rows.values()) for state in _WORTH}
     busy = sum(row.seconds or 0 for row in rows.values())
     idle = sum(row.waited or 0 for row in rows.values())
     share = f"; the card waited {idle:.0f} s beside {busy:.0f} s of rows" if busy else ""

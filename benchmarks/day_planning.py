@@ -47,13 +47,18 @@ class Plans:
 
     def close(self) -> None:
         """End all that still plans."""
-        processes = list((self._pool._processes or {}).values())
-        self._pool.shutdown(wait=False, cancel_futures=True)
-        for process in processes:
-            process.kill()
+        end(self._pool)
 
     def _key(self, row: Row) -> str:
         return row.case.key if row.case is not None else row.key
+
+
+def end(pool: ProcessPoolExecutor) -> None:
+    """End a pool at once, whatever its processes are at."""
+    processes = list((pool._processes or {}).values())
+    pool.shutdown(wait=False, cancel_futures=True)
+    for process in processes:
+        process.kill()
 
 
 def _begin(parent: int) -> None:

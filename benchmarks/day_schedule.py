@@ -2,35 +2,26 @@
 
 import argparse
 import time
-from concurrent.futures import ProcessPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from day_children import Answer, Child
-from day_index import README, Index, RowState, owed_table, summary, taken_up
+from day_index import README, Index, RowState, owed_table
 from day_memory import Table, brief
 from day_planning import Plans
-from day_rows import Row, all_rows, missing_packages, refusal
-from gpu_cases import Planned, setting_of
+from day_rows import Row, refusal
+from gpu_cases import Planned
 from gpu_results import Results
 from gpu_row import Machine
-from vram_gpu import has_gpu, probed, resumed
+from vram_gpu import resumed
 
 from eightgig.core.device import usable_cores
-from eightgig.core.files import write_text
-from eightgig.core.units import MIB
-from eightgig.vram.cards.found import card_found
-from eightgig.vram.tracing.hidden import load_calibration
 
-RESULTS = README.parent
 _POLL_SECONDS = 0.05
-# Kept at the end for packing snapshots: a few seconds each, as many at a time as there are cores.
-_PACKING_SHARE, _MOST_PACKING_SECONDS = 0.06, 40.0
 # Rows that make ready at a time: imports and a network take longer than a row is on a fast card.
 _MOST_AHEAD = max(1, min(4, usable_cores() // 4))
 _PATIENCE_OF_A_REHEARSAL = 5
-_LARGEST_BUNDLE_BYTES = 15 * MIB  # a lent machine gives back files of 16
 _SEGMENTS = {"memory": "native", "expandable": "expandable"}
 
 
@@ -68,7 +59,7 @@ class Day:
         self._rows, self._plans, self._setting = rows, plans, plans.setting
         self._path = folder / f"gpu_day-{slug(index.machine)}.json"
         self._table = owed_table(README.read_text(encoding="utf-8"))
-        self._tables = {section: self._opened(kind, options) for section, kind in _SEGMENTS.items()}
+        self.tables = {section: self._opened(kind, options) for section, kind in _SEGMENTS.items()}
         self._card_free_at = time.time()
 
     def run(self) -> None:
@@ -84,18 +75,6 @@ class Day:
             self._keep(current.row, current.child.answer())
         for row in todo:
             self._note(row, "not run", self._no_time(row))
-
-    def pack(self, packs: Path | None, deadline: float) -> None:
-        """Compress what was put aside, at the end; into one file where few may be brought home."""
-        kept = self.work / "snapshots-packed" if packs else self.folder / "snapshots"
-        said = []
-        with ProcessPoolExecutor(usable_cores()) as pool:
-            for table in self._tables.values():
-                said.append(table.finish_snapshots(pool, kept, deadline))
-            pool.shutdown(wait=False, cancel_futures=True)
-        if packs and kept.is_dir():
-            said.append(bundle(kept, packs / f"snapshots-{slug(self.index.machine)}.tar"))
-        print("; ".join(said))
 
     def write(self) -> None:
         """Write the index with the state of all that is owed."""
@@ -178,7 +157,7 @@ class Day:
             "tests": {"out": str(self.folder / f"gpu_tests-{card}.jsonl")},
             "calibration": {"out": str(self.folder / f"calibration-{card}.json")},
             "repredict": {
-                "results": str(self._tables["memory"].path),
+                "results": str(self.tables["memory"].path),
                 "constants": str(self.folder / f"calibration-{card}.json"),
                 "out": str(self.folder / f"vram_gpu-{card}-calibrated.json"),
             },
@@ -186,7 +165,7 @@ class Day:
         arguments = {**row.arguments, **here.get(row.section, {}), **self._plans.of(row)}
         if row.case is None:
             return arguments
-        table, planned = self._tables[row.section], Planned.model_validate(arguments["planned"])
+        table, planned = self.tables[row.section], Planned.model_validate(arguments["planned"])
         same_as = table.same_step(row.case, planned)
         if same_as is None:
             return {"order": table.order(row.case, planned, self._setting).model_dump(mode="json")}
@@ -218,8 +197,8 @@ class Day:
             planned = Planned.model_validate(self._plans.of(row)["planned"])
         except Exception:  # noqa: BLE001  it could not be planned, which is what `why` says
             planned = None
-        made = self._tables[row.section].keep(row.case, planned, value, why, times.get("seconds") or 0.0)
-        files = (self._tables[row.section].path.name,)
+        made = self.tables[row.section].keep(row.case, planned, value, why, times.get("seconds") or 0.0)
+        files = (self.tables[row.section].path.name,)
         self._note(row, "failed" if why else "measured", why, value=brief(made), files=files, **times)
 
     def _note(self, row: Row, state: Any, why: str | None, *, say: bool = True, **found: Any) -> None:
@@ -242,80 +221,3 @@ class Day:
 def slug(machine: Machine) -> str:
     """Give a machine's name in the names of files."""
     return "rehearsal" if machine.device == "cpu" else "-".join(machine.card.lower().split())
-
-
-def bundle(folder: Path, target: Path) -> str:
-    """Put a folder's files, which are compressed already, into one, as far as it may be large; say what is in it."""
-    import tarfile
-
-    left_out, size = [], 0
-    with tarfile.open(target, "w") as tar:
-        for path in sorted(folder.iterdir(), key=lambda path: path.stat().st_size):
-            size += path.stat().st_size + 2 * tarfile.BLOCKSIZE
-            if size > _LARGEST_BUNDLE_BYTES:
-                left_out.append(path.name)
-            else:
-                tar.add(path, arcname=path.name)
-    return f"{target.name} is there{f', without {left_out}, for which it has no room' if left_out else ''}"
-
-
-def begin(options: argparse.Namespace, work: Path, deadline: float) -> int:
-    """Look at the machine, measure, pack; give the command's exit code."""
-    device = "cpu" if options.rehearse else "cuda"
-    if device == "cuda" and not has_gpu():
-        print("torch finds no usable GPU: nothing was measured. `--rehearse` shows that all is in place.")
-        return 2
-    machine, missing = probed(device), missing_packages()
-    rows = [row for row in all_rows(machine, tiny=options.rehearse, stores=work / "stores") if options.only in row.key]
-    for name, cost in missing.items():
-        print(f"not here: {name}. It costs {cost}")
-    if options.list:
-        print("\n".join(f"{row.key}: {refusal(row, missing) or 'can be run'}" for row in rows))
-        return 0
-    folder = options.out or (work / "results" if options.rehearse else RESULTS)
-    folder.mkdir(parents=True, exist_ok=True)
-    work.mkdir(parents=True, exist_ok=True)
-    fresh = Index(machine=machine, budget_gib=options.budget_gib, date=f"{datetime.now(UTC):%Y-%m-%d}", missing=missing)
-    index = taken_up(folder / f"gpu_day-{slug(machine)}.json", fresh)
-    packing = min(_MOST_PACKING_SECONDS, _PACKING_SHARE * 60 * options.minutes)
-    return measured(index, rows, folder, work, deadline, packing, options)
-
-
-def measured(
-    index: Index,
-    rows: list[Row],
-    folder: Path,
-    work: Path,
-    deadline: float,
-    packing: float,
-    options: argparse.Namespace,
-) -> int:
-    """Measure and pack, and say what came of it."""
-    card = card_found() if index.machine.device == "cuda" else None
-    setting = setting_of(index.machine, options.budget_gib, card, load_calibration(None))
-    plans = Plans(setting)
-    day = Day(index, folder, work, rows, plans, deadline - packing, options)
-    try:
-        day.run()
-    finally:
-        plans.close()
-        day.write()
-    day.pack(options.out, deadline)
-    # Few files are brought home from a lent machine, and the index has all of this.
-    write_text((work if options.out else folder) / f"gpu_day-{slug(index.machine)}.txt", overview(day.index))
-    print(f"{summary(day.index.rows)}: {folder}")
-    states = {row.state for row in day.index.rows.values() if not _beyond(row)}
-    return 0 if states <= {"measured"} else 1
-
-
-def _beyond(row: RowState) -> bool:
-    """Tell whether a row cannot be run on this machine, however long it has."""
-    return row.state == "not run" and not (row.why or "").startswith("time")
-
-
-def overview(index: Index) -> str:
-    """Give all rows as lines for a person."""
-    head = [f"{index.machine.card}, torch {index.machine.torch}, {index.date}: {summary(index.rows)}", ""]
-    rows = [f"{key}: {row.state}{f', {row.why}' if row.why else ''}" for key, row in index.rows.items()]
-    owed = [f"{what}: {state}" for what, state in index.owed.items()]
-    return "\n".join([*head, *rows, "", "Owed:", *owed]) + "\n"

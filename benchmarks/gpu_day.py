@@ -40,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ImportError:
         print(f"pydantic is not here: install the wheels of {FOLDER / 'gpu_wheels.txt'} first. Nothing was measured.")
         return 2
-    from day_schedule import begin
+    from day_begin import begin
 
     work = options.work or Path(tempfile.gettempdir()) / f"gpu-day{'-rehearsal' if options.rehearse else ''}"
     return begin(options, work, begun + 60 * options.minutes)

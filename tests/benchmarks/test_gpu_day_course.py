@@ -91,7 +91,11 @@ def test_what_was_measured_does_not_give_way_to_a_failure(bench):
     done = fresh.with_row("x", index.RowState(section="loop", state="measured", value={"ratio": 1.0}))
     later = done.with_row("x", index.RowState(section="loop", state="failed", why="memory"))
     assert later.rows["x"].value == {"ratio": 1.0}
-    assert fresh.with_row("x", index.RowState(section="loop", state="failed", why="memory")).rows["x"].why == "memory"
+    failed = fresh.with_row("x", index.RowState(section="loop", state="failed", why="memory"))
+    assert failed.rows["x"].why == "memory"
+    left = failed.with_row("x", index.RowState(section="loop", state="not run", why="time: 0 s were left"))
+    assert left.rows["x"].why == "memory"
+    assert failed.with_row("x", index.RowState(section="loop", state="measured")).rows["x"].state == "measured"
 
 
 def test_a_missing_package_is_a_row_that_says_so(bench, tmp_path):
