@@ -22,10 +22,21 @@ _NOT_OF_THE_RECIPE = {
     "checkpoint_minutes",
     "num_workers",
     "record_memory",
+    "empty_cache_every",
     "distributed",
     "batch_size",
     "accumulation",
     "eval_batch_size",
+}
+# What of the plan may change the result by rounding.
+_CARRIED_OUT = {
+    "device_name",
+    "micro_batch",
+    "checkpointing",
+    "offload",
+    "optimizer_kernel",
+    "memory_format",
+    "numerics",
 }
 
 
@@ -60,12 +71,14 @@ class TrainingJob:
     def kept(self) -> "Checkpoints":
         """Give the place where the run is kept, with its recipe."""
         from eightgig.training.checkpoint import Checkpoints
+        from eightgig.training.progress import STATE_FORMAT
         from eightgig.training.recipe import Recipe
 
         train = self.train.model_dump(mode="json", exclude=_NOT_OF_THE_RECIPE)
         effective_batch = self.train.batch_size * self.train.accumulation
         recipe = Recipe.of(
             code=self.code_digest(),
+            checkpoint_format=STATE_FORMAT,
             model=self.model,
             train={**train, "effective_batch": effective_batch},
             store=self.store.sha256,
@@ -73,8 +86,7 @@ class TrainingJob:
             plan={"precision": self.plan.precision, "optimizer": self.plan.optimizer},
             **self.made_from,
         )
-        carried_out = ("device_name", "micro_batch", "checkpointing", "offload", "optimizer_kernel", "memory_format")
-        plan = self.plan.model_dump(mode="json", include=set(carried_out))
+        plan = self.plan.model_dump(mode="json", include=_CARRIED_OUT)
         recipe = recipe.with_circumstances(plan=plan, distributed=self.train.distributed)
         if self.in_ranks:  # what each of them computes in, which is seldom what this process does
             from eightgig.stages.ranks import threads_of_each

@@ -12,6 +12,10 @@ from eightgig.vram.runtime.measure import MeasuredPhase
 from eightgig.vram.runtime.verdict import Recovered
 
 
+STATE_FORMAT = 2
+"""What a checkpoint's state is made of: one of another format is another run's, and is set aside."""
+
+
 @dataclass
 class Best:
     """The epoch with the best validation score so far; before the first one, the weights that training begins with."""

@@ -21,7 +21,6 @@ from eightgig.stages.samples import (
     samples_of,
     thumbnail,
 )
-from eightgig.stages.trained import restore
 from eightgig.vram.parameters import PlanParameters
 
 if TYPE_CHECKING:
