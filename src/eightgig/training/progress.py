@@ -11,7 +11,6 @@ from eightgig.vram.runtime.flight_report import CacheClearings
 from eightgig.vram.runtime.measure import MeasuredPhase
 from eightgig.vram.runtime.verdict import Recovered
 
-
 STATE_FORMAT = 2
 """What a checkpoint's state is made of: one of another format is another run's, and is set aside."""
 
