@@ -1,6 +1,8 @@
 """fp16 and bf16 without a card: steps that overflow, the loss scale, and what stays in half precision."""
 
+import gc
 import math
+import weakref
 
 import pytest
 import torch
@@ -199,6 +201,22 @@ def test_autocast_around_a_forward_of_the_modules_own_gives_it_back():
     autocast_forward(module, "cpu", "bf16")
     plain_forward(module)
     assert module.forward is own
+
+
+def test_the_state_of_an_optimizer_with_a_scaler_goes_with_its_trainer(make_trainer, make_loader):
+    """accelerate gives such an optimizer a step that knows it, which is a cycle: nothing frees it but a collection."""
+    gc.collect()
+    gc.disable()
+    try:
+        trainer = make_trainer(scaler=torch.amp.GradScaler("cpu"))
+        trainer.step([next(iter(make_loader(4, 4)))])
+        state = [weakref.ref(value) for values in trainer.optimizer.state.values() for value in values.values()]
+        trainer.close()
+        del trainer
+        assert state
+        assert not any(reference() is not None for reference in state)
+    finally:
+        gc.enable()
 
 
 @pytest.mark.gpu
