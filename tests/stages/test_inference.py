@@ -17,8 +17,7 @@ from eightgig.data.parameters import DataParameters
 from eightgig.datasets.weights import PictureCard, TextCard, Weights
 from eightgig.export import torch_runner
 from eightgig.pipelines.object_detector.evaluate import evaluate as evaluate_detector
-from eightgig.pipelines.object_detector.predict import DetectorPredictParameters
-from eightgig.pipelines.object_detector.predict import predict_boxes
+from eightgig.pipelines.object_detector.predict import DetectorPredictParameters, predict_boxes
 from eightgig.pipelines.semantic_segmenter.evaluate import evaluate as evaluate_segmenter
 from eightgig.pipelines.semantic_segmenter.predict import predict_masks_of
 from eightgig.pipelines.sentiment_classifier.parameters import TextPredictParameters
