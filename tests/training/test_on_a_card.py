@@ -50,8 +50,8 @@ def tensors_in(value):
 def test_a_checkpoint_holds_no_tensors_but_those_of_networks_and_optimizers():
     """Norms that were kept as tensors came back on the CPU, and could not be put beside those of a card."""
     progress = Progress(Best({"weight": torch.ones(2)}))
-    progress.sums.add(3.0, 4, 0.5)
-    progress.sums.add(1.0, 4, 1.5)
+    progress.sums.add(3.0, 4, 1.5)
+    progress.sums.add(1.0, 4, 0.5)
     state = progress.state()
     assert not list(tensors_in({name: value for name, value in state.items() if name != "best"}))
     again = Progress.of(json.loads(json.dumps({**state, "best": {"weights": {}, "epoch": 0, "score": 0.0}})))

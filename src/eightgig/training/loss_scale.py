@@ -33,7 +33,7 @@ def gradient_scaler(parameters: TrainParameters, device_type: str) -> GradScaler
 
 
 class LossScale:
-    """What the scale is, followed on the host by torch's own rule: to ask the card for it would be to wait for it.
+    """What the scale is, followed on the host by torch's own rule: to ask the card at each step would be to wait for it.
 
     Attributes:
         value: for the next step.
@@ -53,14 +53,19 @@ class LossScale:
         self.value, self._good_steps = float(state["scale"]), int(state["_growth_tracker"])
 
     def after_step(self, *, stepped: bool) -> Finding | None:
-        """Follow a step; give a finding when the scale has fallen again and again."""
+        """Follow a step; give a finding when the scale has fallen again and again.
+
+        After a step that was skipped, which is rare, the card is asked: the norm may have been too large where no
+        gradient was.
+        """
         if self._is_constant:
             return None
-        self._good_steps = self._good_steps + 1 if stepped else 0
         if not stepped:
-            self.value *= self._scaler.get_backoff_factor()
-            self.falls += 1
-            return self._finding() if self.falls == _WORRYING_FALLS else None
+            before = self.value
+            self.read()
+            self.falls += self.value < before
+            return self._finding() if self.value < before and self.falls == _WORRYING_FALLS else None
+        self._good_steps += 1
         if self._good_steps == self._scaler.get_growth_interval():
             self.value *= self._scaler.get_growth_factor()
             self._good_steps = self.falls = 0
