@@ -33,7 +33,7 @@ def gradient_scaler(parameters: TrainParameters, device_type: str) -> GradScaler
 
 
 class LossScale:
-    """What the scale is, followed on the host by torch's own rule: to ask the card at each step would be to wait for it.
+    """What the scale is, followed on the host by torch's own rule: to ask the card at each step is to wait for it.
 
     Attributes:
         value: for the next step.

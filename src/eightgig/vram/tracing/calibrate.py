@@ -14,7 +14,6 @@ from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
-from eightgig.core.device import resolve_device
 from eightgig.core.errors import ConfigurationError, EightgigError
 from eightgig.core.files import write_text
 from eightgig.core.records import Record
@@ -145,7 +144,7 @@ def measure() -> CardMeasurements:
     """
     import torch
 
-    if resolve_device("auto") != "cuda":  # none, or one that torch has no kernels for
+    if not torch.cuda.is_available():
         raise ConfigurationError(
             "hidden memory can only be measured on an NVIDIA GPU, and torch finds none "
             f"(torch {torch.__version__}, CUDA build {torch.version.cuda or 'none'}). Nothing was written. Without "

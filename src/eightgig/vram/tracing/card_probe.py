@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from eightgig.core.errors import ConfigurationError
+from eightgig.core.device import resolve_device
 from eightgig.core.records import Record
 from eightgig.vram.runtime.context import context_of, used_by_this_process
 
@@ -152,8 +152,7 @@ def measure_card() -> CardMeasurements:
     Raises:
         ConfigurationError: torch finds no usable GPU.
     """
-    if not torch.cuda.is_available():
-        raise ConfigurationError("torch finds no usable GPU")
+    resolve_device("cuda")  # refuses where there is none, or one that torch has no kernels for
     properties = torch.cuda.get_device_properties(torch.cuda.current_device())
     workspace = _cublas_workspace_bytes()
     scratch, notes = measure_operations(operations("cuda"), _beside_on_cuda)
