@@ -45,7 +45,9 @@ def run(stores):
             [sys.executable, str(VICTIM), json.dumps(asked)], check=False, capture_output=True, text=True, timeout=300
         )
         assert made.returncode in {0, -signal.SIGKILL}, made.stderr
-        return made.returncode, made.stdout.strip().rpartition("\n")[2]
+        said = made.stdout.strip().rpartition("\n")[2]
+        assert made.returncode or re.fullmatch(r"[0-9a-f]{64}", said), "it ended well and told no hash"
+        return made.returncode, said
 
     return start
 

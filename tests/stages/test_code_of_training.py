@@ -85,7 +85,7 @@ def trained(request, stores, tmp_path_factory):
     folder = tmp_path_factory.mktemp(request.param)
     asked = asked_of(request.param, stores, folder)
     command = [sys.executable, str(CHILD), request.param, json.dumps(asked)]
-    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=900)
     assert done.returncode == 0, done.stderr
     return request.param, folder, json.loads(done.stdout.splitlines()[-1])
 

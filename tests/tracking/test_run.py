@@ -198,9 +198,12 @@ def test_a_copy_of_the_process_does_not_end_the_run(begin, held):
     run = begin()
     child = os.fork()
     if child == 0:
-        run._leave()
-        os._exit(0)
-    os.waitpid(child, 0)
+        try:
+            run._leave()
+            os._exit(0)
+        finally:
+            os._exit(1)  # and never goes on with the tests
+    assert os.waitpid(child, 0) == (child, 0)
     run.log_metrics({"loss": 1.0})
     run.end("FINISHED")
     assert held()[0].info.status == "FINISHED"

@@ -252,12 +252,13 @@ def test_predicting_touches_neither_cuda_nor_this_process():
         f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
         "from eightgig.vram.tracing.predictor import predict_memory\n"
         "from eightgig.vram.tracing.options import StepOptions\n"
-        "assert predict_memory('tiny_workloads:perceptron', StepOptions(micro_batch=1)).peak_allocated > 0\n"
+        "peak = predict_memory('tiny_workloads:perceptron', StepOptions(micro_batch=1)).peak_allocated\n"
         "import torch\n"
-        "assert not torch.cuda.is_initialized()\n"
-        "assert torch._C._get_privateuse1_backend_name() == 'privateuseone'\n"
+        "print(peak > 0, torch.cuda.is_initialized(), torch._C._get_privateuse1_backend_name())\n"
     )
-    subprocess.run([sys.executable, "-W", "error::RuntimeWarning", "-c", code], check=True)
+    command = [sys.executable, "-W", "error::RuntimeWarning", "-c", code]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    assert done.stdout == "True False privateuseone\n"
 
 
 def test_the_public_function_takes_an_import_path():

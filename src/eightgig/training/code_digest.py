@@ -96,6 +96,7 @@ def _only_called(modules: list[str], names: set[str]) -> dict[str, str]:
 
 
 def _without(functions: Iterable[ast.FunctionDef], code: str) -> str:
+    """Give code with nothing in these functions: their first lines are left, which import nothing."""
     lines = code.splitlines()
     for function in functions:
         for number in range(function.lineno, function.end_lineno or 0):
