@@ -68,6 +68,7 @@ def runners(network: str, *, device: str, tiny: bool) -> Measure:
 
     from eightgig.bench.parameters import LatencyParameters
 
+    network = "squeezenet1_1" if tiny else network
     sizes, seconds = ((1,), 0.5) if tiny else ((1, 8, 32), 6.0)
     parameters = LatencyParameters(batch_sizes=sizes, rounds=60, calls_per_turn=5, seconds=seconds)
     missing = bench.missing(device)
