@@ -178,3 +178,19 @@ def test_a_decoder_with_a_classifiers_head_keeps_none_either():
 
 def test_the_card_has_the_configuration_as_others_read_it():
     assert config_of(generator().config)["use_cache"] is True
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("level", ["none", "selective", "full"])
+def test_on_a_card_a_language_model_trains_with_blocks_computed_again(level):
+    from eightgig.training.language import CausalObjective
+    from eightgig.vram.runtime.autocast import autocast_forward
+    from eightgig.vram.runtime.recompute import apply_checkpointing
+
+    network = apply_checkpointing(generator(dropout=0.0).module.cuda().train(), level)
+    autocast_forward(network, "cuda", "fp16")
+    batch = {"input_ids": torch.randint(100, (4, 33))}
+    loss = CausalObjective().loss_sum(network, batch, torch.device("cuda"))
+    loss.backward()
+    assert torch.isfinite(loss)
+    assert all(weight.grad is not None for weight in network.parameters())

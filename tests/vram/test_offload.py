@@ -221,3 +221,16 @@ def test_on_a_card_gradients_are_the_same_and_less_is_held():
         got, peak = step(offloading)
         assert all(torch.equal(one, other) for one, other in zip(got, expected, strict=True))
         assert peak < 0.75 * all_there
+
+
+@pytest.mark.gpu
+def test_on_a_card_masks_of_attention_may_be_offloaded_over():
+    module, loss, batch = masked_attention()
+    module, made = module.cuda(), [part.cuda() for part in batch(4)]
+    loss(module, made).backward()
+    expected = [weight.grad.clone() for weight in module.parameters()]
+    module.zero_grad()
+    with ActivationOffload(module).saving():
+        moved = loss(module, made)
+    moved.backward()
+    assert all(torch.allclose(w.grad, one, rtol=1e-4) for w, one in zip(module.parameters(), expected, strict=True))

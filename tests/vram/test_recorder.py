@@ -2,6 +2,8 @@
 
 import inspect
 import json
+import subprocess
+import sys
 from itertools import pairwise
 from pathlib import Path
 
@@ -327,3 +329,33 @@ def test_on_a_card(make_plan, tmp_path):
     assert 0 <= report.phases[0].fragmentation < 1
     assert incident.shortage.requested_bytes == 2**50
     assert (tmp_path / "snapshot_1.pickle").stat().st_size > 1000
+
+
+FULL_CARD = """
+import torch
+held = []
+for size in (2**28, 2**21, 2**12):
+    try:
+        while True:
+            held.append(torch.empty(size, dtype=torch.uint8, device="cuda"))
+    except torch.OutOfMemoryError:
+        pass
+from eightgig.vram.plan import MemoryPlan
+from eightgig.vram.runtime.recorder import FlightRecorder
+plan = MemoryPlan.model_construct(device="cuda", device_name="", budget_bytes=0, context_bytes=0, predicted=())
+try:
+    held[0][:4].view(torch.float32).view(1, 1) @ held[1][:4].view(torch.float32).view(1, 1)
+    image, weight = (held[2][:36].view(torch.float32).view(1, 1, 3, 3), held[3][:4].view(torch.float32).view(1, 1, 1, 1))
+    torch.nn.functional.conv2d(image, weight)
+    torch.cuda.synchronize()
+    print("fitted")
+except RuntimeError as error:
+    print("recognised" if FlightRecorder(plan).is_out_of_memory(error) else f"not recognised: {error}")
+"""
+
+
+@pytest.mark.gpu
+def test_on_a_full_card_what_libraries_say_is_recognised():
+    """A handle of cuBLAS or cuDNN that cannot be made: torch's allocator has taken all there is."""
+    done = subprocess.run([sys.executable, "-c", FULL_CARD], check=False, capture_output=True, text=True)
+    assert done.stdout.strip() in {"recognised", "fitted"}, done.stdout + done.stderr
