@@ -345,7 +345,8 @@ from eightgig.vram.runtime.recorder import FlightRecorder
 plan = MemoryPlan.model_construct(device="cuda", device_name="", budget_bytes=0, context_bytes=0, predicted=())
 try:
     held[0][:4].view(torch.float32).view(1, 1) @ held[1][:4].view(torch.float32).view(1, 1)
-    image, weight = (held[2][:36].view(torch.float32).view(1, 1, 3, 3), held[3][:4].view(torch.float32).view(1, 1, 1, 1))
+    image = held[2][:36].view(torch.float32).view(1, 1, 3, 3)
+    weight = held[3][:4].view(torch.float32).view(1, 1, 1, 1)
     torch.nn.functional.conv2d(image, weight)
     torch.cuda.synchronize()
     print("fitted")
