@@ -37,21 +37,27 @@ COLOURS = colours_of([f"class {number}" for number in range(NUM_CLASSES)])
 GOALS = {"growth of memory from the smallest to the largest image": 0.10, "slower than the bare network": 0.15}
 
 
-def write_tiff(path: Path, side: int) -> None:
-    """Write an RGB TIFF of slanted waves in strips, without holding it in memory."""
+def write_image(folder: Path, side: int) -> Path:
+    """Write an RGB image of slanted waves: a TIFF in strips, never whole in memory; a PNG where pyvips is not."""
     try:
         import pyvips
-    except ImportError:  # where the project's environment is not: in memory, which only `memory` must not
-        import cv2
-
-        rows, columns = np.mgrid[:side, :side].astype(np.float32)
-        waves = [(columns * a + rows * b) % 256 for a, b in SLANTS]
-        cv2.imwrite(str(path), np.stack(waves[::-1], axis=-1).astype(np.uint8))  # OpenCV writes BGR
-        return
+    except ImportError:
+        return _write_png(folder / "image.png", side)
+    path = folder / "image.tif"
     places = pyvips.Image.xyz(side, side)
     bands = [(places[0] * a + places[1] * b) % 256 for a, b in SLANTS]
     image = bands[0].bandjoin(bands[1:]).cast("uchar").copy(interpretation="srgb")
     image.tiffsave(str(path), compression="lzw", predictor="horizontal", bigtiff=True)
+    return path
+
+
+def _write_png(path: Path, side: int) -> Path:
+    import cv2
+
+    rows, columns = np.mgrid[:side, :side].astype(np.float32)
+    waves = [(columns * a + rows * b) % 256 for a, b in SLANTS]
+    cv2.imwrite(str(path), np.stack(waves[::-1], axis=-1).astype(np.uint8))  # OpenCV writes BGR
+    return path
 
 
 def stand_in(images_N3HW: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
@@ -93,8 +99,7 @@ def measure_memory(arguments: argparse.Namespace, folder: Path) -> dict[str, Any
     """Give the peak of each size, one process after the other."""
     rows = []
     for side in arguments.sides:
-        path = folder / "image.tif"
-        write_tiff(path, side)
+        path = write_image(folder, side)
         cuts = [f"--{name}={getattr(arguments, name)}" for name in ("tile", "overlap", "batch")]
         command = [sys.executable, __file__, "memory", *cuts, "--path", str(path)]
         answer = subprocess.run(command, check=True, capture_output=True, text=True)  # noqa: S603
@@ -154,8 +159,8 @@ def seconds_of(work: Callable[[], Any]) -> float:
 
 def measure_speed(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
     """Give megapixels a second of both, each the median of rounds in turn."""
-    side, path, run = arguments.side, folder / "image.tif", build_run(arguments)
-    write_tiff(path, side)
+    side, run = arguments.side, build_run(arguments)
+    path = write_image(folder, side)
     batches = tiles_of(path, arguments, folder)
     run(batches[0])
     bare, tiled, clock = [], [], Clock()
