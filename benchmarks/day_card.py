@@ -55,7 +55,7 @@ def loop(*, device: str, tiny: bool) -> Measure:
     """Draw the pictures; then train epochs by the project's loop and by a bare one, in turn."""
     import training_loop
 
-    sizes = {"num_images": 16, "image_size": 64, "batch_size": 4, "rounds": 2}
+    sizes = {"num_images": 48, "image_size": 64, "batch_size": 4, "rounds": 2}
     if not tiny:  # enough work a step that the card, not Python, is what takes the time
         sizes = {"num_images": 512, "image_size": 224, "batch_size": 64, "rounds": 7}
     bench = training_loop.LoopBench(argparse.Namespace(**sizes), device)
