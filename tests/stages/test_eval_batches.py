@@ -56,11 +56,11 @@ def batches_of(kind, stores, indices=(3, 1, 4, 15, 9, 2, 6), batch_size=3, **opt
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@settings(max_examples=3, deadline=None)
+@settings(max_examples=2, deadline=None)
 @given(
     indices=st.lists(st.integers(0, NUM_SAMPLES - 1), min_size=1, max_size=9, unique=True),
     batch_size=st.integers(1, 4),
-    num_workers=st.integers(1, 3),
+    num_workers=st.integers(1, 2),
 )
 def test_processes_change_nothing(kind, stores, indices, batch_size, num_workers):
     alone = batches_of(kind, stores, indices, batch_size)
@@ -98,9 +98,9 @@ def test_validation_has_as_many_processes_as_training(kind, stores, tmp_path, mo
         return TrainingResult({}, 0, 0.0, (), measured=(), recovered=(), final={})
 
     monkeypatch.setattr("eightgig.training.loop.Trainer.fit", fit)
-    job = make_job(kind, stores, tmp_path, num_workers=3)
+    job = make_job(kind, stores, tmp_path, num_workers=2)
     job.run(*job.network(), None)
-    assert given_to == [(3, 3, False)]
+    assert given_to == [(2, 2, False)]
 
 
 def test_a_few_batches_want_no_process(monkeypatch):

@@ -101,7 +101,7 @@ def test_text_is_written_and_timed_in_the_chosen_precision(trained, precision):
     parameters = GenerateParameters(precision=precision, max_new_tokens=6, stream=False)
     made = stage.generate_texts(case, weights, TOKENIZER, store, splits, parameters, PlanParameters())
     assert made.precision == precision
-    assert [one.num_tokens for one in made.texts] == [6, 6, 6]
+    assert all(1 <= one.num_tokens <= 6 for one in made.texts)  # random weights may end a text
     table = stage.measure_writing(case, weights, parameters, PlanParameters())
     assert set(table["precision"]) == {precision}
     element_bytes = 4 if precision == "fp32" else 2
