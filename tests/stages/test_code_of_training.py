@@ -16,6 +16,7 @@ from tests.faults.small_cases import make_job
 
 from eightgig.data.text.token_store import TokenContent, TokenStore
 from eightgig.data.text.tokenizers import train_bpe
+from eightgig.models.lora_parameters import LoraParameters
 from eightgig.pipelines.cartpole_agent.nodes import explore, train_agents
 from eightgig.pipelines.cartpole_agent.parameters import EvaluateParameters
 from eightgig.pipelines.text_generator.nodes import TextGenerator
@@ -40,7 +41,7 @@ def stores(tmp_path_factory):
 
 
 def generator_job(stores, folder):
-    """A run of the text generator, which has blocks of one length in the place of texts."""
+    """A run of the text generator, with blocks of one length in the place of texts, and with LoRA: it imports most."""
     path, random = folder / "generator.h5", np.random.default_rng(0)
     path.parent.mkdir(parents=True, exist_ok=True)
     count = small_cases.NUM_SAMPLES + small_cases.NUM_VALIDATED
@@ -56,7 +57,9 @@ def generator_job(stores, folder):
         max_tokens=17,
     ).write(path)
     small_gpt2 = {"n_embd": 16, "n_layer": 1, "n_head": 2, "n_positions": 32, "vocab_size": 260}
-    model = GeneratorModelParameters(name="gpt2", weights="none", max_tokens=16, config=small_gpt2)
+    model = GeneratorModelParameters(
+        name="gpt2", weights="none", max_tokens=16, config=small_gpt2, lora=LoraParameters(rank=2)
+    )
     train = TrainParameters(**{**small_cases.RECIPE, "epochs": 1, "num_workers": 0})
     job = make_job("text", stores, folder, epochs=1)
     return replace(job, case=TextGenerator(), store=TokenStore(path), size=model.size, model=model, train=train)
