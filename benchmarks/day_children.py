@@ -120,7 +120,7 @@ class Child:
 
 
 def is_compiled(package: str) -> bool:
-    """Tell whether a package's bytecode lies beside it; without it each process compiles for longer than a row takes."""
+    """Tell whether a package's bytecode lies beside it; without it each process compiles longer than a row takes."""
     found = find_spec(package)
     return found is None or found.cached is None or Path(found.cached).exists()
 
