@@ -6,8 +6,10 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,8 +17,8 @@ from day_child import GO
 
 FOLDER = Path(__file__).parent
 _LAST_LINES = 8
-# These would be measured instead of what a run gets by default.
-_SETTINGS = {"PYTORCH_CUDA_ALLOC_CONF", "PYTORCH_ALLOC_CONF", "CUBLAS_WORKSPACE_CONFIG"}
+# These would be measured instead of what a run gets by default; the last would let each process compile all it imports.
+_SETTINGS = {"PYTORCH_CUDA_ALLOC_CONF", "PYTORCH_ALLOC_CONF", "CUBLAS_WORKSPACE_CONFIG", "PYTHONDONTWRITEBYTECODE"}
 
 
 class Answer(NamedTuple):
@@ -117,8 +119,16 @@ class Child:
         return " / ".join(line.strip() for line in lines) or "it said nothing"
 
 
+def is_compiled(package: str) -> bool:
+    """Tell whether a package's bytecode lies beside it; without it each process compiles longer than a row takes."""
+    found = find_spec(package)
+    return found is None or found.cached is None or Path(found.cached).exists()
+
+
 def child_environment(more: Mapping[str, str]) -> dict[str, str]:
     """Give the environment of a row: nothing that changes what is measured, and no network."""
     kept = {name: value for name, value in os.environ.items() if name not in _SETTINGS}
+    if not is_compiled("torch"):
+        kept.setdefault("PYTHONPYCACHEPREFIX", str(Path(tempfile.gettempdir()) / "gpu-day-bytecode"))
     path = os.pathsep.join(dict.fromkeys(filter(None, [str(FOLDER), *sys.path])))
     return {**kept, "PYTHONPATH": path, "HF_HUB_OFFLINE": "1", **more}

@@ -185,3 +185,20 @@ def test_rows_of_another_torch_are_moved_aside_and_those_of_this_one_are_taken_u
     assert (set(again.rows), again.missing) == ({"x"}, {"peft": "a row"})
     other = fresh.model_copy(update={"machine": machine.model_copy(update={"torch": "9"})})
     assert bench.day_index.taken_up(path, other).rows == {}
+
+
+def test_a_rows_process_keeps_bytecode_and_none_of_the_settings_that_would_be_measured(bench, monkeypatch):
+    import day_children
+
+    monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
+    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", ":16:8")
+    monkeypatch.setenv("PYTORCH_CUDA_ALLOC_CONF", "max_split_size_mb:32")
+    monkeypatch.delenv("PYTHONPYCACHEPREFIX", raising=False)
+    monkeypatch.setattr(day_children, "is_compiled", lambda _: False)
+    made = day_children.child_environment({"PYTORCH_CUDA_ALLOC_CONF": "expandable_segments:True"})
+    assert "PYTHONDONTWRITEBYTECODE" not in made
+    assert "CUBLAS_WORKSPACE_CONFIG" not in made
+    assert made["PYTORCH_CUDA_ALLOC_CONF"] == "expandable_segments:True"
+    assert made["PYTHONPYCACHEPREFIX"].endswith("gpu-day-bytecode")
+    monkeypatch.setattr(day_children, "is_compiled", lambda _: True)
+    assert "PYTHONPYCACHEPREFIX" not in day_children.child_environment({})
