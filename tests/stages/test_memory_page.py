@@ -8,8 +8,7 @@ from eightgig.core.units import GIB, MIB
 from eightgig.report.page import Chart, Facts, Folded, Table
 from eightgig.stages.memory_page import measured_peak_gib, memory_section, phases_table, timeline_table
 from eightgig.vram.plan import Considered, Finding, MemoryPlan, Moment, Numerics, PhaseMemory
-from eightgig.vram.runtime.flight_report import CacheClearings
-from eightgig.vram.runtime.measure import MeasuredPhase
+from eightgig.vram.runtime.measure import CacheClearings, MeasuredPhase
 from eightgig.vram.runtime.verdict import Recovered, Verdict
 from eightgig.vram.trace import VramTrace
 

@@ -15,8 +15,8 @@ from eightgig.training.history import EpochSums
 from eightgig.training.loop import Trainer
 from eightgig.training.parameters import TrainParameters
 from eightgig.training.progress import Best, Progress
-from eightgig.vram.runtime.flight_report import CacheClearings
 from eightgig.vram.runtime.gauge import ResidentGauge
+from eightgig.vram.runtime.measure import CacheClearings
 from eightgig.vram.runtime.recorder import FlightRecorder
 
 CHILD = Path(__file__).with_name("waiting_child.py")

@@ -6,8 +6,7 @@ from torch import Tensor
 
 from eightgig.core.records import Record
 from eightgig.vram.plan import Finding
-from eightgig.vram.runtime.flight_report import CacheClearings
-from eightgig.vram.runtime.measure import MeasuredPhase
+from eightgig.vram.runtime.measure import CacheClearings, MeasuredPhase
 from eightgig.vram.runtime.verdict import Recovered
 
 

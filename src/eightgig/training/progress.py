@@ -7,8 +7,7 @@ from torch import Tensor
 
 from eightgig.training.history import EpochRow, EpochSums, TrainingResult
 from eightgig.vram.plan import Finding
-from eightgig.vram.runtime.flight_report import CacheClearings
-from eightgig.vram.runtime.measure import MeasuredPhase
+from eightgig.vram.runtime.measure import CacheClearings, MeasuredPhase
 from eightgig.vram.runtime.verdict import Recovered
 
 STATE_FORMAT = 2

@@ -4,6 +4,7 @@ from eightgig.core.device import DeviceKind
 from eightgig.core.records import Record
 from eightgig.vram.runtime.context import Context
 from eightgig.vram.runtime.gauge import Peaks
+from eightgig.vram.runtime.measure import CacheClearings
 from eightgig.vram.runtime.verdict import Shortage, Verdict
 
 
@@ -61,28 +62,6 @@ class Incident(Record):
 
     shortage: Shortage
     verdict: Verdict
-
-
-class CacheClearings(Record):
-    """What giving back the allocator's cache every so many steps (`train.empty_cache_every`) cost and brought.
-
-    Attributes:
-        count: times it was done.
-        seconds: all of them together. The time to get the memory again, step by step, is not in it.
-        given_back_bytes: all of them together.
-    """
-
-    count: int = 0
-    seconds: float = 0.0
-    given_back_bytes: int = 0
-
-    def with_one_more(self, seconds: float, given_back_bytes: int) -> "CacheClearings":
-        """Give the sums with one more."""
-        return CacheClearings(
-            count=self.count + 1,
-            seconds=self.seconds + seconds,
-            given_back_bytes=self.given_back_bytes + given_back_bytes,
-        )
 
 
 class FlightReport(Record):

@@ -38,6 +38,28 @@ class MeasuredPhase(Record):
         return self.resident_growth_bytes if self.peak_allocated_bytes is None else self.peak_allocated_bytes
 
 
+class CacheClearings(Record):
+    """What giving back the allocator's cache every so many steps (`train.empty_cache_every`) cost and brought.
+
+    Attributes:
+        count: times it was done.
+        seconds: all of them together. The time to get the memory again, step by step, is not in it.
+        given_back_bytes: all of them together.
+    """
+
+    count: int = 0
+    seconds: float = 0.0
+    given_back_bytes: int = 0
+
+    def with_one_more(self, seconds: float, given_back_bytes: int) -> "CacheClearings":
+        """Give the sums with one more."""
+        return CacheClearings(
+            count=self.count + 1,
+            seconds=self.seconds + seconds,
+            given_back_bytes=self.given_back_bytes + given_back_bytes,
+        )
+
+
 class MemoryMeter:
     """Measures from `start` (or `with`) to `stop`; may be started again, and keeps the highest of all its spans.
 

@@ -13,8 +13,9 @@ import torch
 from eightgig.core.files import write_text
 from eightgig.vram.plan import MemoryPlan
 from eightgig.vram.runtime.budget import EnforcedBudget
-from eightgig.vram.runtime.flight_report import CacheClearings, FlightReport, Incident, PhaseMemoryUse
+from eightgig.vram.runtime.flight_report import FlightReport, Incident, PhaseMemoryUse
 from eightgig.vram.runtime.gauge import Gauge, gauge_of
+from eightgig.vram.runtime.measure import CacheClearings
 from eightgig.vram.runtime.offload import HostMemoryError
 from eightgig.vram.runtime.verdict import Shortage, requested_bytes, verdict_of
 
