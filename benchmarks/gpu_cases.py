@@ -18,7 +18,7 @@ from eightgig.vram.parameters import PlanParameters
 from eightgig.vram.plan import Checkpointing, OptimizerName, Precision
 from eightgig.vram.planning.planner import make_plan
 from eightgig.vram.planning.request import PlanRequest, generation_of
-from eightgig.vram.runtime.context import Context
+from eightgig.vram.runtime.context import Context, context_to_keep
 from eightgig.vram.tracing.hidden import Calibration, Generation
 from eightgig.vram.tracing.options import StepOptions, options_of
 from eightgig.vram.tracing.predictor import Predictor
@@ -218,11 +218,11 @@ def predict(
 
 
 def setting_of(machine: Machine, budget_gib: float, card: Card | None, calibration: Calibration) -> Setting:
-    """Give the setting of a machine; where the driver does not say what the context takes, the calibration does."""
+    """Give the setting of a machine; the context is the larger of what it takes now and the calibration's."""
     made = Setting(machine.device, machine.card, machine.context, budget_gib, card, "none", calibration)
     generation = generation_of(_request(dry_case(), VARIANTS["fp32"], made))
-    planned = Context(num_bytes=int(calibration.of(generation).context_bytes.value), source="planned")
-    context = machine.context if machine.context.source == "measured" else planned
+    held = machine.context.num_bytes if machine.context.source == "measured" else None
+    context = context_to_keep(held, int(calibration.of(generation).context_bytes.value))
     return made._replace(context=context, generation=generation)
 
 

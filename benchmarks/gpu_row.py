@@ -21,7 +21,7 @@ from eightgig.core.records import Record
 from eightgig.core.units import bytes_from_gib
 from eightgig.vram.allocator.snapshot import SnapshotComparison
 from eightgig.vram.runtime.budget import cap_of
-from eightgig.vram.runtime.context import Context, measured_context
+from eightgig.vram.runtime.context import Context, context_to_keep, measured_context
 from eightgig.vram.tracing.card_probe import driver_version
 from eightgig.vram.tracing.options import StepOptions
 from eightgig.vram.tracing.spec import WorkloadSpec
@@ -55,7 +55,7 @@ class Order(Record):
     """What a row runs.
 
     Attributes:
-        context: taken off the budget where the driver does not say it of the row's own process.
+        context: taken off the budget where the row's own process, before its first kernel, takes less.
         fits: whether the plan says that it fits under the cap.
         num_steps: under the cap, where it fits.
         cudnn_attention: leave the kernel to torch, which takes cuDNN's on H100 and B200; otherwise that is switched
@@ -206,7 +206,8 @@ def carry_out(order: Order, ready: Workload | None = None) -> Measured:
     if order.device == "cpu":
         return Row(order, NoMeter(), ready).measure(None)
     torch.backends.cuda.enable_cudnn_sdp(order.cudnn_attention)
-    context, total = _context(order.context), torch.cuda.get_device_properties(0).total_memory
+    total = torch.cuda.get_device_properties(0).total_memory
+    context = context_to_keep(_context(order.context).num_bytes, order.context.num_bytes)  # kernels come later
     measured = Row(order, CudaMeter(), ready).measure(cap_of(bytes_from_gib(order.budget_gib), context, total))
     return measured.model_copy(update={"context_after": measured_context(order.context.num_bytes)})
 
