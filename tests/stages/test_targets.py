@@ -5,6 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 from tests.cards import FakeCard, install
+from tests.vram.test_planner import StraightLines
 
 from eightgig.core.units import GIB
 from eightgig.models.parameters import PictureModelParameters
@@ -47,7 +48,7 @@ def train_plan(parameters=PLAN, train=FP32):
 
 def tiles_plan(parameters=PLAN):
     weights = SimpleNamespace(card=SimpleNamespace(model="any/net", classes=("a", "b")))
-    TilePlanner(PlainCase(), weights, FP32, parameters, TilesParameters(tile=64)).plan(128, 128, lambda _: 8)
+    return TilePlanner(PlainCase(), weights, FP32, parameters, TilesParameters(tile=64)).plan(128, 128, lambda _: 8)
 
 
 def agent_plan(parameters=PLAN):
@@ -78,6 +79,16 @@ def test_a_plan_of_this_machine_knows_what_its_card_has(monkeypatch, requests, p
     assert request.device == "cuda"
     assert (request.memory.total_bytes, request.memory.free_bytes) == (6 * GIB, 5 * GIB)
     assert request.card == card_named("RTX 3080")
+
+
+def test_pieces_of_a_picture_are_planned_within_what_the_card_has(monkeypatch):
+    install(monkeypatch, [FakeCard(total_bytes=GIB)])
+    monkeypatch.setattr(target, "card_found", lambda: card_named("RTX 3070"))
+    lines = StraightLines(validate=100, batch_norm=False)
+    monkeypatch.setattr("eightgig.vram.tracing.predictor.Predictor", lambda _: nullcontext(lines))
+    made = tiles_plan()
+    assert (made.batch, made.memory.budget_gib) == (2, 1.0)
+    assert [finding.code for finding in made.memory.findings] == ["VRAM013"]
 
 
 @pytest.mark.parametrize("plan_of", [train_plan, tiles_plan, agent_plan])
