@@ -12,6 +12,11 @@ settings.register_profile("steady", derandomize=True)
 settings.load_profile("steady")
 
 os.environ.setdefault("GOMP_SPINCOUNT", "10000")  # as the project's settings do, before torch is imported
+# Test processes side by side share the cores, as do the processes that they start; more threads than cores wait for
+# each other.
+if "PYTEST_XDIST_WORKER_COUNT" in os.environ:
+    _SHARE = max(1, (os.cpu_count() or 1) // int(os.environ["PYTEST_XDIST_WORKER_COUNT"]))
+    os.environ.setdefault("OMP_NUM_THREADS", str(_SHARE))
 
 PROJECT = Path(__file__).resolve().parents[1]
 
@@ -25,8 +30,18 @@ def pytest_ignore_collect(collection_path, config):
     return True if "mark.gpu" not in collection_path.read_text(encoding="utf-8") else None
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items):
-    """Skip tests that need CUDA where there is none."""
+    """Skip tests that need CUDA where there is none, and say which tests share a process and which come first.
+
+    A file's tests share what it makes once, so they stay in one process; those that use the card, too, since each
+    would change what the others measure of its memory. Whole case studies take minutes each: they begin the run, not
+    to end it with one process waiting for the other.
+    """
+    items.sort(key=lambda item: item.path.name != "test_whole_case.py")
+    for item in items:
+        group = "gpu" if item.get_closest_marker("gpu") else str(item.path.relative_to(PROJECT))
+        item.add_marker(pytest.mark.xdist_group(group))
     marked = [item for item in items if item.get_closest_marker("gpu")]
     if not marked:
         return

@@ -4,6 +4,7 @@ from contextlib import nullcontext
 from types import SimpleNamespace
 
 import pytest
+import torch
 from tests.cards import FakeCard, install
 from tests.vram.test_planner import StraightLines
 
@@ -89,6 +90,16 @@ def test_pieces_of_a_picture_are_planned_within_what_the_card_has(monkeypatch):
     made = tiles_plan()
     assert (made.batch, made.memory.budget_gib) == (2, 1.0)
     assert [finding.code for finding in made.memory.findings] == ["VRAM013"]
+
+
+@pytest.mark.gpu
+def test_a_budget_beyond_a_real_card_is_cut_to_it(monkeypatch):
+    total_gib = torch.cuda.get_device_properties(torch.cuda.current_device()).total_memory / GIB
+    lines = StraightLines(validate=100, batch_norm=False)
+    monkeypatch.setattr("eightgig.vram.tracing.predictor.Predictor", lambda _: nullcontext(lines))
+    made = tiles_plan(PLAN.model_copy(update={"budget_gib": 2 * total_gib}))
+    assert made.memory.budget_gib <= total_gib
+    assert "VRAM013" in [finding.code for finding in made.memory.findings]
 
 
 @pytest.mark.parametrize("plan_of", [train_plan, tiles_plan, agent_plan])

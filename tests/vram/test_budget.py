@@ -2,6 +2,8 @@
 
 import gc
 import os
+import subprocess
+import sys
 import weakref
 from types import SimpleNamespace
 
@@ -282,3 +284,24 @@ def test_the_cap_holds_on_a_bigger_card():
             torch.empty(budget.cap_bytes + 4 * MIB, dtype=torch.uint8, device="cuda")
     torch.empty(int(1.5 * GIB), dtype=torch.uint8, device="cuda")
     assert torch.cuda.get_per_process_memory_fraction() == before
+
+
+@pytest.mark.gpu
+def test_what_another_program_holds_of_a_real_card_is_not_given_away_where_it_spills(monkeypatch):
+    import torch
+
+    monkeypatch.setattr("eightgig.vram.runtime.card_memory.spills_here", lambda _: True)
+    torch.zeros(1, device="cuda")
+    torch.cuda.empty_cache()
+    total = torch.cuda.get_device_properties(torch.cuda.current_device()).total_memory
+    hold = (
+        "import torch; held = torch.empty(2**30, dtype=torch.uint8, device='cuda'); print('held', flush=True); input()"
+    )
+    other = subprocess.Popen([sys.executable, "-c", hold], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    try:
+        assert other.stdout.readline().strip() == "held"
+        with enforced_budget(make_plan("cuda", budget_gib=total / GIB)) as budget:
+            free, _ = torch.cuda.mem_get_info()
+            assert budget.cap_bytes <= free <= total - GIB
+    finally:
+        other.communicate("\n", timeout=60)
