@@ -180,7 +180,7 @@ def test_the_source_keeps_the_rule(rule):
 @pytest.mark.parametrize(
     ("rule", "line"),
     [(rule, line) for rule, lines in RULES.items() for line in lines],
-    ids=lambda value: str(value)[:60],
+    ids=lambda value: value[:60] if isinstance(value, str) else value.__name__,
 )
 def test_the_rule_finds_what_breaks_it(rule, line):
     assert list(rule("somewhere.py", ast.parse(line)))
