@@ -10,7 +10,7 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath
 
 from eightgig.core.errors import DataError
-from eightgig.data.folders import PICTURE_ENDINGS
+from eightgig.data.walking import PICTURE_ENDINGS
 
 _SPLIT_WORDS = {
     "train": "train", "training": "train",
