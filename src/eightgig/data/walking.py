@@ -1,9 +1,10 @@
 """The files and folders below a folder that a person means: nothing hidden, no leavings of archives, no circles."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from eightgig.core.names import composed
 from eightgig.data.images import CODEC_ENDINGS
 
 # Formats that are not read are listed all the same, so that they are reported rather than quietly left out.
@@ -48,3 +49,11 @@ def files_below(folder: Path, above: frozenset[tuple[int, int]] = frozenset()) -
 def has_pictures(folder: Path) -> bool:
     """Tell whether a picture lies below a folder."""
     return any(is_picture(path) for path in files_below(folder))
+
+
+def as_written(wanted: str, found: Iterable[str]) -> list[str]:
+    """Give those of `found`, which differ in form and case alone, that are most like `wanted`; two where two are."""
+    listed = list(found)
+    if wanted in listed:
+        return [wanted]
+    return [each for each in listed if composed(each) == composed(wanted)] or listed

@@ -12,7 +12,7 @@ def log_findings(rejects: Table) -> None:
     """Write how many rows of each reason there are, what was done and the first of them."""
     if not len(rejects):
         return
-    table = rejects.assign(action=rejects["action"] if "action" in rejects else "refused")
+    table = rejects.assign(action=rejects.get("action", "refused"))
     kinds = table.groupby(["reason", "action"], sort=False)
     for (reason, action), rows in list(kinds)[:_MOST_LINES]:
         first = rows.iloc[0]

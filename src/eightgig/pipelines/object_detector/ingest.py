@@ -80,4 +80,4 @@ def build_store(raw: RawPictures, manifest: Table, boxes: Table, splits: Table, 
 def _folder(raw: RawPictures, data: DetectionDataParameters) -> "DetectionFolder":
     from eightgig.data.detection.layouts import scan_detection_folder
 
-    return scan_detection_folder(Path(raw.root), raw.source, data.annotations)
+    return scan_detection_folder(Path(raw.root), raw.source, data.annotations, data.label_lines)
