@@ -144,7 +144,8 @@ def _with_splits(
     made: dict[str, AnnotatedPicture] = {}
     findings: list[Finding] = []
     used: set[str] = set()
-    by_name = {_listed_name(name): name for name in splits.by_name}
+    known = {name for path in pictures for name in _names_of(path)}
+    by_name = {_listed_name(text, known): text for text in splits.by_name}
     for path, picture in sorted(pictures.items()):
         names = [by_name[name] for name in _names_of(path) if name in by_name]
         split = splits.by_name[names[0]][0] if names else ""
@@ -157,10 +158,11 @@ def _with_splits(
     return made, findings
 
 
-def _listed_name(text: str) -> str:
+def _listed_name(text: str, known: Collection[str]) -> str:
     """Give a name without the flag that VOC's lists of a class have behind it; a name may have blanks itself."""
-    name, _, flag = text.rpartition(" ")
-    return (name.strip() if flag in ("1", "0", "-1") and name else text).removeprefix("./").replace("\\", "/")
+    whole = text.replace("\\", "/").removeprefix("./")
+    name, _, flag = whole.rpartition(" ")
+    return name.strip() if whole not in known and flag in ("1", "0", "-1") else whole
 
 
 def _names_of(path: str) -> Iterator[str]:

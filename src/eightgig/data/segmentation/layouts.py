@@ -106,9 +106,12 @@ def _named(folder: Path, *names: str) -> list[Path]:
 def _cityscapes(root: Path) -> tuple[list[MaskedPicture], list[Finding]]:
     """Give train and val; the masks of the public test split hold nothing."""
     images, truths = _named(root, "leftimg8bit"), _named(root, "gtfine")
-    if not images or not truths:
-        found, missing = ("leftImg8bit", "gtFine") if images else ("no leftImg8bit", "such folder")
-        raise DataError(f"{root}: {found} is there, but no {missing}. Unpack gtFine_trainvaltest.zip there too.")
+    if not images:
+        raise DataError(
+            f"{root}: wanted Cityscapes' leftImg8bit, found none. Unpack leftImg8bit_trainvaltest.zip there."
+        )
+    if not truths:
+        raise DataError(f"{root}: leftImg8bit is there, but no gtFine. Unpack gtFine_trainvaltest.zip there too.")
     pictures, findings = [], []
     for path in _files(images[0]):
         split, _, name = path.relative_to(images[0]).as_posix().partition("/")
