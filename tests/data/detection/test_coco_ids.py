@@ -112,7 +112,6 @@ def test_two_categories_with_one_id_or_one_name(coco):
 
 
 RLE = {"size": [60, 80], "counts": [5 * 60 + 10, 20, 40, 20, 40, 20, 60 * 80 - 310 - 140]}  # 3 columns of 20 pixels
-COMPRESSED = {"size": [5, 4], "counts": "62N1"}
 
 
 @pytest.mark.parametrize(

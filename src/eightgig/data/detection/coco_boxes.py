@@ -84,8 +84,8 @@ def _uncompressed(text: str) -> Iterator[int]:
     """Give the run lengths that COCO's code writes as text: 5 bits a letter, from the fourth on as differences."""
     runs: list[int] = []
     value = shift = 0
-    for letter in text.encode("ascii"):
-        bits = letter - 48
+    for letter in text:
+        bits = ord(letter) - 48
         if not 0 <= bits < 64 or shift > 60:
             raise ValueError(f"wanted run lengths as COCO writes them, found {text!r:.80}")
         value |= (bits & 31) << shift
