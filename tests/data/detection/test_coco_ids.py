@@ -211,6 +211,13 @@ def test_what_is_double_is_told(coco):
     ]  # fmt: skip
 
 
+def test_a_folder_without_a_file_of_coco_says_so(coco):
+    root = small(coco, lambda content: content.pop("categories"))
+    (root / "instances_all.json").rename(root / "notes.json")
+    with pytest.raises(DataError, match="found no file with images, annotations and categories"):
+        scan_detection_folder(root, "coco")
+
+
 def test_a_size_as_text_is_compared(coco, ingest):
     root = small(coco, lambda content: content["images"][0].update(width="800", height=600.0))
     _, _, rejects, _ = ingest(root)

@@ -49,8 +49,13 @@ def read_coco(listing: Listing, paths: Sequence[Path], left_out: Sequence[str] =
         left_out: files that look like COCO's too, which is told.
 
     Raises:
-        DataError: a file is not COCO's JSON, or two have different categories.
+        DataError: there is no file, one is not COCO's JSON, or two have different categories.
     """
+    if not paths:
+        raise DataError(
+            f"{listing.root}: wanted COCO's JSON, found no file with images, annotations and categories. Set "
+            "data.annotations to it."
+        )
     files = sorted(
         (load_coco(listing, path) for path in paths),
         key=lambda file: (SPLITS.index(file.split or "train"), file.name),
