@@ -229,8 +229,8 @@ def _differ_in_case(classes: Iterable[str]) -> Iterator[str]:
 
 def _notes_of_splits(root: Path, found: SplitFolders) -> Iterator[str]:
     if found.left_out:
-        names = all_quoted(folder.name for folder in found.left_out)
-        yield f"{root}: {names} beside the ready-made splits is left out"
+        left_out = all_quoted(folder.name for folder in found.left_out)
+        yield f"{root}: {left_out} beside the ready-made splits is left out"
     by_split: dict[Split, list[str]] = defaultdict(list)
     for folder, split in found.splits:
         by_split[split].append(folder.name)

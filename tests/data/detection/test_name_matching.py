@@ -65,8 +65,15 @@ def test_the_name_that_is_written_so_comes_first(tmp_path):
     write(tmp_path, "images/B.PNG")
     write(tmp_path, "labels/b.TXT", content=LINE.encode())
     counts, reasons = labelled(tmp_path)
-    assert counts == {"images/b.jpg": 1, "images/B.PNG": 1, "images/c.jpg": 0}
-    assert sorted(reasons) == ["label_without_picture"] * 2 + ["no_label"] + ["shared_label"] * 2
+    assert counts == {"images/b.jpg": 1, "images/B.PNG": 0, "images/c.jpg": 0}
+    assert sorted(reasons) == ["label_without_picture"] * 2 + ["no_label"] * 2
+
+
+def test_one_label_of_two_pictures_is_told(tmp_path):
+    write(tmp_path, "images/a.jpg", "images/a.png")
+    write(tmp_path, "labels/a.txt", content=LINE.encode())
+    (tmp_path / "obj.names").write_text("cup\n")
+    assert labelled(tmp_path) == ({"images/a.jpg": 1, "images/a.png": 1}, ["shared_label"] * 2)
 
 
 def test_two_labels_that_could_be_meant_are_none(tmp_path):
@@ -142,6 +149,13 @@ def test_a_coco_name_is_found_in_any_dress(tmp_path_factory, forms, case, way):
     write(root, picture)
     write_coco(root, [in_form(forms[1], case(way.format(ACCENTED)))])
     assert widths(root) == ({picture: [1.0]}, [])
+
+
+def test_the_file_that_the_user_names_is_found_in_any_dress(tmp_path):
+    write(tmp_path, "images/a.jpg")
+    write_coco(tmp_path, ["a.jpg"], file=in_form("NFD", f"{ACCENTED}.json"))
+    folder = scan_detection_folder(tmp_path, annotations=in_form("NFC", f"{ACCENTED.lower()}.json"))
+    assert [len(picture.boxes) for picture in folder.pictures] == [1]
 
 
 def test_two_entries_that_become_one_are_told(tmp_path):

@@ -133,7 +133,7 @@ def _category_names(path: Path, categories: list[Any]) -> dict[Id, str]:
 
 def _ids(images: list[Any]) -> Ids:
     """Compare by number, unless two pictures, of different names, would become one by it."""
-    raw = {_raw(image) for image in images if isinstance(image, dict)} - {None}
+    raw = {made for image in images if isinstance(image, dict) and (made := _raw(image))}
     by_number = Counter(Ids().key(value) for value, _ in raw)
     return Ids(by_number=all(count == 1 for key, count in by_number.items() if key is not None))
 

@@ -60,6 +60,10 @@ def _labels(listing: Listing, annotations: str | None) -> Path | None:
     if annotations is None:
         return None
     path = listing.root / Path(annotations).expanduser()
+    inside = listing.relative(path)
+    if not path.exists() and inside:
+        same = listing.same_file(inside) or listing.same_folder(inside)
+        path = listing.root / same[0] if len(same) == 1 else path
     if not path.exists():
         raise DataError(
             f"{path}: there are no labels. Set data.annotations to a file or folder, relative to data.root."

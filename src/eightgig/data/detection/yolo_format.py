@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from eightgig.core.errors import DataError, ImageRejectedError
-from eightgig.core.names import all_quoted
+from eightgig.core.names import all_quoted, composed
 from eightgig.data.detection.annotated import (
     AnnotatedPicture,
     DetectionFolder,
@@ -26,7 +26,8 @@ from eightgig.data.detection.yolo_lines import Line, LineForm, LineRules, box_of
 from eightgig.data.detection.yolo_yaml import DataYaml, Listed, read_data_yaml
 from eightgig.data.split_names import split_above
 
-CLASSES_FILE = "classes.txt"
+CLASSES_FILES = ("classes.txt", "obj.names", "_darknet.labels")
+"""Of Label Studio and labelImg, of CVAT, and of Roboflow."""
 _FORM_NOTES: dict[LineForm, str] = {
     "polygons": "boxes around polygons",
     "oriented": "boxes around oriented boxes",
@@ -69,7 +70,7 @@ def read_yolo(listing: Listing, data_yaml: Path | None, form: LineForm | None = 
     told = read_data_yaml(listing, data_yaml) if data_yaml else _without_yaml(listing)
     rules = replace_form(told.rules, form)
     splits, doubles = _first_splits(told.listed)
-    files_of = {path: label_paths(listing, path) for path in listing.pictures}
+    files_of = _own_labels({path: label_paths(listing, path) for path in listing.pictures})
     labels = [
         _read_label(listing.root, told.classes, path, files_of[path], splits[path], doubles[path])
         for path in sorted(splits)
@@ -111,6 +112,20 @@ def label_paths(listing: Listing, picture: str) -> list[str]:
     return []
 
 
+def _own_labels(files_of: Mapping[str, list[str]]) -> dict[str, list[str]]:
+    """Take a label from pictures whose names are like its own but for case, where one has its very name."""
+    owners = {file for path, files in files_of.items() for file in files if _is_named_as(file, path)}
+    return {
+        path: [file for file in files if file not in owners or _is_named_as(file, path)]
+        for path, files in files_of.items()
+    }
+
+
+def _is_named_as(label: str, picture: str) -> bool:
+    name = composed(posixpath.basename(picture))
+    return posixpath.splitext(composed(posixpath.basename(label)))[0] in (name, posixpath.splitext(name)[0])
+
+
 def _without_yaml(listing: Listing) -> DataYaml:
     listed = [Listed(path, split_above(path) or "", "", None) for path in _picture_folder(listing)]
     return DataYaml(_read_classes(listing), listed, LineRules(), ())
@@ -136,7 +151,7 @@ def _read_classes(listing: Listing) -> tuple[str, ...]:
 
 def is_classes_file(file: str) -> bool:
     """Tell whether a file names the classes of YOLO labels, one a line."""
-    return posixpath.basename(file).lower() == CLASSES_FILE
+    return posixpath.basename(file).lower() in CLASSES_FILES
 
 
 def _picture_folder(listing: Listing) -> tuple[str, ...]:
