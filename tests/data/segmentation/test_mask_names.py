@@ -113,6 +113,10 @@ def test_one_mask_of_two_pictures_and_two_masks_of_one_are_told(tmp_path):
 def test_the_mask_that_is_written_so_comes_first(tmp_path):
     write(tmp_path, "images/a.jpg", "images/A.jpg", "masks/a.png", "masks/A.png")
     assert scanned(tmp_path)[0] == [("images/A.jpg", "masks/A.png", ""), ("images/a.jpg", "masks/a.png", "")]
+    (tmp_path / "masks" / "A.png").unlink()
+    assert scanned(tmp_path) == (
+        [("images/a.jpg", "masks/a.png", "")], [("images/A.jpg", "missing_mask", "refused")],
+    )  # fmt: skip
 
 
 def test_cityscapes_folders_in_another_case(tmp_path):

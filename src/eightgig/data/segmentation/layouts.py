@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from eightgig.core.errors import DataError
-from eightgig.core.names import all_quoted, name_key, quoted
+from eightgig.core.names import all_quoted, composed, name_key, quoted
 from eightgig.data.segmentation.class_table import CITYSCAPES_IDS, KNOWN_TABLES, ClassTable, find_table
 from eightgig.data.split_names import Split, split_of
 from eightgig.data.walking import as_written, folders_in, has_pictures, is_passed_over, is_picture
@@ -205,9 +205,11 @@ def _paired(root: Path, pair: _Pair) -> tuple[list[MaskedPicture], list[Finding]
     masks = _Masks(pair.masks)
     pictures: list[MaskedPicture] = []
     findings: list[Finding] = []
-    for image in _files(pair.images):
+    found_of = {image: masks.of(image.relative_to(pair.images)) for image in _files(pair.images)}
+    owned = {mask for image, found in found_of.items() for mask in found if _is_named_as(mask, image)}
+    for image, of_any_case in found_of.items():
         inner, name = image.relative_to(pair.images), image.relative_to(root).as_posix()
-        found = masks.of(inner)
+        found = [mask for mask in of_any_case if mask not in owned or _is_named_as(mask, image)]
         if len(found) != 1:
             findings.append(_no_mask(name, inner, found, pair.masks.relative_to(root).as_posix()))
             continue
@@ -221,6 +223,11 @@ def _paired(root: Path, pair: _Pair) -> tuple[list[MaskedPicture], list[Finding]
             detail = f"{counts[each.mask_path]} pictures have the one mask {each.mask_path}; each is given it"
             findings.append(Finding(each.path, "shared_mask", detail, "kept"))
     return pictures, findings
+
+
+def _is_named_as(mask: Path, picture: Path) -> bool:
+    """Tell whether a mask has its picture's very name; one whose name is like it but for case has no right to it."""
+    return composed(mask.name).startswith(composed(picture.stem))
 
 
 def _no_mask(name: str, inner: Path, found: Sequence[Path], masks: str) -> Finding:
