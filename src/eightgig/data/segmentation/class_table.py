@@ -190,7 +190,7 @@ def _colour(rgb: Sequence[str]) -> Colour:
 
 
 def _table(path: Path, rows: Sequence[_Row]) -> ClassTable:
-    rows = [(composed(name), *rest) for name, *rest in rows]
+    rows = [(composed(name), label, colour, is_void) for name, label, colour, is_void in rows]
     classes = [name for name, *_, is_void in rows if not is_void]
     if "" in classes:
         raise DataError(f"{path}: a row has no name, and so is no class. Name it, or remove the row.")
