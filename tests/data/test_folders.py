@@ -120,9 +120,9 @@ def test_splits_without_training_pictures_are_refused(tmp_path: Path) -> None:
         scan_class_folders(tmp_path)
 
 
-def test_classes_may_be_called_train_when_they_hold_pictures(tmp_path: Path) -> None:
+def test_classes_may_be_called_train_where_the_user_says_so(tmp_path: Path) -> None:
     touch(tmp_path, "train/1.jpg", "test/1.jpg")
-    assert scan_class_folders(tmp_path).classes == ("test", "train")
+    assert scan_class_folders(tmp_path, layout="classes").classes == ("test", "train")
 
 
 def test_a_class_name_that_is_no_text(tmp_path: Path, make_folders: Callable[..., Path]) -> None:

@@ -1,20 +1,19 @@
 """A folder with one sub-folder a class, and what it holds."""
 
 import os
-from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from eightgig.core.errors import DataError
-from eightgig.data.images import CODEC_ENDINGS
+from eightgig.core.names import all_quoted, composed, name_key
+from eightgig.data.parameters import FolderLayout
+from eightgig.data.split_folders import SplitFolders, find_splits
+from eightgig.data.split_names import Split, split_of
+from eightgig.data.walking import files_below, folders_in, is_picture, visible
 
-# Formats that are not read are listed all the same, so that they are reported rather than quietly left out.
-PICTURE_ENDINGS = {e for endings in CODEC_ENDINGS.values() for e in endings} | {".tif", ".tiff", ".heic", ".avif"}
-_SPLITS = {
-    "train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "dev": "val",
-    "test": "test", "testing": "test",
-}  # fmt: skip
 LAYOUT = """Wanted is one folder a class:
   {root}/daisy/one.jpg
   {root}/daisy/more/two.png
@@ -27,10 +26,11 @@ class ClassFolders:
 
     Attributes:
         root: the folder that paths are relative to.
-        classes: names in alphabetical order; a label is a position in it.
+        classes: names in alphabetical order, in Unicode's composed form; a label is a position in it.
         files: (path relative to root with forward slashes, label), ordered by label and path.
         num_skipped: files passed over: hidden, or no picture by their ending.
         splits: `train`, `val` or `test` of each file where the folder brings splits; otherwise empty.
+        notes: what a person should know of how the folders were read, a sentence each.
     """
 
     root: Path
@@ -38,9 +38,17 @@ class ClassFolders:
     files: tuple[tuple[str, int], ...]
     num_skipped: int = 0
     splits: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
-def scan_class_folders(root: Path, *, min_images_per_class: int = 1) -> ClassFolders:
+class _Scanned(NamedTuple):
+    """The pictures of each class folder, and the number of files that are none."""
+
+    pictures: dict[str, list[Path]]
+    num_skipped: int
+
+
+def scan_class_folders(root: Path, *, min_images_per_class: int = 1, layout: FolderLayout = "auto") -> ClassFolders:
     """Give the pictures below `root`, one folder a class, at any depth; or such folders in train, val and test.
 
     ImageNet is of the second kind (train/n01440764, val/n01440764): each class must have a picture in train.
@@ -48,46 +56,59 @@ def scan_class_folders(root: Path, *, min_images_per_class: int = 1) -> ClassFol
     Folders and files whose names begin with a dot, `__MACOSX` and files without a picture's ending are skipped.
     Links are followed; a link that leads back to a folder above itself is not.
 
+    Args:
+        root: the folder.
+        min_images_per_class: of a class without ready-made splits.
+        layout: whether its folders are `classes` or `splits`; `auto` finds out.
+
     Raises:
-        DataError: there is no such folder, its layout is another one, or classes have too few pictures (all named).
+        DataError: there is no such folder, its layout is another one or cannot be told, or classes have too few
+            pictures (all named).
     """
     class_folders = _class_folders(root)
-    if _are_splits(root, class_folders):
-        return _scan_splits(root, class_folders)
-    classes, pictures, num_skipped = _scan(class_folders)
-    _refuse_no_classes(root, classes, pictures)
-    require_enough(root, dict(zip(classes, map(len, pictures), strict=True)), min_images_per_class)
-    files = tuple((path.relative_to(root).as_posix(), label) for label, paths in enumerate(pictures) for path in paths)
-    return ClassFolders(root, classes, files, num_skipped)
+    if splits := find_splits(root, class_folders, layout):
+        return _scan_splits(root, splits)
+    scanned = _scan(root, class_folders)
+    classes = tuple(sorted(scanned.pictures))
+    _refuse_no_classes(root, classes, scanned.pictures.values())
+    require_enough(root, {name: len(scanned.pictures[name]) for name in classes}, min_images_per_class)
+    files = tuple(
+        (path.relative_to(root).as_posix(), label)
+        for label, name in enumerate(classes)
+        for path in scanned.pictures[name]
+    )
+    notes = (*_loose(root), *_like_a_split(classes, layout), *_differ_in_case(classes))
+    return ClassFolders(root, classes, files, scanned.num_skipped, notes=notes)
 
 
-def split_of(folder: str) -> str:
-    """Give `train`, `val` or `test` for a folder's name, an empty text for another name."""
-    return _SPLITS.get(folder.lower(), "")
+def _scan(root: Path, class_folders: Sequence[Path]) -> _Scanned:
+    """Give the pictures by class; refuse two folders whose names look the same, as nobody can tell them apart."""
+    folder_of: dict[str, Path] = {}
+    for folder in class_folders:
+        other = folder_of.setdefault(composed(folder.name), folder)
+        if other is not folder:
+            raise DataError(
+                f"{root}: the class folders {all_quoted((other.name, folder.name))} have names that look the same, in "
+                "two forms of Unicode. Move the pictures of one into the other."
+            )
+    found = {name: list(files_below(folder)) for name, folder in folder_of.items()}
+    pictures = {name: sorted(filter(is_picture, paths)) for name, paths in found.items()}
+    return _Scanned(pictures, sum(map(len, found.values())) - sum(map(len, pictures.values())))
 
 
-def _scan(class_folders: list[Path]) -> tuple[tuple[str, ...], list[list[Path]], int]:
-    """Give the classes, the pictures of each, and how many files are none."""
-    classes = tuple(folder.name for folder in class_folders)
-    found = [list(_files_below(folder)) for folder in class_folders]
-    pictures = [sorted(path for path in paths if _is_picture(path)) for paths in found]
-    return classes, pictures, sum(map(len, found)) - sum(map(len, pictures))
-
-
-def _scan_splits(root: Path, split_folders: list[Path]) -> ClassFolders:
+def _scan_splits(root: Path, found: SplitFolders) -> ClassFolders:
     """Give the pictures of ready-made splits; their classes are those of the training split."""
     rows: list[tuple[str, str, str]] = []
-    classes_of: dict[str, set[str]] = {}
+    classes_of: dict[str, set[str]] = defaultdict(set)
     num_skipped = 0
-    for folder in split_folders:
+    for folder, split in found.splits:
         _refuse_loose_pictures(folder)
-        split = split_of(folder.name)
-        names, pictures, skipped = _scan(_class_folders(folder))
+        scanned = _scan(folder, _class_folders(folder))
         if split == "train":
-            _refuse_no_classes(folder, names, pictures)
-        classes_of.setdefault(split, set()).update(names)
-        num_skipped += skipped
-        for name, paths in zip(names, pictures, strict=True):
+            _refuse_no_classes(folder, tuple(scanned.pictures), scanned.pictures.values())
+        classes_of[split].update(scanned.pictures)
+        num_skipped += scanned.num_skipped
+        for name, paths in scanned.pictures.items():
             rows += [(name, path.relative_to(root).as_posix(), split) for path in paths]
     classes = _trained_classes(root, classes_of)
     in_train = Counter(name for name, _, split in rows if split == "train")
@@ -95,7 +116,8 @@ def _scan_splits(root: Path, split_folders: list[Path]) -> ClassFolders:
     labels = {name: label for label, name in enumerate(classes)}
     rows.sort()
     files = tuple((path, labels[name]) for name, path, _ in rows)
-    return ClassFolders(root, classes, files, num_skipped, tuple(split for *_, split in rows))
+    notes = (*_notes_of_splits(root, found), *_differ_in_case(classes))
+    return ClassFolders(root, classes, files, num_skipped, tuple(split for *_, split in rows), notes)
 
 
 def require_enough(root: Path, num_images_by_class: Mapping[str, int], min_images: int, where: str = "") -> None:
@@ -119,17 +141,13 @@ def _class_folders(root: Path) -> list[Path]:
     if not root.is_dir():
         raise DataError(f"{root}: wanted a folder of class folders, found a file. Set data.root to a folder.")
     try:
-        folders = [path for path in _visible(root) if path.is_dir()]
+        folders = folders_in(root)
     except OSError as error:
         raise DataError(f"{root}: the folder cannot be read ({error.strerror}). Check its permissions.") from error
     for folder in folders:
         if not _is_text(folder.name):
             raise DataError(f"{root}: the folder name {os.fsencode(folder.name)!r} is not UTF-8 text. Rename it.")
     return folders
-
-
-def _visible(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.iterdir() if not path.name.startswith(".") and path.name != "__MACOSX")
 
 
 def _is_text(name: str) -> bool:
@@ -140,55 +158,26 @@ def _is_text(name: str) -> bool:
     return True
 
 
-def _is_picture(path: Path) -> bool:
-    return not path.name.startswith(".") and path.suffix.lower() in PICTURE_ENDINGS
-
-
-def _files_below(folder: Path, above: frozenset[tuple[int, int]] = frozenset()) -> Iterator[Path]:
-    """Give all files, hidden ones too; `above` identifies the folders that lead here, so that links cannot loop."""
-    status = folder.stat()
-    identity = (status.st_dev, status.st_ino)
-    if identity in above:
-        return
-    for path in sorted(folder.iterdir()):
-        if path.is_file():
-            yield path
-        elif path.is_dir() and not path.name.startswith(".") and path.name != "__MACOSX":
-            yield from _files_below(path, above | {identity})
-
-
-def _refuse_no_classes(root: Path, classes: tuple[str, ...], pictures: list[list[Path]]) -> None:
+def _refuse_no_classes(root: Path, classes: tuple[str, ...], pictures: Iterable[list[Path]]) -> None:
     layout = LAYOUT.format(root=root)
     if not classes:
-        num_loose = sum(_is_picture(path) for path in _visible(root))
+        num_loose = sum(is_picture(path) for path in visible(root))
         found = f"{num_loose} pictures directly in it" if num_loose else "neither folders nor pictures in it"
         raise DataError(f"{root}: wanted class folders, found {found}. {layout}")
     if len(classes) == 1:
-        raise DataError(f"{root}: wanted at least two class folders, found only '{classes[0]}'. {layout}")
+        raise DataError(
+            f"{root}: wanted at least two class folders, found only '{classes[0]}'. Where the set is inside of that, "
+            f"set data.root to it. {layout}"
+        )
     if not any(pictures):
         raise DataError(f"{root}: its {len(classes)} folders hold no pictures. {layout}")
 
 
-def _are_splits(root: Path, folders: list[Path]) -> bool:
-    """Two layouts look alike: `train` could be a class; only folders named like splits, all of them, tell."""
-    if len(folders) < 2 or not all(split_of(folder.name) for folder in folders):
-        return False
-    if not any(path.is_dir() for folder in folders for path in _visible(folder)):
-        return False
-    if not any(split_of(folder.name) == "train" for folder in folders):
-        names = ", ".join(folder.name for folder in folders)
-        raise DataError(
-            f"{root}: its folders are splits ({names}), but none is for training. Add train, or set data.root to one "
-            "of them: then splits are drawn."
-        )
-    return True
-
-
 def _refuse_loose_pictures(split_folder: Path) -> None:
     """ImageNet's val comes as 50,000 files without class folders, with the labels in a file of the devkit."""
-    visible = _visible(split_folder)
-    loose = [path.name for path in visible if path.is_file() and _is_picture(path)]
-    if loose and not any(path.is_dir() for path in visible):
+    here = visible(split_folder)
+    loose = [path.name for path in here if path.is_file() and is_picture(path)]
+    if loose and not any(path.is_dir() for path in here):
         raise DataError(
             f"{split_folder}: wanted one folder a class, found {len(loose)} pictures directly in it, such as "
             f"{loose[0]}. Move each into a folder of its class, named as in train (for ImageNet's val the well-known "
@@ -202,8 +191,50 @@ def _trained_classes(root: Path, classes_of: Mapping[str, set[str]]) -> tuple[st
     trained = classes_of["train"]
     untrained = {name: split for split, names in classes_of.items() for name in sorted(names - trained)}
     if untrained:
-        named = ", ".join(f"'{name}' (only in {split})" for name, split in list(untrained.items())[:10])
+        in_another_case = {name_key(name): name for name in trained}
+        named = ", ".join(
+            f"'{name}' (only in {split}{_as_in_train(in_another_case.get(name_key(name)))})"
+            for name, split in list(untrained.items())[:10]
+        )
         raise DataError(
             f"{root}: {len(untrained)} classes have no folder in train: {named}. Add them there, or move them away."
         )
     return tuple(sorted(trained))
+
+
+def _as_in_train(name: str | None) -> str:
+    return f"; in train it is '{name}'" if name else ""
+
+
+def _loose(folder: Path) -> Iterator[str]:
+    loose = [path for path in visible(folder) if path.is_file() and is_picture(path)]
+    if loose:
+        yield f"{folder}: {len(loose)} pictures beside the class folders are left out, such as {loose[0].name}"
+
+
+def _like_a_split(classes: Iterable[str], layout: FolderLayout) -> Iterator[str]:
+    for name in classes if layout == "auto" else ():
+        if split_of(name):
+            yield f"the folder '{name}' is read as a class, though splits are called so too"
+
+
+def _differ_in_case(classes: Iterable[str]) -> Iterator[str]:
+    by_key = defaultdict(list)
+    for name in classes:
+        by_key[name_key(name)].append(name)
+    for names in by_key.values():
+        if len(names) > 1:
+            yield f"{all_quoted(names)} are {len(names)} classes, whose names differ in case alone"
+
+
+def _notes_of_splits(root: Path, found: SplitFolders) -> Iterator[str]:
+    if found.left_out:
+        left_out = all_quoted(folder.name for folder in found.left_out)
+        yield f"{root}: {left_out} beside the ready-made splits is left out"
+    by_split: dict[Split, list[str]] = defaultdict(list)
+    for folder, split in found.splits:
+        by_split[split].append(folder.name)
+        yield from _loose(folder)
+    for split, names in by_split.items():
+        if len(names) > 1:
+            yield f"{root}: {all_quoted(names)} are both read as {split}"

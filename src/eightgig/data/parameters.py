@@ -7,6 +7,8 @@ from pydantic import Field, model_validator
 from eightgig.core.records import Record
 
 Fraction = Annotated[float, Field(gt=0.0, lt=1.0)]
+FolderLayout = Literal["auto", "classes", "splits"]
+"""What the folders under a root are: classes, or ready-made splits with class folders in them."""
 Strength = Annotated[float, Field(ge=0.0, lt=1.0)]
 
 # Pillow refuses more than this by itself (2 x its MAX_IMAGE_PIXELS), so a higher limit would be a promise not kept.
@@ -58,6 +60,8 @@ class DataParameters(PictureParameters):
     Attributes:
         source: `rendered` (drawn by code), `folder` (class folders under `root`), `oxford102` (below `root`
             or fetched); with a root, `rendered` becomes `folder`.
+        layout: whether the folders under `root` are `classes` or ready-made `splits` (train, val, test, with class
+            folders in them); `auto` finds out, and refuses what could be either.
         min_images_per_class: different pictures a class must have; three let each split have one.
         tier: `jpeg` stores files as they are; `decoded` stores pixels: faster to read, about four times the size.
         decoded_side: side, in pixels, of the square pictures of the decoded tier.
@@ -65,6 +69,7 @@ class DataParameters(PictureParameters):
     """
 
     source: Literal["rendered", "folder", "oxford102"] = "rendered"
+    layout: FolderLayout = "auto"
     min_images_per_class: int = Field(default=3, ge=3)
     tier: Literal["jpeg", "decoded"] = "jpeg"
     decoded_side: int = Field(default=320, ge=16)

@@ -1,5 +1,6 @@
 """Ingest: from pictures on disk to an HDF5 store, its splits, and a list of what was refused."""
 
+import logging
 from pathlib import Path
 
 from kedro.pipeline import Pipeline
@@ -9,6 +10,9 @@ from eightgig.data.parameters import DataParameters
 from eightgig.data.sources import RawPictures, Source, open_source
 from eightgig.stages.annotations import ClassFolders, StoreContent, Table
 from eightgig.stages.case import stage_node, stage_pipeline
+from eightgig.stages.findings import log_findings
+
+logger = logging.getLogger(__name__)
 
 
 def create_pipeline() -> Pipeline:
@@ -44,8 +48,13 @@ def inspect(raw: RawPictures, data: DataParameters, ingest_journal: Path) -> tup
     """
     from eightgig.data.manifest import build_manifest
 
+    folders = _class_folders(raw, data)
+    for note in folders.notes:
+        logger.warning("%s", note)
     with progress("looking at pictures") as report:
-        return build_manifest(_class_folders(raw, data), data, report, journal=ingest_journal / "inspected.jsonl")
+        manifest, rejects = build_manifest(folders, data, report, journal=ingest_journal / "inspected.jsonl")
+    log_findings(rejects)
+    return manifest, rejects
 
 
 def split(raw: RawPictures, manifest: Table, rejects: Table, data: DataParameters) -> Table:
@@ -86,4 +95,4 @@ def _class_folders(raw: RawPictures, data: DataParameters) -> ClassFolders:
         return read_oxford102(Path(raw.root), allow_download=False)
     from eightgig.data.folders import scan_class_folders
 
-    return scan_class_folders(Path(raw.root), min_images_per_class=data.min_images_per_class)
+    return scan_class_folders(Path(raw.root), min_images_per_class=data.min_images_per_class, layout=data.layout)

@@ -28,7 +28,7 @@ def ingest():
     """Give (manifest, boxes, rejects, folder) of a folder."""
 
     def make(root: Path, source: str = "auto", **parameters):
-        folder = scan_detection_folder(root, source, parameters.get("annotations"))
+        folder = scan_detection_folder(root, source, parameters.get("annotations"), parameters.get("label_lines"))
         tables = build_detection_manifest(folder, DetectionDataParameters(root=str(root), **parameters))
         return (*tables, folder)
 

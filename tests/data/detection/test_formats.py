@@ -33,7 +33,8 @@ def test_yolo_boxes_are_shares_and_their_splits_are_kept(yolo, ingest):
 
 
 def test_a_polygon_becomes_its_box(yolo, ingest):
-    _, boxes, _, _ = ingest(yolo({"a": "1 0.25 0.5 0.5 0.25 0.75 0.5 0.5 0.75\n"}))
+    root = yolo({"a": "1 0.25 0.5 0.5 0.25 0.75 0.5 0.5 0.75\n"})
+    _, boxes, _, _ = ingest(root, label_lines="polygons")
     assert corners(boxes) == [["pen", 20, 15, 60, 45]]
 
 

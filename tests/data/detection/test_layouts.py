@@ -3,12 +3,9 @@
 import json
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from eightgig.core.errors import DataError
 from eightgig.data.detection.layouts import find_format, scan_detection_folder
-from eightgig.data.detection.listing import split_of_folder, split_of_name
 
 LINE = "0 0.5 0.5 0.25 0.5\n"
 
@@ -152,17 +149,3 @@ def test_links_that_lead_in_circles_are_followed_once(yolo):
         (root / name / other).symlink_to(root / other)
     (root / "again").symlink_to(root)
     assert len(scan_detection_folder(root).pictures) == 1
-
-
-@pytest.mark.parametrize(
-    ("name", "split"), [("instances_train2017", "train"), ("train_val", ""), ("default", ""), ("constrain", "")]
-)
-def test_the_split_in_a_files_name(name, split):
-    assert split_of_name(f"{name}.json") == split
-
-
-@settings(max_examples=50, deadline=None)
-@given(st.lists(st.sampled_from(["images", "a", "b.c"]), max_size=3), st.sampled_from(["valid", "val2017", "Dev"]))
-def test_the_split_in_a_folders_name(parts, word):
-    assert split_of_folder("/".join([*parts, "x.jpg"])) == ""
-    assert split_of_folder("/".join([*parts[:1], word, *parts[1:], "x.jpg"])) == "val"

@@ -32,11 +32,13 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from eightgig.core.errors import DataError
+from eightgig.core.names import all_quoted, composed, quoted
+from eightgig.data.detection.picture_index import Match
 
 Action = Literal["refused", "box left out", "box clipped", "kept"]
 """What was done: the whole picture or label file was refused, or less than that."""
 Format = Literal["yolo", "voc", "coco"]
-SPLITS = ("train", "val", "test")
+_MOST_NAMED = 4
 
 
 class Finding(NamedTuple):
@@ -120,7 +122,7 @@ class DetectionFolder:
 
 
 def require_names(where: str, names: Sequence[str]) -> tuple[str, ...]:
-    """Give the class names, which must be different texts without control characters.
+    """Give the class names in Unicode's composed form, which must be different texts without control characters.
 
     Raises:
         DataError: they are not; the first bad one is named.
@@ -130,15 +132,41 @@ def require_names(where: str, names: Sequence[str]) -> tuple[str, ...]:
     for name in names:
         if not name.strip() or any(unicodedata.category(letter) in ("Cc", "Cs") for letter in name):
             raise DataError(f"{where}: wanted class names that are text, found {name!r}. Rename this class.")
-    doubles = [name for name, count in Counter(names).items() if count > 1]
-    if doubles:
-        raise DataError(f"{where}: two classes are called '{doubles[0]}'. Rename one.")
-    return tuple(names)
+    made = [class_name(name) for name in names]
+    double = next((name for name, count in Counter(made).items() if count > 1), None)
+    if double is not None:
+        same = all_quoted(dict.fromkeys(name for name in names if class_name(name) == double))
+        raise DataError(f"{where}: two classes are called {same}. Rename one.")
+    return tuple(made)
+
+
+def class_name(name: str) -> str:
+    """Give a class's name as it is compared: composed, without blanks at its ends."""
+    return composed(name.strip())
 
 
 def in_two_splits(path: str, first: str, second: str, file: str = "", line: int | None = None) -> Finding:
     """Give the finding that a picture of split `first` is named by `second` too."""
     return Finding(path, "in_two_splits", f"in {first} and {second}; kept in {first}", "kept", file, line)
+
+
+def not_found(name: str, match: Match, file: str, line: int | None = None) -> Finding:
+    """Give the finding that no picture, or not one alone, can be meant by a label's `name`."""
+    if len(match.paths) > 1:
+        shown = all_quoted(match.paths[:_MOST_NAMED])
+        return Finding(
+            name, "ambiguous_picture", f"{len(match.paths)} pictures could be meant: {shown}", "refused", file, line
+        )
+    detail = "there is no picture of this name"
+    if match.paths:
+        detail += f" in such a folder; {quoted(match.paths[0], name)} lies in another"
+    return Finding(name, "missing_picture", detail, "refused", file, line)
+
+
+def claimed_twice(name: str, path: str, file: str, line: int | None = None) -> Finding:
+    """Give the finding that another name of the same labels means the picture at `path` with more right."""
+    detail = f"it could only mean {quoted(path, name)}, which another name of these labels means, or means as well"
+    return Finding(name, "ambiguous_picture", detail, "refused", file, line)
 
 
 def without_split(pictures: Iterable[AnnotatedPicture]) -> tuple[Finding, ...]:

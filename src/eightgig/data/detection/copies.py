@@ -6,9 +6,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from eightgig.data.detection.annotated import SPLITS, Finding
+from eightgig.data.detection.annotated import Finding
 from eightgig.data.detection.checks import CheckedBox
 from eightgig.data.images import Inspection
+from eightgig.data.split_names import SPLITS
 
 _SAME_PIXELS = 2.0
 
@@ -62,7 +63,7 @@ def _conflict(copies: Sequence[UsablePicture]) -> list[Finding]:
 
 
 def _first_split(splits: Iterable[str]) -> str:
-    return min(splits, key=lambda split: SPLITS.index(split) if split else len(SPLITS))
+    return min(splits, key=[*SPLITS, ""].index)
 
 
 def _moved(copy: UsablePicture, split: str) -> Finding:

@@ -2,23 +2,16 @@
 
 import os
 import posixpath
-import re
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 
 from eightgig.core.errors import DataError
-from eightgig.data.folders import PICTURE_ENDINGS
-
-_SPLIT_WORDS = {
-    "train": "train", "training": "train",
-    "val": "val", "valid": "val", "validation": "val", "dev": "val",
-    "test": "test", "testing": "test",
-}  # fmt: skip
-_MASK_FOLDERS = ("segmentationclass", "segmentationobject")
-_PICTURE_FOLDERS = ("images", "jpegimages")
+from eightgig.core.names import name_key
+from eightgig.data.detection.picture_index import Match, PictureIndex
+from eightgig.data.walking import PICTURE_ENDINGS, as_written, is_passed_over
 
 
 @dataclass(frozen=True)
@@ -50,19 +43,22 @@ class Listing:
         return tuple(file for file in self.files if posixpath.splitext(file)[1].lower() in PICTURE_ENDINGS)
 
     @cached_property
-    def _picture_set(self) -> frozenset[str]:
-        return frozenset(self.pictures)
+    def _index(self) -> PictureIndex:
+        return PictureIndex(self.pictures)
 
     @cached_property
-    def _pictures_by_name(self) -> dict[str, list[str]]:
-        by_name: dict[str, list[str]] = defaultdict(list)
-        for path in self.pictures:
-            if any(part.lower() in _MASK_FOLDERS for part in path.split("/")[:-1]):
-                continue
-            name = posixpath.basename(path)
-            by_name[name].append(path)
-            by_name[posixpath.splitext(name)[0]].append(path)
-        return by_name
+    def _files_by_key(self) -> dict[str, list[str]]:
+        by_key: dict[str, list[str]] = defaultdict(list)
+        for file in self.files:
+            by_key[name_key(file)].append(file)
+        return by_key
+
+    @cached_property
+    def _folders_by_key(self) -> dict[str, list[str]]:
+        by_key: dict[str, list[str]] = defaultdict(list)
+        for folder in sorted(self.folders):
+            by_key[name_key(folder)].append(folder)
+        return by_key
 
     def below(self, folder: str) -> tuple[str, ...]:
         """Give the pictures below `folder`, at any depth."""
@@ -80,30 +76,17 @@ class Listing:
         """Give a file's name for a person: relative to the root where it lies below it."""
         return self.relative(path) or str(path)
 
-    def find(self, name: str, *, beside: str, split: str = "") -> list[str]:
-        """Give the pictures that a label may mean by `name`: one, none, or several that cannot be told apart.
+    def match(self, name: str, *, beside: str, split: str = "") -> Match:
+        """Give the pictures that a label may mean by `name`, as `PictureIndex.match` does."""
+        return self._index.match(name, beside=beside, split=split)
 
-        First as a path, then by its last part with and without the ending. Of several, those in the label's own
-        folder come first, then those in a folder of its split, then those in a folder of pictures. VOC's masks,
-        which have the same names, are passed over.
+    def same_file(self, path: str) -> list[str]:
+        """Give the files of this path in any case and form of Unicode: the one most like it, or several."""
+        return as_written(path, self._files_by_key.get(name_key(path), ()))
 
-        Args:
-            name: a path or a name, as it stands in the label.
-            beside: the label's folder, relative to the root.
-            split: ready-made split of the label, if known.
-        """
-        name = name.strip().replace("\\", "/")
-        for path in (posixpath.normpath(posixpath.join(beside, name)), posixpath.normpath(name)):
-            if path in self._picture_set:
-                return [path]
-        stem, ending = posixpath.splitext(posixpath.basename(name))
-        found = self._pictures_by_name.get(stem + ending) or self._pictures_by_name.get(stem) or []
-        return _narrowed(
-            found,
-            lambda path: posixpath.dirname(path) == beside,
-            lambda path: bool(split) and split_of_folder(path) == split,
-            lambda path: any(part.lower() in _PICTURE_FOLDERS for part in path.split("/")[:-1]),
-        )
+    def same_folder(self, path: str) -> list[str]:
+        """Give the folders of this path, likewise."""
+        return as_written(path, self._folders_by_key.get(name_key(path), ()))
 
 
 def list_files(root: Path) -> Listing:
@@ -123,28 +106,6 @@ def list_files(root: Path) -> Listing:
     return Listing(root, tuple(files))
 
 
-def split_of_name(name: str) -> str:
-    """Give the split that a file's name speaks of (`instances_train2017.json`: train), or an empty text."""
-    found = {_SPLIT_WORDS[word] for word in re.findall("[a-z]+", name.lower()) if word in _SPLIT_WORDS}
-    return found.pop() if len(found) == 1 else ""
-
-
-def split_of_folder(path: str) -> str:
-    """Give the split of the nearest folder above `path` that is named for one, or an empty text."""
-    for part in reversed(path.split("/")[:-1]):
-        word = re.sub("[^a-z]", "", part.lower())
-        if word in _SPLIT_WORDS:
-            return _SPLIT_WORDS[word]
-    return ""
-
-
-def _narrowed(paths: list[str], *preferences: Callable[[str], bool]) -> list[str]:
-    for preferred in preferences:
-        if len(paths) > 1:
-            paths = [path for path in paths if preferred(path)] or paths
-    return paths
-
-
 def _files_below(folder: Path, above: frozenset[Path] = frozenset()) -> Iterator[Path]:
     """Give the files; `above` holds the real folders that lead here, so that links cannot loop."""
     real = folder.resolve()
@@ -152,7 +113,7 @@ def _files_below(folder: Path, above: frozenset[Path] = frozenset()) -> Iterator
         return
     with os.scandir(folder) as entries:
         for entry in entries:
-            if entry.name.startswith(".") or entry.name == "__MACOSX":
+            if is_passed_over(entry.name):
                 continue
             if entry.is_dir():
                 yield from _files_below(Path(entry), above | {real})

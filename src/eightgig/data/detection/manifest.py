@@ -47,14 +47,16 @@ def require_usable_detection(
     parameters: DetectionDataParameters,
     classes: Sequence[str] = (),
 ) -> None:
-    """Refuse a set of pictures of which too much was refused, or that holds no boxes.
+    """Refuse a set of pictures of which too much was refused, that holds no boxes, or hardly any picture with one.
 
     Raises:
-        DataError: more than `max_reject_fraction` of the pictures were refused, or no box is left. Where `classes` are
-            given, those without a box are named in it.
+        DataError: more than `max_reject_fraction` of the pictures were refused, no box is left, or
+            `max_background_fraction` of the pictures have none. Where `classes` are given, those without a box are
+            named in it.
     """
-    refused = rejects[rejects["action"] == "refused"].fillna({"path": "", "file": ""})
-    named = refused.assign(path=refused["path"].where(refused["path"] != "", refused["file"])).drop_duplicates("path")
+    refused = rejects[rejects["action"] == "refused"].fillna({"path": "", "file": "", "detail": ""})
+    nameless = refused["file"] + " " + refused["detail"]  # of one file, each picture that is not there counts
+    named = refused.assign(path=refused["path"].where(refused["path"] != "", nameless)).drop_duplicates("path")
     require_few_rejects(root, len(manifest), named, parameters.max_reject_fraction)
     if boxes.empty:
         of_classes = f" of the classes {', '.join(classes)}" if classes else ""
@@ -62,6 +64,24 @@ def require_usable_detection(
             f"{root}: {len(manifest)} pictures can be used, but there is not one box{of_classes}. "
             f"Look at the {len(rejects)} rejects, and whether data.annotations is right."
         )
+    _refuse_background(root, manifest, rejects, parameters.max_background_fraction)
+
+
+def _refuse_background(root: Path, manifest: pd.DataFrame, rejects: pd.DataFrame, max_fraction: float) -> None:
+    """Refuse a set in which labels of many pictures were lost: as background they would teach that nothing is there."""
+    bare = manifest[manifest["num_boxes"] == 0]
+    if len(bare) < max_fraction * len(manifest):
+        return
+    about = rejects[rejects["path"].isin(set(bare["path"]))].drop_duplicates(["path", "reason"])
+    reasons = ", ".join(f"{count} {reason}" for reason, count in about["reason"].value_counts().items())
+    first = about.iloc[0] if len(about) else None
+    raise DataError(
+        f"{root}: {len(bare)} of {len(manifest)} pictures would be taken as background, without any box ({reasons})"
+        + (f", the first {first['path']} ({first['detail']})" if first is not None else "")
+        + ". Look whether their labels have the names of the pictures and lie where they are looked for; where the "
+        "pictures show no objects, set data.max_background_fraction above "
+        f"{len(bare) / len(manifest):.2f}."
+    )
 
 
 def _inspect_all(

@@ -17,12 +17,18 @@ class DetectionDataParameters(PictureParameters):
             (found out); with a root, `rendered` becomes `auto`.
         annotations: the file or folder of the labels where it is not found by itself, relative to `root` or absolute:
             YOLO's data.yaml, the folder of VOC's XML files, a COCO JSON file.
+        label_lines: what the lines of YOLO's labels are: `boxes`, `polygons`, `oriented` (boxes with four corners) or
+            `keypoints`; None leaves it to data.yaml, and refuses lines that could be polygons or keypoints.
         min_box_side: a box with a shorter side, in pixels, is left out.
+        max_background_fraction: the run fails when this share of the pictures, or more, would be taken as background:
+            mostly their labels were not found.
     """
 
     source: Literal["rendered", "yolo", "voc", "coco", "auto"] = "rendered"
     annotations: str | None = None
+    label_lines: Literal["boxes", "polygons", "oriented", "keypoints"] | None = None
     min_box_side: float = Field(default=2.0, ge=1.0)
+    max_background_fraction: float = Field(default=0.5, gt=0.0, le=1.0)
 
     @model_validator(mode="before")
     @classmethod

@@ -1,5 +1,7 @@
 """Reading label files that anyone may have written: a cap on their size, text in UTF-8, numbers that are numbers."""
 
+import math
+import re
 from pathlib import Path
 
 from eightgig.core.errors import ImageRejectedError
@@ -56,6 +58,16 @@ def number(value: object) -> float:
         except OverflowError as error:
             raise ValueError(str(error)) from error
     raise ValueError(f"{value!r:.40} is not a number")
+
+
+def whole_number(value: object) -> int | None:
+    """Give a whole number that stands in a label as 7, 7.0 or text of it; None for anything else."""
+    if isinstance(value, str):
+        text = value.strip()  # 12e4 as text is no number: it may be a part of a hash
+        return int(text.partition(".")[0]) if re.fullmatch(r"[+-]?[0-9]{1,18}(\.0*)?", text) else None
+    if isinstance(value, float):
+        return int(value) if math.isfinite(value) and value.is_integer() else None
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
 def _malformed(detail: str) -> ImageRejectedError:

@@ -1,13 +1,17 @@
 """One XML file of Pascal VOC, read with the line that each object begins on; entities are refused: it cannot grow."""
 
-import posixpath
+import re
 from dataclasses import dataclass, field
+from pathlib import Path
 from xml.parsers import expat
 
 from eightgig.core.errors import ImageRejectedError
+from eightgig.data.detection.reading import whole_number
 
 EDGES = ("xmin", "ymin", "xmax", "ymax")
 _DEEPEST = 4
+_LARGEST_SIDE = 10**9
+_BEGINNING = 4096  # bytes: room for a licence before the first element
 
 
 @dataclass(frozen=True)
@@ -45,9 +49,18 @@ def parse_voc(data: bytes) -> VocFile:
         reader.parser.Parse(data, True)
     except (expat.ExpatError, ValueError, LookupError) as error:
         raise ImageRejectedError("malformed_label", f"wanted XML, but it cannot be read as such ({error})") from error
-    return VocFile(
-        posixpath.basename(reader.texts.get("filename", "").replace("\\", "/")), reader.size(), reader.objects()
-    )
+    return VocFile(reader.texts.get("filename", "").replace("\\", "/"), reader.size(), reader.objects())
+
+
+def looks_like_voc(path: Path) -> bool:
+    """Tell whether a file begins as one of VOC's does, with an <annotation>; `<annotations>` is CVAT's."""
+    try:
+        with path.open("rb") as file:
+            return (
+                re.search(rb"<annotation[\s>/]", file.read(_BEGINNING).replace(b"\0", b""), re.IGNORECASE) is not None
+            )
+    except OSError:
+        return False
 
 
 @dataclass
@@ -75,10 +88,9 @@ class _Reader:
 
     def size(self) -> tuple[int, int] | None:
         """Give width and height; a size of nothing is what some tools write when they do not know it."""
-        width, height = (self.texts.get(f"size/{side}", "") for side in ("width", "height"))
-        if not all(side.isdecimal() and len(side) < 10 and int(side) for side in (width, height)):
-            return None
-        return int(width), int(height)
+        texts = (self.texts.get(f"size/{side}", "") for side in ("width", "height"))
+        width, height = (whole_number(text) or 0 for text in texts)
+        return (width, height) if 0 < width < _LARGEST_SIDE and 0 < height < _LARGEST_SIDE else None
 
     def objects(self) -> tuple[VocObject, ...]:
         """Give the objects in the order of the file."""
@@ -88,6 +100,7 @@ class _Reader:
         )
 
     def _start(self, tag: str, attributes: dict[str, str]) -> None:  # noqa: ARG002 - expat's interface
+        tag = tag.lower()
         self._path.append(tag)
         self._text.clear()
         if len(self._path) == 1 and tag != "annotation":

@@ -1,19 +1,24 @@
 """YOLO's data.yaml: the names of the classes, and where the pictures of each split are."""
 
 import os
+import posixpath
+from collections import defaultdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import yaml
 
 from eightgig.core.errors import DataError, ImageRejectedError
-from eightgig.data.detection.annotated import Finding, require_names
+from eightgig.data.detection.annotated import Finding, claimed_twice, not_found, require_names
 from eightgig.data.detection.listing import Listing
+from eightgig.data.detection.picture_index import Match, rightful
 from eightgig.data.detection.reading import MAX_LIST_BYTES, numbered_lines, read_label_text
+from eightgig.data.detection.yolo_lines import Keypoints, LineForm, LineRules
+from eightgig.data.split_names import SPLITS, Split, split_of
 
 _MAX_YAML_BYTES = 2**20
-_KEYS = {"train": ("train",), "val": ("val", "valid"), "test": ("test",)}
 _NOTHING = ("", "~", "null")
+_TASKS: dict[str, LineForm] = {"detect": "boxes", "segment": "polygons", "pose": "keypoints", "obb": "oriented"}
 
 
 class Listed(NamedTuple):
@@ -25,11 +30,28 @@ class Listed(NamedTuple):
     line: int | None
 
 
-def read_data_yaml(listing: Listing, path: Path) -> tuple[tuple[str, ...], list[Listed], tuple[Finding, ...]]:
-    """Give the names of the classes, the pictures of all splits, and findings.
+class DataYaml(NamedTuple):
+    """What a data.yaml says.
 
-    `names` is a list, or numbers from 0 with names. `train`, `val` (or `valid`) and `test` are each a folder, several,
-    or a text file with one picture a line, relative to `path:`, to the file or to the root, wherever they are.
+    Attributes:
+        classes: names, a label is a position in it.
+        listed: the pictures of all splits.
+        rules: what the lines of the labels are.
+        findings: what is not as it says.
+    """
+
+    classes: tuple[str, ...]
+    listed: list[Listed]
+    rules: LineRules
+    findings: tuple[Finding, ...]
+
+
+def read_data_yaml(listing: Listing, path: Path) -> DataYaml:
+    """Give the names of the classes, the pictures of all splits, what the labels hold, and findings.
+
+    `names` is a list, or numbers from 0 with names. `train`, `val` and `test` (or what else these splits are called)
+    are each a folder, several, or a text file with one picture a line, relative to `path:`, to the file or to the root,
+    wherever they are. `kpt_shape` and `task` say what the lines of the labels are.
 
     Raises:
         DataError: the file cannot be understood, or names no pictures for training.
@@ -38,29 +60,41 @@ def read_data_yaml(listing: Listing, path: Path) -> tuple[tuple[str, ...], list[
     classes = require_names(str(path), _names(path, content))
     listed: list[Listed] = []
     findings: list[Finding] = []
-    for split, keys in _KEYS.items():
-        for entry in _entries(path, next((content[key] for key in keys if key in content), "")):
-            place = _resolve(listing, path, content.get("path", ""), entry)
-            if place is None:
-                findings.append(_missing(listing, path, split, entry))
-            else:
-                found, faults = _pictures(listing, place, split)
-                listed += found
-                findings += faults
+    for split, entry in _split_entries(path, content):
+        place = _resolve(listing, path, content.get("path", ""), entry)
+        if place is None:
+            findings.append(_missing(listing, path, split, entry))
+        else:
+            found, faults = _pictures(listing, place, split)
+            listed += found
+            findings += faults
     if not any(each.split == "train" for each in listed):
         fault = findings[0].detail if findings else "no pictures there"
         raise DataError(f"{path}: wanted 'train' with pictures, found {fault}. Name their folder after 'train:'.")
-    return classes, listed, tuple(findings)
+    return DataYaml(classes, listed, _rules(path, content), tuple(findings))
+
+
+class _Texts(yaml.BaseLoader):
+    """Reads every value as text, except one that is missing."""
+
+
+def _text_or_nothing(loader: yaml.BaseLoader, node: yaml.ScalarNode) -> str | None:
+    """A missing value is no name: `null` without quotation marks is none, with them it is one."""
+    is_missing = node.style is None and node.value.lower() in (*_NOTHING, ".nan")
+    return None if is_missing else str(loader.construct_scalar(node))
+
+
+_Texts.add_constructor("tag:yaml.org,2002:str", _text_or_nothing)
 
 
 def load_mapping(path: Path) -> dict[str, object]:
-    """Give what a YAML file says, every value as text (`no`, `1.0` and `12` are names here, not values).
+    """Give what a YAML file says, every value as text (`no`, `1.0` and `12` are names here), but None for nothing.
 
     Raises:
         DataError: it cannot be read, or is not a mapping.
     """
     try:
-        content = yaml.load(read_label_text(path, _MAX_YAML_BYTES), Loader=yaml.BaseLoader)  # noqa: S506 - only text
+        content = yaml.load(read_label_text(path, _MAX_YAML_BYTES), Loader=_Texts)  # noqa: S506 - only text
     except ImageRejectedError as error:
         raise DataError(f"{path}: {error.detail}. Mend it, or set data.annotations to the right file.") from error
     except (yaml.YAMLError, RecursionError, ValueError) as error:
@@ -75,6 +109,10 @@ def _names(path: Path, content: dict[str, object]) -> list[str]:
     names = content.get("names")
     if isinstance(names, dict):
         names = [names.get(str(label)) for label in range(len(names))]
+    if isinstance(names, list) and None in names:
+        raise DataError(
+            f"{path}: 'names' has none for class {names.index(None)}: wanted numbers from 0 with a name each."
+        )
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise DataError(f"{path}: wanted 'names' as a list, or as numbers from 0 with a name each. Mend it.")
     count = content.get("nc", "")
@@ -83,11 +121,37 @@ def _names(path: Path, content: dict[str, object]) -> list[str]:
     return names
 
 
+def _split_entries(path: Path, content: dict[str, object]) -> list[tuple[Split, str]]:
+    """Give the entries of each split, by whatever name it has, in the order of the splits."""
+    keys: list[tuple[Split, str]] = [(split, key) for key in content if (split := split_of(str(key)))]
+    return [
+        (split, entry)
+        for split, key in sorted(keys, key=lambda each: SPLITS.index(each[0]))
+        for entry in _entries(path, content[key])
+    ]
+
+
 def _entries(path: Path, value: object) -> list[str]:
-    entries: list[Any] = value if isinstance(value, list) else [value]
+    entries: list[Any] = [each for each in (value if isinstance(value, list) else [value]) if each is not None]
     if not all(isinstance(entry, str) for entry in entries):
         raise DataError(f"{path}: wanted 'train', 'val' and 'test' as paths or lists of paths. Mend it.")
     return [entry for entry in entries if entry.strip() not in _NOTHING]
+
+
+def _rules(path: Path, content: dict[str, object]) -> LineRules:
+    """Give what is said of the lines; `kpt_shape` comes first, as only labels with keypoints have it."""
+    task = content.get("task")
+    form = _TASKS.get(task.strip().lower()) if isinstance(task, str) else None
+    shape = content.get("kpt_shape")
+    if shape is None:
+        return LineRules(form)
+    values = shape if isinstance(shape, list) else []
+    if len(values) != 2 or not all(isinstance(each, str) and each.isdecimal() for each in values):
+        raise DataError(f"{path}: wanted kpt_shape as [points, 2 or 3], found {shape!r:.80}. Mend it.")
+    keypoints = Keypoints(*(int(each[:9]) for each in values))
+    if keypoints.num_points < 1 or keypoints.num_numbers not in (2, 3):
+        raise DataError(f"{path}: wanted kpt_shape as [points, 2 or 3], found {list(keypoints)}. Mend it.")
+    return LineRules("keypoints", keypoints)
 
 
 def _resolve(listing: Listing, path: Path, base: object, entry: str) -> str | None:
@@ -100,8 +164,9 @@ def _resolve(listing: Listing, path: Path, base: object, entry: str) -> str | No
     for folder in (path.parent / start, path.parent, listing.root):
         for each in (text, text.lstrip("./") or "."):
             inside = listing.relative(os.path.normpath(folder / each))
-            if inside is not None and (inside in listing.folders or inside in listing.file_set):
-                return inside
+            found = [] if inside is None else listing.same_folder(inside) or listing.same_file(inside)
+            if len(found) == 1:
+                return found[0]
     return None
 
 
@@ -115,14 +180,21 @@ def _missing(listing: Listing, path: Path, split: str, entry: str) -> Finding:
 def _pictures(listing: Listing, place: str, split: str) -> tuple[list[Listed], list[Finding]]:
     if place in listing.folders:
         return [Listed(path, split, "", None) for path in listing.below(place)], []
-    listed, findings = [], []
+    listed: list[Listed] = []
+    findings: list[Finding] = []
+    claims: dict[str, list[tuple[int, str, Match]]] = defaultdict(list)
     for line, name in _lines(listing, place):
-        found = listing.find(name, beside=os.path.dirname(place), split=split)  # noqa: PTH120 - relative text
-        if len(found) == 1:
-            listed.append(Listed(found[0], split, place, line))
+        match = listing.match(name, beside=posixpath.dirname(place), split=split)
+        if len(match.paths) == 1 and match.is_sure:
+            claims[match.paths[0]].append((line, name, match))
         else:
-            reason = "ambiguous_picture" if found else "missing_picture"
-            findings.append(Finding(name, reason, f"{len(found)} pictures of this name", "refused", place, line))
+            findings.append(not_found(name, match, place, line))
+    for path, group in claims.items():
+        for (line, name, _), may in zip(group, rightful([each[1:] for each in group]), strict=True):
+            if may:
+                listed.append(Listed(path, split, place, line))
+            else:
+                findings.append(claimed_twice(name, path, place, line))
     return listed, findings
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from eightgig.core.errors import DataError
+from eightgig.core.names import composed, name_key
 from eightgig.data.segmentation.masks import MOST_CLASSES, VOID
 
 Colour = tuple[int, int, int]
@@ -117,7 +118,7 @@ def find_table(root: Path, wanted: str | None) -> ClassTable:
         return KNOWN_TABLES[wanted]
     paths = [root / wanted if wanted else root / name for name in ([wanted] if wanted else TABLE_FILES)]
     paths += [Path(wanted).expanduser()] if wanted else []
-    found = next((path for path in paths if path.is_file()), None)
+    found = next((file for path in paths if (file := _file_called(path))), None)
     if found is None:
         raise DataError(
             f"{root}: nothing says what the labels in the masks mean"
@@ -126,6 +127,14 @@ def find_table(root: Path, wanted: str | None) -> ClassTable:
             "name,label or name,r,g,b; a row named void is what is not learnt."
         )
     return read_table(found)
+
+
+def _file_called(path: Path) -> Path | None:
+    """Give the file of this name, in any case and either form of Unicode."""
+    if path.is_file() or not path.parent.is_dir():
+        return path if path.is_file() else None
+    same = [file for file in path.parent.iterdir() if name_key(file.name) == name_key(path.name) and file.is_file()]
+    return same[0] if len(same) == 1 else None
 
 
 def read_table(path: Path) -> ClassTable:
@@ -138,7 +147,7 @@ def read_table(path: Path) -> ClassTable:
         raise DataError(f"{path}: wanted a table of classes, found {path.stat().st_size} bytes. Name the right file.")
     try:
         text = path.read_text(encoding="utf-8-sig")
-        rows = list(_lines(text) if path.suffix == ".txt" else _csv(text))
+        rows = list(_lines(text) if path.suffix.lower() == ".txt" else _csv(text))
     except (UnicodeDecodeError, ValueError, KeyError, TypeError, csv.Error) as error:
         raise DataError(
             f"{path}: wanted a table of classes with the columns name,label or name,r,g,b, found something else "
@@ -181,7 +190,10 @@ def _colour(rgb: Sequence[str]) -> Colour:
 
 
 def _table(path: Path, rows: Sequence[_Row]) -> ClassTable:
+    rows = [(composed(name), label, colour, is_void) for name, label, colour, is_void in rows]
     classes = [name for name, *_, is_void in rows if not is_void]
+    if "" in classes:
+        raise DataError(f"{path}: a row has no name, and so is no class. Name it, or remove the row.")
     _refuse_doubles(path, [("the class", classes)])
     if not 2 <= len(classes) < MOST_CLASSES:
         raise DataError(f"{path}: wanted 2 to {MOST_CLASSES - 1} classes, found {len(classes)}. Complete the table.")

@@ -10,6 +10,7 @@ from eightgig.data.detection.parameters import DetectionDataParameters
 from eightgig.data.sources import RawPictures, Source
 from eightgig.stages.annotations import Table
 from eightgig.stages.case import stage_node, stage_pipeline
+from eightgig.stages.findings import log_findings
 
 if TYPE_CHECKING:
     from eightgig.data.detection.annotated import DetectionFolder
@@ -46,7 +47,9 @@ def inspect(raw: RawPictures, data: DetectionDataParameters) -> tuple[Table, Tab
     from eightgig.data.detection.manifest import build_detection_manifest
 
     with progress("looking at pictures and labels") as report:
-        return build_detection_manifest(_folder(raw, data), data, report)
+        manifest, boxes, rejects = build_detection_manifest(_folder(raw, data), data, report)
+    log_findings(rejects)
+    return manifest, boxes, rejects
 
 
 def split(raw: RawPictures, manifest: Table, boxes: Table, rejects: Table, data: DetectionDataParameters) -> Table:
@@ -77,4 +80,4 @@ def build_store(raw: RawPictures, manifest: Table, boxes: Table, splits: Table, 
 def _folder(raw: RawPictures, data: DetectionDataParameters) -> "DetectionFolder":
     from eightgig.data.detection.layouts import scan_detection_folder
 
-    return scan_detection_folder(Path(raw.root), raw.source, data.annotations)
+    return scan_detection_folder(Path(raw.root), raw.source, data.annotations, data.label_lines)

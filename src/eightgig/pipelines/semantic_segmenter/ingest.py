@@ -10,6 +10,7 @@ from eightgig.data.segmentation.parameters import SegmentationDataParameters
 from eightgig.data.sources import RawPictures, Source
 from eightgig.stages.annotations import Table
 from eightgig.stages.case import stage_node, stage_pipeline
+from eightgig.stages.findings import log_findings
 
 if TYPE_CHECKING:
     from eightgig.data.segmentation.layouts import MaskFolder
@@ -46,7 +47,9 @@ def inspect(raw: RawPictures, data: SegmentationDataParameters) -> tuple[Table, 
     from eightgig.data.segmentation.manifest import build_mask_manifest
 
     with progress("looking at pictures and masks") as report:
-        return build_mask_manifest(_folder(raw, data), data, report)
+        manifest, pixels, rejects = build_mask_manifest(_folder(raw, data), data, report)
+    log_findings(rejects)
+    return manifest, pixels, rejects
 
 
 def split(
