@@ -185,7 +185,7 @@ def _known_splits(raw: RawTexts, manifest: pd.DataFrame, data: TextDataParameter
     found = manifest["split"].astype(object)
     names = {name: split_of(name) for name in found.unique()}
     others = [name for name, split in names.items() if split is None]
-    if others == [""] and len(names) == 1:
+    if not names or ([*names] == [""] and data.split_column is None):
         return found
     if others and data.split_column is None:
         logger.warning(
