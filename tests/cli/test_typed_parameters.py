@@ -23,15 +23,20 @@ def text_of(*values):
 
 @pytest.mark.parametrize(
     "typed",
-    ["To be, or not to be", "1984", "007", "1e5", "true", "2024-01-31", "3.10", "no", "~", "a: b", "x=1, y=2", "[a, b]",
-     "{a}", "# not a comment", 'He said "so", and left', "it's", '"So," he said, "or not."', "line\nbreak\ttab", "${HOME}",
-     r"a \${b} \\${c} \d", "???", "@you, look", " 100 % ", "中文，好", "x , y", "", "a.b, c", "see, e.g., z=1"],
+    [
+        "To be, or not to be", "1984", "007", "1e5", "true", "2024-01-31", "3.10", "no", "~", "a: b", "x=1, y=2", "{a}",
+        "[a, b]", "# not a comment", 'He said "so", and left', "it's", '"So," he said, "or not."', "line\nbreak\ttab",
+        "${HOME}", r"a \${b} \\${c} \d", "???", "@you, look", " 100 % ", "中文，好", "x , y", "", "a.b, c",
+        "see, e.g., z=1",
+    ],
 )  # fmt: skip
 def test_a_text_is_taken_as_it_is_typed(typed):
     assert text_of(f"{TEXT}={typed}") == typed
 
 
-@pytest.mark.parametrize(("typed", "meant"), [("null", None), ('"null"', "null"), ("'1984'", "1984"), ('"a, b"', "a, b")])
+@pytest.mark.parametrize(
+    ("typed", "meant"), [("null", None), ('"null"', "null"), ("'1984'", "1984"), ('"a, b"', "a, b")]
+)
 def test_null_is_no_text_and_marks_around_all_of_it_are_yamls(typed, meant):
     assert text_of(f"{TEXT}={typed}") == meant
 
@@ -54,7 +59,10 @@ def test_what_is_no_text_is_yaml_as_before():
         "data": {"root": "/pictures/2024", "num_images": None}, "train": {"learning_rate": 0.001},
         "export": {"quantize": {"methods": ["minmax", "percentile"]}},
     }  # fmt: skip
-    assert found["text_generator"] == {"generate": {"stop": ["1", "no"]}, "model": {"config": {"n_embd": 32, "n_layer": 2}}}
+    assert found["text_generator"] == {
+        "generate": {"stop": ["1", "no"]},
+        "model": {"config": {"n_embd": 32, "n_layer": 2}},
+    }
     assert found["sentiment_classifier"] == {"data": {"num_documents": 6}}
 
 
@@ -65,7 +73,9 @@ def test_a_folder_that_is_called_by_a_number_stays_text():
 
 
 def test_what_cannot_be_read_names_the_way_out():
-    with pytest.raises(UnreadableParametersError, match=r"wanted name=value.*found 'Good'.*kedro run --config run\.yml"):
+    with pytest.raises(
+        UnreadableParametersError, match=r"wanted name=value.*found 'Good'.*kedro run --config run\.yml"
+    ):
         parse_parameters(["Good"])
     with pytest.raises(UnreadableParametersError, match=r"there is no case study `my`; there are .*text_generator"):
         parse_parameters([f"{TEXT}=so,my.value=3"])

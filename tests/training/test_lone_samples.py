@@ -4,6 +4,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.training.conftest import PointObjective, Points
 from torch import nn
 from torch.utils.data import DataLoader
 
@@ -13,8 +14,6 @@ from eightgig.core.tracker import NoTracker
 from eightgig.data.loader import KeyedSampler
 from eightgig.training.loop import Trainer
 from eightgig.training.parameters import TrainParameters
-
-from tests.training.conftest import PointObjective, Points
 
 
 def network(*, running=True):

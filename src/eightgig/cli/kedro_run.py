@@ -35,9 +35,7 @@ def read_parameters(ctx: click.Context, _option: click.Parameter, value: Any) ->
 
 def _own_run() -> click.Command:
     options: list[click.Parameter] = [
-        ParametersOption(
-            ["--params"], multiple=True, type=click.UNPROCESSED, help=_HELP, callback=read_parameters
-        )
+        ParametersOption(["--params"], multiple=True, type=click.UNPROCESSED, help=_HELP, callback=read_parameters)
         if option.name == "params"
         else option
         for option in kedro_run.params

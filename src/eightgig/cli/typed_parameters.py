@@ -32,9 +32,9 @@ class UnreadableParametersError(ValueError):
 def parse_parameters(values: Iterable[str]) -> dict[str, Any]:
     """Return parameters as nested mappings, from the texts behind each `--params`.
 
-    A parameter that is a text by the record that holds it is taken as it is typed, but for `null`, which is no text where
-    there may be none, and for quotation marks around all of it, which are dropped as YAML does. All else is YAML, as
-    Kedro reads it.
+    A parameter that is a text by the record that holds it is taken as it is typed, but for `null`, which is no text
+    where there may be none, and for quotation marks around all of it, which are dropped as YAML does. All else is YAML,
+    as Kedro reads it.
 
     Raises:
         UnreadableParametersError: an item has no name, a name's first part is no case study, or a value is no YAML.
@@ -52,7 +52,8 @@ def split_parameters(text: str) -> Iterator[tuple[str, str]]:
     first = _FIRST.match(text)
     if first is None:
         raise UnreadableParametersError(
-            f"--params: wanted name=value, such as sentiment_classifier.predict.text=Good, found {text[:80]!r}. {_BY_FILE}"
+            "--params: wanted name=value, such as sentiment_classifier.predict.text=Good, found "
+            f"{text[:80]!r}. {_BY_FILE}"
         )
     starts = [(first.start(), first.end(), first[1])]
     starts += [(match.start(), match.end(), match[1]) for match in _NEXT.finditer(text, first.end())]
@@ -98,7 +99,7 @@ def _texts(name: str, value: str) -> list[str]:
 
 
 def _escaped(text: str) -> str:
-    """Return the text so that OmegaConf, which Kedro merges parameters with, gives it back: `${` would be looked up."""
+    """Return the text so that OmegaConf, by which Kedro merges, gives it back, `${` too."""
     return _INTERPOLATION.sub(lambda match: match[1] * 2 + r"\${", text)
 
 
@@ -116,8 +117,8 @@ def _kind_of(name: str) -> Literal["text", "maybe text", "texts", "other"]:
     case, *keys = name.split(".")
     if case not in _cases():
         raise UnreadableParametersError(
-            f"--params: {name}: there is no case study `{case}`; there are {', '.join(_cases())}. Where this belongs to "
-            f"the text before it: {_BY_FILE}"
+            f"--params: {name}: there is no case study `{case}`; there are {', '.join(_cases())}. Where this belongs "
+            f"to the text before it: {_BY_FILE}"
         )
     records = _records_of(case)
     for length in range(len(keys), 0, -1):

@@ -16,7 +16,8 @@ class LoneSamples:
 
     Only layers at which the sample is one value a channel (a picture pooled to one pixel) do so, and only then; their
     statistics stay as they are. All others, and all larger batches, are as ever. Nothing is dropped: each sample counts
-    in its optimizer step, wherever a lone one comes from (the end of an epoch, a micro-batch of one, a process's share).
+    in its optimizer step, wherever a lone one comes from (the end of an epoch, a micro-batch of one, a process's
+    share).
 
     Args:
         module: the network.

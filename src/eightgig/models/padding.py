@@ -4,8 +4,8 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-# By the published tokenizers: BERT's, RoBERTa's and T5's, Llama 3's reserve; then tokens that end a text, as GPT-2, Llama,
-# Mistral, Qwen and others have them, which never stand within one.
+# By the published tokenizers: BERT's, RoBERTa's and T5's, Llama 3's reserve; then tokens that end a text, as GPT-2,
+# Llama, Mistral, Qwen and others have them, which never stand within one.
 _NAMES = (
     "[PAD]", "<pad>", "<|pad|>", "<|finetune_right_pad_id|>", "<|endoftext|>", "</s>", "<|end_of_text|>", "<eos>",
     "<|im_end|>", "<\uff5cend\u2581of\u2581sentence\uff5c>", "[SEP]",

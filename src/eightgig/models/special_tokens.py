@@ -14,8 +14,8 @@ def padding_of(parameters: TextModelParameters) -> int:
     found = padding_id_of(configuration_of(parameters, "sequence_classification"), parameters)
     if found is None:
         raise ConfigurationError(
-            f"model.name: {parameters.name} has no padding token, no token that ends a text, and its tokenizer has none "
-            "that is known; texts of several lengths cannot be put into a batch without. Set model.config to "
+            f"model.name: {parameters.name} has no padding token, no token that ends a text, and its tokenizer has "
+            "none that is known; texts of several lengths cannot be put into a batch without. Set model.config to "
             "{pad_token_id: N}, N the id of a token that no text needs."
         )
     return found

@@ -65,7 +65,11 @@ def pr_curves(curves: pd.DataFrame) -> go.Figure:
     for index, (name, rows) in enumerate(curves.groupby("class", sort=False)):
         colour = PALETTE[index % len(PALETTE)]
         figure.add_scatter(
-            x=rows["recall"], y=rows["precision"], name=shown_names([name])[0], mode="lines", line={"color": colour, "width": 2}
+            x=rows["recall"],
+            y=rows["precision"],
+            name=shown_names([name])[0],
+            mode="lines",
+            line={"color": colour, "width": 2},
         )
     figure.update_xaxes(title="recall", range=(0, 1.01), tickformat=".0%")
     figure.update_yaxes(title="precision", range=(0, 1.03), tickformat=".0%")

@@ -26,9 +26,7 @@ _HEADER = (
 )
 
 
-def compression_section(
-    compression: CompressionReport, benchmark: Table, unit: str = "picture"
-) -> "report.Section":
+def compression_section(compression: CompressionReport, benchmark: Table, unit: str = "picture") -> "report.Section":
     """Show the trained network, each smaller form, and both in INT8, on the same test samples and device."""
     from eightgig.report.page import Section
     from eightgig.report.page import Table as PageTable
@@ -40,8 +38,7 @@ def compression_section(
     prose = (
         "Pruning removes whole channels, so the network is smaller for every runtime; then it is trained again. A "
         "distilled student learns from the trained network's answers beside the labels. Each is measured alone and "
-        "with INT8 on top, in ONNX Runtime on the CPU."
-        + (f" The scores are of each form{judged}." if judged else "")
+        "with INT8 on top, in ONNX Runtime on the CPU." + (f" The scores are of each form{judged}." if judged else "")
     )
     header = [title.format(score=compression.score_name, unit=unit) for title in _HEADER]
     measured = {str(row["variant"]): row for row in benchmark.to_dict("records")}

@@ -45,10 +45,9 @@ def variants_section(
     benchmark: Table, latency: Table, parity: ParityTable, speed: Figure, unit: str = "picture"
 ) -> "report.Section":
     """Show every form of the network, the ones that could not be made included, and which one to use."""
-    from eightgig.stages.page import judged_on
-
     from eightgig.report.page import Chart, Section
     from eightgig.report.page import Table as PageTable
+    from eightgig.stages.page import judged_on
 
     judged = judged_on(benchmark, unit)
     score_name = str(benchmark["score_name"].iloc[0])

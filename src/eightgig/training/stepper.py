@@ -32,7 +32,6 @@ from eightgig.vram.runtime.offload import ActivationOffload
 from eightgig.vram.runtime.recorder import FlightRecorder
 from eightgig.vram.runtime.verdict import Recovered
 
-
 _LONE_SAMPLE, _MOST_LAYERS = "VRAM104", 4
 
 

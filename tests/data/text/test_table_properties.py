@@ -20,7 +20,9 @@ FEW = settings(max_examples=20, deadline=None)
 _SIGNS = st.sampled_from([*"ab é書☃אΩ😀\u0301,;|\t\"'\\=#<>&:.0", "\n", "\r\n", '""', '",'])
 _TEXTS = st.lists(_SIGNS, min_size=1, max_size=12).map("".join).map(lambda t: f"x{t}x")
 _LABELS = st.sampled_from(["pos", "neg", "中文", "عربي", "<b>", 'a"b', "café, noir", "😀", "001"])
-_ROWS = st.lists(st.tuples(_TEXTS, _LABELS), min_size=3, max_size=10, unique_by=lambda row: row[0].replace("\r\n", "\n"))
+_ROWS = st.lists(
+    st.tuples(_TEXTS, _LABELS), min_size=3, max_size=10, unique_by=lambda row: row[0].replace("\r\n", "\n")
+)
 
 
 def read(path, **options):
@@ -106,7 +108,11 @@ def test_no_gap_is_ever_a_class(gaps, kind):
 
 
 @FEW
-@given(text=st.text(st.characters(codec="cp1252", exclude_characters="\0\r\n", exclude_categories=("Cc", "Zs")), min_size=1))
+@given(
+    text=st.text(
+        st.characters(codec="cp1252", exclude_characters="\0\r\n", exclude_categories=("Cc", "Zs")), min_size=1
+    )
+)
 def test_an_encoding_that_is_asked_for_is_taken(text):
     with TemporaryDirectory() as folder:
         path = Path(folder) / "t.csv"

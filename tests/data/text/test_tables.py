@@ -76,7 +76,9 @@ def test_marks_that_close_quote(tmp_path, name):
 def test_a_mark_that_never_closes_in_a_csv_is_an_error_with_its_line(tmp_path):
     lines = ["text,label", *(f"{text},{label}" for text, label in sentences(30))]
     lines[12] = '"' + lines[12]
-    with pytest.raises(DataError, match=r"t\.csv: line 13 opens a quotation mark that is not closed .*data\.quoting to"):
+    with pytest.raises(
+        DataError, match=r"t\.csv: line 13 opens a quotation mark that is not closed .*data\.quoting to"
+    ):
         read(write(tmp_path / "t.csv", "\n".join(lines)))
     found, *_ = read(tmp_path / "t.csv", quoting="none")
     assert found[11] == ('"it is tedious in scene 11'.replace("tedious", "funny"), "pos")
@@ -239,7 +241,10 @@ def test_a_class_called_none_is_kept_when_it_is_meant(tmp_path):
     path = write(tmp_path / "t.csv", "text,label\nfine,None\nbad,anger\nless,\n")
     found, rejects, _ = read(path)
     assert found == [("bad", "anger")]
-    assert rejects["detail"][0] == "the label is `None`, which stands for a missing value: where it is meant, set data.missing to []"
+    assert (
+        rejects["detail"][0]
+        == "the label is `None`, which stands for a missing value: where it is meant, set data.missing to []"
+    )
     found, rejects, _ = read(path, missing=())
     assert found == [("fine", "None"), ("bad", "anger")]
     assert rejects["reason"].tolist() == ["no_label"]
@@ -357,7 +362,9 @@ def test_texts_beside_the_splits_are_refused_by_name(tmp_path):
     for folder in ("train", "test", "extra"):
         for label in ("neg", "pos"):
             write(tmp_path / folder / label / "0.txt", f"{folder} {label}")
-    with pytest.raises(DataError, match=r"its folders 'test', 'train' are splits, and beside them texts lie in 'extra'"):
+    with pytest.raises(
+        DataError, match=r"its folders 'test', 'train' are splits, and beside them texts lie in 'extra'"
+    ):
         splits_of(tmp_path)
 
 

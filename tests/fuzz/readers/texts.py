@@ -37,7 +37,10 @@ def _write_json(folder: Path) -> None:
     rows = _rows_as_objects()
     put(folder / "0" / "t.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
     put(folder / "1" / "t.json", json.dumps(rows))
-    put(folder / "2" / "t.json", json.dumps({name: {str(n): row[name] for n, row in enumerate(rows)} for name in rows[0]}))
+    put(
+        folder / "2" / "t.json",
+        json.dumps({name: {str(n): row[name] for n, row in enumerate(rows)} for name in rows[0]}),
+    )
     put(folder / "3" / "t.json", json.dumps({"data": rows}))
 
 

@@ -49,4 +49,5 @@ def _date(value: datetime.datetime) -> str | None:
 def _number(value: float | Decimal) -> str | None:
     if value != value:  # noqa: PLR0124 - NaN
         return None
-    return str(int(value)) if abs(value) < _WHOLE_BELOW and value == int(value) else str(value)
+    whole = -_WHOLE_BELOW < value < _WHOLE_BELOW and value == int(value)
+    return str(int(value)) if whole else str(value)

@@ -2,7 +2,6 @@
 
 import logging
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -49,7 +48,9 @@ def class_folders(root: Path) -> list[ClassFolder]:
     return found
 
 
-_WAY_OUT = "Put the texts of each class into a folder of its name, or name a table (CSV, TSV, Parquet, JSON) by data.root."
+_WAY_OUT = (
+    "Put the texts of each class into a folder of its name, or name a table (CSV, TSV, Parquet, JSON) by data.root."
+)
 
 
 def files_below(folder: Path) -> list[Path]:
@@ -112,7 +113,9 @@ def _tell(root: Path, found: list[ClassFolder], splits: list[Path]) -> None:
         if path.suffix.lower() != SUFFIX
     )
     if loose:
-        logger.warning("%s: passed over %d texts outside of the classes' folders, such as %s", root, len(loose), loose[0])
+        logger.warning(
+            "%s: passed over %d texts outside of the classes' folders, such as %s", root, len(loose), loose[0]
+        )
     if others:
         kinds = ", ".join(f"{number} with {kind}" for kind, number in others.most_common(_MOST_NAMES))
         logger.warning("%s: passed over files in the classes' folders that are no .txt: %s", root, kinds)

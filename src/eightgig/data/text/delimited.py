@@ -194,8 +194,8 @@ def _no_columns(path: Path, lines: Sequence[str], candidates: Sequence[str], dat
     cells = [plain_name(cell) for cell in _cells(line, max(candidates, key=hits))]
     if len(cells) == 1 and line.strip():
         return DataError(
-            f"{path}: wanted the columns {' and '.join(f'`{name}`' for name, _ in wanted(data))}, found one cell in the "
-            f"first line: {cells[0][:80]!r}. Name the sign between cells by data.separator, its encoding by "
+            f"{path}: wanted the columns {' and '.join(f'`{name}`' for name, _ in wanted(data))}, found one cell in "
+            f"the first line: {cells[0][:80]!r}. Name the sign between cells by data.separator, its encoding by "
             "data.encoding, or take another file."
         )
     more = "; where the first line is a row and names no columns, set data.header to false: they are counted from 1"
@@ -215,7 +215,8 @@ def checked_separator(name: str) -> str:
     sign = _NAMED.get(name.lower(), name)
     if len(sign) != 1 or sign in '"\r\n':
         raise ConfigurationError(
-            f"data.separator: wanted one sign, or one of {', '.join(_NAMED)}, found {name!r}. Name the one between cells."
+            f"data.separator: wanted one sign, or one of {', '.join(_NAMED)}, found {name!r}. Name the one between "
+            "cells."
         )
     return sign
 

@@ -55,7 +55,9 @@ def encoding_of(start: bytes, asked: str | None = None) -> str:
     for place, name in ((1, "utf-16-le"), (0, "utf-16-be")):
         half = sample[place::2]
         if half.count(0) > max(_FEWEST_NULS, _NUL_SHARE * len(half)) and not sample[1 - place :: 2].count(0):
-            raise DataError(f"has a NUL in every second byte, as {name} without its mark has: set data.encoding to {name}")
+            raise DataError(
+                f"has a NUL in every second byte, as {name} without its mark has: set data.encoding to {name}"
+            )
     return UTF8
 
 
@@ -81,9 +83,8 @@ def opened(path: Path) -> Iterator[BinaryIO]:
         DataError: it cannot be read, or is damaged.
     """
     try:
-        file = cast("BinaryIO", gzip.open(path)) if path.suffix.lower() == ".gz" else path.open("rb")
-        with file:
-            yield file
+        with gzip.open(path) if path.suffix.lower() == ".gz" else path.open("rb") as file:
+            yield cast("BinaryIO", file)
     except (gzip.BadGzipFile, EOFError) as error:
         raise DataError(f"{path}: cannot be unpacked ({error}). Copy the file again, or unpack it.") from error
     except OSError as error:

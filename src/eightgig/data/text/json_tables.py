@@ -14,7 +14,12 @@ from eightgig.data.text.parameters import TextDataParameters
 
 _MOST_BYTES = 256 * MIB  # it is held whole, as Python's objects: several times as much memory
 _FAULTS = (ValueError, RecursionError)  # of the reader; ValueError also for numbers of too many digits
-_LISTED_UNDER = ("data", "rows", "records", "examples")  # the Hub's, pandas' `table` and other programs' key of the rows
+_LISTED_UNDER = (
+    "data",
+    "rows",
+    "records",
+    "examples",
+)  # the Hub's, pandas' `table` and other programs' key of the rows
 _NO_ROW = "is no JSON object"
 JsonKind = Literal["json", "jsonl"]
 

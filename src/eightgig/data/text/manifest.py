@@ -145,9 +145,7 @@ def _refusal_of_names(row: TextRow, *, has_label: bool) -> Refusal | None:
     return None
 
 
-def _decoded(
-    row: TextRow, data: TextDataParameters | CorpusDataParameters
-) -> tuple[str | None, Refusal | None]:
+def _decoded(row: TextRow, data: TextDataParameters | CorpusDataParameters) -> tuple[str | None, Refusal | None]:
     """Give the text without a byte order mark, or why it is none; cells of tables are UTF-8 by now."""
     content = row.content or b""
     try:
@@ -173,7 +171,9 @@ def _with_one_form(manifest: pd.DataFrame) -> pd.DataFrame:
     forms: dict[str, str] = {}
     for name in manifest["class_name"]:
         forms.setdefault(composed(name), name)
-    return manifest.assign(class_name=pd.Series([forms[composed(name)] for name in manifest["class_name"]], dtype=object))
+    return manifest.assign(
+        class_name=pd.Series([forms[composed(name)] for name in manifest["class_name"]], dtype=object)
+    )
 
 
 def _known_splits(raw: RawTexts, manifest: pd.DataFrame, data: TextDataParameters) -> "pd.Series[str]":

@@ -46,8 +46,8 @@ class TextDataParameters(_Documents):
         label_column: likewise.
         split_column: likewise; None takes a column `split` where there is one that names splits.
         separator: between the cells of a CSV: one sign, or `tab`; None looks for it.
-        quoting: what a quotation mark that begins a cell means: `doubled` and `backslash` quote, and differ in how a mark
-            within is written; `none`: nothing. `auto` looks which holds.
+        quoting: what a quotation mark that begins a cell means: `doubled` and `backslash` quote, and differ in how a
+            mark within is written; `none`: nothing. `auto` looks which holds.
         header: whether a table's first row names its columns.
         missing: cells that stand for a missing value, beside empty ones; a class of such a name wants another list.
         num_documents: a random share of the texts, as many of each class; None takes all.

@@ -71,7 +71,9 @@ def _require_quoting(path: Path, how: Delimited, data: TextDataParameters) -> No
             suspects.append((line, own))
     for line, own in suspects:
         if own <= labels:
-            raise unclosed(path, line, f"it goes on over lines that are rows by themselves, of {', '.join(sorted(own))}")
+            raise unclosed(
+                path, line, f"it goes on over lines that are rows by themselves, of {', '.join(sorted(own))}"
+            )
 
 
 def _with_lines(

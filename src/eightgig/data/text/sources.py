@@ -51,8 +51,8 @@ def open_texts(data: TextDataParameters) -> RawTexts:
         raise ConfigurationError(f"data.root: {root} is a file; source `folders` wants a folder. Take `table`.")
     if not is_table(root):
         raise ConfigurationError(
-            f"data.root: {root} is no {_TABLES} file (nor {', '.join(MORE_SUFFIXES)}; all but Parquet also as .gz). Name "
-            "such a file (Excel and others save as CSV), or take source `folders`."
+            f"data.root: {root} is no {_TABLES} file (nor {', '.join(MORE_SUFFIXES)}; all but Parquet also as .gz). "
+            "Name such a file (Excel and others save as CSV), or take source `folders`."
         )
     return _of_tables(root, (find_table(root, data),))
 

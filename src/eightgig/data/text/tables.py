@@ -55,7 +55,7 @@ def ending(path: Path) -> str:
 
 
 def stem_of(path: Path) -> str:
-    """Return a file's name without its endings and without the number of its part: `train` of `train-00-of-01.csv.gz`."""
+    """Return a file's name without its endings and its part's number: `train` of `train-00000-of-00002.csv.gz`."""
     name = path.name[: len(path.name) - len(ending(path))]
     return _SHARD.sub("", name)
 
