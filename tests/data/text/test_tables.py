@@ -81,7 +81,7 @@ def test_a_mark_that_never_closes_in_a_csv_is_an_error_with_its_line(tmp_path):
     ):
         read(write(tmp_path / "t.csv", "\n".join(lines)))
     found, *_ = read(tmp_path / "t.csv", quoting="none")
-    assert found[11] == ('"it is tedious in scene 11'.replace("tedious", "funny"), "pos")
+    assert found[11] == ('"it is funny in scene 11', "pos")
     assert len(found) == 30
 
 
@@ -97,6 +97,32 @@ def test_marks_over_lines_that_look_like_rows_but_have_no_label_quote(tmp_path):
     content = 'text,label\n"first, second\nthird, fourth",pos\nfine,neg\n'
     found, *_ = read(write(tmp_path / "t.csv", content))
     assert found == [("first, second\nthird, fourth", "pos"), ("fine", "neg")]
+
+
+@pytest.mark.parametrize("order", [("text", "label"), ("label", "text"), ("id", "text", "label")])
+@pytest.mark.parametrize("sign", [",", "\t"])
+def test_texts_of_several_lines_quote_in_any_order_of_columns(tmp_path, order, sign):
+    rows = [
+        {"id": n, "text": f"it was, so\nand on, {n}\n\nat last, pos", "label": ("neg", "pos")[n % 2]} for n in range(6)
+    ]
+    rows += [{"id": 9, "text": "one line, one", "label": "neg"}]
+    pd.DataFrame(rows)[list(order)].to_csv(tmp_path / "t.csv", index=False, sep=sign)
+    found, rejects, _ = read(tmp_path / "t.csv")
+    assert found == [(row["text"], row["label"]) for row in rows]
+    assert rejects.empty
+
+
+def test_a_quotation_swallows_no_class_that_is_within_it_alone(tmp_path):
+    rows = [(f"it is {n}", "odd" if 20 <= n < 30 else "even") for n in range(50)]
+    lines = [
+        f"{chr(34) if n == 15 else ''}{text}{chr(34) if n == 40 else ''}\t{label}"
+        for n, (text, label) in enumerate(rows)
+    ]
+    lines[33] = "it holds a\ttab\teven"
+    found, rejects, _ = read(write(tmp_path / "t.tsv", "\n".join(["text\tlabel", *lines])))
+    assert len(found) == 49
+    assert {label for _, label in found} == {"odd", "even"}
+    assert rejects[["row", "reason"]].to_numpy().tolist() == [[34, "ragged"]]
 
 
 def test_backslashes_before_marks_are_found(tmp_path):

@@ -13,14 +13,16 @@ from eightgig.data.text.parameters import TextDataParameters
 
 _MOST_SUSPECTS = 1000  # remembered until all labels are known; one is enough to decide
 _MOST_LABELS = 10_000
+_MOST_NAMED = 8
 _MARK = '"'
 
 
 def find_quoting(path: Path, how: Delimited, data: TextDataParameters) -> Quoting:
     """Return what quotation marks at the beginning of cells mean in a table, having read it once or twice.
 
-    They quote where every one that opens a cell closes it, and none spans lines that are rows by themselves. Tables
-    with tabs mostly have no quoting, so there marks that do not hold mean nothing; elsewhere they are an error.
+    They quote where every one that opens a cell closes it, and none spans lines that are rows by themselves: most with
+    as many cells as the header, and a label that other rows have.
+    Tables with tabs mostly have no quoting, so there marks that do not hold mean nothing; elsewhere they are an error.
 
     Raises:
         DataError: a quotation mark is not closed, or spans whole rows.
@@ -62,18 +64,23 @@ class _Noting:
 def _require_quoting(path: Path, how: Delimited, data: TextDataParameters) -> None:
     """Read the table as quoted; raise DataError where a mark is not closed, or spans rows."""
     labels: set[str] = set()
-    suspects: list[tuple[int, set[str]]] = []
+    suspects: list[tuple[int, list[str]]] = []
     for line, cells, lines, columns in _with_lines(path, how, data):
         if len(lines) == 1:
             if len(cells) > columns.label and len(labels) < _MOST_LABELS:
                 labels.add(label_of(cells[columns.label]))
-        elif len(suspects) < _MOST_SUSPECTS and (own := _labels_of_rows(lines, columns, how)):
-            suspects.append((line, own))
+        elif len(suspects) < _MOST_SUSPECTS and _are_rows(own := _labels_of_rows(lines, columns, how), len(lines)):
+            suspects.append((line, [*own, *[""] * (len(lines) - len(own))]))
     for line, own in suspects:
-        if own <= labels:
-            raise unclosed(
-                path, line, f"it goes on over lines that are rows by themselves, of {', '.join(sorted(own))}"
-            )
+        known = [label for label in own if label and (label in labels or own.count(label) > 1)]
+        if _are_rows(known, len(own)):
+            named = ", ".join(sorted(set(known))[:_MOST_NAMED])
+            raise unclosed(path, line, f"it goes on over lines that are rows by themselves, of {named}")
+
+
+def _are_rows(rows: list[str], lines: int) -> bool:
+    """Of a text of several lines, the first or the last may look like a row, beside its label; of rows, most do."""
+    return len(rows) >= 2 and 2 * len(rows) > lines
 
 
 def _with_lines(
@@ -100,10 +107,8 @@ def _with_lines(
             raise unclosed(path, line, str(error)) from error
 
 
-def _labels_of_rows(lines: list[str], columns: Columns, how: Delimited) -> set[str]:
-    """Return the labels of lines that each are a row when quotation marks mean nothing; none where one is not."""
+def _labels_of_rows(lines: list[str], columns: Columns, how: Delimited) -> list[str]:
+    """Return the labels of those lines that are a row when quotation marks mean nothing."""
     plain = how.model_copy(update={"quoting": "none"})
-    rows = list(csv.reader(lines, **dialect(plain)))  # type: ignore[arg-type]
-    if any(len(row) != columns.count for row in rows):
-        return set()
-    return {label_of(row[columns.label].strip(_MARK)) for row in rows}
+    rows = csv.reader(lines, **dialect(plain))  # type: ignore[arg-type]
+    return [label_of(row[columns.label].strip(_MARK)) for row in rows if len(row) == columns.count]
