@@ -90,8 +90,9 @@ def int8_section(quantization: QuantizationReport, unit: str = "picture") -> "re
 
     gate = 100 * quantization.max_drop
     prose = (
-        f"Ranges come from {quantization.num_calibration_samples} training {unit}s; recipes were judged on validation "
-        f"{unit}s (float32: {quantization.reference_score:.2%}), and the fastest within {gate:g} points is taken. "
+        f"Ranges come from {quantization.num_calibration_samples} training {unit}s; recipes were judged on "
+        f"{_judged_on_validation(quantization)} {unit}s (float32: {quantization.reference_score:.2%}), and the fastest "
+        f"within {gate:g} points is taken. "
         "One file cannot be both legal for TensorRT and fast on a CPU, so there are two from one calibration."
     )
     failed = [c.recipe.target for c in (quantization.int8_cpu, quantization.int8_trt) if not c.passed]
@@ -110,6 +111,13 @@ def int8_section(quantization: QuantizationReport, unit: str = "picture") -> "re
         "Every recipe that was tried",
     )
     return Section("How INT8 was chosen", prose, [tried, *([Folded("Sensitivity by layer", [kept])] if layers else [])])
+
+
+def _judged_on_validation(quantization: QuantizationReport) -> str:
+    judged, known = quantization.num_judged_samples, quantization.num_validation_samples
+    if judged is None or known is None:
+        return "validation"
+    return f"{judged:,} validation" if judged == known else f"{judged:,} of the {known:,} validation"
 
 
 def engines_section(engines: Table) -> "report.Section":
