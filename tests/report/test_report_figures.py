@@ -36,7 +36,7 @@ def test_curves_show_every_column_over_the_epochs(history):
         "validation accuracy",
         "learning rate",
         "gradient norm",
-        "images a second",
+        "samples a second",
         "seconds",
     ]
     assert list(figure.data[0].y) == [2.0, 1.0, 0.5]

@@ -13,6 +13,7 @@ from eightgig.stages.compress_page import compression_section
 from eightgig.stages.engines import precision_of
 from eightgig.stages.export import ParityTable
 from eightgig.stages.export_page import engines_section, int8_section, variants_section
+from eightgig.stages.page import judged_on
 
 
 def variant(name: str, latency_ms: float | None = None, **other: object) -> VariantRow:
@@ -134,3 +135,44 @@ def test_engines_that_could_not_be_built_say_why():
 )
 def test_a_name_claims_a_precision(name, precision):
     assert precision_of(name) == precision
+
+
+def test_a_page_of_texts_speaks_of_texts_and_says_on_how_many_a_score_is(benchmark):
+    """The head of a page said 82.2 % of all texts and 87.5 % of its recommended form on a part of them."""
+    judged = benchmark.assign(judged_on=64, held_out=360)
+    assert judged_on(judged, "text") == " (torch 90.0%) on 64 of the 360 test texts"
+    assert judged_on(benchmark.assign(judged_on=64, held_out=64), "text") == " on the 64 test texts"
+    assert judged_on(benchmark, "text") == ""
+    latency = pd.DataFrame({"variant": ["torch_cpu"], "batch_size": [1], "throughput_samples_per_second": [9.0]})
+    section = variants_section(judged, latency, ParityTable(reports={}), go.Figure(), "text")
+    page = render_page(Page(title="t", subtitle="s", headline=[], sections=[section], footer="f"))
+    assert "The scores here are of each variant (torch 90.0%) on 64 of the 360 test texts." in page
+    assert "text to answer, ms" in page
+    assert "picture" not in page.partition("<body")[2].partition("<script")[0]
+
+
+@pytest.mark.parametrize(
+    ("case", "unit"),
+    [("sentiment_classifier", "text"), ("text_generator", "block"), ("object_detector", "picture"),
+     ("semantic_segmenter", "picture"), ("image_classifier", "picture"), ("flower_classifier", "picture")],
+)  # fmt: skip
+def test_every_case_says_what_a_sample_is(case, unit):
+    from importlib import import_module
+
+    pipeline = import_module(f"eightgig.pipelines.{case}").create_pipeline()
+    (page,) = [node for node in pipeline.nodes if node.name.endswith("write_page")]
+    assert page.func.__self__.unit == unit
+
+
+def test_the_head_of_a_page_has_the_unit_and_the_number(benchmark):
+    from types import SimpleNamespace as Made
+
+    from eightgig.report.page import Fact
+    from eightgig.stages.page import headline
+
+    measured = Made(peak_bytes=1)
+    trace = Made(phases=[Made(measured=measured, predicted_bytes=1)])
+    card, plan = Made(model="m", num_parameters=1), Made(budget_bytes=8, device="cpu")
+    judged = benchmark.assign(judged_on=64, held_out=360)
+    facts = headline(Fact("Accuracy", "90%"), card, plan, trace, judged, "text")
+    assert facts[-1].note == "8.0 ms a text, 2.0 x torch, accuracy 90.0% (torch 90.0%) on 64 of the 360 test texts"

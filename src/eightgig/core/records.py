@@ -1,6 +1,9 @@
 """The base of all parameters and results: immutable, and strict about names."""
 
-from pydantic import BaseModel, ConfigDict
+import datetime
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict
 
 
 class Record(BaseModel):
@@ -11,3 +14,16 @@ class Record(BaseModel):
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+
+
+def _refuse_what_yaml_made(value: Any) -> Any:
+    if isinstance(value, bool | int | float | datetime.date):
+        raise ValueError(
+            f"wanted a text, found {value!r}, of the type {type(value).__name__}: in a file of YAML, put the text into "
+            "quotation marks"
+        )
+    return value
+
+
+Text = Annotated[str, BeforeValidator(_refuse_what_yaml_made)]
+"""A text of any kind; one that YAML takes for a number or a date is told how to stay a text, for 007 would be 7."""

@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from eightgig.core.records import Record
+from eightgig.core.records import Record, Text
 
 
 class GenerateParameters(Record):
@@ -25,7 +25,7 @@ class GenerateParameters(Record):
         stream: whether the first text is shown as it grows.
     """
 
-    prompt: str | None = None
+    prompt: Text | None = None
     num_samples: int = Field(default=3, ge=1)
     max_new_tokens: int = Field(default=100, ge=1)
     method: Literal["sample", "greedy"] = "sample"

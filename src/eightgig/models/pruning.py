@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from eightgig.core.errors import ConfigurationError, WeightsError
+from eightgig.core.lone_samples import LoneSamples
 from eightgig.core.records import Record
 from eightgig.models.complexity import Complexity, complexity_of
 from eightgig.models.heads import head_names
@@ -88,18 +89,24 @@ def prune_channels(
 def measure_batch_norm(module: nn.Module, batches: Iterable[Tensor]) -> None:
     """Replace BatchNorm's running statistics by their mean over `batches` of inputs; weights stay as they are.
 
-    After channels have left, the sums that reach a layer have another mean and variance than those it remembers.
+    After channels have left, the sums that reach a layer have another mean and variance than those it remembers. A
+    layer that only ever meets one value a channel keeps what it remembers.
     """
     norms = [part for part in module.modules() if isinstance(part, nn.modules.batchnorm._BatchNorm)]
     momenta, was_training = [norm.momentum for norm in norms], module.training
+    before = [{name: buffer.clone() for name, buffer in norm.named_buffers()} for norm in norms]
+    lone = LoneSamples(module)
     for norm in norms:
         norm.reset_running_stats()
         norm.momentum = None  # a plain mean of all batches
     module.train()
     for inputs in batches:
-        module(inputs)
-    for norm, momentum in zip(norms, momenta, strict=True):
+        with lone.through(len(inputs)):
+            module(inputs)
+    for norm, momentum, buffers in zip(norms, momenta, before, strict=True):
         norm.momentum = momentum
+        if norm.num_batches_tracked == 0:
+            norm.load_state_dict({**norm.state_dict(), **buffers})
     module.train(was_training)
 
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from eightgig.core.errors import ConfigurationError, WeightsError
 from eightgig.models.network import TextNetwork
+from eightgig.models.padding import padding_id, set_padding
 from eightgig.models.parameters import TextModelParameters
 
 if TYPE_CHECKING:
@@ -76,11 +77,25 @@ def build_text_network(parameters: TextModelParameters, head: Head, *, num_outpu
             f"model.max_tokens: {parameters.max_tokens} is more than the {_positions(module.config)} positions of "
             f"{name}. Take fewer, or set model.config.{_position_name(module.config)} with weights: none."
         )
+    if head == "sequence_classification":
+        set_padding(module.config, padding_id_of(module.config, parameters))
     config = module.config.to_json_string(use_diff=False)
     # Keys and values are kept where text is written, which asks for them. In training they take memory for nothing, and
     # blocks that are computed again cannot have them.
     module.config.use_cache = False
     return TextNetwork(module, name, "transformers", source, config, parameters)
+
+
+def configuration_of(parameters: TextModelParameters, head: Head | None = None) -> "PretrainedConfig":
+    """Return the network's configuration, without its weights; ConfigurationError as `build_text_network`."""
+    return _config(shape_parameters(parameters), _overrides(parameters, head, 0) if head else dict(parameters.config))
+
+
+def padding_id_of(config: Any, parameters: TextModelParameters) -> int | None:
+    """Return what fills up texts in a batch by the configuration or the tokenizer; None where neither says."""
+    if parameters.weights == "none" and parameters.tokenizer is None:  # of a card, or one that is trained: no tokenizer
+        return padding_id(config, lambda: "{}")
+    return padding_id(config, lambda: read_tokenizer(parameters))
 
 
 def read_tokenizer(parameters: TextModelParameters) -> str:

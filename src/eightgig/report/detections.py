@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from eightgig.data.detection.boxes import CORNERS, Boxes
 from eightgig.models.detections import Detections
-from eightgig.report.figures import BLUE, GREEN, GREY, ORANGE, PALETTE, _styled
+from eightgig.report.figures import BLUE, GREEN, GREY, ORANGE, PALETTE, _styled, shown_names
 from eightgig.video.drawing import Colour, Pixels, class_colours, draw_boxes
 
 _KINDS: dict[str, Colour] = {"hit": (79, 163, 107), "miss": (240, 150, 40), "false alarm": (214, 60, 60)}
@@ -65,7 +65,11 @@ def pr_curves(curves: pd.DataFrame) -> go.Figure:
     for index, (name, rows) in enumerate(curves.groupby("class", sort=False)):
         colour = PALETTE[index % len(PALETTE)]
         figure.add_scatter(
-            x=rows["recall"], y=rows["precision"], name=str(name), mode="lines", line={"color": colour, "width": 2}
+            x=rows["recall"],
+            y=rows["precision"],
+            name=shown_names([name])[0],
+            mode="lines",
+            line={"color": colour, "width": 2},
         )
     figure.update_xaxes(title="recall", range=(0, 1.01), tickformat=".0%")
     figure.update_yaxes(title="precision", range=(0, 1.03), tickformat=".0%")
@@ -79,7 +83,7 @@ def per_class_ap(per_class: pd.DataFrame) -> go.Figure:
         per_class: columns `class, boxes, ap50, ap50_95`; classes without a box are left out.
     """
     rows = per_class.dropna(subset=["ap50"]).sort_values("ap50")
-    names = [f"{name} ({boxes})" for name, boxes in zip(rows["class"], rows["boxes"], strict=True)]
+    names = [f"{name} ({boxes})" for name, boxes in zip(shown_names(rows["class"]), rows["boxes"], strict=True)]
     figure = go.Figure()
     for column, label, colour in (("ap50", "IoU 0.5", BLUE), ("ap50_95", "IoU 0.5 to 0.95", ORANGE)):
         figure.add_bar(y=names, x=rows[column], name=label, orientation="h", marker={"color": colour})

@@ -4,7 +4,9 @@ Figures have no background of their own and a palette that reads on white and on
 and kedro-viz can show them as they are. Missing columns and missing values leave gaps; they are never made up.
 """
 
+import html
 import math
+from collections.abc import Iterable
 
 import pandas as pd
 import plotly.graph_objects as go
@@ -22,7 +24,7 @@ _CURVES: tuple[tuple[str, dict[str, str]], ...] = (
     ("Validation {score}", {"val_score": "validation {score}"}),
     ("Learning rate", {"learning_rate": "learning rate"}),
     ("Gradient norm", {"gradient_norm": "gradient norm"}),
-    ("Samples a second", {"samples_per_second": "images a second"}),
+    ("Samples a second", {"samples_per_second": "samples a second"}),
     ("Seconds an epoch", {"seconds": "seconds"}),
 )
 
@@ -44,6 +46,11 @@ def _styled(figure: go.Figure, *, height_px: int = 380, **layout: object) -> go.
     figure.update_xaxes(gridcolor=GRID, zeroline=False, linecolor=GRID, automargin=True, title_font_size=13)
     figure.update_yaxes(gridcolor=GRID, zeroline=False, linecolor=GRID, automargin=True, title_font_size=13)
     return figure
+
+
+def shown_names(names: Iterable[object]) -> list[str]:
+    """Give names as plotly is to show them: it takes `<b>` for bold letters, and drops what else looks like HTML."""
+    return [html.escape(str(name), quote=False) for name in names]
 
 
 def training_curves(history: pd.DataFrame, score_name: str = "score") -> go.Figure:
@@ -94,13 +101,13 @@ def confusion(matrix: pd.DataFrame) -> go.Figure:
     """
     totals = matrix.sum(axis=1)
     shares = matrix.div(totals.where(totals > 0), axis=0)
-    names = [str(name) for name in matrix.columns]
+    names = shown_names(matrix.columns)
     counts = matrix.where(matrix != 0, "").to_numpy(dtype=object)  # empty where nothing was confused: easier to read
     numbers = {"text": counts, "texttemplate": "%{text}"} if len(names) <= MOST_CLASSES_WITH_NUMBERS else {}
     heat = go.Heatmap(
         z=shares.to_numpy(),
         x=names,
-        y=[str(name) for name in matrix.index],
+        y=shown_names(matrix.index),
         zmin=0,
         zmax=1,
         xgap=2,
@@ -113,8 +120,9 @@ def confusion(matrix: pd.DataFrame) -> go.Figure:
         **numbers,
     )
     figure = go.Figure(heat)
-    figure.update_xaxes(title="predicted", showgrid=False)
-    figure.update_yaxes(title="true", autorange="reversed", showgrid=False)
+    # Classes called 0 and 1, or 007, would be numbers on an axis of numbers, and some would fall together.
+    figure.update_xaxes(title="predicted", showgrid=False, type="category")
+    figure.update_yaxes(title="true", autorange="reversed", showgrid=False, type="category")
     return _styled(figure, height_px=int(min(900, 170 + 42 * len(names))), margin={"l": 60, "r": 10, "t": 20, "b": 50})
 
 
@@ -127,8 +135,8 @@ def per_class(table: pd.DataFrame) -> go.Figure:
     rows = table.sort_values("f1", na_position="first")
     counts = rows["support"] if "support" in rows else pd.Series(float("nan"), index=rows.index)
     names = [
-        f"{name} ({count:.0f})" if pd.notna(count) else str(name)
-        for name, count in zip(rows["class"], counts, strict=True)
+        f"{name} ({count:.0f})" if pd.notna(count) else name
+        for name, count in zip(shown_names(rows["class"]), counts, strict=True)
     ]
     low, high = rows[["precision", "recall"]].min(axis=1), rows[["precision", "recall"]].max(axis=1)
     span = go.Bar(
@@ -160,6 +168,7 @@ def per_class(table: pd.DataFrame) -> go.Figure:
     lowest = float(rows[["precision", "recall", "f1"]].min().min()) if len(rows) else 0.0
     start = 0.0 if math.isnan(lowest) or lowest < 0.5 else math.floor(lowest * 10 - 0.5) / 10
     figure.update_xaxes(tickformat=".0%", range=(start, 1.01))
+    figure.update_yaxes(type="category")
     return _styled(figure, height_px=int(120 + 30 * max(3, len(rows))))
 
 
@@ -173,7 +182,7 @@ def class_balance(splits: pd.DataFrame, of: str = "pictures") -> go.Figure:
     figure = go.Figure()
     for index, (split, rows) in enumerate(splits.groupby("split", sort=False)):
         figure.add_bar(
-            y=rows["class"].astype(str),
+            y=shown_names(rows["class"]),
             x=rows["num_images"],
             name=str(split),
             orientation="h",
@@ -182,5 +191,5 @@ def class_balance(splits: pd.DataFrame, of: str = "pictures") -> go.Figure:
         )
     num_classes = splits["class"].nunique()
     figure.update_xaxes(title=of, rangemode="tozero")
-    figure.update_yaxes(autorange="reversed")
+    figure.update_yaxes(autorange="reversed", type="category")
     return _styled(figure, height_px=int(130 + 28 * max(3, num_classes)), barmode="stack", bargap=0.35)

@@ -14,7 +14,7 @@ from eightgig.core.files import atomic_write
 from eightgig.data.images import Pixels
 from eightgig.data.segmentation.masks import VOID, Labels
 from eightgig.data.segmentation.palette import coloured, colours_of
-from eightgig.report.figures import BLUE, ORANGE, _styled
+from eightgig.report.figures import BLUE, ORANGE, _styled, shown_names
 from eightgig.report.pictures import Tile
 
 _OPACITY = 0.55
@@ -70,7 +70,7 @@ def iou_by_class(per_class: pd.DataFrame) -> go.Figure:
     """
     rows = per_class.dropna(subset=["iou"]).sort_values("iou")
     shares = rows["pixels"] / max(1, rows["pixels"].sum())
-    names = [f"{name} ({share:.1%})" for name, share in zip(rows["class"], shares, strict=True)]
+    names = [f"{name} ({share:.1%})" for name, share in zip(shown_names(rows["class"]), shares, strict=True)]
     figure = go.Figure()
     for column, label, colour in (("iou", "intersection over union", BLUE), ("recall", "recall", ORANGE)):
         figure.add_bar(y=names, x=rows[column], name=label, orientation="h", marker={"color": colour})
@@ -90,7 +90,8 @@ def pixels_by_class(pixels: pd.DataFrame) -> go.Figure:
         if split not in sums.index.get_level_values(0):
             continue
         own = sums[split].sort_values(ascending=False)
-        figure.add_bar(x=[str(name) for name in own.index], y=own / own.sum(), name=split)
+        figure.add_bar(x=shown_names(own.index), y=own / own.sum(), name=split)
+    figure.update_xaxes(type="category")
     figure.update_yaxes(title="share of the pixels", tickformat=".0%")
     return _styled(figure, height_px=360, barmode="group")
 

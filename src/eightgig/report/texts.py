@@ -5,7 +5,7 @@ import pandas as pd
 import plotly.graph_objects as go
 from numpy.typing import NDArray
 
-from eightgig.report.figures import BLUE, _styled
+from eightgig.report.figures import BLUE, _styled, shown_names
 
 _BINS = 10
 
@@ -56,12 +56,13 @@ def bits_by_document(bits: dict[str, float]) -> go.Figure:
     figure = go.Figure(
         go.Bar(
             x=[value for _, value in ordered],
-            y=[name for name, _ in ordered],
+            y=shown_names(name for name, _ in ordered),
             orientation="h",
             marker={"color": BLUE},
         )
     )
     figure.update_xaxes(title="bits per byte (lower is better)")
+    figure.update_yaxes(type="category")
     return _styled(figure)
 
 

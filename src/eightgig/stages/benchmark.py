@@ -59,7 +59,7 @@ def compare_variants(
 
     Returns:
         A row a form: quality, latency, throughput, memory, size, whether it passed and is recommended, or why it could
-        not run here; and a row a form and batch size.
+        not run here, with how many of the test samples it was judged on; and a row a form and batch size.
     """
     import pandas as pd
 
@@ -109,7 +109,8 @@ def compare_variants(
         whole_call=partial(_from_picture_to_answer, case, weights, store, indices[0], task),
         memory=memory,
     )
-    return _table_of(rows), pd.DataFrame([row.model_dump() for row in speed])
+    judged = _table_of(rows).assign(judged_on=min(number, len(indices)), held_out=len(indices))
+    return judged, pd.DataFrame([row.model_dump() for row in speed])
 
 
 def _table_of(rows: "list[VariantRow]") -> Table:

@@ -21,24 +21,26 @@ _HEADER = (
     "x ONNX float32",
     "file, MiB",
     "parameters",
-    "FLOPs of a picture",
+    "FLOPs of a {unit}",
     "training memory: predicted, measured",
 )
 
 
-def compression_section(compression: CompressionReport, benchmark: Table) -> "report.Section":
-    """Show the trained network, each smaller form, and both in INT8, on the same test pictures and device."""
+def compression_section(compression: CompressionReport, benchmark: Table, unit: str = "picture") -> "report.Section":
+    """Show the trained network, each smaller form, and both in INT8, on the same test samples and device."""
     from eightgig.report.page import Section
     from eightgig.report.page import Table as PageTable
+    from eightgig.stages.page import judged_on
 
     if not compression.forms:
         return Section("Compression", "No smaller form was asked for (compress.forms).", [])
+    judged = judged_on(benchmark, unit)
     prose = (
         "Pruning removes whole channels, so the network is smaller for every runtime; then it is trained again. A "
         "distilled student learns from the trained network's answers beside the labels. Each is measured alone and "
-        "with INT8 on top, in ONNX Runtime on the CPU."
+        "with INT8 on top, in ONNX Runtime on the CPU." + (f" The scores are of each form{judged}." if judged else "")
     )
-    header = [title.format(score=compression.score_name) for title in _HEADER]
+    header = [title.format(score=compression.score_name, unit=unit) for title in _HEADER]
     measured = {str(row["variant"]): row for row in benchmark.to_dict("records")}
     return Section("Compression", prose, [PageTable(header, list(_rows(compression, measured)))])
 

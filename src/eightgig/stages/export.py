@@ -96,7 +96,9 @@ def quantize(
     found = search_int8(
         onnx_fp32, calibration, _score_on(judged, case.task(weights.card.classes)), parameters=parameters
     )
-    return found.int8_cpu, found.int8_trt, found.report
+    seen = min(parameters.judged_images, len(validation))
+    counts = {"num_judged_samples": seen, "num_validation_samples": len(validation)}
+    return found.int8_cpu, found.int8_trt, found.report.model_copy(update=counts)
 
 
 def export_compressed(

@@ -27,12 +27,11 @@ _SPEED_COLUMNS = {
     "latency_p50_ms": "p50 ms",
     "latency_p95_ms": "p95 ms",
     "latency_p99_ms": "p99 ms",
-    "end_to_end_ms": "picture to answer, ms",
+    "end_to_end_ms": "{unit} to answer, ms",
     "memory_mib": "memory, MiB",
 }
 _FORMATS = {
     "p50 ms": ".2f",
-    "picture to answer, ms": ".2f",
     "p95 ms": ".2f",
     "p99 ms": ".2f",
     "x torch": ".2f",
@@ -42,11 +41,15 @@ _FORMATS = {
 _MOST_LAYERS = 12
 
 
-def variants_section(benchmark: Table, latency: Table, parity: ParityTable, speed: Figure) -> "report.Section":
+def variants_section(
+    benchmark: Table, latency: Table, parity: ParityTable, speed: Figure, unit: str = "picture"
+) -> "report.Section":
     """Show every form of the network, the ones that could not be made included, and which one to use."""
     from eightgig.report.page import Chart, Section
     from eightgig.report.page import Table as PageTable
+    from eightgig.stages.page import judged_on
 
+    judged = judged_on(benchmark, unit)
     score_name = str(benchmark["score_name"].iloc[0])
 
     return Section(
@@ -56,7 +59,8 @@ def variants_section(benchmark: Table, latency: Table, parity: ParityTable, spee
                 *_recommendations(benchmark),
                 "All variants saw the same inputs and ran in turn, so their ratios hold on a busy machine. One is "
                 f"recommended only if it passes (its probabilities stay near torch's, or its {score_name} does) and "
-                "is faster than every simpler one. A variant that could not run says why.",
+                "is faster than every simpler one. A variant that could not run says why."
+                + (f" The scores here are of each variant{judged}." if judged else ""),
             ]
         ),
         [
@@ -65,27 +69,30 @@ def variants_section(benchmark: Table, latency: Table, parity: ParityTable, spee
                 _variant_table(benchmark), caption="Every variant", formats={**_FORMATS, score_name: ".2%"}
             ),
             PageTable.from_frame(
-                _speed_table(benchmark, latency), caption="Time and memory of those that ran", formats=_FORMATS
+                _speed_table(benchmark, latency, unit),
+                caption="Time and memory of those that ran",
+                formats=_FORMATS | {_SPEED_COLUMNS["end_to_end_ms"].format(unit=unit): ".2f"},
             ),
             PageTable(
-                ("file", "largest difference of a probability", "same answer as torch", "pictures", "verdict"),
+                ("file", "largest difference of a probability", "same answer as torch", f"{unit}s", "verdict"),
                 list(_compared(parity)),
-                "Held against torch on held-out pictures: the largest difference is the tolerance that a file would "
+                f"Held against torch on held-out {unit}s: the largest difference is the tolerance that a file would "
                 "have needed. INT8 rounds, so its score above decides",
             ),
         ],
     )
 
 
-def int8_section(quantization: QuantizationReport) -> "report.Section":
+def int8_section(quantization: QuantizationReport, unit: str = "picture") -> "report.Section":
     """Show how both INT8 files were chosen."""
     from eightgig.report.page import Folded, Section
     from eightgig.report.page import Table as PageTable
 
     gate = 100 * quantization.max_drop
     prose = (
-        f"Ranges come from {quantization.num_calibration_samples} training pictures; recipes were judged on validation "
-        f"pictures (float32: {quantization.reference_score:.2%}), and the fastest within {gate:g} points is taken. "
+        f"Ranges come from {quantization.num_calibration_samples} training {unit}s; recipes were judged on "
+        f"{_judged_on_validation(quantization)} {unit}s (float32: {quantization.reference_score:.2%}), and the fastest "
+        f"within {gate:g} points is taken. "
         "One file cannot be both legal for TensorRT and fast on a CPU, so there are two from one calibration."
     )
     failed = [c.recipe.target for c in (quantization.int8_cpu, quantization.int8_trt) if not c.passed]
@@ -104,6 +111,13 @@ def int8_section(quantization: QuantizationReport) -> "report.Section":
         "Every recipe that was tried",
     )
     return Section("How INT8 was chosen", prose, [tried, *([Folded("Sensitivity by layer", [kept])] if layers else [])])
+
+
+def _judged_on_validation(quantization: QuantizationReport) -> str:
+    judged, known = quantization.num_judged_samples, quantization.num_validation_samples
+    if judged is None or known is None:
+        return "validation"
+    return f"{judged:,} validation" if judged == known else f"{judged:,} of the {known:,} validation"
 
 
 def engines_section(engines: Table) -> "report.Section":
@@ -153,14 +167,15 @@ def _variant_table(benchmark: Table) -> Table:
     return table[list(_COLUMNS)].rename(columns={**_COLUMNS, "score": score_name})
 
 
-def _speed_table(benchmark: Table, latency: Table) -> Table:
+def _speed_table(benchmark: Table, latency: Table, unit: str) -> Table:
     """Give the times of one call, and samples a second by batch size."""
     wide = latency.pivot_table(
         index="variant", columns="batch_size", values="throughput_samples_per_second", sort=False
     ).round(1)
     wide.columns = [f"samples/s at batch {size}" for size in wide.columns]
     ran = benchmark.loc[benchmark["status"] == "ok", list(_SPEED_COLUMNS)]
-    return ran.merge(wide.reset_index(), on="variant", how="left").rename(columns=_SPEED_COLUMNS)
+    names = {column: name.format(unit=unit) for column, name in _SPEED_COLUMNS.items()}
+    return ran.merge(wide.reset_index(), on="variant", how="left").rename(columns=names)
 
 
 def _compared(parity: ParityTable) -> Iterator[tuple[str, str, str, int, str]]:

@@ -17,9 +17,9 @@ _MOST_PICTURES = 24
 
 
 def headline(
-    quality: "report.Fact", card: WeightsCard, plan: MemoryPlan, trace: VramTrace, benchmark: Table
+    quality: "report.Fact", card: WeightsCard, plan: MemoryPlan, trace: VramTrace, benchmark: Table, unit: str
 ) -> "list[report.Fact]":
-    """Give the figures a person should see first; `quality` is how good the network is."""
+    """Give the figures a person should see first; `quality` is how good the network is, `unit` what a sample is."""
     from eightgig.report.page import Fact
 
     train = trace.phases[0]
@@ -27,8 +27,8 @@ def headline(
         Fact(
             f"Recommended on this {'CPU' if row['device'] == 'cpu' else 'GPU'}",
             str(row["variant"]),
-            f"{row['latency_p50_ms']:.1f} ms a picture, {row['speedup_vs_torch']:.1f} x torch, "
-            f"{row['score_name']} {row['score']:.1%}",
+            f"{row['latency_p50_ms']:.1f} ms a {unit}, {row['speedup_vs_torch']:.1f} x torch, "
+            f"{row['score_name']} {row['score']:.1%}{judged_on(benchmark, unit)}",
         )
         for _, row in benchmark[benchmark["recommended"]].iterrows()
     ]
@@ -44,6 +44,18 @@ def headline(
         ),
         *recommended,
     ]
+
+
+def judged_on(benchmark: Table, unit: str) -> str:
+    """Give on how many samples the variants were judged, for behind a score that is not of all test samples."""
+    if "judged_on" not in benchmark:  # a table of an older version
+        return ""
+    judged, held_out = int(benchmark["judged_on"].iloc[0]), int(benchmark["held_out"].iloc[0])
+    reference = benchmark["score"].iloc[0]
+    if judged == held_out:
+        return f" on the {held_out:,} test {unit}s"
+    torch = "" if reference != reference else f" (torch {reference:.1%})"  # NaN  # noqa: PLR0124
+    return f"{torch} on {judged:,} of the {held_out:,} test {unit}s"
 
 
 def training_section(card: WeightsCard, curves: Figure) -> "report.Section":

@@ -30,7 +30,12 @@ class Results(Protocol):
     """What the page shows of one kind of task; all else is the same for every case study.
 
     Sections find what they want in `shown`: the datasets that it names, and all figures as `NAME_figure`.
+
+    Attributes:
+        unit: what one sample is called: what a time or a number is of.
     """
+
+    unit: str
 
     @property
     def records(self) -> Records:
@@ -175,9 +180,9 @@ def write_page(
         ),
         page.training_section(card, shown["curves_figure"]),
         *results.results(shown),
-        export_page.variants_section(benchmark, latency, parity, shown["speed_figure"]),
-        *([compress_page.compression_section(compression, benchmark)] if compression else []),
-        export_page.int8_section(quantization),
+        export_page.variants_section(benchmark, latency, parity, shown["speed_figure"], results.unit),
+        *([compress_page.compression_section(compression, benchmark, results.unit)] if compression else []),
+        export_page.int8_section(quantization, results.unit),
         export_page.engines_section(engines),
         *results.pictures(store, shown),
         page.making_section(card, {"data": data, "model": model, "train": train}),
@@ -186,7 +191,7 @@ def write_page(
         Page(
             title=title,
             subtitle=f"{card.model} on {raw.origin}; trained on {card.trained_on}.",
-            headline=page.headline(results.headline(shown), card, memory_plan, vram_trace, benchmark),
+            headline=page.headline(results.headline(shown), card, memory_plan, vram_trace, benchmark, results.unit),
             sections=sections,
             footer=f"eightgig {card.eightgig_version}",
         )

@@ -1,5 +1,6 @@
 """What all case studies on text answer in the same way (see `eightgig.stages.case.Case`)."""
 
+import json
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -136,6 +137,31 @@ def cutting(tokenizer_json: str, model: TextModelParameters) -> str:
     tokenizer.no_padding()
     tokenizer.enable_truncation(model.max_tokens, direction=model.truncation_side)
     return str(tokenizer.to_str())
+
+
+def filling_up(tokenizer_json: str, model: TextModelParameters) -> str:
+    """Give the same tokenizer with the network's padding written in it, where `padding_in` finds it."""
+    from tokenizers import Tokenizer
+
+    from eightgig.models.special_tokens import padding_of
+
+    tokenizer, token = Tokenizer.from_str(tokenizer_json), padding_of(model)
+    tokenizer.enable_padding(pad_id=token, pad_token=tokenizer.id_to_token(token) or "")
+    return str(tokenizer.to_str())
+
+
+@lru_cache(maxsize=4)
+def padding_in(tokenizer_json: str) -> int:
+    """Give the id that fills up texts in a batch; 0, which is BERT's, where the tokenizer was kept without."""
+    padding = json.loads(tokenizer_json).get("padding") or {}
+    return int(padding.get("pad_id", 0))
+
+
+def end_of_text(model: TextModelParameters) -> int | None:
+    """Give the id of the token that ends a text by the network's configuration; None where it names none."""
+    from eightgig.models.special_tokens import end_of_text_id
+
+    return end_of_text_id(model)
 
 
 def loading(train: TrainParameters) -> dict[str, Any]:

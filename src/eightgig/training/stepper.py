@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from eightgig.core.errors import TrainingError
+from eightgig.core.lone_samples import NO_VARIANCE, LoneSamples
 from eightgig.core.seeding import seed_from, seed_step
 from eightgig.core.tracker import Tracker
 from eightgig.training.average import WeightAverage
@@ -24,12 +25,28 @@ from eightgig.training.ranks import buffers_of
 from eightgig.training.recovery import Pieces, Recovery, forget_attempt, rows_of
 from eightgig.training.rehearsal import rehearse
 from eightgig.training.sharding import full, gathered, laid_out, whole
-from eightgig.vram.plan import MemoryPlan
+from eightgig.vram.plan import Finding, MemoryPlan
 from eightgig.vram.runtime.autocast import plain_forward
 from eightgig.vram.runtime.in_backward import StepsInBackward
 from eightgig.vram.runtime.offload import ActivationOffload
 from eightgig.vram.runtime.recorder import FlightRecorder
 from eightgig.vram.runtime.verdict import Recovered
+
+_LONE_SAMPLE, _MOST_LAYERS = "VRAM104", 4
+
+
+@contextmanager
+def _lone_samples_told() -> Iterator[None]:
+    """Say what to do where a layer of the user's own has no statistics to take for a sample by itself."""
+    try:
+        yield
+    except ValueError as error:
+        if NO_VARIANCE not in str(error):
+            raise
+        raise TrainingError(
+            f"a layer normalises over the batch, and cannot with one sample ({error}): it keeps no running statistics. "
+            "Take a train.batch_size that leaves no sample over and a micro-batch of 2 or more, or another layer."
+        ) from error
 
 
 @dataclass(frozen=True)
@@ -99,6 +116,7 @@ class Stepper:
         )
         self.loss_scale = LossScale(self.accelerator.scaler) if self.accelerator.scaler is not None else None
         self._offload = ActivationOffload(self.module)
+        self._lone = LoneSamples(self.module)
         self._exchanged = buffers_of(self.module) if self.ranks.count > 1 else []
         self._loaded_batch = plan.micro_batch
         self._spare: Batch | None = None
@@ -137,6 +155,7 @@ class Stepper:
         count = sum(self.objective.count(batch) for batch in batches) if count is None else count
         computed = self.recovery.run("train", lambda pieces: self._gradients(batches, count, pieces))
         self._update(computed)
+        self._tell_of_lone_samples()
         if not computed.finite:
             self.recovery.before.restore()
         self.ranks.average_buffers(self._exchanged)
@@ -232,7 +251,11 @@ class Stepper:
         losses = []
         for position, (seed, batch) in enumerate(seeded, start=1):
             seed_step(seed)
-            with self.parallel.gradient_sync(self.module, last=position == len(seeded)):
+            with (
+                self.parallel.gradient_sync(self.module, last=position == len(seeded)),
+                self._lone.through(rows_of(batch)),
+                _lone_samples_told(),
+            ):
                 with self._offload.saving() if self.plan.offload else nullcontext():
                     loss = self.objective.loss_sum(self.module, batch, self.accelerator.device)
                 share = loss * (self.ranks.count / count)
@@ -259,11 +282,23 @@ class Stepper:
                 f"process {self.ranks.index} of {self.ranks.count} never gets a micro-batch: there are too few "
                 "training samples for train.distributed.processes"
             )
-        with self.parallel.gradient_sync(self.module, last=True):
+        with self.parallel.gradient_sync(self.module, last=True), self._lone.through(rows_of(self._spare)):
             loss = self.objective.loss_sum(self.module, self._spare, self.accelerator.device)
             self.accelerator.backward(loss * 0.0)
         self.recovery.before.restore()
         return self._checked(loss.new_zeros(()))
+
+    def _tell_of_lone_samples(self) -> None:
+        """Say once in a run, also in one that goes on, that BatchNorm met a sample by itself."""
+        layers = self._lone.layers
+        if layers and not any(finding.code == _LONE_SAMPLE for finding in self.recovery.findings):
+            shown = ", ".join(layers[:_MOST_LAYERS]) + (", ..." if len(layers) > _MOST_LAYERS else "")
+            message = (
+                "a sample went through the network by itself: where it is one value a channel, BatchNorm takes its "
+                f"running statistics ({len(layers)} layers: {shown}). The sample counts like any other; a "
+                "train.batch_size that leaves none over avoids it"
+            )
+            self.recovery.tell(Finding(code=_LONE_SAMPLE, message=message))
 
     def _checked(self, loss_sum: Tensor) -> _Gradients:
         """Clip, and read what decides whether the optimizer steps: the only wait for the card in a step.

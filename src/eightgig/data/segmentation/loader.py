@@ -116,8 +116,7 @@ def create_mask_loader(
         store: with masks.
         indices: positions in the store, for example of one split.
         image_size: side of the square samples, pixels, or a function from the epoch to it.
-        batch_size: samples a batch; the last may have fewer. A single one left over while training is left out of the
-            epoch: networks that pool a picture to one pixel cannot normalise it.
+        batch_size: samples a batch; the last may have fewer.
         augment: how training samples vary; None for validation.
         shuffle: whether each epoch has its own order; None shuffles where there is `augment`.
         seed: of order and variation.
@@ -133,5 +132,4 @@ def create_mask_loader(
         num_workers=num_workers,
         pin_memory=pin_memory,
         persistent_workers=persistent_workers,
-        drop_last=augment is not None and len(indices) > batch_size and len(indices) % batch_size == 1,
     )

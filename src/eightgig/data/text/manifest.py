@@ -1,22 +1,29 @@
 """The list of all usable texts, and of all others with the reason."""
 
 import hashlib
+import logging
 from collections.abc import Iterator
 
 import pandas as pd
 
 from eightgig.core.errors import DataError, StoreError
+from eightgig.core.names import all_quoted, composed, name_key
 from eightgig.core.progress import Report
 from eightgig.core.seeding import seed_from
 from eightgig.data.manifest import printable
+from eightgig.data.split_names import split_of
+from eightgig.data.splits import given_splits
+from eightgig.data.text.encodings import ENCODING_HINT, UTF8, encoding_of
 from eightgig.data.text.parameters import CorpusDataParameters, TextDataParameters
 from eightgig.data.text.rows import TextRow, rows_of
 from eightgig.data.text.sources import RawTexts
 
+logger = logging.getLogger(__name__)
 MANIFEST_COLUMNS = ("path", "row", "class_name", "split", "num_bytes", "content_hash")
 REJECT_COLUMNS = ("file", "row", "reason", "detail")
 _FEWEST_OF_A_CLASS = 3
 _FEWEST_DOCUMENTS = 3
+_MOST_NAMES = 8
 Refusal = tuple[str, str]
 """Reason and detail."""
 
@@ -29,17 +36,21 @@ def build_manifest(
     Returns:
         The manifest, a row a text: `path`, `row` of a table, `class_name`, `split` where the set brings one,
         `num_bytes`, `content_hash`; and the refused ones: `file`, `row`, `reason`, `detail`. Reasons: `too_large`,
-        `not_utf8`, `nul`, `empty`, `no_label`, `duplicate`, `conflicting_label`.
+        `not_utf8`, `nul`, `empty`, `no_label`, `no_text`, `ragged`, `unreadable`, `duplicate`, `conflicting_label`.
 
     Raises:
         DataError: the set is not laid out as it should be.
     """
     kept, refused = _inspect(raw, data, report)
+    kept = _with_one_form(kept)
+    kept["split"] = _known_splits(raw, kept, data)
     kept, conflicts = _split_off_conflicts(kept)
     kept, copies = _split_off_copies(kept)
+    rejects = pd.concat([refused, conflicts, copies], ignore_index=True)
+    _tell(raw, kept, rejects)
     if data.num_documents is not None:
         kept = _share(kept, data.num_documents, data.seed)
-    return kept.reset_index(drop=True), pd.concat([refused, conflicts, copies], ignore_index=True)
+    return kept.reset_index(drop=True), rejects
 
 
 def build_corpus_manifest(
@@ -48,9 +59,11 @@ def build_corpus_manifest(
     """Read every document once; as `build_manifest`, without classes."""
     kept, refused = _inspect(raw, data, report)
     kept, copies = _split_off_copies(kept)
+    rejects = pd.concat([refused, copies], ignore_index=True)
+    _tell(raw, kept, rejects)
     if data.num_documents is not None:
         kept = _share(kept, data.num_documents, data.seed)
-    return kept.reset_index(drop=True), pd.concat([refused, copies], ignore_index=True)
+    return kept.reset_index(drop=True), rejects
 
 
 def require_usable(
@@ -79,7 +92,7 @@ def read_documents(
         path, row, content_hash = place
         if (found.path, found.row) != (path, row):
             continue
-        text = None if found.content is None else _decoded(found.content)[0]
+        text = None if found.content is None else _decoded(found, data)[0]
         if text is None or _hash_of(text) != content_hash:
             raise StoreError(
                 f"{raw.root}: {path}{f', row {row}' if row else ''} changed since it was listed. Ingest again."
@@ -108,10 +121,12 @@ def _inspect(
 
 
 def _inspected(row: TextRow, data: TextDataParameters | CorpusDataParameters) -> tuple[object, ...]:
+    if row.refusal is not None:
+        return printable(row.path), row.row, row.refusal[0], printable(row.refusal[1])
     if row.content is None:
         detail = f"{row.size:,} bytes, at most {data.max_document_bytes:,}: raise data.max_document_bytes, or cut it"
         return printable(row.path), row.row, "too_large", detail
-    text, refusal = _decoded(row.content)
+    text, refusal = _decoded(row, data)
     if refusal is None:
         refusal = _refusal_of_names(row, has_label=isinstance(data, TextDataParameters))
     if refusal is not None or text is None:
@@ -130,12 +145,17 @@ def _refusal_of_names(row: TextRow, *, has_label: bool) -> Refusal | None:
     return None
 
 
-def _decoded(content: bytes) -> tuple[str | None, Refusal | None]:
-    """Give the text without a byte order mark, or why it is none."""
+def _decoded(row: TextRow, data: TextDataParameters | CorpusDataParameters) -> tuple[str | None, Refusal | None]:
+    """Give the text without a byte order mark, or why it is none; cells of tables are UTF-8 by now."""
+    content = row.content or b""
     try:
-        text = content.decode("utf-8-sig")
+        text = content.decode(UTF8 if row.row else encoding_of(content, data.encoding))
     except UnicodeDecodeError as error:
-        return None, ("not_utf8", f"byte {content[error.start]:#04x} at offset {error.start}: save it as UTF-8")
+        if not error.encoding.startswith("utf-8"):
+            return None, ("not_utf8", f"no {error.encoding} ({error.reason} at offset {error.start}): {ENCODING_HINT}")
+        return None, ("not_utf8", f"byte {content[error.start]:#04x} at offset {error.start}: {ENCODING_HINT}")
+    except DataError as error:
+        return None, ("not_utf8", str(error))
     if "\0" in text:
         return None, ("nul", f"a NUL byte at offset {content.index(0)}: is it a text?")
     text = text.replace("\r\n", "\n").strip()
@@ -144,6 +164,58 @@ def _decoded(content: bytes) -> tuple[str | None, Refusal | None]:
 
 def _hash_of(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def _with_one_form(manifest: pd.DataFrame) -> pd.DataFrame:
+    """Give the classes one name each where an accent is stored in two ways: the one that comes first."""
+    forms: dict[str, str] = {}
+    for name in manifest["class_name"]:
+        forms.setdefault(composed(name), name)
+    return manifest.assign(
+        class_name=pd.Series([forms[composed(name)] for name in manifest["class_name"]], dtype=object)
+    )
+
+
+def _known_splits(raw: RawTexts, manifest: pd.DataFrame, data: TextDataParameters) -> "pd.Series[str]":
+    """Give the splits by this project's names.
+
+    Raises:
+        DataError: the column that was asked for holds other words, or no row is for training.
+    """
+    found = manifest["split"].astype(object)
+    names = {name: split_of(name) for name in found.unique()}
+    others = [name for name, split in names.items() if split is None]
+    if not names or ([*names] == [""] and data.split_column is None):
+        return found
+    if others and data.split_column is None:
+        logger.warning(
+            "%s: its column `split` is passed over, since it holds %s beside train, val and test: splits are drawn",
+            raw.root, all_quoted(others[:_MOST_NAMES]),
+        )  # fmt: skip
+        return pd.Series("", index=found.index, dtype=object)
+    if others or "train" not in names.values():
+        held = all_quoted(list(names)[:_MOST_NAMES])
+        raise DataError(
+            f"{raw.root}: wanted train, val or test as the split of each row, train among them, found {held}. Mend the "
+            "column, or name another by data.split_column."
+        )
+    return found.map(names)
+
+
+def _tell(raw: RawTexts, kept: pd.DataFrame, rejects: pd.DataFrame) -> None:
+    """Say how much is left, what was refused, and which classes may be one."""
+    reasons = ", ".join(f"{count} {reason}" for reason, count in rejects["reason"].value_counts().items())
+    if reasons:
+        logger.warning(
+            "%s: %d texts are kept, %d are not (%s); each is listed with its reason in rejects.csv",
+            raw.root, len(kept), len(rejects), reasons,
+        )  # fmt: skip
+    keys: dict[str, list[str]] = {}
+    for name in kept["class_name"].unique():
+        keys.setdefault(name_key(name), []).append(name)
+    for alike in keys.values():
+        if len(alike) > 1:
+            logger.warning("%s: classes that differ in case alone: %s", raw.root, all_quoted(alike))
 
 
 def _split_off_conflicts(manifest: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -195,4 +267,18 @@ def _problems(
         yield f"wanted two classes or more, found {', '.join(counts.index) or 'none'}"
     few = [f"{name} ({count})" for name, count in counts.items() if count < _FEWEST_OF_A_CLASS]
     if few:
-        yield f"wanted {_FEWEST_OF_A_CLASS} texts or more of each class, found fewer of {', '.join(few)}"
+        more = f" and {len(few) - _MOST_NAMES} more" if len(few) > _MOST_NAMES else ""
+        yield (
+            f"wanted {_FEWEST_OF_A_CLASS} texts or more of each class, found fewer of "
+            f"{', '.join(few[:_MOST_NAMES])}{more}: add texts, or leave these classes out"
+        )
+    yield from _untrained(manifest)
+
+
+def _untrained(manifest: pd.DataFrame) -> Iterator[str]:
+    """Tell classes that ready-made splits have no training text of: nothing could be learnt of them."""
+    splits = given_splits(manifest)
+    if any(splits):
+        trained = set(manifest["class_name"][splits == "train"])
+        if lacking := sorted(set(manifest["class_name"]) - trained):
+            yield f"train has no text of {all_quoted(lacking[:_MOST_NAMES])}: add some, or leave these classes out"

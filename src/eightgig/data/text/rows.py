@@ -1,20 +1,23 @@
 """Texts one by one from every layout, each read once and never more of it than is allowed."""
 
-import csv
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from eightgig.core.errors import DataError
+from eightgig.data.text.cells import label_of, text_of
+from eightgig.data.text.class_folders import class_folders, files_below, texts_below
+from eightgig.data.text.delimited import Row
 from eightgig.data.text.parameters import CorpusDataParameters, TextDataParameters
 from eightgig.data.text.sources import RawTexts
+from eightgig.data.text.tables import TableFile, find_table, table_rows
 
 _REVIEW_CLASSES = {"0": "negative", "1": "positive"}
-_SPLITS = ("train", "val", "valid", "test")
-_NO_TEXTS = ("unsup",)  # aclImdb's reviews without labels
 _NOT_PLAYS = ("metadata",)
-_HIDDEN = "."
-_MOST_NAMES = 8
+# The package's own table, whose form is known.
+_REVIEWS = TableFile.model_validate({"kind": "delimited", "delimited": {"quoting": "doubled"}})
+_REVIEW_COLUMNS = TextDataParameters(text_column="text", label_column="label", split_column="source")
+_OF_IMDB = "imdb"
 
 
 @dataclass(frozen=True)
@@ -24,10 +27,11 @@ class TextRow:
     Attributes:
         path: of its file, below the root.
         row: of a table, from 1; 0 where the file is the text.
-        content: its bytes, or None where there are more than `size` allows.
+        content: its bytes, or None where there are more than `size` allows, or none at all.
         size: bytes.
         class_name: empty where it has no label.
-        split: of a ready-made split.
+        split: of a ready-made split, as it was found.
+        refusal: reason and detail, where the row has no text or label that could be read.
     """
 
     path: str
@@ -36,6 +40,7 @@ class TextRow:
     size: int
     class_name: str = ""
     split: str = ""
+    refusal: tuple[str, str] | None = None
 
 
 def rows_of(raw: RawTexts, data: TextDataParameters | CorpusDataParameters) -> Iterator[TextRow]:
@@ -50,19 +55,17 @@ def rows_of(raw: RawTexts, data: TextDataParameters | CorpusDataParameters) -> I
     elif raw.layout == "folders":
         yield from _class_folders(root, most)
     elif raw.layout == "reviews":
-        for row in _delimited(root, "text", "label", most, only=("source", "imdb")):
-            yield TextRow(row.path, row.row, _plain(row.content), row.size, _REVIEW_CLASSES.get(row.class_name, ""))
-    elif root.suffix.lower() == ".parquet":
-        yield from _parquet(root, data.text_column, data.label_column, most)
+        yield from _reviews(root, data)
     else:
-        yield from _delimited(root, data.text_column, data.label_column, most)
+        for table in raw.tables or (find_table(root, data),):
+            yield from _table(root, table, data)
 
 
 def _documents(root: Path, layout: str, data: CorpusDataParameters) -> Iterator[TextRow]:
     if layout == "plays":  # *_gut_f.txt are the same plays in the spelling of the first folio
         files = sorted(path for path in root.glob("*_gut.txt") if not path.stem.startswith(_NOT_PLAYS))
     elif root.is_dir():
-        files = [path for path in _files(root) if path.suffix.lower() in data.suffixes]
+        files = [path for path in files_below(root) if path.suffix.lower() in data.suffixes]
     else:
         files, root = [root], root.parent
     if not files:
@@ -77,107 +80,67 @@ def _documents(root: Path, layout: str, data: CorpusDataParameters) -> Iterator[
 
 
 def _class_folders(root: Path, most: int) -> Iterator[TextRow]:
-    splits = [root / name for name in _SPLITS if (root / name).is_dir()]
-    found = False
-    for folder in splits or [root]:
-        split = "" if not splits else "val" if folder.name == "valid" else folder.name
-        for of_class in sorted(path for path in folder.iterdir() if path.is_dir() and path.name not in _NO_TEXTS):
-            if of_class.name.startswith(_HIDDEN):
-                continue
-            for path in _files(of_class):
-                if path.suffix.lower() == ".txt":
-                    found = True
-                    row = _file(path, root, most)
-                    yield TextRow(row.path, 0, row.content, row.size, of_class.name, split)
-    if not found:
-        raise DataError(
-            f"{root}: wanted a folder a class with .txt files, or train/ and test/ with such folders (aclImdb), found "
-            "none. Put the texts of each class into a folder of its name."
-        )
-
-
-def _files(folder: Path) -> list[Path]:
-    hidden = (path for path in folder.rglob("*") if path.is_file())
-    return sorted(
-        path for path in hidden if not any(part.startswith(_HIDDEN) for part in path.relative_to(folder).parts)
-    )
+    for folder in class_folders(root):
+        for path in texts_below(folder.path):
+            yield replace(_file(path, root, most), class_name=folder.path.name, split=folder.split)
 
 
 def _file(path: Path, root: Path, most: int) -> TextRow:
-    with path.open("rb") as file:
-        content = file.read(most + 1)
-    size = path.stat().st_size
-    return TextRow(path.relative_to(root).as_posix(), 0, content if len(content) <= most else None, size)
-
-
-def _delimited(
-    path: Path, text_column: str, label_column: str, most: int, *, only: tuple[str, str] | None = None
-) -> Iterator[TextRow]:
-    room = 2 * most + 2**16  # what is cut here is longer than any text may be
-    csv.field_size_limit(room + 1)
-    # surrogateescape carries bytes that are no UTF-8 through the reader, so that the one text alone is refused.
-    with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
-        reader = csv.DictReader(_lines_up_to(file, room), delimiter="\t" if path.suffix.lower() == ".tsv" else ",")
-        _require_columns(path, reader.fieldnames or (), text_column, label_column)
-        try:
-            for number, row in enumerate(reader, start=1):
-                if only is None or row.get(only[0]) == only[1]:
-                    yield _row_of(path, number, row.get(text_column) or "", row.get(label_column) or "", most)
-        except csv.Error as error:
-            raise DataError(
-                f"{path}: after row {reader.line_num} it cannot be read as a table ({error}). Repair that row, or "
-                "raise data.max_document_bytes where a text is longer."
-            ) from error
-
-
-def _lines_up_to(file: "Iterator[str]", room: int) -> Iterator[str]:
-    """Yield lines, cut after `room` letters: a line of 200 MB is never held whole."""
-    readline = file.readline  # type: ignore[attr-defined]
-    while line := readline(room):
-        if len(line) == room and not line.endswith("\n"):
-            while (more := readline(room)) and not more.endswith("\n"):
-                pass
-            line += "\n"
-        yield line
-
-
-def _row_of(path: Path, number: int, text: str, label: str, most: int) -> TextRow:
-    content = text.encode("utf-8", errors="surrogateescape")
-    kept = content if len(content) <= most else None
-    return TextRow(path.name, number, kept, len(content), label.strip())
-
-
-def _parquet(path: Path, text_column: str, label_column: str, most: int) -> Iterator[TextRow]:
-    import pyarrow
-    from pyarrow import parquet
-
+    name = path.relative_to(root).as_posix()
     try:
-        with parquet.ParquetFile(path) as file:
-            _require_columns(path, file.schema_arrow.names, text_column, label_column)
-            number = 0
-            for batch in file.iter_batches(batch_size=1024, columns=[text_column, label_column]):
-                for text, label in zip(*(column.to_pylist() for column in batch.columns), strict=True):
-                    number += 1
-                    yield _row_of(
-                        path, number, "" if text is None else str(text), "" if label is None else str(label), most
-                    )
-    except (pyarrow.ArrowException, OSError, ValueError) as error:  # ValueError: text that is not UTF-8
-        raise DataError(f"{path}: cannot be read as Parquet ({error}). Write the file again.") from error
+        with path.open("rb") as file:
+            content = file.read(most + 1)
+        size = path.stat().st_size
+    except OSError as error:
+        return TextRow(name, 0, None, 0, refusal=("unreadable", error.strerror or str(error)))
+    return TextRow(name, 0, content if len(content) <= most else None, size)
 
 
-def _require_columns(path: Path, names: "object", text_column: str, label_column: str) -> None:
-    found = [str(name) for name in names]  # type: ignore[attr-defined]
-    for wanted, parameter in ((text_column, "text_column"), (label_column, "label_column")):
-        if wanted not in found:
-            shown = ", ".join(found[:_MOST_NAMES]) + (", ..." if len(found) > _MOST_NAMES else "")
-            raise DataError(
-                f"{path}: wanted a column `{wanted}`, found {shown or 'an empty file'}. Set data.{parameter} to the "
-                "right one."
-            )
+def _reviews(root: Path, data: TextDataParameters) -> Iterator[TextRow]:
+    columns = _REVIEW_COLUMNS.model_copy(update={"max_document_bytes": data.max_document_bytes})
+    for row in _table(root, _REVIEWS, columns):
+        if row.split == _OF_IMDB:
+            content = None if row.content is None else row.content.replace(b"<br />", b"\n")
+            yield replace(row, content=content, class_name=_REVIEW_CLASSES.get(row.class_name, ""), split="")
 
 
-def _plain(content: bytes | None) -> bytes | None:
-    return content if content is None else content.replace(b"<br />", b"\n")
+def _table(root: Path, table: TableFile, data: TextDataParameters) -> Iterator[TextRow]:
+    path = root / table.path if table.path else root
+    for row in table_rows(path, table, data):
+        yield _row_of(table.path or path.name, row, table.split, data)
+
+
+def _row_of(path: str, row: Row, split: str, data: TextDataParameters) -> TextRow:
+    """Return a row of a table, or why it is none; what is missing is missing in every kind of file."""
+    if row.problem:
+        return TextRow(path, row.number, None, 0, refusal=("ragged", row.problem))
+    try:
+        text, label, own_split = (text_of(value) for value in (row.text, row.label, row.split))
+    except TypeError as error:
+        return TextRow(path, row.number, None, 0, refusal=("no_text", f"holds {error}: write texts and labels as text"))
+    if text is None or (isinstance(text, str) and text.strip() in data.missing):
+        return TextRow(path, row.number, None, 0, refusal=("empty", _told_gap("text", text)))
+    content = text if isinstance(text, bytes) else _bytes_of(text)
+    if len(content) > data.max_document_bytes:
+        return TextRow(path, row.number, None, len(content))
+    name = label_of(label.decode("utf-8", "surrogateescape") if isinstance(label, bytes) else label or "")
+    if name in data.missing:
+        return TextRow(path, row.number, None, 0, refusal=("no_label", _told_gap("label", name)))
+    return TextRow(path, row.number, content, len(content), name, split or str(own_split or ""))
+
+
+def _told_gap(what: str, found: str | bytes | None) -> str:
+    shown = found.strip() if isinstance(found, str) else ""
+    if not shown:
+        return f"the {what} is empty"
+    return f"the {what} is `{shown}`, which stands for a missing value: where it is meant, set data.missing to []"
+
+
+def _bytes_of(text: str) -> bytes:
+    try:
+        return text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:  # half of a pair, from JSON's \\ud800: refused later as what it is
+        return text.encode("utf-8", "surrogatepass")
 
 
 def _without_frame(content: bytes) -> bytes:

@@ -14,7 +14,10 @@ from eightgig.core.errors import ConfigurationError
 END_OF_TEXT = "<|endoftext|>"  # GPT-2's
 _TRIAL = "Words, and \N{SNOWMAN}."
 _MOST_TOKENS = 10_000_000
-_SEPARATORS = (END_OF_TEXT, "</s>", "[SEP]", "<eos>")
+# Of GPT-2, Llama, BERT, Gemma, Llama 3, Qwen and DeepSeek, by their published tokenizers.
+_SEPARATORS = (
+    END_OF_TEXT, "</s>", "[SEP]", "<eos>", "<|end_of_text|>", "<|im_end|>", "<\uff5cend\u2581of\u2581sentence\uff5c>",
+)  # fmt: skip
 
 
 def train_bpe(texts: Iterable[str], *, vocab_size: int) -> str:
@@ -92,17 +95,23 @@ def _require_usable_ids(values: Mapping[str, Any]) -> None:
         raise ValueError(f"a token with the number {largest}")
 
 
-def separator_of(tokenizer: Tokenizer) -> int:
+def separator_of(tokenizer: Tokenizer, end_of_text: int | None = None) -> int:
     """Give the id of the token between documents.
 
+    Args:
+        tokenizer: whose tokens they are.
+        end_of_text: the network's own, for tokenizers that have none of the usual ones.
+
     Raises:
-        ConfigurationError: it has none of the usual ones.
+        ConfigurationError: it has none of the usual ones, and the network none.
     """
     found = next((tokenizer.token_to_id(name) for name in _SEPARATORS if tokenizer.token_to_id(name) is not None), None)
+    if found is None and end_of_text is not None and tokenizer.id_to_token(end_of_text) is not None:
+        return end_of_text
     if found is None:
         raise ConfigurationError(
             f"tokenizer: wanted a token that ends a text ({', '.join(_SEPARATORS)}), found none. Take a tokenizer that "
-            "was made for a language model."
+            "was made for a language model, or name the token by model.config: {eos_token_id: N}."
         )
     return int(found)
 

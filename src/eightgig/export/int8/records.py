@@ -74,6 +74,8 @@ class QuantizationReport(Record):
         reference_score: the judge's score of the float file.
         max_drop: the gate.
         num_calibration_samples: samples that the ranges were read from.
+        num_judged_samples: validation samples that every recipe was judged on; None in a report of an older version.
+        num_validation_samples: of which these are a part.
         int8_cpu: the chosen recipe for the CPU.
         int8_trt: the chosen recipe for TensorRT.
         candidates: all that was tried, in that order.
@@ -84,6 +86,8 @@ class QuantizationReport(Record):
     reference_score: float
     max_drop: float
     num_calibration_samples: int
+    num_judged_samples: int | None = None
+    num_validation_samples: int | None = None
     int8_cpu: Int8Candidate
     int8_trt: Int8Candidate
     candidates: tuple[Int8Candidate, ...]

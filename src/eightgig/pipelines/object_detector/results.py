@@ -23,6 +23,7 @@ class DetectionResults:
     """The detector's part of the page (see `eightgig.stages.report.Results`)."""
 
     records = RECORDS
+    unit = "picture"
     drawn_from = {  # noqa: RUF012
         "splits": "splits",
         "boxes": "boxes",

@@ -21,6 +21,7 @@ class SegmentationResults:
     """The segmenter's part of the page (see `eightgig.stages.report.Results`)."""
 
     records = RECORDS
+    unit = "picture"
     drawn_from = {  # noqa: RUF012
         "splits": "splits",
         "class_pixels": "class_pixels",

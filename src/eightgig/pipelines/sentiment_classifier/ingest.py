@@ -55,11 +55,11 @@ def split(raw: RawTexts, manifest: Table, data: TextDataParameters, rejects: Tab
 
 
 def choose_tokenizer(model: TextModelParameters) -> str:
-    """Give the tokenizer of the network, cutting texts at its length, as the text of a `tokenizer.json`."""
+    """Give the network's tokenizer as the text of a `tokenizer.json`, cutting texts and filling them up as it needs."""
     from eightgig.models.text_networks import read_tokenizer
-    from eightgig.stages.text import cutting
+    from eightgig.stages.text import cutting, filling_up
 
-    return cutting(read_tokenizer(model), model)
+    return filling_up(cutting(read_tokenizer(model), model), model)
 
 
 def build_store(

@@ -8,7 +8,7 @@ from eightgig.models.parameters import TextModelParameters
 from eightgig.pipelines.sentiment_classifier.parameters import RECORDS, SentimentTrainParameters
 from eightgig.stages.annotations import Batches, Objective, Task, TextNetwork, TokenStore
 from eightgig.stages.loading import for_evaluation
-from eightgig.stages.text import TextCase, loading, tokenizer_of
+from eightgig.stages.text import TextCase, loading, padding_in, tokenizer_of
 from eightgig.vram.plan import Precision
 
 
@@ -52,6 +52,7 @@ class SentimentClassifier(TextCase):
             max_tokens=size,
             buckets=train.buckets,
             pad_to=size if train.pad_to_longest else None,
+            pad_id=padding_in(store.tokenizer_json),
             **loading(train),
         )
 
@@ -69,6 +70,7 @@ class SentimentClassifier(TextCase):
             shuffle=False,
             buckets=False,
             seed=0,
+            pad_id=padding_in(store.tokenizer_json),
             **for_evaluation(num_workers),
         )
 
@@ -105,7 +107,7 @@ def tokens_of(texts: Sequence[str], tokenizer_json: str) -> dict[str, Any]:
 
     encoded = tokenizer_of(tokenizer_json).encode_batch(list(texts))
     rows = [torch.tensor(one.ids, dtype=torch.int64) for one in encoded]
-    ids_NT = pad_sequence(rows, batch_first=True)
+    ids_NT = pad_sequence(rows, batch_first=True, padding_value=padding_in(tokenizer_json))
     mask_NT = pad_sequence([torch.ones_like(row) for row in rows], batch_first=True)
     return {"input_ids": ids_NT, "attention_mask": mask_NT}
 

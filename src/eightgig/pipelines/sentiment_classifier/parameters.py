@@ -2,7 +2,7 @@
 
 from pydantic import Field
 
-from eightgig.core.records import Record
+from eightgig.core.records import Record, Text
 from eightgig.data.parameters import DataParameters
 from eightgig.data.text.parameters import TextDataParameters
 from eightgig.models.parameters import ModelParameters, TextModelParameters
@@ -35,7 +35,7 @@ class TextPredictParameters(Record):
         batch_size: texts at a time.
     """
 
-    text: str | None = None
+    text: Text | None = None
     source: str | None = None
     num_samples: int = Field(default=12, ge=1)
     batch_size: int = Field(default=16, ge=1)

@@ -6,6 +6,8 @@ from pathlib import Path
 from kedro.pipeline import Pipeline
 
 from eightgig.core.errors import ConfigurationError, DataError
+from eightgig.data.text.encodings import encoding_of
+from eightgig.data.text.tables import is_table
 from eightgig.datasets.weights import Weights
 from eightgig.pipelines.sentiment_classifier.nodes import tokens_of
 from eightgig.pipelines.sentiment_classifier.parameters import TextPredictParameters
@@ -104,9 +106,13 @@ def _files(source: Path, rejects: Rejects) -> Iterator[tuple[str, str]]:
         if path.stat().st_size > _MOST_BYTES:
             rejects.append((str(path), "too_large", f"{path.stat().st_size} bytes, at most {_MOST_BYTES}"))
             continue
+        if is_table(path):  # its letters, separators and all, would be taken for one text
+            rejects.append((str(path), "table", "texts are wanted, one a file; write each row's text into one"))
+            continue
         try:
-            text = path.read_text(encoding="utf-8-sig").strip()
-        except (UnicodeDecodeError, OSError) as error:
+            content = path.read_bytes()
+            text = content.decode(encoding_of(content)).strip()
+        except (UnicodeDecodeError, OSError, DataError) as error:
             rejects.append((str(path), "unreadable", str(error)))
             continue
         if text:

@@ -20,6 +20,7 @@ class SentimentResults:
     """The classifier's part of the page (see `eightgig.stages.report.Results`)."""
 
     records = RECORDS
+    unit = "text"
     drawn_from = {  # noqa: RUF012
         "store": "store",
         "confusion": "confusion_table",

@@ -54,7 +54,7 @@ def generate_texts(
     """
     from eightgig.data.text.tokenizers import separator_of
     from eightgig.generation.writer import write_texts
-    from eightgig.stages.text import tokenizer_of
+    from eightgig.stages.text import end_of_text, tokenizer_of
 
     case.check_store(weights.card, store)
     encoder = tokenizer_of(tokenizer)
@@ -69,7 +69,7 @@ def generate_texts(
             encoder,
             prompts,
             parameters,
-            eos_id=separator_of(encoder),
+            eos_id=separator_of(encoder, end_of_text(case.blank(weights.card))),
             max_context=_positions(module),
             sink=_show if parameters.stream else None,
         )

@@ -99,10 +99,10 @@ def pack(
     from eightgig.data.text.packing import pack_blocks
     from eightgig.data.text.token_store import TokenContent
     from eightgig.data.text.tokenizers import byte_lengths, separator_of
-    from eightgig.stages.text import tokenizer_of
+    from eightgig.stages.text import end_of_text, tokenizer_of
 
     encoder = tokenizer_of(tokenizer)
-    lengths, separator = byte_lengths(encoder), separator_of(encoder)
+    lengths, separator = byte_lengths(encoder), separator_of(encoder, end_of_text(model))
     tokens: dict[str, list[Any]] = {split: [] for split in _SPLITS}
     paths: dict[str, list[str]] = {split: [] for split in _SPLITS}
     documents = track(_documents(raw, manifest, document_splits, data), "tokenizing", total=len(manifest))

@@ -20,6 +20,7 @@ class GeneratorResults:
     """The generator's part of the page (see `eightgig.stages.report.Results`)."""
 
     records = RECORDS
+    unit = "block"
     drawn_from = {  # noqa: RUF012
         "metrics": "metrics",
         "history": "history",

@@ -20,6 +20,7 @@ class ClassificationResults:
     """A classifier's part of the page (see `eightgig.stages.report.Results`)."""
 
     records = RECORDS
+    unit = "picture"
     drawn_from = {"splits": "splits", "per_class": "per_class_table", "confusion": "confusion_table"}  # noqa: RUF012
     figures = ("confusion", "per_class", "balance")
     shown = {  # noqa: RUF012

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._pytree import tree_leaves, tree_map
 
+from eightgig.core.lone_samples import LoneSamples
 from eightgig.vram.plan import Precision
 from eightgig.vram.runtime.autocast import HALF, autocast_forward, plain_forward
 from eightgig.vram.runtime.buffers import BufferCopies
@@ -105,8 +106,13 @@ class _Training:
 
     def __post_init__(self) -> None:
         self._offload = ActivationOffload(self.module)
+        self._lone = LoneSamples(self.module)
 
     def run(self) -> None:
+        with self._lone.through(self.options.micro_batch):
+            self._run()
+
+    def _run(self) -> None:
         weights = [weight for weight in self.module.parameters() if weight.requires_grad]
         optimizer = _optimizer(weights, self.options)
         ahead = [self._batch() for _ in range(self.options.batches_ahead)]
