@@ -33,6 +33,7 @@ PILLOW_ERRORS = (
 )
 _TRUNCATED = ("premature end of jpeg", "truncated", "unexpected end", "empty input")
 _JPEG_START, _BITS = b"\xff\xd8\xff", 8
+_BMP_BITS = 28  # where the header has them
 
 
 @dataclass
@@ -82,6 +83,13 @@ def refuse_large(width: int, height: int, max_pixels: int) -> None:
         raise ImageRejectedError("too_large", f"{size} pixels by its header, at most {max_pixels:,} are allowed")
 
 
+def require_known_bmp(image: Image.Image, data: bytes) -> None:
+    """Refuse grey BMP files of 4 bits: Pillow reads them as if they had 8. ImageRejectedError: `unsupported`."""
+    bits = int.from_bytes(data[_BMP_BITS : _BMP_BITS + 2], "little")
+    if image.format == "BMP" and image.mode == "L" and bits < _BITS:
+        raise ImageRejectedError("unsupported", f"a grey BMP of {bits} bits; save it as PNG")
+
+
 def fault_of(error: Exception) -> ImageRejectedError:
     """Give a decoder's complaint as a reason."""
     text = str(error) or type(error).__name__
@@ -113,6 +121,7 @@ def _open_other(data: bytes) -> ImageFile:
             raise error from None
         header.info["exif"] = exif
         remarks = [f"{error.detail}: read without its metadata"]
+    require_known_bmp(header, data)
     orientation, remark = orientation_of(_bytes(header, "exif"), _bytes(header, "xmp"))
     return ImageFile(
         CODECS[str(header.format)], header, data, orientation, _is_animated(header),

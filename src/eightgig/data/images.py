@@ -20,7 +20,7 @@ Ingest catches what the decoders say; from then on the store's own checksums cat
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import cv2
 import numpy as np
@@ -37,6 +37,7 @@ from eightgig.data.parameters import PILLOW_LIMIT_PIXELS
 from eightgig.data.png import GREY, PngParts
 
 Pixels = npt.NDArray[np.uint8]
+Value = TypeVar("Value", bound=np.generic)
 
 CODEC_ENDINGS = {
     "jpeg": (".jpg", ".jpeg", ".jpe", ".jfif"),
@@ -132,7 +133,7 @@ def is_plain_jpeg(data: bytes) -> bool:
     return file.codec == "jpeg" and file.header.mode in ("L", "RGB") and file.orientation == UPRIGHT
 
 
-def turn_upright(pixels: npt.NDArray[np.generic], orientation: int) -> npt.NDArray[np.generic]:
+def turn_upright(pixels: npt.NDArray[Value], orientation: int) -> npt.NDArray[Value]:
     """Undo the EXIF orientation of height x width (x channels): 5 to 8 swap the axes, the others mirror."""
     if orientation >= 5:
         pixels = pixels.swapaxes(0, 1)

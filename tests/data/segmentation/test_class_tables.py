@@ -83,7 +83,9 @@ def test_grey_palette_and_colour_masks_mean_the_same(tmp_path):
     for colour, place in KNOWN_TABLES["camvid"].colours.items():
         exact[np.array(LABELS) == place] = colour
     Image.fromarray(exact).save(tmp_path / "rgb.png")
-    Image.fromarray(exact).convert("P", palette=Image.Palette.ADAPTIVE).save(tmp_path / "palette.png")
+    palette = Image.fromarray(VALUES, "P")
+    palette.putpalette(bytes(channel for colour in KNOWN_TABLES["camvid"].colours for channel in colour))
+    palette.save(tmp_path / "palette.png")
     for name in ("grey", "deep", "rgb", "palette"):
         assert read(tmp_path / f"{name}.png") == LABELS, name
     assert rgb.shape == (2, 3, 3)
