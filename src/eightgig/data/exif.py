@@ -1,4 +1,4 @@
-"""Which way up a picture is, by its EXIF data or its XMP; broken metadata are told, and are no reason for anything else.
+"""Which way up a picture is, by its EXIF data or its XMP; broken metadata are told, and have no other effect.
 
 Source: EXIF 2.32 (CIPA DC-008), 4.6: a TIFF header and its first directory; XMP part 2 (Adobe, 2016), 4.2.
 """
@@ -27,7 +27,7 @@ def orientation_of(exif: bytes, xmp: bytes = b"") -> tuple[int, str]:
         found, remark = None, BROKEN_EXIF
     if found is None and (told := _XMP_ORIENTATION.search(xmp)):
         found = int(told[1])
-    return found if found in range(1, 9) else UPRIGHT, remark
+    return found if found is not None and 1 <= found <= 8 else UPRIGHT, remark
 
 
 def _in_exif(exif: bytes) -> int | None:

@@ -35,6 +35,8 @@ _TRUNCATED = ("premature end of jpeg", "truncated", "unexpected end", "empty inp
 _JPEG_START, _BITS = b"\xff\xd8\xff", 8
 _BMP_BITS = 28  # where the header has them
 
+_Alone = tuple[bytes, bytes, bytes]  # the picture data alone, EXIF, XMP
+
 
 @dataclass
 class ImageFile:
@@ -114,12 +116,12 @@ def _open_other(data: bytes) -> ImageFile:
         alone = _ALONE.get(data[:3], _ALONE.get(data[:4]))
         if alone is None or error.reason == "too_large":
             raise
-        data, exif = alone(data)
+        data, exif, xmp = alone(data)
         try:
             header = _pillow(data, "JPEG", "WEBP")
         except ImageRejectedError:
             raise error from None
-        header.info["exif"] = exif
+        header.info |= {"exif": exif, "xmp": xmp}
         remarks = [f"{error.detail}: read without its metadata"]
     require_known_bmp(header, data)
     orientation, remark = orientation_of(_bytes(header, "exif"), _bytes(header, "xmp"))
@@ -129,18 +131,19 @@ def _open_other(data: bytes) -> ImageFile:
     )  # fmt: skip
 
 
-def _jpeg_alone(data: bytes) -> tuple[bytes, bytes]:
+def _jpeg_alone(data: bytes) -> _Alone:
     parts = split_jpeg(data)
     if parts.frame and parts.frame[0] != _BITS:
         raise ImageRejectedError("unsupported", f"{parts.frame[0]} bits a channel; convert it to 8 bits")
-    return parts.stream(), parts.exif
+    return parts.stream(), parts.exif, parts.xmp
 
 
-def _webp_alone(data: bytes) -> tuple[bytes, bytes]:
-    return tuple(split_webp(data))
+def _webp_alone(data: bytes) -> _Alone:
+    parts = split_webp(data)
+    return parts.data, parts.exif, parts.xmp
 
 
-_ALONE: dict[bytes, Callable[[bytes], tuple[bytes, bytes]]] = {_JPEG_START: _jpeg_alone, b"RIFF": _webp_alone}
+_ALONE: dict[bytes, Callable[[bytes], _Alone]] = {_JPEG_START: _jpeg_alone, b"RIFF": _webp_alone}
 
 
 def _pillow(data: bytes, *formats: str) -> Image.Image:

@@ -112,7 +112,12 @@ def decode_rgb(data: bytes, *, max_pixels: int = PILLOW_LIMIT_PIXELS) -> Pixels:
     Raises:
         ImageRejectedError: pixels are missing or wrong; the reason is one of this module's codes.
     """
-    return _decode(open_image(data, max_pixels)).pixels_HWC
+    return decode_with_notes(data, max_pixels=max_pixels).pixels_HWC
+
+
+def decode_with_notes(data: bytes, *, max_pixels: int = PILLOW_LIMIT_PIXELS) -> Decoded:
+    """Give the pixels as `decode_rgb` does, and what was found on the way."""
+    return _decode(open_image(data, max_pixels))
 
 
 def decode_plain_jpeg(data: bytes) -> Pixels:

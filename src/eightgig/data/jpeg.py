@@ -28,7 +28,9 @@ _PROGRESSIVE = (0xC2, 0xC6, 0xCA, 0xCE)
 _KEPT = _FRAMES | {_DHT, _DAC, _DQT, _DRI}
 _NUM_COEFFICIENTS = 64
 _JFIF = b"\xff\xe0\0\x10JFIF\0\1\1\0\0\1\0\1\0\0"
+_XMP = b"http://ns.adobe.com/xap/1.0/\0"
 _ADOBE = b"\xff\xee\0\x0eAdobe\0\x64\0\0\0\0"
+_YCCK = 2  # Adobe's transform of four channels
 _ADOBE_BYTES, _TRANSFORM_AT = 12, 11  # of a marker that libjpeg takes for Adobe's
 _EXTRANEOUS = re.compile(r"Corrupt JPEG data: (\d+) extraneous bytes before marker")
 _EIGHTH = {"min_height": 1, "min_width": 1, "min_factor": 8}  # all of the data are read, a 64th of the pixels made
@@ -53,6 +55,7 @@ class JpegParts(NamedTuple):
         pieces: the picture data.
         has_end: whether its end marker is there.
         exif: the EXIF data, with their signature; empty where there are none.
+        xmp: the XMP data likewise.
     """
 
     colours: bytes
@@ -61,6 +64,7 @@ class JpegParts(NamedTuple):
     pieces: tuple[Piece, ...]
     has_end: bool
     exif: bytes
+    xmp: bytes
 
     @property
     def num_channels(self) -> int:
@@ -70,42 +74,82 @@ class JpegParts(NamedTuple):
     def stream(self, pieces: Sequence[Piece] | None = None) -> bytes:
         """Give the picture data as a JPEG without anything around them."""
         chosen = self.pieces if pieces is None else pieces
-        return b"".join([_SOI, self.colours, *(part for piece in chosen for part in piece), _EOI])
+        return b"".join([_SOI, self._known_colours, *(part for piece in chosen for part in piece), _EOI])
+
+    @property
+    def _known_colours(self) -> bytes:
+        """Of an Adobe transform that is not known libjpeg takes the usual one, and remarks on it."""
+        if not self.colours[:-1].endswith(_ADOBE) or self.colours[-1] <= _YCCK:
+            return self.colours
+        return self.colours[:-1] + bytes([_YCCK if self.num_channels == 4 else 1])
 
 
 def split_jpeg(data: bytes) -> JpegParts:
     """Give the parts of a JPEG; what is missing is empty. It never fails."""
-    colours = head = frame = exif = b""
-    pieces: list[Piece] = []
-    frame_code, at, has_end = 0, len(_SOI), False
-    while (found := _NEXT_MARKER.search(data, at)) is not None:
-        code, at = data[found.end() - 1], found.end()
+    splitter = _Splitter(data)
+    while splitter.step():
+        pass
+    return JpegParts(
+        colours=splitter.jfif + splitter.adobe,
+        frame_code=splitter.frame_code,
+        frame=splitter.frame,
+        pieces=tuple(splitter.pieces),
+        has_end=splitter.has_end,
+        exif=splitter.exif,
+        xmp=splitter.xmp,
+    )
+
+
+class _Splitter:
+    """Goes from marker to marker."""
+
+    def __init__(self, data: bytes) -> None:
+        self.jfif = self.adobe = self.frame = self.exif = self.xmp = b""
+        self.pieces: list[Piece] = []
+        self.frame_code, self.has_end = 0, False
+        self._data, self._at, self._head = data, len(_SOI), b""
+
+    def step(self) -> bool:
+        """Take the next segment; tell whether there may be another."""
+        found = _NEXT_MARKER.search(self._data, self._at)
+        if found is None:
+            return False
+        code, start = self._data[found.end() - 1], found.end()
         if code == _EOI[1]:
-            has_end = True
-            break
+            self.has_end = True
+            return False
         if code in (_SOI[1], 0x01):  # without a length
-            continue
-        length = int.from_bytes(data[at : at + 2])
-        body, at = data[at + 2 : at + length], at + max(length, 2)
-        if at > len(data):
-            break
-        if code in _KEPT:
-            head += data[found.start() : at]
-        if code in _FRAMES and not frame_code:
-            frame_code, frame = code, body
-        elif code == _APP0 and body.startswith(b"JFIF\0") and _JFIF not in colours:
-            colours = _JFIF + colours
+            self._at = start
+            return True
+        length = max(int.from_bytes(self._data[start : start + 2]), 2)
+        self._at = start + length
+        if self._at > len(self._data):
+            return False
+        self._take(code, self._data[start + 2 : self._at], self._data[found.start() : self._at])
+        return True
+
+    def _take(self, code: int, body: bytes, segment: bytes) -> None:
+        if code == _SOS:
+            self._take_scan(segment)
+        elif code in _KEPT:
+            self._head += segment
+            if code in _FRAMES and not self.frame_code:
+                self.frame_code, self.frame = code, body
+        elif code == _APP0 and body.startswith(b"JFIF\0"):
+            self.jfif = _JFIF
         elif code == _APP14 and body.startswith(b"Adobe") and len(body) >= _ADOBE_BYTES:
-            colours += _ADOBE + bytes([_known_transform(body[_TRANSFORM_AT], frame)])
-        elif code == _APP1 and body.startswith(b"Exif\0\0") and not exif:
-            exif = body
-        elif code == _SOS:
-            head += _scan_header(data[found.start() : at], frame_code)
-            end = _NEXT_MARKER.search(data, at)
-            stop = end.start() if end else len(data)
-            pieces += _intervals(head, data[at:stop])
-            head, at = b"", stop
-    return JpegParts(colours, frame_code, frame, tuple(pieces), has_end, exif)
+            self.adobe = _ADOBE + body[_TRANSFORM_AT : _TRANSFORM_AT + 1]
+        elif code == _APP1 and body.startswith(b"Exif\0\0"):
+            self.exif = self.exif or body
+        elif code == _APP1 and body.startswith(_XMP):
+            self.xmp = self.xmp or body
+
+    def _take_scan(self, segment: bytes) -> None:
+        end = _NEXT_MARKER.search(self._data, self._at)
+        stop = end.start() if end else len(self._data)
+        head = self._head + _scan_header(segment, self.frame_code)
+        self.pieces += _intervals(head, self._data[self._at : stop])
+        self._head, self._at = b"", stop
 
 
 def require_whole(data: bytes) -> None:
@@ -181,12 +225,6 @@ def _scan_header(segment: bytes, frame_code: int) -> bytes:
     if frame_code in _PROGRESSIVE or len(segment) < 8:
         return segment
     return segment[:-3] + bytes((0, _NUM_COEFFICIENTS - 1, 0))
-
-
-def _known_transform(transform: int, frame: bytes) -> int:
-    """Give Adobe's colour transform; of one that is not known libjpeg takes the usual."""
-    usual = 2 if len(frame) > 5 and frame[5] == 4 else 1
-    return transform if transform in (0, 1, 2) else usual
 
 
 def _has_all_scans(parts: JpegParts) -> bool:

@@ -118,11 +118,15 @@ class _Reader:
             )
             blocks += [block] * (h * v if len(chosen) > 1 else 1)
         if len(chosen) > 1:
-            num_units = -(-width // (8 * most_h)) * -(-height // (8 * most_v))
+            num_units = _ceil(width, 8 * most_h) * _ceil(height, 8 * most_v)
         else:
             h, v, _ = sizes[chosen[0][0]]
-            num_units = -(-(-(-width * h // most_h)) // 8) * -(-(-(-height * v // most_v)) // 8)
+            num_units = _ceil(_ceil(width * h, most_h), 8) * _ceil(_ceil(height * v, most_v), 8)
         return _Scan(blocks, num_units, self._restart or num_units)
+
+
+def _ceil(number: int, by: int) -> int:
+    return -(-number // by)
 
 
 def _tables(counts: bytes, values: bytes) -> tuple[Table, Table]:
@@ -156,9 +160,11 @@ def _follow(data: bytes, blocks: Sequence[_Block], num_units: int) -> str:
     filling = _bits(padded, at, left % 8)
     if filling not in (0, (1 << left % 8) - 1):
         return "the last block does not end where its byte is filled up"
-    return "the bytes that are left over are blocks of a picture" if left >= 8 and _runs_out(
-        padded, at, num_bits, blocks, levels
-    ) else ""
+    return (
+        "the bytes that are left over are blocks of a picture"
+        if left >= 8 and _runs_out(padded, at, num_bits, blocks, levels)
+        else ""
+    )
 
 
 def _runs_out(data: bytes, at: int, num_bits: int, blocks: Sequence[_Block], levels: dict[int, int]) -> bool:

@@ -6,6 +6,7 @@ None of that decides a pixel, so none of it is given to them. What does decide p
 Source: PNG specification, third edition (W3C, 2025), 5.3 (chunks), 5.4 (critical and ancillary), 11.2 and 11.3.
 """
 
+import mmap
 import struct
 import zlib
 from collections.abc import Iterator
@@ -19,6 +20,8 @@ GREY, RGB, PALETTE, GREY_ALPHA = 0, 2, 3, 4
 _PIXELS = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND")
 _HEADER = struct.Struct(">IIBBBBB")
 _ANCILLARY_BIT = 0x20  # of the first letter: a small one
+_CHUNK_HEAD, _CHUNK_TAIL = 8, 4
+_LARGE = (b"IDAT", b"fdAT")  # whose bodies are looked at by their checksum alone
 _RAW_EXIF, _XMP = b"Raw profile type exif", b"XML:com.adobe.xmp"
 # An orientation stands near the beginning; unpacking stops here, however long the text is.
 _MOST_UNPACKED = 2**20
@@ -62,13 +65,13 @@ class PngParts:
 
 class _Chunk(NamedTuple):
     name: bytes
-    body: memoryview
+    body: bytes
     is_whole: bool
     has_checksum: bool
     span: slice
 
 
-def png_header(data: bytes) -> PngHeader | None:
+def png_header(data: bytes | mmap.mmap) -> PngHeader | None:
     """Give what the header says, unchecked; None where it is not there."""
     if data[:8] != SIGNATURE or data[12:16] != b"IHDR" or len(data) < 16 + _HEADER.size:
         return None
@@ -81,6 +84,22 @@ def split_png(data: bytes) -> PngParts:
     Raises:
         ImageRejectedError: `truncated`, `damaged` or `unsupported`, where that concerns pixels.
     """
+    parts, spans = _walk(data)
+    parts.data = b"".join([SIGNATURE, *(data[span] for span in spans), _END])
+    return parts
+
+
+def check_png(data: bytes | mmap.mmap) -> PngParts:
+    """Give the parts of a PNG without its picture data, of which there may be more than memory.
+
+    Raises:
+        ImageRejectedError: as `split_png` does.
+    """
+    return _walk(data)[0]
+
+
+def _walk(data: bytes | mmap.mmap) -> tuple[PngParts, list[slice]]:
+    """Give the parts, and where the chunks lie that decide pixels."""
     header = png_header(data)
     if header is None:
         raise _headless(data)
@@ -99,22 +118,29 @@ def split_png(data: bytes) -> PngParts:
         _note(chunk, parts)
     _refuse_doubles(kept)
     if not has_end:
-        _require_all_data(kept)
+        _require_all_data(data, kept)
         parts.remarks.append("the file ends without its end chunk")
-    parts.data = b"".join([SIGNATURE, *(data[chunk.span] for chunk in kept), _END])
-    return parts
+    return parts, [chunk.span for chunk in kept]
 
 
-def _chunks(data: bytes) -> Iterator[_Chunk]:
-    view, at = memoryview(data), len(SIGNATURE)
+def _chunks(data: bytes | mmap.mmap) -> Iterator[_Chunk]:
+    """Yield the chunks; of one that is not whole, what is there. Only one at a time is held."""
+    at = len(SIGNATURE)
     while at + 8 <= len(data):
         length, name = struct.unpack_from(">I4s", data, at)
         start, stop = at + 8, at + 8 + length
+        body = data[start:stop] if name not in _LARGE or stop + 4 > len(data) else b""
         is_whole = stop + 4 <= len(data)
-        checksum = int.from_bytes(view[stop : stop + 4])
-        has_checksum = is_whole and zlib.crc32(view[start:stop], zlib.crc32(name)) == checksum
-        yield _Chunk(name, view[start:stop], is_whole, has_checksum, slice(at, stop + 4))
+        checksum = int.from_bytes(data[stop : stop + 4])
+        has_checksum = is_whole and _checksum(data, start, stop, zlib.crc32(name)) == checksum
+        yield _Chunk(name, body, is_whole, has_checksum, slice(at, stop + 4))
         at = stop + 4
+
+
+def _checksum(data: bytes | mmap.mmap, start: int, stop: int, before: int) -> int:
+    for at in range(start, stop, _MOST_UNPACKED):
+        before = zlib.crc32(data[at : min(at + _MOST_UNPACKED, stop)], before)
+    return before
 
 
 def _is_ancillary(name: bytes) -> bool:
@@ -140,12 +166,12 @@ def _refuse_doubles(kept: list[_Chunk]) -> None:
             raise ImageRejectedError("damaged", f"it has more than one {_name(name)}")
 
 
-def _require_all_data(kept: list[_Chunk]) -> None:
+def _require_all_data(data: bytes | mmap.mmap, kept: list[_Chunk]) -> None:
     """Refuse picture data that stop before their own end; nothing of what is unpacked is kept."""
     unpacker = zlib.decompressobj()
     try:
         for chunk in kept:
-            waiting = bytes(chunk.body) if chunk.name == b"IDAT" else b""
+            waiting = data[chunk.span][_CHUNK_HEAD:-_CHUNK_TAIL] if chunk.name == b"IDAT" else b""
             while waiting and not unpacker.eof:
                 unpacker.decompress(waiting, _MOST_UNPACKED)
                 waiting = unpacker.unconsumed_tail
@@ -159,17 +185,17 @@ def _note(chunk: _Chunk, parts: PngParts) -> None:
     """Keep what is asked for of a chunk; all of it can be made up, so nothing may fail."""
     body = chunk.body
     if chunk.name == b"tRNS":
-        parts.transparency = bytes(body)
+        parts.transparency = body
     elif chunk.name == b"eXIf":
-        parts.exif = bytes(body)
+        parts.exif = body
     elif chunk.name == b"acTL":
         parts.is_animated = int.from_bytes(body[:4]) > 1
     elif chunk.name in (b"tEXt", b"zTXt", b"iTXt"):
-        keyword, _, text = bytes(body[: len(_RAW_EXIF) + 1]).partition(b"\0")
+        keyword, _, _ = body[: len(_RAW_EXIF) + 1].partition(b"\0")
         if keyword == _RAW_EXIF and not parts.exif:
-            parts.exif = _raw_exif(_text(chunk.name, bytes(body)))
+            parts.exif = _raw_exif(_text(chunk.name, body))
         elif chunk.name == b"iTXt" and keyword == _XMP:
-            parts.xmp = _text(chunk.name, bytes(body))
+            parts.xmp = _text(chunk.name, body)
 
 
 def _text(name: bytes, body: bytes) -> bytes:
@@ -196,7 +222,7 @@ def _raw_exif(text: bytes) -> bytes:
         return b""
 
 
-def _headless(data: bytes) -> ImageRejectedError:
+def _headless(data: bytes | mmap.mmap) -> ImageRejectedError:
     if data[12:16] == b"CgBI":
         return ImageRejectedError("unsupported", "a PNG as Xcode packs it (CgBI); save it as an ordinary PNG")
     return ImageRejectedError("truncated", f"begins like a picture, but its header is not whole ({len(data)} bytes)")

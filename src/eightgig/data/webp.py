@@ -20,10 +20,12 @@ class WebpParts(NamedTuple):
     Attributes:
         data: the picture as a WebP without anything around it; of a film the first frame.
         exif: EXIF data, where they are whole.
+        xmp: XMP data likewise.
     """
 
     data: bytes
     exif: bytes
+    xmp: bytes
 
 
 def canvas_size(head: bytes) -> tuple[int, int] | None:
@@ -47,10 +49,12 @@ def split_webp(data: bytes) -> WebpParts:
     Raises:
         ImageRejectedError: `truncated`: its first picture is not whole.
     """
-    head, kept, exif = b"", b"", b""
+    head = kept = exif = xmp = b""
     for name, body, is_whole in _chunks(data):
         if name == b"EXIF" and is_whole:
             exif = body
+        elif name == b"XMP " and is_whole:
+            xmp = body
         if kept or name not in (b"VP8X", b"ANIM", b"ANMF", b"ALPH", b"VP8 ", b"VP8L"):
             continue
         if not is_whole:
@@ -63,7 +67,7 @@ def split_webp(data: bytes) -> WebpParts:
             head += _chunk(name, body)
     if not kept:
         raise ImageRejectedError("truncated", "the file ends before its picture data begin")
-    return WebpParts(b"RIFF" + struct.pack("<I", 4 + len(kept)) + b"WEBP" + kept, exif)
+    return WebpParts(b"RIFF" + struct.pack("<I", 4 + len(kept)) + b"WEBP" + kept, exif, xmp)
 
 
 def _chunks(data: bytes) -> Iterator[tuple[bytes, bytes, bool]]:

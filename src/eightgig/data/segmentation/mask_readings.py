@@ -55,7 +55,7 @@ class Reading(NamedTuple):
 
 def find_numbers(numbers_HW: Numbers) -> Found:
     """Give the numbers in a mask."""
-    if numbers_HW.size and 0 <= numbers_HW.min() and numbers_HW.max() < _LARGEST_COUNTED:
+    if numbers_HW.size and numbers_HW.min() >= 0 and numbers_HW.max() < _LARGEST_COUNTED:
         counts = np.bincount(numbers_HW.ravel())
         values_V = np.flatnonzero(counts)
         lookup = np.zeros(len(counts), np.int64)

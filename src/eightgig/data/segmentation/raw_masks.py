@@ -168,7 +168,8 @@ def _colours(image: Image.Image) -> RawMask:
 
 def _largest_value(image: Image.Image) -> int:
     """Give what a PNM file calls white; 255 for the other formats."""
-    arguments: Any = image.tile[0][3] if image.format == "PPM" and image.tile else ()
+    tiles: Any = getattr(image, "tile", ())
+    arguments = tiles[0][3] if image.format == "PPM" and tiles else ()
     found = arguments[1] if isinstance(arguments, tuple) and len(arguments) == 2 else _MOST_8_BITS
     return found if isinstance(found, int) and found > 0 else _MOST_8_BITS
 
