@@ -200,8 +200,8 @@ def _of_tiff(page: TiffPage, image: Any, notes: list[str]) -> tuple[tuple[int, .
     alphas = [num_colours + place for place, kind in enumerate(extra) if kind in (PREMULTIPLIED, ALPHA)]
     if len(alphas) > 1:
         raise BandsError(
-            f"wanted 8 or 16 bits in 1 to 4 channels, found numbers of the kind `{image.format}` in {num_bands}, of which "
-            f"{len(alphas)} are called transparency. Choose what is colour: tiles.bands=1-2-3 or tiles.bands=1."
+            f"wanted 8 or 16 bits in 1 to 4 channels, found numbers of the kind `{image.format}` in {num_bands}; "
+            f"{len(alphas)} of them are called transparency. Choose what is colour: tiles.bands=1-2-3 or tiles.bands=1."
         )
     left_out = [num_colours + place + 1 for place in range(num_extra) if num_colours + place not in alphas]
     if left_out:
@@ -224,8 +224,8 @@ def _black_white(number_format: str, num_bands: int, wanted: Wanted, notes: list
         return None
     if number_format not in _FULL_RANGE:
         raise BandsError(
-            f"wanted 8 or 16 bits in 1 to 4 channels, found numbers of the kind `{number_format}` in {num_bands}: nothing "
-            "says which is black and which is white. Set tiles.black and tiles.white, for example tiles.black=0,tiles.white=1 for shares."
+            f"wanted 8 or 16 bits in 1 to 4 channels, found numbers of the kind `{number_format}` in {num_bands}: "
+            "nothing says which is black and which is white. Set tiles.black and tiles.white (0 and 1 for shares)."
         )
     black, white = _FULL_RANGE[number_format]
     notes.append(f"16 bits, scaled from {black}..{white} to 0..255")
