@@ -18,6 +18,7 @@ Ingest catches what the decoders say; from then on the store's own checksums cat
 """
 
 import hashlib
+import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple, TypeVar
@@ -32,7 +33,7 @@ from eightgig.core.errors import ImageRejectedError
 from eightgig.core.records import Record
 from eightgig.data.exif import UPRIGHT
 from eightgig.data.image_file import PILLOW_ERRORS, ImageFile, fault_of, open_image
-from eightgig.data.jpeg import decode_scans, require_whole
+from eightgig.data.jpeg import decode_scans, require_whole, scans_alone
 from eightgig.data.parameters import PILLOW_LIMIT_PIXELS
 from eightgig.data.png import GREY, PngParts
 
@@ -178,15 +179,16 @@ def _decode_as_stored(file: ImageFile) -> Decoded:
 
 def _decode_jpeg(file: ImageFile) -> Decoded:
     """Decode strictly; of what libjpeg remarks on, keep what is whole all the same."""
-    is_cmyk = file.header.mode == "CMYK"
-    colours = "CMYK" if is_cmyk else "RGB"
+    is_cmyk, data, remarks = file.header.mode == "CMYK", file.data, list[str]()
     try:
-        pixels_HWC, remarks = simplejpeg.decode_jpeg(file.data, colours, strict=True), []
+        pixels_HWC = simplejpeg.decode_jpeg(data, "CMYK" if is_cmyk else "RGB", strict=True)
     except ValueError as error:
-        require_whole(file.data)
-        pixels_HWC, remarks = decode_scans(file.data, colours), [f"libjpeg: {error}"]
+        require_whole(data)
+        data, remarks = scans_alone(data), [f"libjpeg: {error}"]
+        pixels_HWC = None if is_cmyk else decode_scans(data)
     if is_cmyk:  # decoded above for the remarks; Pillow knows Adobe's inverted inks
-        return Decoded(np.asarray(file.header.convert("RGB")), ["CMYK, converted without a colour profile"], remarks)
+        inks = Image.open(io.BytesIO(data), formats=["JPEG"]).convert("RGB")
+        return Decoded(np.asarray(inks), ["CMYK, converted without a colour profile"], remarks)
     return Decoded(pixels_HWC, [], remarks)
 
 

@@ -179,13 +179,18 @@ def require_whole(data: bytes) -> None:
     raise ImageRejectedError("damaged", "stray bytes in many places of its picture data")
 
 
-def decode_scans(data: bytes, colours: str = "RGB") -> npt.NDArray[np.uint8]:
-    """Give the pixels of the picture data alone, height x width x channels, without a look at what is damaged.
+def scans_alone(data: bytes) -> bytes:
+    """Give the picture data as a JPEG without anything around them."""
+    return split_jpeg(data).stream()
+
+
+def decode_scans(data: bytes) -> npt.NDArray[np.uint8]:
+    """Give the pixels of the picture data alone, uint8 height x width x 3, without a look at what is damaged.
 
     Raises:
         ValueError: not even that can be decoded.
     """
-    return np.asarray(simplejpeg.decode_jpeg(split_jpeg(data).stream(), colours, strict=False), dtype=np.uint8)
+    return np.asarray(simplejpeg.decode_jpeg(scans_alone(data), "RGB", strict=False), dtype=np.uint8)
 
 
 def jpeg_remark(data: bytes, num_channels: int) -> str:

@@ -102,10 +102,17 @@ def open_source(path: Path, *, max_pixels: int, wanted: Wanted = AS_THE_FILE_SAY
     if not path.is_file():
         raise DataError(f"{path}: there is no such file. Name an image.")
     with path.open("rb") as file:
-        size = canvas_size(file.read(NUM_HEADER_BYTES))
-    if size:  # opening a WebP already makes room for it
+        head = file.read(NUM_HEADER_BYTES)
+    if size := canvas_size(head):  # opening a WebP already makes room for it
         _refuse_size(path, *size, max_pixels)
-    yield _VipsSource(path, max_pixels, wanted) if _vips_reads(path) else _in_memory(path, max_pixels)
+    by_rows = _vips_reads(path) and not _fits_as_gif(head)
+    yield _VipsSource(path, max_pixels, wanted) if by_rows else _in_memory(path, max_pixels)
+
+
+def _fits_as_gif(head: bytes) -> bool:
+    """Tell whether it is a GIF that Pillow reads: libvips unpacks all of one too, and stops where its end is missing."""
+    width, height = int.from_bytes(head[6:8], "little"), int.from_bytes(head[8:10], "little")
+    return head.startswith(b"GIF8") and width * height <= PILLOW_LIMIT_PIXELS
 
 
 def _vips_reads(path: Path) -> bool:

@@ -70,7 +70,10 @@ def _of_grey(raw: RawMask, found: Found, table: ClassTable) -> Reading:
     labels = by_label(found.values_V, table)
     shown_V = found.values_V * (_WHITE // (2**raw.bits - 1))
     if not table.has_labels:
-        return _colours_or_labels(found, by_colour(grey_codes(shown_V), table), labels, found.values_V, table, raw.hint)
+        colours = by_colour(grey_codes(shown_V), table)
+        if raw.bits < 8 and colours.is_whole:  # of a picture in black and white every value is a position too
+            return colours
+        return _colours_or_labels(found, colours, labels, found.values_V, table, raw.hint)
     if raw.bits == 8:
         _refuse_white(found, labels, table)
         return require_whole(found, labels, raw.hint)
@@ -99,7 +102,7 @@ def _of_palette(palette: Palette, found: Found, table: ClassTable) -> Reading:
 def _of_grey_palette(palette: Palette, found: Found, positions: Reading, grey_V: Numbers, table: ClassTable) -> Reading:
     """A palette of grey alone may be a grey picture: GIF has no other way to hold one, and numbers its values anew."""
     grey = by_label(grey_V, table, "grey values of its palette")
-    if (grey_V == UNKNOWN).any() or not grey.is_whole:
+    if (grey_V == UNKNOWN).any() or not grey.is_whole or not _tells_apart(palette, found.values_V):
         return require_whole(found, positions)
     if not positions.is_whole:
         return grey
@@ -107,6 +110,12 @@ def _of_grey_palette(palette: Palette, found: Found, positions: Reading, grey_V:
     if differ.any():
         refuse_both(found, positions, grey, differ, table)
     return positions
+
+
+def _tells_apart(palette: Palette, values_V: Numbers) -> bool:
+    """Tell whether each position up to the last one used looks different: one that is black throughout says nothing."""
+    codes_V = _palette_codes(palette, np.arange(values_V.max(initial=0) + 1))
+    return len(np.unique(codes_V)) == len(codes_V)
 
 
 def _of_colours(found: Found, table: ClassTable) -> Reading:

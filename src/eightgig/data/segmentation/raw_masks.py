@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from eightgig.core.errors import ImageRejectedError
 from eightgig.data.exif import orientation_of
@@ -76,6 +76,11 @@ def read_raw_mask(path: Path, *, max_pixels: int) -> RawMask:
         if error.reason.endswith("_mask"):
             raise
         raise _unreadable(f"{path.name} cannot be read ({error.detail})") from error
+    except UnidentifiedImageError:
+        detail = (
+            f"{path.name} is of a format, or of a kind of numbers, that is not read; save masks as grey or palette PNG"
+        )
+        raise _unreadable(detail) from None
     except (*PILLOW_ERRORS, Image.DecompressionBombError) as error:
         raise _unreadable(f"{path.name} cannot be read ({error})") from error
 
