@@ -13,11 +13,10 @@ from typing import IO, Any
 
 import numpy as np
 import numpy.typing as npt
-import simplejpeg
 
 from eightgig.core.errors import ImageRejectedError, StoreError
 from eightgig.data.detection.boxes import Boxes
-from eightgig.data.images import Pixels, decode_rgb
+from eightgig.data.images import Pixels, decode_plain_jpeg, decode_rgb
 from eightgig.data.segmentation.masks import Labels, decode_mask
 from eightgig.data.shards import Part, read_parts
 from eightgig.data.store_format import Codec
@@ -91,7 +90,7 @@ class ImageStore:
             return np.frombuffer(data, np.uint8).reshape(height, width, 3)
         try:
             if codec == Codec.PLAIN_JPEG:
-                return simplejpeg.decode_jpeg(data, "RGB", strict=True)
+                return decode_plain_jpeg(data)
             return decode_rgb(data, max_pixels=height * width)
         except (ImageRejectedError, ValueError) as error:
             raise self._damaged(index, str(error)) from error

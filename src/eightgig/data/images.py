@@ -4,37 +4,42 @@ Reasons (the `reason` column of rejects.csv):
     empty         the file has no bytes
     not_an_image  the content is something else, for example an HTML page saved as .jpg
     unsupported   a picture, but in a format this project does not read (TIFF, HEIC, ...)
-    truncated     the file ends too early
-    damaged       the decoder complained; what it would give is partly grey or shifted
+    truncated     the file ends too early: pixels are missing
+    damaged       pixels are wrong: what a decoder would give is partly grey or shifted
     too_large     more pixels than allowed; refused by the header, nothing was decoded
     too_small     a side is shorter than allowed
     unreadable    the file cannot be opened, or its name cannot be written as text
     conflicting_label   the same picture lies in two classes (found by `manifest`)
+    decoder_warning     kept: a decoder remarks on the file, but its pixels are whole
 
-No decoder sees every damage: bytes changed inside a JPEG's picture data mostly decode without a word (of 200 photos
-with 40 bytes zeroed in the middle, libjpeg warned of 59). Ingest catches what the decoders say; from then on the
-store's own checksums catch every change.
+Metadata of any size and in any state refuse nothing. No decoder sees every damage: bytes changed inside a JPEG's
+picture data mostly decode without a word (of 200 photos with 40 bytes zeroed in the middle, libjpeg warned of 59).
+Ingest catches what the decoders say; from then on the store's own checksums catch every change.
 """
 
 import hashlib
 import io
-import struct
+from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple, TypeVar
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 import simplejpeg
-from PIL import ExifTags, Image, UnidentifiedImageError
+from PIL import Image
 
 from eightgig.core.errors import ImageRejectedError
 from eightgig.core.records import Record
+from eightgig.data.exif import UPRIGHT
+from eightgig.data.image_file import PILLOW_ERRORS, ImageFile, fault_of, open_image
+from eightgig.data.jpeg import decode_scans, require_whole, scans_alone
 from eightgig.data.parameters import PILLOW_LIMIT_PIXELS
-from eightgig.data.webp import NUM_HEADER_BYTES, canvas_size
+from eightgig.data.png import GREY, PngParts
 
 Pixels = npt.NDArray[np.uint8]
+Value = TypeVar("Value", bound=np.generic)
 
-CODECS = {"JPEG": "jpeg", "MPO": "jpeg", "PNG": "png", "WEBP": "webp", "BMP": "bmp", "GIF": "gif"}
 CODEC_ENDINGS = {
     "jpeg": (".jpg", ".jpeg", ".jpe", ".jfif"),
     "png": (".png",),
@@ -42,24 +47,8 @@ CODEC_ENDINGS = {
     "bmp": (".bmp", ".dib"),
     "gif": (".gif",),
 }
-_OTHER_FORMATS = {b"II*\0": "TIFF", b"MM\0*": "TIFF", b"\0\0\1\0": "ICO", b"8BPS": "Photoshop"}
-# What Pillow raises on damaged files, by format; warnings too, where the caller has made them errors.
-PILLOW_ERRORS = (
-    OSError,
-    SyntaxError,
-    ValueError,
-    TypeError,
-    LookupError,
-    ArithmeticError,
-    AssertionError,
-    AttributeError,
-    RuntimeError,
-    EOFError,
-    struct.error,
-    UserWarning,
-)
 MAX_BYTES_PER_PIXEL = 8
-_TRUNCATED = ("premature end of jpeg", "truncated", "unexpected end", "empty input")
+_MOST_16_BITS, _MOST_8_BITS = 65535, 255
 
 
 class Inspection(Record):
@@ -72,6 +61,7 @@ class Inspection(Record):
         byte_count: size of the file.
         content_hash: blake2b of the upright RGB pixels and their shape; equal for equal pictures in different files.
         note: what a person may want to know, otherwise empty.
+        remark: what is wrong with the file, though its pixels are whole; otherwise empty.
     """
 
     codec: str
@@ -80,6 +70,15 @@ class Inspection(Record):
     byte_count: int
     content_hash: str
     note: str = ""
+    remark: str = ""
+
+
+class Decoded(NamedTuple):
+    """Upright RGB pixels, uint8 height x width x 3, and what was found on the way, as in `ImageFile`."""
+
+    pixels_HWC: Pixels
+    notes: Sequence[str]
+    remarks: Sequence[str]
 
 
 def inspect_image(path: Path, *, max_pixels: int, min_side: int) -> Inspection:
@@ -89,19 +88,19 @@ def inspect_image(path: Path, *, max_pixels: int, min_side: int) -> Inspection:
         ImageRejectedError: it cannot be used; the reason is one of this module's codes.
     """
     data = _read(path, max_pixels)
-    header = _open(data, max_pixels)
-    pixels_HWC = _decode(header, data)
+    file = open_image(data, max_pixels)
+    pixels_HWC, notes, remarks = _decode(file)
     height, width = pixels_HWC.shape[:2]
     if min(height, width) < min_side:
         raise ImageRejectedError("too_small", f"{width} x {height} pixels, the shorter side must be {min_side} or more")
-    codec = CODECS[str(header.format)]
     return Inspection(
-        codec=codec,
+        codec=file.codec,
         width=width,
         height=height,
         byte_count=len(data),
         content_hash=_hash(pixels_HWC),
-        note="; ".join(_notes(path, codec, header)),
+        note="; ".join([*_notes(path, file), *notes]),
+        remark="; ".join(remarks),
     )
 
 
@@ -112,15 +111,43 @@ def decode_rgb(data: bytes, *, max_pixels: int = PILLOW_LIMIT_PIXELS) -> Pixels:
     1/257; EXIF orientation is applied; of an animation the first frame is taken.
 
     Raises:
-        ImageRejectedError: it cannot be decoded without a fault; the reason is one of this module's codes.
+        ImageRejectedError: pixels are missing or wrong; the reason is one of this module's codes.
     """
-    return _decode(_open(data, max_pixels), data)
+    return decode_with_notes(data, max_pixels=max_pixels).pixels_HWC
+
+
+def decode_with_notes(data: bytes, *, max_pixels: int = PILLOW_LIMIT_PIXELS) -> Decoded:
+    """Give the pixels as `decode_rgb` does, and what was found on the way."""
+    return _decode(open_image(data, max_pixels))
+
+
+def decode_plain_jpeg(data: bytes) -> Pixels:
+    """Give what `decode_rgb` gives for a plain JPEG that was inspected and has not changed since: faster.
+
+    Raises:
+        ValueError: it cannot be decoded.
+    """
+    try:
+        return simplejpeg.decode_jpeg(data, "RGB", strict=True)
+    except ValueError:  # libjpeg remarks on it, as it did then
+        return decode_scans(data)
 
 
 def is_plain_jpeg(data: bytes) -> bool:
     """Tell whether a JPEG decoder alone gives the right pixels: grey or colour, and upright."""
-    header = _open(data, PILLOW_LIMIT_PIXELS)
-    return CODECS[str(header.format)] == "jpeg" and header.mode in ("L", "RGB") and _orientation(header) == 1
+    file = open_image(data, PILLOW_LIMIT_PIXELS)
+    return file.codec == "jpeg" and file.header.mode in ("L", "RGB") and file.orientation == UPRIGHT
+
+
+def turn_upright(pixels: npt.NDArray[Value], orientation: int) -> npt.NDArray[Value]:
+    """Undo the EXIF orientation of height x width (x channels): 5 to 8 swap the axes, the others mirror."""
+    if orientation >= 5:
+        pixels = pixels.swapaxes(0, 1)
+    if orientation in (3, 4, 7, 8):
+        pixels = pixels[::-1]
+    if orientation in (2, 3, 6, 7):
+        pixels = pixels[:, ::-1]
+    return pixels
 
 
 def _read(path: Path, max_pixels: int) -> bytes:
@@ -133,119 +160,72 @@ def _read(path: Path, max_pixels: int) -> bytes:
         raise ImageRejectedError("unreadable", error.strerror or str(error)) from error
 
 
-def _open(data: bytes, max_pixels: int) -> Image.Image:
-    """Read the header only; the pixels are not decoded yet."""
-    if not data:
-        raise ImageRejectedError("empty", "the file has no bytes")
-    if size := canvas_size(data[:NUM_HEADER_BYTES]):  # opening a WebP already makes room for it
-        _refuse_large(*size, max_pixels)
+def _decode(file: ImageFile) -> Decoded:
     try:
-        header = Image.open(io.BytesIO(data), formats=["JPEG", "PNG", "WEBP", "BMP", "GIF"])
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise ImageRejectedError("too_large", str(error)) from error
-    except UnidentifiedImageError:
-        raise _not_identified(data) from None
-    except PILLOW_ERRORS as error:
-        raise _fault(error) from error
-    _refuse_large(header.width, header.height, max_pixels)
-    return header
-
-
-def _refuse_large(width: int, height: int, max_pixels: int) -> None:
-    if width * height > max_pixels:
-        size = f"{width} x {height}"
-        raise ImageRejectedError("too_large", f"{size} pixels by its header, at most {max_pixels:,} are allowed")
-
-
-def _not_identified(data: bytes) -> ImageRejectedError:
-    other = _OTHER_FORMATS.get(data[:4])
-    if data[4:8] == b"ftyp":
-        other = data[8:12].decode("ascii", "replace").upper()
-    if other:
-        return ImageRejectedError("unsupported", f"a file of type {other}; convert it to JPEG or PNG")
-    known = data[:3] == b"\xff\xd8\xff" or data[:8] == b"\x89PNG\r\n\x1a\n" or data[:4] in (b"RIFF", b"GIF8")
-    if known:
-        return ImageRejectedError(
-            "truncated", f"begins like a picture, but its header is not whole ({len(data)} bytes)"
-        )
-    return ImageRejectedError("not_an_image", f"the content begins with {data[:16]!r}")
-
-
-def _decode(header: Image.Image, data: bytes) -> Pixels:
-    try:
-        pixels_HWC = _decode_as_stored(header, data)
+        pixels_HWC, notes, remarks = _decode_as_stored(file)
     except (*PILLOW_ERRORS, cv2.error) as error:
-        raise _fault(error) from error
-    return np.ascontiguousarray(_turn_upright(pixels_HWC, _orientation(header)))
+        raise fault_of(error) from error
+    upright_HWC = np.ascontiguousarray(turn_upright(pixels_HWC, file.orientation), dtype=np.uint8)
+    return Decoded(upright_HWC, [*file.notes, *notes], [*file.remarks, *remarks])
 
 
-def _decode_as_stored(header: Image.Image, data: bytes) -> Pixels:
-    codec = CODECS[str(header.format)]
-    if codec == "jpeg":
-        return _decode_jpeg(header, data)
-    if codec == "png":
-        # Pillow skips the checksums of the picture data when it decodes; `verify` reads them all.
-        Image.open(io.BytesIO(data), formats=["PNG"]).verify()
-        if data[24] == 16:
-            return _decode_png_16(data)
-    return _flatten(header)
+def _decode_as_stored(file: ImageFile) -> Decoded:
+    if file.codec == "jpeg":
+        return _decode_jpeg(file)
+    if file.png is not None and file.png.header.bits == 16:
+        return _decode_png_16(file.png)
+    return _flatten(file.header)
 
 
-def _decode_jpeg(header: Image.Image, data: bytes) -> Pixels:
-    """Decode strictly: whatever libjpeg only warns of raises ValueError."""
-    if header.mode in ("L", "RGB"):
-        return simplejpeg.decode_jpeg(data, "RGB", strict=True)
-    simplejpeg.decode_jpeg(data, "CMYK", strict=True)  # for its warnings; Pillow knows Adobe's inverted inks
-    return np.asarray(header.convert("RGB"))
+def _decode_jpeg(file: ImageFile) -> Decoded:
+    """Decode strictly; of what libjpeg remarks on, keep what is whole all the same."""
+    is_cmyk, data, remarks = file.header.mode == "CMYK", file.data, list[str]()
+    try:
+        pixels_HWC = simplejpeg.decode_jpeg(data, "CMYK" if is_cmyk else "RGB", strict=True)
+    except ValueError as error:
+        require_whole(data)
+        data, remarks = scans_alone(data), [f"libjpeg: {error}"]
+        pixels_HWC = None if is_cmyk else decode_scans(data)
+    if is_cmyk:  # decoded above for the remarks; Pillow knows Adobe's inverted inks
+        inks = Image.open(io.BytesIO(data), formats=["JPEG"]).convert("RGB")
+        return Decoded(np.asarray(inks), ["CMYK, converted without a colour profile"], remarks)
+    return Decoded(pixels_HWC, [], remarks)
 
 
-def _decode_png_16(data: bytes) -> Pixels:
+def _decode_png_16(png: PngParts) -> Decoded:
     """Scale 16 bits to 8; Pillow would saturate grey and cut off colour."""
-    pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    pixels = cv2.imdecode(np.frombuffer(png.data, np.uint8), cv2.IMREAD_UNCHANGED)
     if pixels is None or pixels.dtype != np.uint16:
         raise ValueError("the 16-bit picture data cannot be decoded")
     if pixels.ndim == 2:
-        pixels = np.repeat(pixels[:, :, None], 3, axis=2)
-    values = pixels[:, :, 2::-1].astype(np.float32) / 257.0
+        alpha = np.full_like(pixels, _MOST_16_BITS)
+        if png.header.colour == GREY and len(png.transparency) == 2:  # OpenCV knows it of colours alone
+            alpha[pixels == int.from_bytes(png.transparency)] = 0
+        pixels = np.dstack([pixels] * 3 + [alpha])
+    most, bgr = int(pixels[:, :, :3].max(initial=0)), pixels[:, :, 2::-1]
+    values = bgr.astype(np.float32) / (_MOST_16_BITS / _MOST_8_BITS)
+    notes = [f"16 bits a channel, scaled from 0..65535 to 0..255; its largest value is {most}"]
     if pixels.shape[2] == 4:
-        alpha = pixels[:, :, 3:].astype(np.float32) / 65535.0
-        values = values * alpha + 255.0 * (1.0 - alpha)
-    return np.rint(values).astype(np.uint8)
+        alpha = pixels[:, :, 3:].astype(np.float32) / _MOST_16_BITS
+        notes += _about_alpha(alpha)
+        values = values * alpha + _MOST_8_BITS * (1.0 - alpha)
+    return Decoded(np.rint(values).astype(np.uint8), notes, [])
 
 
-def _flatten(image: Image.Image) -> Pixels:
+def _flatten(image: Image.Image) -> Decoded:
     """Convert any Pillow mode to RGB, what is transparent over white."""
     if not image.has_transparency_data:
-        return np.asarray(image.convert("RGB"))
+        return Decoded(np.asarray(image.convert("RGB")), [], [])
     layered = image.convert("RGBA")
+    notes = _about_alpha(np.asarray(layered.getchannel("A")) / _MOST_8_BITS)
     white = Image.new("RGBA", layered.size, (255, 255, 255, 255))
-    return np.asarray(Image.alpha_composite(white, layered).convert("RGB"))
+    return Decoded(np.asarray(Image.alpha_composite(white, layered).convert("RGB")), notes, [])
 
 
-def _orientation(header: Image.Image) -> int:
-    """Give the EXIF orientation 1 to 8; 1 where there is none or the EXIF data are broken."""
-    try:
-        value = header.getexif().get(ExifTags.Base.Orientation, 1)
-    except PILLOW_ERRORS:
-        return 1
-    return value if value in range(1, 9) else 1
-
-
-def _turn_upright(pixels_HWC: Pixels, orientation: int) -> Pixels:
-    """Undo the EXIF orientation: 5 to 8 swap the axes, the others mirror."""
-    if orientation >= 5:
-        pixels_HWC = pixels_HWC.transpose(1, 0, 2)
-    if orientation in (3, 4, 7, 8):
-        pixels_HWC = pixels_HWC[::-1]
-    if orientation in (2, 3, 6, 7):
-        pixels_HWC = pixels_HWC[:, ::-1]
-    return pixels_HWC
-
-
-def _fault(error: Exception) -> ImageRejectedError:
-    text = str(error) or type(error).__name__
-    reason = "truncated" if any(sign in text.lower() for sign in _TRUNCATED) else "damaged"
-    return ImageRejectedError(reason, text)
+def _about_alpha(alpha: npt.NDArray[np.floating]) -> list[str]:
+    if alpha.min(initial=1) == 1:
+        return []
+    return ["transparent parts over white" if alpha.max() > 0 else "wholly transparent: all of it is white"]
 
 
 def _hash(pixels_HWC: Pixels) -> str:
@@ -254,19 +234,12 @@ def _hash(pixels_HWC: Pixels) -> str:
     return digest.hexdigest()
 
 
-def _notes(path: Path, codec: str, header: Image.Image) -> list[str]:
+def _notes(path: Path, file: ImageFile) -> list[str]:
     notes = []
-    if path.suffix.lower() not in CODEC_ENDINGS[codec]:
-        notes.append(f"ending says {path.suffix.lstrip('.') or 'nothing'}, content is {codec}")
-    if header.format != "MPO" and _is_animated(header):
+    if path.suffix.lower() not in CODEC_ENDINGS[file.codec]:
+        notes.append(f"ending says {path.suffix.lstrip('.') or 'nothing'}, content is {file.codec}")
+    if file.is_animated:
         notes.append("animated: first frame")
-    if (orientation := _orientation(header)) != 1:
-        notes.append(f"turned upright (EXIF orientation {orientation})")
+    if file.orientation != UPRIGHT:
+        notes.append(f"turned upright (EXIF orientation {file.orientation})")
     return notes
-
-
-def _is_animated(header: Image.Image) -> bool:
-    try:
-        return bool(getattr(header, "is_animated", False))
-    except PILLOW_ERRORS:  # more frames, which are damaged
-        return True

@@ -19,7 +19,7 @@ Inspect = Callable[[str], Inspected]
 Stamp = tuple[int, int]
 """Size in bytes and time of the last change in nanoseconds: where both are equal, so is the file (rsync's rule)."""
 
-_VERSION, _BLOCK_SIZE = 2, 256
+_VERSION, _BLOCK_SIZE = 3, 256  # another version where the same file would be judged otherwise
 _FLEETING = "unreadable"  # a right that is given, or a disk that is back, does not change the file's time
 
 

@@ -1,4 +1,4 @@
-"""The list of usable pictures (manifest) and of refused ones (rejects), made by opening every file once."""
+"""The list of usable pictures (manifest) and of what is wrong (rejects), made by opening every file once."""
 
 from pathlib import Path
 
@@ -15,7 +15,10 @@ from eightgig.data.streaming import Progress
 MANIFEST_COLUMNS = (
     "path", "label", "class_name", "codec", "width", "height", "byte_count", "content_hash", "note", "split",
 )  # fmt: skip
-REJECT_COLUMNS = ("path", "class_name", "reason", "detail")
+REJECT_COLUMNS = ("path", "class_name", "reason", "detail", "action")
+REFUSED, KEPT = "refused", "kept"
+DECODER_WARNING = "decoder_warning"
+"""The reason of pictures that are kept although a decoder remarks on them."""
 
 
 def build_manifest(
@@ -25,7 +28,9 @@ def build_manifest(
     *,
     journal: Path | None = None,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Give (manifest, rejects): one row a usable picture, and one a refused file with its reason.
+    """Give (manifest, rejects): one row a usable picture, and one a file of which something is wrong, with its reason.
+
+    The `action` of a reject is `refused`, or `kept` for a picture that is whole although a decoder remarks on it.
 
     Memory for pictures does not grow with their number. The same picture twice in one class is kept (the split keeps
     the copies together); in two classes all copies are refused, since nobody can tell which label is right; and in two
@@ -51,7 +56,8 @@ def require_usable(root: Path, manifest: pd.DataFrame, rejects: pd.DataFrame, pa
     Raises:
         DataError: more than `max_reject_fraction` of the files, or classes with too few different pictures left.
     """
-    require_few_rejects(root, len(manifest), rejects, parameters.max_reject_fraction)
+    refused = rejects[rejects["action"] == REFUSED]
+    require_few_rejects(root, len(manifest), refused, parameters.max_reject_fraction)
     _refuse_small_classes(root, manifest, rejects, parameters.min_images_per_class)
 
 
@@ -94,6 +100,12 @@ def _inspect_all(
     """Give the usable and the refused files, put together by columns: rows as objects would take several times more."""
     accepted: dict[str, list[object]] = {name: [] for name in MANIFEST_COLUMNS}
     rejected: dict[str, list[object]] = {name: [] for name in REJECT_COLUMNS}
+
+    def tell(path: str, class_name: str, reason: str, detail: str, action: str) -> None:
+        row = (printable(path), class_name, reason, printable(detail), action)
+        for values, value in zip(rejected.values(), row, strict=True):
+            values.append(value)
+
     splits = folders.splits or ("",) * len(folders.files)
     recipe = f"{parameters.max_pixels} {parameters.min_side} {folders.root}"
     found = inspect_with_journal(
@@ -109,10 +121,10 @@ def _inspect_all(
             row = {**dict(result), "path": path, "label": label, "class_name": class_name, "split": split}
             for name, values in accepted.items():
                 values.append(row[name])
+            if result.remark:
+                tell(path, class_name, DECODER_WARNING, result.remark, KEPT)
         else:
-            refusal = (printable(path), class_name, result.reason, result.detail)
-            for values, value in zip(rejected.values(), refusal, strict=True):
-                values.append(value)
+            tell(path, class_name, result.reason, result.detail, REFUSED)
         if on_progress:
             on_progress(number, len(folders.files))
     return pd.DataFrame(accepted), pd.DataFrame(rejected)
@@ -125,7 +137,7 @@ def _split_off_conflicts(manifest: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataF
     conflicts = manifest[in_conflict]
     classes_of = conflicts.groupby("content_hash")["class_name"].agg(lambda names: ", ".join(sorted(set(names))))
     details = [f"the same picture lies in the classes {classes_of[content]}" for content in conflicts["content_hash"]]
-    rows = conflicts[["path", "class_name"]].assign(reason="conflicting_label", detail=details)
+    rows = conflicts[["path", "class_name"]].assign(reason="conflicting_label", detail=details, action=REFUSED)
     return manifest[~in_conflict].reset_index(drop=True), rows
 
 
@@ -137,7 +149,7 @@ def _split_off_leaks(manifest: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame
     judging = rank.groupby(manifest["content_hash"]).transform("min")
     leaks = manifest[rank > judging]
     details = [f"the same picture is in {('test', 'val')[int(judging[row])]}" for row in leaks.index]
-    rows = leaks[["path", "class_name"]].assign(reason="in_two_splits", detail=details)
+    rows = leaks[["path", "class_name"]].assign(reason="in_two_splits", detail=details, action=REFUSED)
     return manifest[rank == judging].reset_index(drop=True), rows
 
 

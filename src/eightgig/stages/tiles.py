@@ -3,6 +3,7 @@
 What is the same for masks and boxes; a case adds how tiles are answered and put together.
 """
 
+import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cached_property
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from eightgig.vram.tracing.predictor import Predictor
     from eightgig.vram.tracing.workload import Workload
 
+logger = logging.getLogger(__name__)
 _SIDES = (2048, 1536, 1024, 768, 512, 384, 256, 192, 128)
 _STRIDE = 32  # of detectors; all sides above are multiples of it
 _BATCHES = (8, 4, 2, 1)
@@ -198,8 +200,9 @@ def report_of(
     by_stage: dict[str, float],
     memory: MeasuredPhase,
     found: dict[str, float],
+    notes: tuple[str, ...] = (),
 ) -> TilesReport:
-    """Give the record of a run.
+    """Give the record of a run, and log how the image was read where that is not plain.
 
     Args:
         source: the image.
@@ -208,10 +211,13 @@ def report_of(
         by_stage: seconds of reading, running, blending and writing.
         memory: as measured from the first row read to the last one handed over.
         found: names with their shares or numbers, the most first.
+        notes: how the image was read.
     """
     from eightgig.core.device import describe_device
 
     grid, (width, height) = plan.grid, size
+    for note in notes:
+        logger.warning("%s: %s.", source.name, note)
     return TilesReport(
         source=source.name,
         width=width,
@@ -229,6 +235,7 @@ def report_of(
         device=memory.device,
         device_name=describe_device(memory.device),
         found=found,
+        notes=notes,
     )
 
 
@@ -256,10 +263,11 @@ def tiles_section(report: TilesReport, sheet: Picture, *, unit: str, more: str) 
         Fact("network's peak, predicted", format_bytes(report.predicted_bytes or 0)),
         Fact("measured", format_bytes(report.measured_bytes or 0), memory),
     ]
+    read_as = f" It was read like this: {'; '.join(report.notes)}." if report.notes else ""
     rows = [(name, f"{value:.1%}" if unit == "share" else f"{value:,.0f}") for name, value in report.found.items()]
     return Section(
         "A large image in tiles",
         f"{report.source}, cut into overlapping tiles that fit the budget, as `--tags tiles` does it; without a "
-        f"source, one that is drawn. {more}",
+        f"source, one that is drawn.{read_as} {more}",
         [Facts(facts), Gallery([Picture(to_data_uri(sheet, longest_side_px=1600))]), Table(("found", unit), rows)],
     )

@@ -19,6 +19,7 @@ class MirroredSource:
 
     def __init__(self, source: RowSource, margin: int) -> None:
         self.width, self.height = source.width + 2 * margin, source.height + 2 * margin
+        self.notes = source.notes
         self._source, self._margin = source, margin
         self._places = _mirrored(source.height, margin)
         self._columns = _mirrored(source.width, margin)

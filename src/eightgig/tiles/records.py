@@ -24,6 +24,7 @@ class TilesReport(Record):
         device: where the network ran.
         device_name: for a person.
         found: name of each class with its share of the picture's pixels, 0 to 1, or with its number of boxes.
+        notes: how the file was read where that is not plain: bands left out, scaling, pages, what decoders remarked.
     """
 
     source: str
@@ -42,3 +43,4 @@ class TilesReport(Record):
     device: str
     device_name: str
     found: dict[str, float]
+    notes: tuple[str, ...] = ()

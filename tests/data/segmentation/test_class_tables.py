@@ -83,7 +83,10 @@ def test_grey_palette_and_colour_masks_mean_the_same(tmp_path):
     for colour, place in KNOWN_TABLES["camvid"].colours.items():
         exact[np.array(LABELS) == place] = colour
     Image.fromarray(exact).save(tmp_path / "rgb.png")
-    Image.fromarray(exact).convert("P", palette=Image.Palette.ADAPTIVE).save(tmp_path / "palette.png")
+    spread = np.array([[0, 1, 11], [2, 11, 10]], np.uint8)  # void is the twelfth
+    palette = Image.fromarray(spread, "P")
+    palette.putpalette(bytes(channel for colour in KNOWN_TABLES["camvid"].colours for channel in colour))
+    palette.save(tmp_path / "palette.png")
     for name in ("grey", "deep", "rgb", "palette"):
         assert read(tmp_path / f"{name}.png") == LABELS, name
     assert rgb.shape == (2, 3, 3)
@@ -91,7 +94,7 @@ def test_grey_palette_and_colour_masks_mean_the_same(tmp_path):
 
 @pytest.mark.parametrize(("pixels", "options", "reason", "detail"), [
     (VALUES + 20, {}, "unknown_label", "labels that the table of classes lacks: 19 \\(1 pixels\\), 20 "),
-    (np.full((2, 2, 3), 7, np.uint8), {}, "unknown_label", "colours .* lacks: \\(7, 7, 7\\) \\(4 pixels\\)"),
+    (np.full((2, 2, 3), (7, 7, 8), np.uint8), {}, "unknown_label", "colours .* lacks: \\(7, 7, 8\\) \\(4 pixels\\)"),
     (np.zeros((11, 10), np.uint8), {}, "too_large_mask", "10 x 11; at most 100 pixels"),
     (VALUES, {"format": "JPEG"}, "lossy_mask", "save masks as PNG"),
 ])  # fmt: skip

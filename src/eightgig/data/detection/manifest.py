@@ -11,7 +11,7 @@ from eightgig.data.detection.checks import check_boxes
 from eightgig.data.detection.copies import UsablePicture, settle_copies
 from eightgig.data.detection.parameters import DetectionDataParameters
 from eightgig.data.images import Inspection
-from eightgig.data.manifest import inspect_below, printable, require_few_rejects
+from eightgig.data.manifest import DECODER_WARNING, inspect_below, printable, require_few_rejects
 from eightgig.data.streaming import Progress, stream_map
 
 MANIFEST_COLUMNS = (
@@ -112,6 +112,8 @@ def _judge(
     boxes, findings = check_boxes(folder, picture, result.width, result.height, min_side)
     if _is_refused(findings):
         return [], [finding for finding in findings if finding.action == "refused"]
+    if result.remark:
+        findings = [*findings, Finding(picture.path, DECODER_WARNING, result.remark, "kept")]
     note = "; ".join(filter(None, (result.note, picture.note)))
     return [UsablePicture(picture.path, picture.split, result, boxes, note)], findings
 

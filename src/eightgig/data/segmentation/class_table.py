@@ -26,11 +26,15 @@ class ClassTable:
         classes: names; a label of the store is a position in it.
         labels: from a value of a grey or palette mask to a position, or VOID.
         colours: from a colour of an RGB mask to a position, or VOID; empty where there are none.
+        has_labels: whether the labels are the table's own; otherwise they are the positions of its rows.
+        stated: the labels that the table names; 255 is void by custom where it does not.
     """
 
     classes: tuple[str, ...]
     labels: Mapping[int, int] = field(default_factory=dict)
     colours: Mapping[Colour, int] = field(default_factory=dict)
+    has_labels: bool = True
+    stated: frozenset[int] = frozenset()
 
 
 _CITYSCAPES: dict[str, tuple[int, Colour]] = {  # name: labelId, colour; Cordts et al., CVPR 2016
@@ -76,7 +80,8 @@ _VOC = (  # Everingham et al., PASCAL VOC 2012
 def _cityscapes(labels: Iterable[int]) -> ClassTable:
     known = {label: place for place, label in enumerate(labels)}
     by_colour = {colour: place for place, (_, colour) in enumerate(_CITYSCAPES.values())}
-    return ClassTable(tuple(_CITYSCAPES), {**dict.fromkeys(range(256), VOID), **known}, by_colour)
+    every = {**dict.fromkeys(range(256), VOID), **known}
+    return ClassTable(tuple(_CITYSCAPES), every, by_colour, stated=frozenset(every))
 
 
 def _in_order(colours: Mapping[str, Colour], void: Mapping[int, Colour]) -> ClassTable:
@@ -87,6 +92,7 @@ def _in_order(colours: Mapping[str, Colour], void: Mapping[int, Colour]) -> Clas
         tuple(colours),
         {**labels, VOID: VOID, **dict.fromkeys(void, VOID)},
         {**by_colour, **dict.fromkeys(void.values(), VOID)},
+        stated=frozenset([*labels, *void]),
     )
 
 
@@ -201,9 +207,11 @@ def _table(path: Path, rows: Sequence[_Row]) -> ClassTable:
     labels = [(label, place) for (_, label, *_), place in zip(rows, places, strict=True) if label is not None]
     colours = [(colour, place) for (*_, colour, _), place in zip(rows, places, strict=True) if colour is not None]
     _refuse_doubles(path, [("the label", [each for each, _ in labels]), ("the colour", [each for each, _ in colours])])
+    has_labels = bool(labels)
     if not labels:  # colours alone: a grey mask then holds positions in the table
         labels = list(enumerate(places))
-    return ClassTable(tuple(classes), {VOID: VOID, **dict(labels)}, dict(colours))
+    known = dict(labels)
+    return ClassTable(tuple(classes), {VOID: VOID, **known}, dict(colours), has_labels, frozenset(known))
 
 
 def _refuse_doubles(path: Path, columns: Sequence[tuple[str, Sequence[object]]]) -> None:

@@ -10,9 +10,9 @@ import pandas as pd
 
 from eightgig.core.errors import DataError, ImageRejectedError
 from eightgig.data.images import Inspection
-from eightgig.data.manifest import inspect_below, printable, require_few_rejects
+from eightgig.data.manifest import DECODER_WARNING, inspect_below, printable, require_few_rejects
 from eightgig.data.segmentation.layouts import Finding, MaskedPicture, MaskFolder
-from eightgig.data.segmentation.mask_files import read_mask
+from eightgig.data.segmentation.mask_files import inspect_mask
 from eightgig.data.segmentation.masks import VOID
 from eightgig.data.segmentation.parameters import SegmentationDataParameters
 from eightgig.data.streaming import Progress, stream_map
@@ -26,11 +26,12 @@ _FEWEST_PICTURES = 3
 
 
 class _Usable(NamedTuple):
-    """A picture with its pixels of each class, int64 K."""
+    """A picture with its pixels of each class, int64 K, and what is wrong with its mask's file, or an empty text."""
 
     picture: MaskedPicture
     inspection: Inspection
     pixels_K: npt.NDArray[np.int64]
+    mask_remark: str = ""
 
 
 def build_mask_manifest(
@@ -54,6 +55,7 @@ def build_mask_manifest(
         (usable if isinstance(made, _Usable) else findings).append(made)  # type: ignore[arg-type]
         if on_progress:
             on_progress(number, len(folder.pictures))
+    findings += [finding for each in usable for finding in _remarks(each)]
     usable, about_copies = _settle_copies(usable)
     return _manifest(usable), _pixels(usable, folder.table.classes), _rejects([*findings, *about_copies])
 
@@ -77,7 +79,7 @@ def require_usable_masks(
         raise DataError(
             f"{root}: wanted at least {_FEWEST_PICTURES} different pictures whose masks hold 2 classes or more, found "
             f"{num_different} pictures with the classes {', '.join(classes) or 'none'}. Look at the rejects, and "
-            "whether data.class_table is right."
+            "whether data.class_table is right (255 is void unless the table says otherwise)."
         )
 
 
@@ -86,9 +88,10 @@ def _inspect(folder: MaskFolder, picture: MaskedPicture, parameters: Segmentatio
     if isinstance(inspected, ImageRejectedError):
         return Finding(picture.path, inspected.reason, inspected.detail)
     try:
-        labels_HW = read_mask(folder.root / picture.mask_path, folder.table, max_pixels=parameters.max_pixels)
+        mask = inspect_mask(folder.root / picture.mask_path, folder.table, max_pixels=parameters.max_pixels)
     except ImageRejectedError as error:
         return Finding(picture.path, error.reason, f"{picture.mask_path}: {error.detail}")
+    labels_HW = mask.labels_HW
     if labels_HW.shape != (inspected.height, inspected.width):
         height, width = labels_HW.shape
         detail = f"the picture has {inspected.width} x {inspected.height} pixels upright, its mask {width} x {height}"
@@ -96,7 +99,15 @@ def _inspect(folder: MaskFolder, picture: MaskedPicture, parameters: Segmentatio
     pixels_K = np.bincount(labels_HW.ravel(), minlength=VOID + 1)[: len(folder.table.classes)]
     if not pixels_K.any():
         return Finding(picture.path, "all_void", f"{picture.mask_path} holds no pixel of any class")
-    return _Usable(picture, inspected, pixels_K)
+    return _Usable(picture, inspected, pixels_K, mask.remark)
+
+
+def _remarks(usable: _Usable) -> list[Finding]:
+    """Give what decoders remark on a picture that is kept, and on its mask."""
+    picture, remark = usable.picture, usable.mask_remark
+    about_mask = f"{picture.mask_path}: {remark}" if remark else ""
+    told = filter(None, [usable.inspection.remark, about_mask])
+    return [Finding(picture.path, DECODER_WARNING, detail, "kept") for detail in told]
 
 
 def _settle_copies(usable: Sequence[_Usable]) -> tuple[list[_Usable], list[Finding]]:

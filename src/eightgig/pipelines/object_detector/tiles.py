@@ -61,6 +61,7 @@ def detect_in_image(
 
     from eightgig.models.detections import suppress
     from eightgig.report.detections import draw_detections
+    from eightgig.tiles.bands import Wanted
     from eightgig.tiles.boxes import merge_boxes
     from eightgig.tiles.clock import Clock
     from eightgig.tiles.overlay import Overlay
@@ -71,7 +72,8 @@ def detect_in_image(
     clock, classes = Clock(), weights.card.classes
     _require_stride(tiles)
     with ExitStack() as stack:
-        source = stack.enter_context(open_source(path, max_pixels=tiles.max_pixels))
+        wanted = Wanted(tiles.bands, tiles.black_white)
+        source = stack.enter_context(open_source(path, max_pixels=tiles.max_pixels, wanted=wanted))
         planned = TilePlanner(case, weights, train, plan, tiles).plan(source.height, source.width, _quarter)
         run = stack.enter_context(answering(case, weights, planned))
         overlay = Overlay(
@@ -106,6 +108,7 @@ def detect_in_image(
         by_stage=clock.seconds,
         memory=meter.result(),
         found=counts,
+        notes=source.notes,
     )
     return report, table, drawn_HWC
 

@@ -72,7 +72,7 @@ class SegmentationResults:
         rows = [(split, len(indices_of(splits, split))) for split in ("train", "val", "test")]
         refused = [
             PageTable.from_frame(
-                rejects.head(_MOST_REJECTS), caption=f"{len(rejects)} files were refused (all: rejects.csv)"
+                rejects.head(_MOST_REJECTS), caption=f"{len(rejects)} things were wrong or odd (all: rejects.csv)"
             )
         ]
         return Section(

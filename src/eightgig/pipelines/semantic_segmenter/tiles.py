@@ -53,6 +53,7 @@ def segment_image(
 
     from eightgig.data.segmentation.palette import colours_of
     from eightgig.stages.trained import restore
+    from eightgig.tiles.bands import Wanted
     from eightgig.tiles.clock import Clock
     from eightgig.tiles.masks import blend_masks
     from eightgig.tiles.mirrored import InnerRows, MirroredSource
@@ -67,7 +68,8 @@ def segment_image(
     clock, classes = Clock(), weights.card.classes
     colours, stem = colours_of(classes), tiles_folder / path.stem
     with ExitStack() as stack:
-        source = stack.enter_context(open_source(path, max_pixels=tiles.max_pixels))
+        wanted = Wanted(tiles.bands, tiles.black_white)
+        source = stack.enter_context(open_source(path, max_pixels=tiles.max_pixels, wanted=wanted))
         size = (source.width, source.height)
         radius = (
             receptive_radius(case.deployed(restore(case, weights))) if tiles.overlap is None else tiles.overlap // 2
@@ -106,7 +108,8 @@ def segment_image(
     total = inner.pixels_K.sum()
     found = {classes[label]: float(inner.pixels_K[label] / total) for label in (-inner.pixels_K).argsort()}
     held = {name: share for name, share in found.items() if share}
-    report = report_of(path, size, planned, by_stage=clock.seconds, memory=meter.result(), found=held)
+    memory, notes = meter.result(), source.notes
+    report = report_of(path, size, planned, by_stage=clock.seconds, memory=memory, found=held, notes=notes)
     return report, overlay.picture()
 
 

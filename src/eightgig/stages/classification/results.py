@@ -86,12 +86,16 @@ def data_section(
         for split in ("train", "val", "test")
     ]
     refused = [
-        PageTable.from_frame(rejects.head(20), caption=f"{len(rejects)} files were refused (all are in rejects.csv)")
+        PageTable.from_frame(
+            rejects.head(20),
+            caption=f"{len(rejects)} files were refused, or remarked on and kept (all are in rejects.csv)",
+        )
     ]
     return Section(
         "What was trained on what",
         f"{raw.origin}: {len(store):,} pictures in {len(store.classes)} classes. Splits are stratified; copies of one "
-        "picture stay together, so none is in two splits." + ("" if len(rejects) else "\n\nNo file was refused."),
+        "picture stay together, so none is in two splits."
+        + ("" if len(rejects) else "\n\nNo file was refused or remarked on."),
         [
             PageTable(("split", "pictures", "classes"), rows),
             Chart(balance, "Pictures of each class"),
