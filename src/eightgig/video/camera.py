@@ -5,6 +5,7 @@ from types import TracebackType
 from typing import Any, Self
 
 import cv2
+import numpy as np
 
 from eightgig.core.errors import DataError
 from eightgig.video.frames import Frame, known_rate, require_size
@@ -47,7 +48,7 @@ class CameraSource:
         is_there, found_HWC = (True, self._first) if self._first is not None else self._capture.read(frame_HWC)
         self._first = None
         if is_there:
-            fill(frame_HWC, found_HWC)
+            fill(frame_HWC, _as_bgr(found_HWC))
         return bool(is_there)
 
     def __enter__(self) -> Self:
@@ -72,3 +73,10 @@ def _first_frame(capture: Any, name: str) -> Frame:
     require_size(frame_HWC.shape[1], frame_HWC.shape[0], name)
     first_HWC: Frame = frame_HWC
     return first_HWC
+
+
+def _as_bgr(found_HWC: Frame) -> Frame:
+    """Give three channels: drivers of some cameras give grey, or a fourth one."""
+    num_channels = found_HWC.shape[2] if found_HWC.ndim == 3 else 1
+    rules = {1: cv2.COLOR_GRAY2BGR, 4: cv2.COLOR_BGRA2BGR}
+    return np.asarray(cv2.cvtColor(found_HWC, rules[num_channels]), np.uint8) if num_channels in rules else found_HWC

@@ -1,6 +1,5 @@
 """From what a decoder gives (any of FFmpeg's some 200 pixel formats) to 8-bit BGR, and back to what is encoded."""
 
-
 import av
 import numpy as np
 from av.video.reformatter import Colorspace, VideoReformatter

@@ -4,25 +4,26 @@ from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import av
 import numpy as np
 from av.container import InputContainer
-from av.format import Flags as FormatFlags
-from av.sidedata.sidedata import Type as SideData
 
 from eightgig.core.errors import DataError
 from eightgig.video.colour import ToBgr
 from eightgig.video.decoding import Decoder, video_track
-from eightgig.video.frames import Frame, known_rate, require_size
+from eightgig.video.frames import Frame, counted, known_rate, require_size
 from eightgig.video.losses import Ending, losses
 from eightgig.video.timeline import Start, Timeline
 from eightgig.video.upright import UPRIGHT, Orientation, orientation_of, upright_size, write_upright
 from eightgig.video.wholeness import what_is_missing
 
 _USUAL_FPS = 30.0
+_ANY_CLOCK = 0x0200  # AVFMT_TS_DISCONT: broadcasts, whose clock runs from any number
 _HDR_CURVES = {16, 18}  # AVCOL_TRC_SMPTE2084 and AVCOL_TRC_ARIB_STD_B67
+_FRAMES_ALONE = {"gif", "apng", "mjpeg", "ivf"}
+_MOST_BEHIND = 4096  # bytes: a comment may stand behind the last frame
 _LONGEST_HOLD_S = 600.0  # what a header says of a video's end is believed so far beyond the last frame
 
 
@@ -53,7 +54,7 @@ class ContainerSource:
         try:
             self._decoder = Decoder(container, video_track(container, name))
             self._frames = self._decoder.frames()
-            self._first = self._begin()
+            self._first: av.VideoFrame | None = self._begin()
         except BaseException:
             container.close()
             raise
@@ -114,7 +115,7 @@ class ContainerSource:
             frame_s=self._decoder.seconds(first.dts if self._has_frame_numbers else first.pts),
             decoding_s=self._decoder.start_s,
             container_s=None if begun is None else begun / av.time_base,
-            is_broadcast=bool(self._container.format.flags & FormatFlags.ts_discont.value),
+            is_broadcast=bool(self._container.format.flags & _ANY_CLOCK),
         )
 
     def _keep_time(self, frame: av.VideoFrame) -> None:
@@ -153,15 +154,23 @@ class ContainerSource:
         claimed_s = None if timeline.num_leaps or timeline.num_missing else self._claimed_end_s()
         has_count = self._container.format.name.partition(",")[0] != "mov"  # there edit lists leave frames out
         return Ending(
+            begun_s=self.time_s or 0.0,
             last_s=last_s,
             read_s=last_s if decoder.end_s is None else decoder.end_s - timeline.origin_s,
             claimed_s=None if claimed_s is None else claimed_s - timeline.origin_s,
-            frame_s=max(1 / (self.fps or _USUAL_FPS), self.duration_s),
+            frame_s=max(1 / (self.fps or _USUAL_FPS), self.duration_s, timeline.last_step_s),
             is_of_track=self._is_alone(),
             num_given=self._num_given,
             num_claimed=self.num_frames if has_count else None,
-            missing=what_is_missing(self._path) if self._path else None,
+            missing=None if self._path is None else what_is_missing(self._path) or self._unread(self._path),
         )
+
+    def _unread(self, path: Path) -> str | None:
+        """Say how much lies behind the last frame, in containers of frames alone: there a decoder stopped early."""
+        if self._container.format.name not in _FRAMES_ALONE:
+            return None
+        count = path.stat().st_size - self._decoder.read_to
+        return f"goes on for {count:,} bytes that hold no frame" if count > _MOST_BEHIND else None
 
     def _claimed_end_s(self) -> float | None:
         """Give where the container says that the track ends, by its own clock; of some it is the end of all tracks."""
@@ -190,15 +199,18 @@ class ContainerSource:
 
 def orientation_in(frame: av.VideoFrame) -> Orientation:
     """Give how a frame has to be turned, which the container or the codec has written beside it."""
-    matrix = frame.side_data.get(SideData.DISPLAYMATRIX)
+    matrix: Any = frame.side_data.get("DISPLAYMATRIX")
     return UPRIGHT if matrix is None else orientation_of(np.frombuffer(bytes(matrix), np.int32))
 
 
 def _nothing_decoded(name: str, decoder: Decoder) -> str:
-    found = f"{decoder.num_packets:,} packets" if decoder.num_packets else "an empty track"
+    kind = decoder.stream.codec_context.name
+    found = (
+        f"{counted(decoder.num_packets, 'packet')} of {kind}" if decoder.num_packets else f"an empty track of {kind}"
+    )
     return (
-        f"{name}: wanted a video, found {found} of {decoder.stream.codec_context.name}, of which not one frame can be "
-        "decoded. It is damaged, cut off or encrypted. Copy or record it once more, or give another file."
+        f"{name}: wanted a video, found {found}, of which not one frame can be decoded. It is damaged, cut off or "
+        "encrypted. Copy or record it once more, or give another file."
     )
 
 
@@ -222,8 +234,11 @@ def _about_times(timeline: Timeline, start: Start, fps: float | None) -> Iterato
         yield f"It begins at {timeline.origin_s:.2f} s of its own clock: times are counted from there."
     if timeline.num_missing:
         rate = f"{fps:.4g} a second" if fps else f"{_USUAL_FPS:.0f} a second, for it claims no rate"
-        yield f"{timeline.num_missing:,} frames have no time: they are counted on at {rate}."
+        has = "has" if timeline.num_missing == 1 else "have"
+        yield f"{counted(timeline.num_missing)} {has} no time: counted on at {rate}."
     if timeline.num_disordered:
-        yield f"{timeline.num_disordered:,} frames have a time that is not later than the one before them: just after it."
+        yield f"The time of {counted(timeline.num_disordered)} is not later than the one before: shown just after it."
     if timeline.num_leaps:
-        yield f"Its clock leaps {timeline.num_leaps:,} times: it goes on without a pause."
+        yield f"Its clock leaps {counted(timeline.num_leaps, 'time')}: it goes on without a pause."
+    if timeline.num_lost:
+        yield f"About {counted(timeline.num_lost)} of it are missing, the first after {timeline.first_gap_s:.2f} s."

@@ -31,7 +31,7 @@ class FrameSource(Protocol):
         time_s: of the frame that was read last, since the beginning; None where the source has no clock of its own.
         duration_s: how long that frame is shown if none follows.
         end_s: where the source ends, known when it gave its last frame; None before that, and of a live one.
-        notes: what a person should know of it, a sentence each; complete when it gave its last frame.
+        notes: a sentence each; complete when it gave its last frame.
     """
 
     name: str
@@ -47,7 +47,8 @@ class FrameSource(Protocol):
     end_s: float | None
 
     @property
-    def notes(self) -> Sequence[str]: ...
+    def notes(self) -> Sequence[str]:
+        """What a person should know of it."""
 
     def read_into(self, frame_HWC: Frame) -> bool:
         """Write the next frame, BGR, height x width x 3; False when there is none."""
@@ -69,3 +70,8 @@ def require_size(width: int, height: int, name: str) -> None:
 def known_rate(claimed: float | Fraction | None) -> float | None:
     """Give what a source claims; None for the 0, -1, NaN or nonsense of one that does not know."""
     return float(claimed) if claimed is not None and 0 < claimed <= _FASTEST_FPS else None
+
+
+def counted(count: int, thing: str = "frame") -> str:
+    """Give `1 frame`, or `1,234 frames`."""
+    return f"{count:,} {thing}" if count == 1 else f"{count:,} {thing}s"

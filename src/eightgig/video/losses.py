@@ -4,10 +4,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from eightgig.video.decoding import Decoder, Tally
+from eightgig.video.frames import counted
 
-# A header's length may be rounded, and its last frame be counted or not.
-_TOLERANCE_S = 0.1
-_TOLERANCE_FRAMES = 2
+# Two accounts of a time may differ by this, or by a frame that is counted in one and not in the other.
+_TOLERANCE_S, _TOLERANCE_FRAMES = 0.1, 2
+# After the last frame's beginning no more than its own time is left; at two frames' time one is missing.
+_MOST_LEFT_FRAMES = 1.75
 # One length for all tracks together counts what sound has before its beginning.
 _TOLERANCE_OF_ALL_S = 0.5
 
@@ -17,16 +19,18 @@ class Ending:
     """How a video ended, in seconds since its beginning.
 
     Attributes:
-        last_s: end of the last frame.
+        begun_s: beginning of the last frame.
+        last_s: its end.
         read_s: end of the last packet of any track.
         claimed_s: end that the container claims; None where it does not.
         is_of_track: whether it claims that for this track alone.
-        frame_s: usual time between frames.
+        frame_s: time between the last frames, or the usual one where that is longer.
         num_given: frames.
         num_claimed: frames that the header claims, where that is exact.
         missing: what the file lacks at its end.
     """
 
+    begun_s: float
     last_s: float
     read_s: float
     claimed_s: float | None
@@ -37,15 +41,13 @@ class Ending:
     missing: str | None
 
     @property
-    def tolerance_s(self) -> float:
-        """How far two accounts of a time may be apart."""
-        return max(_TOLERANCE_S, _TOLERANCE_FRAMES * self.frame_s)
-
-    @property
     def is_early(self) -> bool:
         """Whether it ended before the container says so."""
-        tolerance_s = max(self.tolerance_s, 0.0 if self.is_of_track else _TOLERANCE_OF_ALL_S)
-        return self.claimed_s is not None and self.claimed_s - max(self.last_s, self.read_s) > tolerance_s
+        if self.claimed_s is None:
+            return False
+        if not self.is_of_track:
+            return self.claimed_s - max(self.last_s, self.read_s) > _TOLERANCE_OF_ALL_S
+        return self.claimed_s - self.begun_s > _MOST_LEFT_FRAMES * self.frame_s
 
 
 def losses(decoder: Decoder, origin_s: float, first_frame_s: float | None, ending: Ending) -> Iterator[str]:
@@ -58,8 +60,14 @@ def losses(decoder: Decoder, origin_s: float, first_frame_s: float | None, endin
         ending: how it ended.
     """
     begun_s = decoder.first_packet_s
-    if begun_s is not None and first_frame_s is not None and first_frame_s - begun_s > ending.tolerance_s:
-        yield f"The first {first_frame_s - begun_s:.2f} s cannot be shown: it begins in the middle of a longer recording."
+    if (
+        begun_s is not None
+        and first_frame_s is not None
+        and first_frame_s - begun_s > max(_TOLERANCE_S, _TOLERANCE_FRAMES * ending.frame_s)
+    ):
+        yield f"The first {first_frame_s - begun_s:.2f} s cannot be shown: it was cut from the middle of a recording."
+    if decoder.torn.count:
+        yield f"Its first {counted(decoder.torn.count)} may be torn: it was cut from the middle of a recording."
     if decoder.undecodable.count:
         yield f"{_some(decoder.undecodable, origin_s)} could not be decoded and {_is(decoder.undecodable)} missing."
     if decoder.damaged.count:
@@ -67,7 +75,7 @@ def losses(decoder: Decoder, origin_s: float, first_frame_s: float | None, endin
     reasons = list(_reasons(decoder, ending))
     if reasons:
         yield (
-            f"It ends at {ending.last_s:.2f} s, after {ending.num_given:,} frames, and was cut off or damaged there: "
+            f"It ends at {ending.last_s:.2f} s, after {counted(ending.num_given)}, and was cut off or damaged there: "
             f"{'; '.join(reasons)}. Copy or record it once more if more is wanted."
         )
 
@@ -85,7 +93,7 @@ def _reasons(decoder: Decoder, ending: Ending) -> Iterator[str]:
 
 def _some(tally: Tally, origin_s: float) -> str:
     where = "" if tally.first_s is None else f" (the first at {max(0.0, tally.first_s - origin_s):.2f} s)"
-    return f"{tally.count:,} {'frame' if tally.count == 1 else 'frames'}{where}"
+    return f"{counted(tally.count)}{where}"
 
 
 def _is(tally: Tally) -> str:

@@ -53,8 +53,8 @@ def detect_video(
         image_size: side of what the network sees, pixels.
         classes: names, by label.
         parameters: how.
-        video_path: where the drawn video goes, `.mp4`: each frame at its own time, in place of dropped ones the one before
-            them, and as long as the source.
+        video_path: where the drawn video goes, `.mp4`: each frame at its own time, in place of dropped ones the one
+            before them, and as long as the source.
         track_path: where the detections go, a line of JSON a frame (see `eightgig.video.writer.track_file`).
 
     Raises:

@@ -23,7 +23,22 @@ _SCHEME = re.compile(r"([a-z][a-z0-9+.-]*)://", re.IGNORECASE)
 # name other files and addresses, so they are none of them.
 _FORMATS = (
     *("mov", "mp4", "m4a", "3gp", "3g2", "mj2", "matroska", "webm", "avi", "mpegts", "mpeg", "mpegvideo", "m4v"),
-    *("h261", "h263", "h264", "hevc", "vvc", "obu", "ivf", "av1", "vc1", "vc1test", "cavsvideo", "dirac", "flv", "live_flv"),
+    *(
+        "h261",
+        "h263",
+        "h264",
+        "hevc",
+        "vvc",
+        "obu",
+        "ivf",
+        "av1",
+        "vc1",
+        "vc1test",
+        "cavsvideo",
+        "dirac",
+        "flv",
+        "live_flv",
+    ),
     *("asf", "asf_o", "wtv", "ogg", "gif", "apng", "mjpeg", "mjpeg_2000", "yuv4mpegpipe", "dv", "mxf", "gxf", "nut"),
     *("rm", "swf", "nsv", "ivr"),
 )
@@ -86,8 +101,8 @@ def _open_address(address: str, scheme: str, allow: Sequence[str]) -> FrameSourc
     except (av.FFmpegError, OSError, ValueError) as error:
         why = getattr(error, "strerror", None) or type(error).__name__
         raise DataError(
-            f"{name}: wanted a video stream, but it cannot be opened ({why}). Is it there, and is every kind of address "
-            "that it leads to in allowed_schemes?"
+            f"{name}: wanted a video stream, but it cannot be opened ({why}). Is it there, and is every kind of "
+            "address that it leads to in allowed_schemes?"
         ) from None  # FFmpeg's own words hold the password
     return ContainerSource(container, name, is_live=_is_live(container))
 

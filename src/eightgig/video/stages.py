@@ -145,7 +145,7 @@ class Stages:
         with self.clocks["encode"].running():
             self.write_line(slot.index, slot.time_s, detections, ids_M)
             self.drawn.write(slot.frame_HWC, slot.time_s, slot.duration_s)
-        self._count(slot, detections)
+        self._count(detections)
 
     def _detections(self, slot: Slot) -> Detections:
         if "detections" in slot.outputs:
@@ -174,7 +174,7 @@ class Stages:
         colours = class_colours(detections.labels_M, bgr=True)
         draw_boxes(frame_HWC, detections.boxes_xyxy_M4, captions, colours)
 
-    def _count(self, slot: Slot, detections: Detections) -> None:
+    def _count(self, detections: Detections) -> None:
         self.num_written += 1
         self.num_detections += len(detections.scores_M)
         if self.num_written == _MEMORY_AFTER_FRAMES:

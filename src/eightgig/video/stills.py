@@ -10,7 +10,7 @@ from eightgig.video.frames import Frame
 
 
 def stills(path: Path, most: int) -> Iterator[tuple[float, Frame]]:
-    """Yield time (seconds) and pixels (RGB, height x width x 3) of at most `most` frames, spread evenly over the video."""
+    """Yield time (seconds) and pixels (RGB, height x width x 3) of at most `most` frames, spread over the video."""
     to_bgr, last = ToBgr(), None
     with av.open(str(path), mode="r") as container:
         stream = container.streams.video[0]

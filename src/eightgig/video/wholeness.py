@@ -46,7 +46,8 @@ def _is_iso(head: bytes) -> bool:
 
 def _boxes(file: BinaryIO, size: int) -> list[tuple[bytes, int, int]]:
     """Give kind, beginning and end of the boxes of an MP4 file; the last may end behind the file."""
-    boxes, at = [], 0
+    boxes: list[tuple[bytes, int, int]] = []
+    at = 0
     while at + 8 <= size and len(boxes) < _MOST_PARTS:
         header = _at(file, at, 16)
         length = int.from_bytes(header[:4])
@@ -119,7 +120,7 @@ def _transport(file: BinaryIO, size: int) -> Finding:
 def _packet_length(head: bytes) -> int:
     """Give the length of the packets of an MPEG-TS; 0 where it is none."""
     for length, sync in _TS_PACKETS:
-        if len(head) > 2 * length + sync and all(head[sync + n * length] == 0x47 for n in range(3)):  # noqa: PLR2004
+        if len(head) > 2 * length + sync and all(head[sync + n * length] == 0x47 for n in range(3)):
             return length
     return 0
 

@@ -22,6 +22,7 @@ from eightgig.video.frames import Frame
 
 # MPEG-4 (part 2) allows at most 65,535 steps a second. 60,000 hold milliseconds and all usual rates but 24000/1001.
 _STEPS_A_SECOND = 60_000
+_OPTIONS = {"movie_timescale": str(_STEPS_A_SECOND)}  # its 1,000 steps would round when the first frame is shown
 _USUAL_DURATION_S = 1 / 30
 _QUANTIZER = 3  # of 1 to 31; as good as what OpenCV writes, at its size
 _LONGEST_STEP = 19 * 3600 * _STEPS_A_SECOND  # MP4 holds what a frame lasts in 32 bits
@@ -39,7 +40,9 @@ class DrawnVideo(Protocol):
 
 
 @contextmanager
-def video_file(path: Path | None, *, width: int, height: int, pixel_aspect: Fraction = Fraction(1)) -> Iterator[DrawnVideo]:
+def video_file(
+    path: Path | None, *, width: int, height: int, pixel_aspect: Fraction = Fraction(1)
+) -> Iterator[DrawnVideo]:
     """Give what takes the frames; the file is at `path` when the block ends well.
 
     Args:
@@ -90,7 +93,7 @@ class _Mp4:
         self._num_written, self._last_step, self._last_steps = 0, -1, 1
         self._waiting: Packet[Any] | None = None
         with self._told():
-            self._container: OutputContainer = av.open(str(temporary), "w", format="mp4")
+            self._container: OutputContainer = av.open(str(temporary), "w", format="mp4", container_options=_OPTIONS)
             self._stream = self._container.add_stream("mpeg4", width=width, height=height, pix_fmt="yuv420p")
             context = self._stream.codec_context
             context.time_base = self._stream.time_base = Fraction(1, _STEPS_A_SECOND)
@@ -147,6 +150,43 @@ class _Mp4:
         except (av.FFmpegError, OSError) as error:
             height, width, _ = self._shape
             raise DataError(
-                f"{self._path}: a video of {width}x{height} cannot be written there ({error.strerror}). Is the disk full? "
-                "Choose another folder."
+                f"{self._path}: a video of {width}x{height} cannot be written there ({error.strerror}). Is the disk "
+                "full? Choose another folder."
             ) from error
+
+
+@contextmanager
+def track_file(path: Path | None, classes: Sequence[str]) -> Iterator[WriteLine]:
+    """Give a function that writes one line of JSON a frame; the file is at `path` when the block ends well.
+
+    A line is `{"frame": 7, "time_s": 0.28, "detections": [{"id": 1, "class": "cup", "score": 0.91, "box": [left, top,
+    right, bottom]}]}`, boxes in pixels of the frame.
+
+    Args:
+        path: of the file; None writes nothing.
+        classes: names, by label.
+    """
+    if path is None:
+        yield _write_nothing
+        return
+    with atomic_write(path) as temporary, temporary.open("w", encoding="utf-8", newline="\n") as file:
+
+        def write(frame: int, time_s: float, detections: Detections, ids_M: NDArray[np.int64]) -> None:
+            rows = _rows(detections, ids_M, classes)
+            line = {"frame": frame, "time_s": round(time_s, 4), "detections": rows}
+            file.write(json.dumps(line, ensure_ascii=False) + "\n")
+
+        yield write
+
+
+def _write_nothing(*_: object) -> None:
+    """Stand in where no file is wanted."""
+
+
+def _rows(detections: Detections, ids_M: NDArray[np.int64], classes: Sequence[str]) -> list[dict[str, object]]:
+    boxes = detections.boxes_xyxy_M4.astype(float).round(2).tolist()
+    scores = detections.scores_M.astype(float).round(4).tolist()
+    columns = zip(ids_M.tolist(), detections.labels_M.tolist(), scores, boxes, strict=True)
+    return [
+        {"id": number, "class": classes[label], "score": score, "box": box} for number, label, score, box in columns
+    ]
