@@ -37,6 +37,7 @@ PACKAGES = {
     "pydantic": "everything",
     "simplejpeg": "all that reads pictures: recipes, recovery, resume, loop",
     "gymnasium": "agents",
+    "av": "video",
     "onnx": "ONNX Runtime's rows of the runners",
     "onnxruntime": "ONNX Runtime's rows of the runners",
     "onnxscript": "ONNX Runtime's rows of the runners",
@@ -169,7 +170,7 @@ def _last(common: Arguments, machine: Machine, tiny: bool) -> Iterator[Row]:
     yield Row("agents", "PPO by part", "day_card:agents", common, needs=("kedro", "gymnasium"))
     yield Row("tiles", "unet", "day_card:tiles", common)
     yield Row("generation", "gpt2-medium", "day_card:generation", common, needs=("transformers",))
-    yield Row("video", "yolov5s", "day_card:video", common)
+    yield Row("video", "yolov5s", "day_card:video", common, needs=("av",))
     by_hand = "by `kedro run --pipeline flower_classifier --env rtx3070` in the project's environment"
     yield Row("engines", "TensorRT for RTX", "", common, why_not=_no_engines(machine) or f"made and timed {by_hand}")
     yield Row("distributed", "DDP and FSDP2", "", common, why_not=_no_second_card())

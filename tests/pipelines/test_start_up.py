@@ -8,7 +8,19 @@ import pandas as pd
 import pytest
 from pydantic import ValidationError
 
-HEAVY = ("torch", "torchvision", "transformers", "mlflow", "h5py", "timm", "onnx", "onnxruntime", "cv2", "matplotlib")
+HEAVY = (
+    "torch",
+    "torchvision",
+    "transformers",
+    "mlflow",
+    "h5py",
+    "timm",
+    "onnx",
+    "onnxruntime",
+    "cv2",
+    "av",
+    "matplotlib",
+)
 
 _PROBE = """
 import sys

@@ -1,12 +1,16 @@
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import av
 import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+
+from eightgig.video.source import open_source
 
 SIDE = 40
 Frame = NDArray[np.uint8]
@@ -38,6 +42,100 @@ def make_video(tmp_path: Path) -> Callable[..., Path]:
         return path
 
     return make
+
+
+def level_of(index: int) -> int:
+    """Grey level of frame `index` of a film: each frame tells its number."""
+    return 20 + 3 * (index % 70)
+
+
+def write_film(
+    path: Path,
+    num_frames: int = 12,
+    *,
+    size: tuple[int, int] = (160, 96),
+    fps: int = 25,
+    codec: str = "mpeg4",
+    pixels: str = "yuv420p",
+    kind: str | None = None,
+    times_s: Sequence[float] | None = None,
+    turned: tuple[Any, ...] | None = None,
+    sound: bool = False,
+    codec_options: Mapping[str, str] | None = None,
+    options: Mapping[str, str] | None = None,
+    time_base: Fraction | None = None,
+) -> Path:
+    """Grey frames with a red field at the stored top left, encoded by PyAV.
+
+    Args:
+        kind: FFmpeg's name of the container, where the file's ending does not tell.
+        times_s: when each frame is shown; frame / fps unless given.
+        turned: what `VideoStream.set_display_rotation` takes.
+    """
+    width, height = size
+    ticks = time_base or Fraction(1, fps)
+    with av.open(str(path), "w", format=kind, container_options=dict(options or {})) as container:
+        stream = container.add_stream(codec, rate=fps, options=dict(codec_options or {}))
+        stream.width, stream.height, stream.pix_fmt = width, height, pixels
+        stream.codec_context.time_base = ticks
+        if turned:
+            stream.set_display_rotation(*turned)
+        if sound:
+            track = container.add_stream("aac", rate=8000, layout="mono")
+        for index in range(num_frames):
+            pixels_HWC = np.full((height, width, 3), level_of(index), np.uint8)
+            pixels_HWC[: height // 4, : width // 4] = (255, 0, 0)
+            frame = av.VideoFrame.from_ndarray(pixels_HWC, "rgb24").reformat(format=pixels)
+            frame.time_base = ticks
+            frame.pts = index if times_s is None else round(times_s[index] / ticks)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+        if sound:
+            for number in range(round(num_frames / fps * 8000 / 1024)):
+                beep = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), "fltp", "mono")
+                beep.sample_rate, beep.pts = 8000, 1024 * number
+                container.mux(track.encode(beep))
+            container.mux(track.encode(None))
+    return path
+
+
+class Seen:
+    """What a source gave: frames (copies), their times, and what it said in the end."""
+
+    def __init__(self, source: Any) -> None:
+        self.frames: list[Frame] = []
+        self.times_s: list[float] = []
+        with source:
+            self.size, self.fps, self.is_live = (source.width, source.height), source.fps, source.is_live
+            self.num_claimed = source.num_frames
+            while True:
+                slot_HWC = np.full((source.height, source.width, 3), 7, np.uint8)  # of no frame
+                if not source.read_into(slot_HWC):
+                    break
+                self.frames.append(slot_HWC)
+                self.times_s.append(source.time_s)
+            self.end_s, self.notes = source.end_s, source.notes
+
+    @property
+    def levels(self) -> list[int]:
+        return [int(np.median(frame)) for frame in self.frames]
+
+
+@pytest.fixture(scope="session")
+def film() -> Callable[..., Path]:
+    return write_film
+
+
+@pytest.fixture(scope="session")
+def seen() -> Callable[..., Seen]:
+    """Open a source, read all of it, and close it."""
+    return lambda address, **options: Seen(open_source(address, **options))
+
+
+@pytest.fixture(scope="session")
+def levels() -> Callable[[int], list[int]]:
+    """The grey levels of a film's first frames."""
+    return lambda count: [level_of(index) for index in range(count)]
 
 
 class SquareFinder:
@@ -76,12 +174,14 @@ class SquareFinder:
 class Camera:
     """A live source of as many frames as it is told, each as soon as it is asked for."""
 
-    name, is_live, width, height, num_frames = "camera 7", True, 320, 240, None
+    name, is_live, width, height, num_frames, num_frames_about = "camera 7", True, 320, 240, None, None
+    pixel_aspect, time_s, end_s, notes = Fraction(1), None, None, ()
 
     def __init__(self, most: int, *, fps: float | None = 25.0, seconds: float = 0.0) -> None:
         self._most = most
         self._seconds = seconds
         self.fps = fps
+        self.duration_s = 1 / fps if fps else 0.0
         self.num_asked = 0
 
     def __enter__(self) -> "Camera":

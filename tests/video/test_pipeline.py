@@ -1,11 +1,15 @@
 import gc
 import json
+import logging
 import threading
+import time
 import tracemalloc
 from collections.abc import Callable
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import av
 import cv2
 import numpy as np
 import pytest
@@ -43,6 +47,13 @@ def frames_of(folder: Path) -> list[np.ndarray]:
     return frames
 
 
+def times_of(folder: Path) -> tuple[list[float], float]:
+    """When each drawn frame is shown, and when the last one ends."""
+    with av.open(str(folder / "video.mp4")) as container:
+        frames = [(frame.time, float(frame.duration * frame.time_base)) for frame in container.decode(video=0)]
+    return [time_s for time_s, _ in frames], sum(frames[-1])
+
+
 @both_ways
 def test_every_frame_of_a_file_is_found_drawn_and_written_in_order(
     overlap: bool, make_video: Any, finder: Any, square: Any, tmp_path: Path
@@ -63,6 +74,69 @@ def test_every_frame_of_a_file_is_found_drawn_and_written_in_order(
         assert found["box"] == pytest.approx([left, top, left + SIDE, top + SIDE], abs=3)
         assert frame_HWC[top + 20, left + 20].mean() > 200
         assert frame_HWC[top + 20, (left + 160) % 320].mean() < 80
+
+
+@both_ways
+def test_a_portrait_clip_is_worked_on_upright(overlap: bool, film: Any, finder: Any, tmp_path: Path) -> None:
+    """Stored lying, shown standing: what was drawn and found is of the frames, not of what the memory held."""
+    out = tmp_path / "out"
+    path = film(tmp_path / "phone.mp4", 12, size=(320, 240), turned=(-90,))
+    report = detect(open_source(path), finder(), out, overlap=overlap)
+    assert (report.width, report.height, report.frames_written) == (240, 320, 12)
+    for line in lines_of(out):
+        # The red field, 80 x 60 at the stored top left: it becomes 60 x 80 at the top right.
+        assert line["detections"][0]["box"] == pytest.approx([180, 0, 240, 80], abs=4)
+    levels = [int(np.median(frame_HWC)) for frame_HWC in frames_of(out)]
+    assert np.abs(np.array(levels) - [20 + 3 * index for index in range(12)]).max() <= 8  # encoded twice
+    assert frames_of(out)[5].shape == (320, 240, 3)
+
+
+VARIABLE_S = [0.04 * index for index in range(30)] + [1.2 + 0.2 * index for index in range(30)]
+
+
+@both_ways
+def test_frames_are_shown_when_their_source_shows_them(overlap: bool, film: Any, finder: Any, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    path = film(tmp_path / "dark.mkv", 60, size=(320, 240), times_s=VARIABLE_S, time_base=Fraction(1, 1000))
+    report = detect(open_source(path), finder(), out, overlap=overlap)
+    assert [line["time_s"] for line in lines_of(out)] == pytest.approx(VARIABLE_S, abs=1.1e-3)
+    times_s, end_s = times_of(out)
+    assert times_s == pytest.approx(VARIABLE_S, abs=1.2e-3)
+    assert end_s == pytest.approx(7.2, abs=0.17)  # Matroska does not say how long its last frame is shown
+    assert report.duration_s == pytest.approx(end_s, abs=1e-3)
+
+
+@both_ways
+def test_a_file_that_does_not_say_how_long_it_is_loses_no_frame(
+    overlap: bool, film: Any, finder: Any, tmp_path: Path
+) -> None:
+    """The network is slow: a camera's frames would be dropped."""
+    path = film(tmp_path / "recorded.webm", 60, size=(320, 240), codec="libvpx", options={"live": "1"})
+    report = detect(open_source(path), finder(lambda _: time.sleep(0.01)), tmp_path / "out", overlap=overlap)
+    assert (report.frames_read, report.frames_written, report.frames_dropped) == (60, 60, 0)
+    assert [line["frame"] for line in lines_of(tmp_path / "out")] == list(range(60))
+    assert times_of(tmp_path / "out")[0] == pytest.approx([index / 25 for index in range(60)], abs=1.1e-3)
+
+
+def test_what_a_video_lacks_is_told(film: Any, finder: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = film(tmp_path / "a.mkv", 60, size=(320, 240), sound=True)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size * 2 // 3])
+    with caplog.at_level(logging.WARNING):
+        report = detect(open_source(path), finder(), tmp_path / "out")
+    sound, cut = report.notes
+    assert sound == "Its sound is left out: the drawn video is silent."
+    assert cut.startswith(
+        f"It ends at {report.duration_s:.2f} s, after {report.frames_written} frames, and was cut off"
+    )
+    assert f"a.mkv: {sound}" in caplog.messages
+    assert f"a.mkv: {cut}" in caplog.messages
+    assert VideoReport.model_validate_json(report.model_dump_json()) == report
+
+
+def test_a_video_that_is_not_read_to_its_end_has_none(make_video: Any, finder: Any, tmp_path: Path) -> None:
+    report = detect(open_source(make_video(60)), finder(), tmp_path, max_frames=10)
+    assert report.duration_s is None
+    assert times_of(tmp_path)[1] == pytest.approx(0.4, abs=1e-3)
 
 
 def test_a_drawn_box_has_the_colour_of_its_class(make_video: Any, finder: Any, square: Any, tmp_path: Path) -> None:
@@ -227,9 +301,10 @@ def test_of_a_camera_the_newest_frame_wins(camera: Any, finder: Any, tmp_path: P
     assert report.frames_read == 90
     # When the network asks again, at least all frames but the two that are just being read are there.
     assert all(after >= begun + 6 - 2 for begun, after in zip(asked, seen[1:], strict=False) if begun + 6 <= 90)
-    assert len(frames_of(tmp_path)) == seen[-1] + 1  # each stands as long as it was the newest
+    assert len(frames_of(tmp_path)) == len(seen)
     times_s = [line["time_s"] for line in lines_of(tmp_path)]
     assert times_s == sorted(times_s)
+    assert times_of(tmp_path)[0] == pytest.approx(times_s, abs=1.1e-3)  # each stands as long as it was the newest
 
 
 def test_a_camera_stops_after_as_many_frames_as_went_through(camera: Any, finder: Any) -> None:

@@ -7,6 +7,7 @@ waits for a free slot: no frame is lost. A camera does not wait: the newest fram
 the network has not begun.
 """
 
+import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -18,11 +19,13 @@ from typing import NamedTuple
 from eightgig.core.progress import Report, progress
 from eightgig.export.runners import Runner
 from eightgig.video.belt import Belt
+from eightgig.video.frames import FrameSource
 from eightgig.video.parameters import VideoParameters
 from eightgig.video.records import VideoReport
-from eightgig.video.source import FrameSource
 from eightgig.video.stages import Slot, Stages, resident_mib
 from eightgig.video.writer import track_file, video_file
+
+logger = logging.getLogger(__name__)
 
 _NUM_THREADS = 3
 _NUM_LIVE_WAITING = 2  # one before the network, one behind it
@@ -50,24 +53,30 @@ def detect_video(
         image_size: side of what the network sees, pixels.
         classes: names, by label.
         parameters: how.
-        video_path: where the drawn video goes, `.mp4`; a frame that was dropped shows the next one.
+        video_path: where the drawn video goes, `.mp4`: each frame at its own time, in place of dropped ones the one
+            before them, and as long as the source.
         track_path: where the detections go, a line of JSON a frame (see `eightgig.video.writer.track_file`).
 
     Raises:
-        DataError: a file cannot be written, or the frames change their size.
+        DataError: a file cannot be written, or a frame is too small or too large.
         ExportError: the runner is none of a detector.
         KeyboardInterrupt: Ctrl-C before the first frame was done.
     """
-    size = {"width": source.width, "height": source.height}
     with ExitStack() as stack:
-        write_frame = stack.enter_context(video_file(video_path, **size, fps=source.fps))
+        drawn = stack.enter_context(
+            video_file(video_path, width=source.width, height=source.height, pixel_aspect=source.pixel_aspect)
+        )
         write_line = stack.enter_context(track_file(track_path, classes))
         report = stack.enter_context(progress(f"detecting in {source.name}"))
-        stages = Stages(source, runner, classes, parameters, write_frame, write_line)
+        stages = Stages(source, runner, classes, parameters, drawn, write_line)
         start = time.perf_counter()
         work = _overlapped if parameters.overlap else _sequential
         was_interrupted = work(stages, image_size, report)
         seconds = time.perf_counter() - start
+        if source.end_s is not None:
+            drawn.hold_until(source.end_s)
+    for note in source.notes:
+        logger.warning("%s: %s", source.name, note)
     return _report(stages, image_size, seconds, was_interrupted)
 
 
@@ -79,7 +88,7 @@ def _sequential(stages: Stages, image_size: int, report: Report) -> bool:
             stages.prepare(slot)
             stages.infer(slot)
             stages.finish(slot)
-            report(stages.num_written, stages.source.num_frames)
+            report(stages.num_written, stages.source.num_frames_about)
     except KeyboardInterrupt:
         if not stages.num_written:
             raise
@@ -168,7 +177,7 @@ def _infer(stages: Stages, belts: _Belts, report: Report) -> None:
     while (slot := belts.ready.get()) is not None:
         stages.infer(slot)
         belts.done.put(slot)
-        report(stages.num_written, stages.source.num_frames)
+        report(stages.num_written, stages.source.num_frames_about)
 
 
 def _finish(stages: Stages, belts: _Belts) -> None:
@@ -190,6 +199,8 @@ def _report(stages: Stages, image_size: int, seconds: float, was_interrupted: bo
         width=source.width,
         height=source.height,
         fps_source=source.fps,
+        duration_s=source.end_s,
+        notes=tuple(source.notes),
         frames_expected=source.num_frames,
         frames_read=stages.num_read,
         frames_written=stages.num_written,

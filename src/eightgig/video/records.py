@@ -29,7 +29,10 @@ class VideoReport(Record):
         width: of the frames, pixels.
         height: of the frames, pixels.
         fps_source: frames a second that the source claims; None where it does not.
-        frames_expected: that a file's header claims; None for a camera. More than were read: the file is damaged.
+        duration_s: how long the source lasts; None of a camera, and where it was not read to its end.
+        notes: what a person should know of the source, a sentence each: what it lacks, and what was not taken of it.
+        frames_expected: that a file's header claims; None where it claims none, and for a camera. More than were read:
+            the file is damaged.
         frames_read: that the source gave.
         frames_written: that went through all stages; every one of a file.
         frames_dropped: of a camera, because a newer one was there.
@@ -51,6 +54,8 @@ class VideoReport(Record):
     width: int
     height: int
     fps_source: float | None
+    duration_s: float | None = None
+    notes: tuple[str, ...] = ()
     frames_expected: int | None
     frames_read: int
     frames_written: int

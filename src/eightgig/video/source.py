@@ -1,55 +1,55 @@
 """Where frames come from: a video file, a camera, or an address whose kind was allowed."""
 
-import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Protocol, Self
 from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
+import av
 import cv2
-import numpy as np
-from numpy.typing import NDArray
+from av.container import InputContainer
 
 from eightgig.core.errors import ConfigurationError, DataError
-
-Frame = NDArray[np.uint8]
+from eightgig.video.camera import CameraSource
+from eightgig.video.container import ContainerSource
+from eightgig.video.frames import FrameSource
+from eightgig.video.unreadable import is_still, why_unreadable
+from eightgig.video.wholeness import what_is_missing
 
 _SCHEME = re.compile(r"([a-z][a-z0-9+.-]*)://", re.IGNORECASE)
-_SMALLEST_SIDE, _LARGEST_SIDE = 16, 8192
-_FASTEST_FPS = 1000.0
+
+# Containers of FFmpeg that hold their frames themselves. Playlists and the like (hls, dash, concat, sdp, image2, ...)
+# name other files and addresses, so they are none of them.
+_FORMATS = (
+    *("mov", "mp4", "m4a", "3gp", "3g2", "mj2", "matroska", "webm", "avi", "mpegts", "mpeg", "mpegvideo", "m4v"),
+    *(
+        "h261",
+        "h263",
+        "h264",
+        "hevc",
+        "vvc",
+        "obu",
+        "ivf",
+        "av1",
+        "vc1",
+        "vc1test",
+        "cavsvideo",
+        "dirac",
+        "flv",
+        "live_flv",
+    ),
+    *("asf", "asf_o", "wtv", "ogg", "gif", "apng", "mjpeg", "mjpeg_2000", "yuv4mpegpipe", "dv", "mxf", "gxf", "nut"),
+    *("rm", "swf", "nsv", "ivr"),
+)
+_FILE_OPTIONS = {"protocol_whitelist": "file", "format_whitelist": ",".join(_FORMATS)}
+# What the protocols themselves are built on. No `file` among them: an address must not read this machine.
+_BENEATH = ("tcp", "udp", "tls", "rtp", "srtp", "crypto", "data", "httpproxy")
+_BY_PLAYLIST = {"hls", "dash", "sdp", "rtsp", "concat"}
+_PATIENCE_S = 30.0  # until an address that is silent is given up
 
 
-class FrameSource(Protocol):
-    """Frames one after another, all of one size.
-
-    Attributes:
-        name: for a person.
-        is_live: whether frames come in their own time, so that those that nobody takes are lost.
-        width: pixels.
-        height: pixels.
-        fps: frames a second as it claims; None where it does not.
-        num_frames: as it claims; None where it does not.
-    """
-
-    name: str
-    is_live: bool
-    width: int
-    height: int
-    fps: float | None
-    num_frames: int | None
-
-    def read_into(self, frame_HWC: Frame) -> bool:
-        """Write the next frame, BGR, height x width x 3; False when there is none. DataError: it has another size."""
-
-    def __enter__(self) -> Self: ...
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None: ...
-
-
-def open_source(source: str | int, *, allow: Sequence[str] = ()) -> "CaptureSource":
+def open_source(source: str | int | Path, *, allow: Sequence[str] = ()) -> FrameSource:
     """Give the open source; leave it by its `with` block.
 
     Args:
@@ -58,96 +58,69 @@ def open_source(source: str | int, *, allow: Sequence[str] = ()) -> "CaptureSour
 
     Raises:
         ConfigurationError: an address of a kind that is not allowed.
-        DataError: no such file or camera, nothing that OpenCV reads as a video, or frames too small or too large.
+        DataError: no such file or camera, nothing that can be read as a video, or frames too small or too large.
     """
     text = str(source)
     if text.isdecimal():
-        return CaptureSource(cv2.VideoCapture(int(text)), f"camera {text}", is_camera=True)
+        return CameraSource(cv2.VideoCapture(int(text)), f"camera {text}")
     address = _SCHEME.match(text)
-    if address:
-        _require_allowed(text, address[1].lower(), allow)
-        return CaptureSource(cv2.VideoCapture(text, cv2.CAP_FFMPEG), _without_password(text))
-    path = Path(text).expanduser()
+    if not address:
+        return _open_file(Path(text).expanduser())
+    _require_allowed(text, address[1].lower(), allow)
+    if address[1].lower() == "file":
+        return _open_file(Path(url2pathname(urlsplit(text).path)))
+    return _open_address(text, address[1].lower(), allow)
+
+
+def _open_file(path: Path) -> FrameSource:
     if not path.is_file():
-        raise DataError(f"{text}: wanted a video file or the number of a camera, but there is no such file")
-    # As an absolute path, no name can be taken for one of FFmpeg's own notations (`concat:...`).
-    return CaptureSource(cv2.VideoCapture(str(path.resolve()), cv2.CAP_FFMPEG), path.name)
-
-
-class CaptureSource:
-    """An OpenCV capture as a FrameSource.
-
-    Args:
-        capture: an opened cv2.VideoCapture.
-        name: for a person.
-        is_camera: without a beginning and an end.
-
-    Raises:
-        DataError: it gives no frame, or one too small or too large.
-    """
-
-    def __init__(self, capture: Any, name: str, *, is_camera: bool = False) -> None:
-        self.name = name
-        self._capture = capture
-        count = _known(capture.get(cv2.CAP_PROP_FRAME_COUNT), 2**40)
-        self.num_frames = int(count) if count and not is_camera else None
-        self.is_live = is_camera or self.num_frames is None
-        self.fps = _known(capture.get(cv2.CAP_PROP_FPS), _FASTEST_FPS)
-        try:
-            self._first: Frame | None = _first_frame(capture, name, is_camera)
-        except DataError:
-            capture.release()
-            raise
-        self.height, self.width = self._first.shape[:2]
-
-    def read_into(self, frame_HWC: Frame) -> bool:
-        """Write the next frame into `frame_HWC`; False when there is none. DataError: it has another size."""
-        if self._first is not None:
-            frame_HWC[:], self._first = self._first, None
-            return True
-        is_there, found_HWC = self._capture.read(frame_HWC)
-        if is_there and found_HWC.shape != frame_HWC.shape:
-            height, width = found_HWC.shape[:2]
-            raise DataError(
-                f"{self.name}: wanted all frames {self.width}x{self.height}, found one of {width}x{height}. "
-                "Convert the video to one size."
-            )
-        return bool(is_there)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._capture.release()
-
-
-def _first_frame(capture: Any, name: str, is_camera: bool) -> Frame:
-    """Give the first frame; its size is checked before it is decoded, and after."""
-    is_there, frame_HWC = False, None
-    if capture.isOpened():
-        claimed = [int(capture.get(key)) for key in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT)]
-        if all(claimed):  # some cameras claim none
-            _require_size(claimed[0], claimed[1], name)
-        is_there, frame_HWC = capture.read()
-    if not is_there and is_camera:
-        raise DataError(f"{name}: wanted a camera, but there is none here, or another program has it")
-    if frame_HWC is None:
+        raise DataError(f"{path}: wanted a video file or the number of a camera, but there is no such file")
+    if is_still(path):
+        raise DataError(f"{path.name}: wanted a video, found a picture. Give it to `--tags predict`.")
+    try:
+        # With its protocol and an absolute path, no name can be taken for one of FFmpeg's own notations (`concat:...`).
+        container = _opened(f"file:{path.resolve()}", _FILE_OPTIONS)
+    except (av.FFmpegError, OSError, ValueError) as error:
         raise DataError(
-            f"{name}: wanted a video, found nothing that OpenCV can read as one. Convert it to MP4 (H.264), or give "
-            "another file."
-        )
-    _require_size(frame_HWC.shape[1], frame_HWC.shape[0], name)
-    first_HWC: Frame = frame_HWC
-    return first_HWC
+            f"{path.name}: wanted a video, found nothing that FFmpeg can read as one{why_unreadable(path)}"
+        ) from error
+    try:
+        return ContainerSource(container, path.name, path=path)
+    except DataError as error:
+        missing = what_is_missing(path)
+        raise DataError(f"{error} The file {missing}.") if missing else error from None
 
 
-def _require_size(width: int, height: int, name: str) -> None:
-    if not all(_SMALLEST_SIDE <= side <= _LARGEST_SIDE for side in (width, height)):
+def _open_address(address: str, scheme: str, allow: Sequence[str]) -> FrameSource:
+    name = _without_password(address)
+    options = {"protocol_whitelist": ",".join([*(kind.lower() for kind in allow if kind.lower() != "file"), *_BENEATH])}
+    if scheme == "rtsp":
+        options["rtsp_transport"] = "tcp"  # over UDP pictures arrive torn
+    try:
+        container = _opened(address, options, timeout=_PATIENCE_S)
+    except (av.FFmpegError, OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or type(error).__name__
         raise DataError(
-            f"{name}: wanted frames of {_SMALLEST_SIDE} to {_LARGEST_SIDE} pixels a side, found {width}x{height}"
-        )
+            f"{name}: wanted a video stream, but it cannot be opened ({why}). Is it there, and is every kind of "
+            "address that it leads to in allowed_schemes?"
+        ) from None  # FFmpeg's own words hold the password
+    return ContainerSource(container, name, is_live=_is_live(container))
+
+
+def _opened(address: str, options: Mapping[str, str], timeout: float | None = None) -> InputContainer:
+    return av.open(
+        address,
+        mode="r",
+        container_options=dict(options),
+        metadata_errors="replace",  # names and comments in any encoding
+        timeout=timeout,
+    )
+
+
+def _is_live(container: InputContainer) -> bool:
+    """Say whether an address gives frames in their own time: a file behind it knows its length or its bytes."""
+    kinds = set(container.format.name.split(","))
+    return container.duration is None and (container.size <= 0 or bool(kinds & _BY_PLAYLIST))
 
 
 def _require_allowed(address: str, scheme: str, allow: Sequence[str]) -> None:
@@ -162,8 +135,3 @@ def _require_allowed(address: str, scheme: str, allow: Sequence[str]) -> None:
 def _without_password(address: str) -> str:
     parts = urlsplit(address)
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
-
-
-def _known(value: float, most: float) -> float | None:
-    """Give what a source claims; None for the 0, -1, NaN or nonsense of one that does not know."""
-    return float(value) if math.isfinite(value) and 0 < value <= most else None

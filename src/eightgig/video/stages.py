@@ -18,11 +18,11 @@ from eightgig.export.runners import Array, Arrays, Runner
 from eightgig.export.suppression import detections_of
 from eightgig.models.detections import Detections, suppress
 from eightgig.video.drawing import class_colours, draw_boxes
+from eightgig.video.frames import Frame, FrameSource
 from eightgig.video.parameters import VideoParameters
 from eightgig.video.records import StageTime
-from eightgig.video.source import Frame, FrameSource
 from eightgig.video.tracking import Tracker
-from eightgig.video.writer import WriteFrame, WriteLine
+from eightgig.video.writer import DrawnVideo, WriteLine
 
 STAGES = ("decode", "preprocess", "infer", "suppress", "draw", "encode")
 _FRAMES_FOR_MEDIAN = 4096
@@ -36,7 +36,8 @@ class Slot:
         frame_HWC: BGR uint8, as it was read; boxes are drawn into it.
         images_NCHW: RGB float32, 0 to 1, N = 1, as the network takes it.
         index: of the frame in its source.
-        time_s: of the frame since the beginning.
+        time_s: of the frame since the beginning: by the source's own clock, or by this machine's where it has none.
+        duration_s: how long it is shown if none follows.
         placement: of the frame on the network's canvas.
         outputs: what the network gave.
     """
@@ -47,7 +48,7 @@ class Slot:
         self.planes_3HW = np.empty((3, image_size, image_size), np.uint8)
         self.images_NCHW = np.empty((1, 3, image_size, image_size), np.float32)
         self.index = -1
-        self.time_s = 0.0
+        self.time_s, self.duration_s = 0.0, 0.0
         self.placement = Placement(1.0, 0, 0)
         self.outputs: Arrays = {}
 
@@ -83,7 +84,7 @@ class Stages:
         runner: open; gives `predictions`, or `detections` where suppression is in the file.
         classes: names, by label.
         parameters: how.
-        write_frame: takes what is drawn.
+        drawn: takes the frames with their boxes.
         write_line: takes what is found.
         num_read: frames that the source gave.
         num_dropped: of these, those that a newer one replaced.
@@ -96,7 +97,7 @@ class Stages:
     runner: Runner
     classes: Sequence[str]
     parameters: VideoParameters
-    write_frame: WriteFrame
+    drawn: DrawnVideo
     write_line: WriteLine
     num_read: int = 0
     num_dropped: int = 0
@@ -106,7 +107,6 @@ class Stages:
     clocks: dict[str, Clock] = field(default_factory=lambda: {name: Clock() for name in STAGES})
     _tracker: Tracker = field(default_factory=Tracker, init=False)
     _started_s: float = field(default_factory=time.perf_counter, init=False)
-    _last_index: int = field(default=-1, init=False)
 
     def read(self, slot: Slot) -> bool:
         """Fill the slot with the next frame; False when there is none or enough were read."""
@@ -117,8 +117,9 @@ class Stages:
             if not self.source.read_into(slot.frame_HWC):
                 return False
         slot.index, self.num_read = self.num_read, self.num_read + 1
-        clock_s = time.perf_counter() - self._started_s
-        slot.time_s = slot.index / self.source.fps if self.source.fps and not self.source.is_live else clock_s
+        by_clock_s = time.perf_counter() - self._started_s
+        slot.time_s = by_clock_s if self.source.time_s is None else self.source.time_s
+        slot.duration_s = self.source.duration_s
         return True
 
     def prepare(self, slot: Slot) -> None:
@@ -143,9 +144,8 @@ class Stages:
                 self._draw(slot.frame_HWC, detections, ids_M)
         with self.clocks["encode"].running():
             self.write_line(slot.index, slot.time_s, detections, ids_M)
-            # In place of dropped frames this one is shown longer, so that the video keeps its pace.
-            self.write_frame(slot.frame_HWC, slot.index - self._last_index)
-        self._count(slot, detections)
+            self.drawn.write(slot.frame_HWC, slot.time_s, slot.duration_s)
+        self._count(detections)
 
     def _detections(self, slot: Slot) -> Detections:
         if "detections" in slot.outputs:
@@ -174,8 +174,7 @@ class Stages:
         colours = class_colours(detections.labels_M, bgr=True)
         draw_boxes(frame_HWC, detections.boxes_xyxy_M4, captions, colours)
 
-    def _count(self, slot: Slot, detections: Detections) -> None:
-        self._last_index = slot.index
+    def _count(self, detections: Detections) -> None:
         self.num_written += 1
         self.num_detections += len(detections.scores_M)
         if self.num_written == _MEMORY_AFTER_FRAMES:

@@ -2,73 +2,157 @@
 
 import json
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from fractions import Fraction
 from pathlib import Path
+from typing import Any, Protocol
 
-import cv2
+import av
 import numpy as np
+from av.container import OutputContainer
+from av.packet import Packet
+from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 
 from eightgig.core.errors import DataError
 from eightgig.core.files import atomic_write
 from eightgig.models.detections import Detections
-from eightgig.video.source import Frame
+from eightgig.video.colour import usual_matrix
+from eightgig.video.frames import Frame
 
-_USUAL_FPS = 30.0
-WriteFrame = Callable[[Frame, int], None]
+# MPEG-4 (part 2) allows at most 65,535 steps a second. 60,000 hold milliseconds and all usual rates but 24000/1001.
+_STEPS_A_SECOND = 60_000
+_OPTIONS = {"movie_timescale": str(_STEPS_A_SECOND)}  # its 1,000 steps would round when the first frame is shown
+_USUAL_DURATION_S = 1 / 30
+_QUANTIZER = 3  # of 1 to 31; as good as what OpenCV writes, at its size
+_LONGEST_STEP = 19 * 3600 * _STEPS_A_SECOND  # MP4 holds what a frame lasts in 32 bits
 WriteLine = Callable[[int, float, Detections, NDArray[np.int64]], None]
 
 
+class DrawnVideo(Protocol):
+    """Takes the frames of a video."""
+
+    def write(self, frame_HWC: Frame, time_s: float, duration_s: float) -> None:
+        """Take a BGR frame that is shown from `time_s` on, until the next; the last one for `duration_s`."""
+
+    def hold_until(self, end_s: float) -> None:
+        """Show the last frame until `end_s`, if that is longer than its duration."""
+
+
 @contextmanager
-def video_file(path: Path | None, *, width: int, height: int, fps: float | None) -> Iterator[WriteFrame]:
-    """Give a function that writes a BGR frame so many times; the file is at `path` when the block ends well.
+def video_file(
+    path: Path | None, *, width: int, height: int, pixel_aspect: Fraction = Fraction(1)
+) -> Iterator[DrawnVideo]:
+    """Give what takes the frames; the file is at `path` when the block ends well.
 
     Args:
         path: of the file, `.mp4`; None writes nothing.
-        width: of every frame, pixels; of an odd side the last row or column is left out.
+        width: of every frame, pixels.
         height: the same.
-        fps: frames a second; 30 where None.
+        pixel_aspect: width of a pixel by its height.
 
     Raises:
-        DataError: not `.mp4`, OpenCV cannot write there, or the file lacks frames in the end.
+        DataError: not `.mp4`, nothing can be written there, or the file lacks frames in the end.
     """
     if path is None:
-        yield _write_nothing
+        yield _Nothing()
         return
     if path.suffix.lower() != ".mp4":
         raise DataError(f"{path}: wanted a name that ends in .mp4, found `{path.suffix}`")
     with atomic_write(path) as temporary:
-        # OpenCV chooses the format by the ending.
-        unfinished = temporary.with_name(temporary.name + ".mp4")
+        drawn = _Mp4(temporary, path, width, height, pixel_aspect)
         try:
-            yield from _written_video(unfinished, path, (width, height), fps or _USUAL_FPS)
-            unfinished.replace(temporary)
-        finally:
-            unfinished.unlink(missing_ok=True)
+            yield drawn
+        except BaseException:
+            drawn.abandon()
+            raise
+        drawn.close()
 
 
-def _written_video(unfinished: Path, path: Path, size: tuple[int, int], fps: float) -> Iterator[WriteFrame]:
-    writer = cv2.VideoWriter(str(unfinished), cv2.VideoWriter.fourcc(*"mp4v"), fps, size)
-    num_written = 0
+class _Nothing:
+    """Stands in where no video is wanted."""
 
-    def write(frame_HWC: Frame, times: int) -> None:
-        nonlocal num_written
-        for _ in range(times):
-            writer.write(frame_HWC)
-        num_written += times
+    def write(self, frame_HWC: Frame, time_s: float, duration_s: float) -> None: ...
+    def hold_until(self, end_s: float) -> None: ...
 
-    try:
-        if not writer.isOpened():
-            raise DataError(f"{path}: OpenCV cannot write an MP4 of {size[0]}x{size[1]} there. Choose another folder.")
-        yield write
-    finally:
-        writer.release()
-    # OpenCV says nothing when a disk is full.
-    found = int(cv2.VideoCapture(str(unfinished), cv2.CAP_FFMPEG).get(cv2.CAP_PROP_FRAME_COUNT))
-    if found != num_written:
-        raise DataError(
-            f"{path}: wanted a video of {num_written} frames, but the file holds {found}. Is the disk full?"
-        )
+
+class _Mp4:
+    """An MP4 file of MPEG-4 frames, each with its own time.
+
+    Args:
+        temporary: where it is written.
+        path: what it will be called.
+        width: of every frame, pixels.
+        height: the same.
+        pixel_aspect: width of a pixel by its height.
+    """
+
+    def __init__(self, temporary: Path, path: Path, width: int, height: int, pixel_aspect: Fraction) -> None:
+        self._temporary, self._path, self._shape = temporary, path, (height, width, 3)
+        self._reformatter = VideoReformatter()
+        self._num_written, self._last_step, self._last_steps = 0, -1, 1
+        self._waiting: Packet[Any] | None = None
+        with self._told():
+            self._container: OutputContainer = av.open(str(temporary), "w", format="mp4", container_options=_OPTIONS)
+            self._stream = self._container.add_stream("mpeg4", width=width, height=height, pix_fmt="yuv420p")
+            context = self._stream.codec_context
+            context.time_base = self._stream.time_base = Fraction(1, _STEPS_A_SECOND)
+            context.qmin = context.qmax = _QUANTIZER
+            context.sample_aspect_ratio = pixel_aspect.limit_denominator(255)  # a byte each
+            context.open()
+
+    def write(self, frame_HWC: Frame, time_s: float, duration_s: float) -> None:
+        if frame_HWC.shape != self._shape:
+            raise DataError(f"{self._path}: wanted frames of {self._shape}, found one of {frame_HWC.shape}")
+        step = max(round(time_s * _STEPS_A_SECOND), self._last_step + 1)
+        self._last_step = step if self._last_step < 0 else min(step, self._last_step + _LONGEST_STEP)
+        self._last_steps = round((duration_s or _USUAL_DURATION_S) * _STEPS_A_SECOND)
+        with self._told():
+            self._encode(frame_HWC)
+        self._num_written += 1
+
+    def hold_until(self, end_s: float) -> None:
+        self._last_steps = max(self._last_steps, round(end_s * _STEPS_A_SECOND) - self._last_step)
+
+    def close(self) -> None:
+        with self._told():
+            if self._waiting is not None:
+                self._waiting.duration = min(max(1, self._last_steps), _LONGEST_STEP)
+                self._container.mux(self._waiting)
+            self._container.close()
+            with av.open(str(self._temporary), format="mp4") as written:
+                found = written.streams.video[0].frames if written.streams.video else 0
+        if found != self._num_written:
+            raise DataError(
+                f"{self._path}: wanted a video of {self._num_written} frames, but the file holds {found}. "
+                "Is the disk full?"
+            )
+
+    def abandon(self) -> None:
+        with suppress(av.FFmpegError, OSError):
+            self._container.close()
+
+    def _encode(self, frame_HWC: Frame) -> None:
+        shown = av.VideoFrame.from_numpy_buffer(frame_HWC, "bgr24")
+        matrix = usual_matrix(shown)
+        frame = self._reformatter.reformat(shown, format="yuv420p", dst_colorspace=matrix, threads=1)
+        frame.pts, frame.time_base = self._last_step, Fraction(1, _STEPS_A_SECOND)
+        for packet in self._stream.encode(frame):
+            if self._waiting is not None:
+                self._container.mux(self._waiting)
+            self._waiting = packet
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        """Turn what the libraries say into this project's words."""
+        try:
+            yield
+        except (av.FFmpegError, OSError) as error:
+            height, width, _ = self._shape
+            raise DataError(
+                f"{self._path}: a video of {width}x{height} cannot be written there ({error.strerror}). Is the disk "
+                "full? Choose another folder."
+            ) from error
 
 
 @contextmanager

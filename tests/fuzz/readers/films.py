@@ -13,16 +13,39 @@ from readers.pictures import pixels, put
 _MOST_FRAMES = 20
 
 
-def _write_videos(folder: Path) -> None:
-    import cv2
+# One of each way that frames and their times are stored: name, codec, pixels, options of the container.
+_KINDS: tuple[tuple[str, str, str, dict[str, str]], ...] = (
+    ("a.mp4", "mpeg4", "yuv420p", {}),
+    ("a.mp4", "libx264", "yuv420p", {"movflags": "frag_keyframe+empty_moov"}),
+    ("a.avi", "mjpeg", "yuvj420p", {}),
+    ("a.mkv", "libvpx", "yuv420p", {}),
+    ("a.webm", "libvpx-vp9", "yuv420p", {"live": "1"}),
+    ("a.ts", "mpeg2video", "yuv420p", {}),
+    ("a.h264", "libx264", "yuv420p", {}),
+    ("a.flv", "flv", "yuv420p", {}),
+    ("a.mov", "qtrle", "argb", {}),
+    ("a.gif", "gif", "bgr8", {}),
+    ("a.apng", "apng", "rgba", {}),
+    ("a.ogv", "libvpx", "yuv420p", {}),
+)
 
-    for seed, (name, codec) in enumerate([("a.mp4", "mp4v"), ("a.avi", "MJPG"), ("a.mkv", "VP80")]):
-        path = folder / str(seed) / name
+
+def _write_videos(folder: Path) -> None:
+    import av
+
+    for seed, (name, codec, pixel_format, options) in enumerate(_KINDS):
+        path = folder / f"{seed:02d}" / name
         path.parent.mkdir(parents=True)
-        writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*codec), 25.0, (64, 48))
-        for number in range(4):
-            writer.write(pixels(number, 48, 64))
-        writer.release()
+        with av.open(str(path), "w", format="ogg" if name == "a.ogv" else None, container_options=options) as container:
+            stream = container.add_stream(codec, rate=25, options={})
+            stream.width, stream.height, stream.pix_fmt = 64, 48, pixel_format
+            if name == "a.mov":
+                stream.set_display_rotation(90)
+            for number in range(4):
+                frame = av.VideoFrame.from_ndarray(pixels(number, 48, 64), "rgb24").reformat(format=pixel_format)
+                frame.pts = number
+                container.mux(stream.encode(frame))
+            container.mux(stream.encode(None))
 
 
 def _read_video(folder: Path) -> None:

@@ -162,7 +162,8 @@ def _video_section(video: VideoReport, sheet: Picture, shown: Mapping[str, Any])
     return Section(
         "Video",
         f"{video.source}: decoded, prepared, run, suppressed, drawn and written {together}. The drawn video and the "
-        "track of detections are in `video/` beside the tables of results.",
+        "track of detections are in `video/` beside the tables of results."
+        + "".join(f"\n\n{note}" for note in video.notes),
         [
             Facts(facts),
             Chart(shown["milliseconds_figure"], "Where the milliseconds of a frame go"),

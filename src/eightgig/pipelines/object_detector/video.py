@@ -62,7 +62,7 @@ def run_video(
 
     Raises:
         ConfigurationError: the source may not be opened, or there is no such runner.
-        DataError: the source is no video.
+        DataError: the source is no video, or it can be read no further than its beginning.
     """
     from eightgig.video.pipeline import detect_video
     from eightgig.video.source import open_source
@@ -124,18 +124,8 @@ def _file_name(address: str | int) -> str:
 
 def _stills(path: Path) -> Picture:
     """Give some frames of a drawn video, spread over it."""
-    import cv2
-    import numpy as np
-
     from eightgig.report.pictures import Tile, contact_sheet
+    from eightgig.video.stills import stills
 
-    capture = cv2.VideoCapture(str(path))
-    num_frames = max(1, int(capture.get(cv2.CAP_PROP_FRAME_COUNT)))
-    tiles = []
-    for number in range(0, num_frames, max(1, num_frames // _NUM_STILLS)):
-        capture.set(cv2.CAP_PROP_POS_FRAMES, number)
-        found, frame_HWC = capture.read()
-        if found:
-            tiles.append(Tile(np.asarray(frame_HWC[..., ::-1], dtype=np.uint8), f"frame {number}"))
-    capture.release()
-    return contact_sheet(tiles[:_NUM_STILLS], columns=4, tile_side_px=320)
+    tiles = [Tile(frame_HWC, f"{time_s:.1f} s") for time_s, frame_HWC in stills(path, _NUM_STILLS)]
+    return contact_sheet(tiles, columns=4, tile_side_px=320)
