@@ -19,13 +19,13 @@ class Columns(NamedTuple):
         text: position of its text.
         label: of its label.
         split: of its split; None where the table has none.
-        count: of the columns.
+        num_columns: of the table.
     """
 
     text: int
     label: int
     split: int | None
-    count: int
+    num_columns: int
 
 
 def find_columns(path: Path, names: Sequence[str], data: TextDataParameters, *, more: str = "") -> Columns:

@@ -111,4 +111,4 @@ def _labels_of_rows(lines: list[str], columns: Columns, how: Delimited) -> list[
     """Return the labels of those lines that are a row when quotation marks mean nothing."""
     plain = how.model_copy(update={"quoting": "none"})
     rows = csv.reader(lines, **dialect(plain))  # type: ignore[arg-type]
-    return [label_of(row[columns.label].strip(_MARK)) for row in rows if len(row) == columns.count]
+    return [label_of(row[columns.label].strip(_MARK)) for row in rows if len(row) == columns.num_columns]
