@@ -34,6 +34,7 @@ class TiffPage(NamedTuple):
         numbers: UNSIGNED, SIGNED, FLOAT, or another of tag 339, a value a band.
         photometric: what the first bands are: MIN_IS_WHITE, RGB, ...
         num_bands: in all.
+        is_planar: whether each band lies by itself.
         extra: what the bands after the colours are: UNSPECIFIED, PREMULTIPLIED, ALPHA.
         is_cmyk: whether separated inks are these four.
         no_data: the number that stands for nothing; None where none does.
@@ -45,6 +46,7 @@ class TiffPage(NamedTuple):
     numbers: tuple[int, ...]
     photometric: int
     num_bands: int
+    is_planar: bool
     extra: tuple[int, ...]
     is_cmyk: bool
     no_data: float | None
@@ -162,6 +164,7 @@ def _read_page(tags: Tags) -> TiffPage:
         numbers=tags.get(_FORMAT, (UNSIGNED,)),
         photometric=photometric,
         num_bands=num_bands,
+        is_planar=one(_PLANAR, 1) != 1,
         extra=tags.get(_EXTRA, ()),
         is_cmyk=one(_INK_SET, 1) == 1,
         no_data=_number(bytes(tags.get(_NO_DATA, ()))),

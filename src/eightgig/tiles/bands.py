@@ -27,6 +27,7 @@ from eightgig.data.tiff import (
 
 _NUM_COLOURS = {MIN_IS_WHITE: 1, MIN_IS_BLACK: 1, RGB: 3, PALETTE: 1, SEPARATED: 4, YCBCR: 3}
 _LAB = (8, 9, 10)
+_READ_IN_PLANES = (RGB, SEPARATED)  # of others, libvips 8.18 mixes up all rows but the first, without a word
 _BITS = (1, 2, 4, 8, 16, 32)
 _WHITE = 255
 _FULL_RANGE = {"uchar": (0, 255), "ushort": (0, 65535)}
@@ -116,6 +117,11 @@ def refuse_kind(page: TiffPage) -> None:
         bits = ", ".join(map(str, page.bits[:8]))
         kind = {UNSIGNED: "whole", SIGNED: "signed", FLOAT: "float"}.get(page.numbers[0], "complex or unknown")
         raise BandsError(f"wanted 8, 16 or 32 bits in each band alike, found {bits} ({kind} numbers). {_WAY_OUT}.")
+    if page.is_planar and page.num_bands > 1 and page.photometric not in _READ_IN_PLANES:
+        raise BandsError(
+            "wanted RGB, or the bands of each pixel beside each other, found bands that lie apart (planar "
+            "configuration 2). Write them beside each other, for example gdal_translate -co INTERLEAVE=PIXEL."
+        )
     if page.photometric in _LAB:
         raise BandsError(f"wanted RGB or grey, found colours in CIE Lab. {_WAY_OUT}.")
     if page.photometric not in _NUM_COLOURS:

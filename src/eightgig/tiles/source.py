@@ -110,7 +110,7 @@ def open_source(path: Path, *, max_pixels: int, wanted: Wanted = AS_THE_FILE_SAY
 
 
 def _fits_as_gif(head: bytes) -> bool:
-    """Tell whether it is a GIF that Pillow reads: libvips unpacks one whole too, and stops where its end is missing."""
+    """Tell whether it is a GIF that Pillow reads: libvips unpacks it whole too, and stops where its end is missing."""
     width, height = int.from_bytes(head[6:8], "little"), int.from_bytes(head[8:10], "little")
     return head.startswith(b"GIF8") and width * height <= PILLOW_LIMIT_PIXELS
 

@@ -77,10 +77,8 @@ def read_raw_mask(path: Path, *, max_pixels: int) -> RawMask:
             raise
         raise _unreadable(f"{path.name} cannot be read ({error.detail})") from error
     except UnidentifiedImageError:
-        detail = (
-            f"{path.name} is of a format, or of a kind of numbers, that is not read; save masks as grey or palette PNG"
-        )
-        raise _unreadable(detail) from None
+        found = "another format, or a kind of numbers that is not known; save masks as grey or palette PNG"
+        raise _unreadable(f"{path.name} cannot be read ({found})") from None
     except (*PILLOW_ERRORS, Image.DecompressionBombError) as error:
         raise _unreadable(f"{path.name} cannot be read ({error})") from error
 
