@@ -64,6 +64,8 @@ RIGHT = {  # name: (file, table, labels, ending)
         palette_png(VALUES, EXACT, transparency=b"\0\x80\xff"), BOTH, WANTED, "png"),
     "palette as GIF": (palette_png(VALUES, SHADES, "GIF"), BOTH, WANTED, "gif"),
     "palette that is black throughout": (palette_png(VALUES, [0] * 768), LABELS, WANTED, "png"),
+    "grey as GIF, which has palettes alone": (
+        encoded(VALUES * 9 // 2, "GIF"), "name,label,r,g,b\nroad,0,1,2,3\nsky,4,5,6,7\nvoid,9,0,0,0\n", WANTED, "gif"),
     "palette as BMP": (palette_png(VALUES, SHADES, "BMP"), BOTH, WANTED, "bmp"),
     "palette as TIFF": (palette_png(VALUES, SHADES, "TIFF"), BOTH, WANTED, "tif"),
     "palette of 2 bits": (palette_png(VALUES, SHADES, bits=2), BOTH, WANTED, "png"),

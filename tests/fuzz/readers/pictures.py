@@ -65,7 +65,22 @@ def _jpegs(folder: Path) -> None:
         encoded(image.convert("L"), "JPEG", restart_marker_rows=1),
         encoded(image.convert("CMYK"), "JPEG"),
         encoded(image, "MPO", save_all=True, append_images=[image.rotate(9)]),
+        *_remarked_jpegs(image),
     )
+
+
+def _remarked_jpegs(image: Any) -> list[bytes]:
+    """Whole pictures on which libjpeg remarks, so that hostile ones of that kind are judged too."""
+    plain, slow = encoded(image, "JPEG"), encoded(image, "JPEG", progressive=True)
+    restarts = encoded(image, "JPEG", restart_marker_blocks=1)
+    at = restarts.index(b"\xff\xd1")
+    return [
+        plain[:-2] + bytes(range(1, 30)) + plain[-2:],
+        slow[:-2] + bytes(range(1, 30)) + slow[-2:],
+        restarts[:at] + b"strays" + restarts[at:-2],
+        plain.replace(b"JFIF\0\1\1", b"JFIF\0\2\1"),
+        plain[:2] + b"\xff\xed\0\x16Photoshop 3.0\0" + b"8BIM\4\4" + plain[2:],
+    ]
 
 
 def _pngs(folder: Path) -> None:
@@ -83,6 +98,7 @@ def _pngs(folder: Path) -> None:
         encoded(Image.fromarray(pixels()[..., 0].astype(np.uint16) * 257), "PNG"),
         encoded(image.convert("1"), "PNG"),
         encoded(image, "PNG", save_all=True, append_images=[image.rotate(9)], pnginfo=_comments()),
+        encoded(image, "PNG", pnginfo=_orientations())[:-12],
     )
 
 
@@ -92,6 +108,15 @@ def _comments() -> Any:
     info = PngInfo()
     info.add_text("Comment", "long " * 40, zip=True)
     info.add_itxt("Title", "ünïcode", "de", "titel", zip=True)
+    return info
+
+
+def _orientations() -> Any:
+    from PIL.PngImagePlugin import PngInfo
+
+    info = PngInfo()
+    info.add_text("Raw profile type exif", "\nexif\n 26\n" + _exif().tobytes()[6:].hex(), zip=True)
+    info.add_itxt("XML:com.adobe.xmp", '<rdf:Description tiff:Orientation="8"/>', zip=True)
     return info
 
 
@@ -136,7 +161,8 @@ def _masks(folder: Path) -> None:
 
     labels = np.kron(np.array([[0, 1, 2], [9, 0, 1]], np.uint8), np.ones((8, 8), np.uint8))
     colours = np.array([[128, 64, 128], [70, 130, 180], [0, 0, 142]], np.uint8)[labels % 3]
-    palette = Image.fromarray(colours).quantize(3, dither=Image.Dither.NONE)
+    palette = Image.fromarray(labels % 3, "P")
+    palette.putpalette([128, 64, 128, 70, 130, 180, 0, 0, 142])
     grey, deep = Image.fromarray(labels), Image.fromarray(labels.astype(np.uint16))
     for number, (name, content) in enumerate(
         [
@@ -146,6 +172,13 @@ def _masks(folder: Path) -> None:
             ("m.png", encoded(palette, "PNG")),
             ("m.bmp", encoded(grey, "BMP")),
             ("m.tif", encoded(grey, "TIFF")),
+            ("m.png", encoded(grey.convert("1"), "PNG")),
+            ("m.png", encoded(palette, "PNG", transparency=b"\0\x80", bits=2)),
+            ("m.png", encoded(grey.convert("LA"), "PNG")),
+            ("m.gif", encoded(grey, "GIF")),
+            ("m.pgm", b"P5\n24 16\n9\n" + labels.tobytes()),
+            ("m.tif", encoded(palette, "TIFF")),
+            ("m.tif", encoded(Image.fromarray(labels.astype(np.float32)), "TIFF")),
         ]
     ):
         put(folder / str(number) / name, content)
@@ -198,6 +231,25 @@ def _large_images(folder: Path) -> None:
     heif = folder / "8" / "a.avif"
     heif.parent.mkdir()
     pyvips.Image.new_from_array(pixels()).write_to_file(str(heif))
+    for number, content in enumerate(_strange_tiffs(), start=9):
+        put(folder / str(number) / "a.tif", content)
+
+
+def _strange_tiffs() -> list[bytes]:
+    """More bands than colours, other numbers than bytes, several pages; small enough that edits meet the directory."""
+    import numpy as np
+    from tests.picture_files import tiff_of
+
+    bands = np.dstack([pixels(), pixels(1)[..., :2]])
+    deep = bands.astype(np.uint16) * 257
+    return [
+        tiff_of(bands, 2, extra=[0, 2]),
+        tiff_of(deep[..., :3], 2, order=">"),
+        tiff_of(deep[..., :2], 1, extra=[1]),
+        tiff_of(bands[..., :3], 2, planar=True, more=[(42113, 2, b"0\0")]),
+        tiff_of(bands[..., :1], 0, pages_before=[tiff_of(bands[:4, :4, :1], 1, kind=1)]),
+        tiff_of(bands[..., :4], 5),
+    ]
 
 
 def _read_rows(folder: Path) -> None:
@@ -207,6 +259,31 @@ def _read_rows(folder: Path) -> None:
     with open_source(path, max_pixels=MAX_PIXELS) as source:
         for top in range(0, source.height, 100):
             source.read(top, min(top + 100, source.height))
+        assert isinstance(source.notes, tuple)
+
+
+def _chosen_tiffs(folder: Path) -> None:
+    import numpy as np
+    from tests.picture_files import tiff_of
+
+    numbers = pixels().astype(np.float32) / 255
+    for number, content in enumerate(
+        [
+            tiff_of(numbers, 2, more=[(42113, 2, b"-9999\0")]),
+            tiff_of((numbers * 1000).astype(np.int16), 2, order=">"),
+            tiff_of((numbers * 1000).astype(np.uint16)[..., [0, 1, 2, 0]], 1, extra=[0, 0, 0]),
+        ]
+    ):
+        put(folder / str(number) / "a.tif", content)
+
+
+def _read_chosen_rows(folder: Path) -> None:
+    from eightgig.tiles.bands import Wanted
+    from eightgig.tiles.source import open_source
+
+    wanted = Wanted(bands=(3, 2, 1), black_white=(0, 1))
+    with open_source(folder / "a.tif", max_pixels=MAX_PIXELS, wanted=wanted) as source:
+        source.read(0, source.height)
 
 
 def _picture_datasets(folder: Path) -> None:
@@ -232,5 +309,6 @@ READERS = [
     Reader("masks.files", _masks, _read_mask, {"classes.csv": text_edits, **_PNG_EDITS}, names_file=False),
     Reader("masks.class_table", _tables, _read_table, {"*": text_edits}),
     Reader("tiles.source", _large_images, _read_rows, _PNG_EDITS),
+    Reader("tiles.chosen", _chosen_tiffs, _read_chosen_rows),
     Reader("datasets.picture", _picture_datasets, _read_picture_dataset, _PNG_EDITS, memory_mib=1024),
 ]

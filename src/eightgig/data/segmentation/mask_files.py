@@ -93,10 +93,11 @@ def _of_palette(palette: Palette, found: Found, table: ClassTable) -> Reading:
         hint = "positions in its palette are read where the table has a column label"
         return require_whole(found, colours, hint)
     positions = by_label(found.values_V, table, "labels")
-    differ = other_places(positions, colours)
-    if differ.any():
+    differ, grey_V = other_places(positions, colours), greys_of(codes_V)
+    is_grey = bool((grey_V != UNKNOWN).all())  # one black among greys is no sign that colours are meant
+    if differ.any() and (colours.is_whole or not is_grey):
         refuse_both(found, positions, colours._replace(kind="colours of its palette"), differ, table)
-    return _of_grey_palette(palette, found, positions, greys_of(codes_V), table)
+    return _of_grey_palette(palette, found, positions, grey_V, table)
 
 
 def _of_grey_palette(palette: Palette, found: Found, positions: Reading, grey_V: Numbers, table: ClassTable) -> Reading:
