@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from eightgig.core.errors import ConfigurationError, DataError
 from eightgig.core.records import Record
@@ -117,7 +117,7 @@ def _records(path: Path, lines: Iterable[str], how: Delimited) -> Iterator[tuple
         raise unclosed(path, how.lines_before + begins + 1, str(error)) from error
 
 
-def dialect(how: Delimited) -> dict[str, object]:
+def dialect(how: Delimited) -> dict[str, Any]:
     """Return what `csv.reader` is to be told."""
     quoted = how.quoting != "none"
     return {
@@ -151,12 +151,12 @@ def _again(first: tuple[int, list[str]], rest: Iterator[tuple[int, list[str]]]) 
 
 
 def _row(number: int, cells: Sequence[str], columns: Columns, how: Delimited, most: int) -> Row:
-    more = cells[columns.count :]
-    if len(cells) < columns.count or any(map(str.strip, more)):  # Excel writes empty cells behind the last column
+    more = cells[columns.width :]
+    if len(cells) < columns.width or any(map(str.strip, more)):  # Excel writes empty cells behind the last column
         longest = max(cells, key=len)
         if len(longest) > most:  # cut as it was read, and what came behind it is gone
             return Row(number, longest, "")
-        return Row(number, None, None, problem=_ragged(len(cells), columns.count, how))
+        return Row(number, None, None, problem=_ragged(len(cells), columns.width, how))
     split = "" if columns.split is None else cells[columns.split]
     return Row(number, cells[columns.text], cells[columns.label], split)
 
