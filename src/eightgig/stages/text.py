@@ -157,7 +157,7 @@ def padding_in(tokenizer_json: str) -> int:
     return int(padding.get("pad_id", 0))
 
 
-def end_of_text(model: TextModelParameters) -> int | None:
+def end_of_text(model: Any) -> int | None:
     """Give the id of the token that ends a text by the network's configuration; None where it names none."""
     from eightgig.models.special_tokens import end_of_text_id
 

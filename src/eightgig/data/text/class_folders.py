@@ -2,6 +2,7 @@
 
 import logging
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -83,7 +84,7 @@ def _has_texts(folder: Path) -> bool:
     return any(path.suffix.lower() == SUFFIX for path in files_below(folder))
 
 
-def _require_all_are_splits(root: Path, folders: list[Path], splits: dict[Path, str]) -> None:
+def _require_all_are_splits(root: Path, folders: list[Path], splits: Mapping[Path, str]) -> None:
     others = [path.name for path in folders if path not in splits and _has_texts(path)]
     if others:
         raise DataError(

@@ -19,13 +19,13 @@ class Columns(NamedTuple):
         text: position of its text.
         label: of its label.
         split: of its split; None where the table has none.
-        num_columns: of the table.
+        width: number of the columns.
     """
 
     text: int
     label: int
     split: int | None
-    num_columns: int
+    width: int
 
 
 def find_columns(path: Path, names: Sequence[str], data: TextDataParameters, *, more: str = "") -> Columns:

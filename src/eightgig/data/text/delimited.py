@@ -151,12 +151,12 @@ def _again(first: tuple[int, list[str]], rest: Iterator[tuple[int, list[str]]]) 
 
 
 def _row(number: int, cells: Sequence[str], columns: Columns, how: Delimited, most: int) -> Row:
-    more = cells[columns.num_columns :]
-    if len(cells) < columns.num_columns or any(map(str.strip, more)):  # Excel writes empty cells behind the last column
+    more = cells[columns.width :]
+    if len(cells) < columns.width or any(map(str.strip, more)):  # Excel writes empty cells behind the last column
         longest = max(cells, key=len)
         if len(longest) > most:  # cut as it was read, and what came behind it is gone
             return Row(number, longest, "")
-        return Row(number, None, None, problem=_ragged(len(cells), columns.num_columns, how))
+        return Row(number, None, None, problem=_ragged(len(cells), columns.width, how))
     split = "" if columns.split is None else cells[columns.split]
     return Row(number, cells[columns.text], cells[columns.label], split)
 

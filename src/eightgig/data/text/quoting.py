@@ -92,7 +92,7 @@ def _with_lines(
             next(lines, None)
         noting, columns, line = _Noting(lines), None, how.lines_before + 1
         try:
-            for cells in csv.reader(noting, strict=True, **dialect(how)):  # type: ignore[arg-type]
+            for cells in csv.reader(noting, strict=True, **dialect(how)):
                 found, noting.of_record = noting.of_record, []
                 if columns is None and any(map(str.strip, cells)):
                     names = cells if how.has_header else [str(place) for place in range(1, len(cells) + 1)]
@@ -110,5 +110,5 @@ def _with_lines(
 def _labels_of_rows(lines: list[str], columns: Columns, how: Delimited) -> list[str]:
     """Return the labels of those lines that are a row when quotation marks mean nothing."""
     plain = how.model_copy(update={"quoting": "none"})
-    rows = csv.reader(lines, **dialect(plain))  # type: ignore[arg-type]
-    return [label_of(row[columns.label].strip(_MARK)) for row in rows if len(row) == columns.num_columns]
+    rows = csv.reader(lines, **dialect(plain))
+    return [label_of(row[columns.label].strip(_MARK)) for row in rows if len(row) == columns.width]
