@@ -38,7 +38,7 @@ def class_folders(root: Path) -> list[ClassFolder]:
         DataError: no text lies in a folder of a class, or beside the splits lie texts that are in none.
     """
     inner = _folders(root)
-    splits: dict[Path, str] = {path: split for path in inner if (split := split_of(path.name)) and _is_split(path)}
+    splits = {path: split for path in inner if (split := split_of(path.name)) and _is_split(path)}
     found = [ClassFolder(path, "") for path in inner]
     if splits:
         _require_all_are_splits(root, inner, splits)

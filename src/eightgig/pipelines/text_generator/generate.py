@@ -63,14 +63,13 @@ def generate_texts(
     else:
         prompts = [parameters.prompt] * parameters.num_samples
     module = _module(case, weights, parameters, plan)
-    model: Any = case.blank(weights.card)  # TextModelParameters, of a case on texts
     with on_device(module, plan):
         made = write_texts(
             module,
             encoder,
             prompts,
             parameters,
-            eos_id=separator_of(encoder, end_of_text(model)),
+            eos_id=separator_of(encoder, end_of_text(case.blank(weights.card))),
             max_context=_positions(module),
             sink=_show if parameters.stream else None,
         )
