@@ -14,7 +14,7 @@ from tests.cards import FakeCard, install
 from eightgig.core.errors import BudgetError
 from eightgig.core.units import GIB, MIB
 from eightgig.vram.plan import MemoryPlan
-from eightgig.vram.runtime.budget import cap_of, enforced_budget
+from eightgig.vram.runtime.budget import cap_of, enforced_budget, release_memory
 from eightgig.vram.runtime.context import Context, context_of, context_to_keep, own_bytes, used_by_this_process
 
 OURS = os.getpid()
@@ -233,6 +233,17 @@ def test_garbage_goes_before_the_cache_and_the_cache_before_the_cap_is_computed(
         assert calls[-1] == "cap"
         del calls[:]
     assert calls == ["cap", "garbage", "cache"]
+
+
+def test_collections_within_look_at_what_this_work_made(monkeypatch):
+    install(monkeypatch, [FakeCard()])
+    before = gc.get_freeze_count()
+    with enforced_budget(make_plan("cpu")):
+        assert gc.get_freeze_count() > before
+        dropped = weakref.ref(Trained())
+        release_memory(on_card=False)
+        assert dropped() is None
+    assert gc.get_freeze_count() == 0  # looked at again, and by later collections
 
 
 @pytest.mark.gpu

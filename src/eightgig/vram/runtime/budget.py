@@ -41,15 +41,20 @@ def enforced_budget(plan: MemoryPlan) -> Iterator[EnforcedBudget]:
 
     Source: torch.cuda.set_per_process_memory_fraction, which limits the caching allocator alone (not the context).
     """
-    release_memory(on_card=plan.device == "cuda")
+    on_card = plan.device == "cuda"
+    release_memory(on_card=on_card)
+    # What is there now stays until the end, so that collections within look at what this work makes alone: a process
+    # that has imported torch and transformers holds a million objects, and looking at all takes a second.
+    gc.freeze()
     try:
-        if plan.device == "cuda":
+        if on_card:
             with _capped(plan) as budget:
                 yield budget
         else:
             yield EnforcedBudget()
     finally:
-        release_memory(on_card=plan.device == "cuda")
+        gc.unfreeze()
+        release_memory(on_card=on_card)
 
 
 @contextmanager
