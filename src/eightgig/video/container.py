@@ -14,7 +14,7 @@ from eightgig.core.errors import DataError
 from eightgig.video.colour import ToBgr
 from eightgig.video.decoding import Decoder, video_track
 from eightgig.video.frames import Frame, counted, known_rate, require_size
-from eightgig.video.losses import Ending, losses
+from eightgig.video.losses import Ending, losses, losses_on_the_way
 from eightgig.video.timeline import Start, Timeline
 from eightgig.video.upright import UPRIGHT, Orientation, orientation_of, upright_size, write_upright
 from eightgig.video.wholeness import what_is_missing
@@ -22,6 +22,7 @@ from eightgig.video.wholeness import what_is_missing
 _USUAL_FPS = 30.0
 _ANY_CLOCK = 0x0200  # AVFMT_TS_DISCONT: broadcasts, whose clock runs from any number
 _HDR_CURVES = {16, 18}  # AVCOL_TRC_SMPTE2084 and AVCOL_TRC_ARIB_STD_B67
+_MOST_STRETCHED = 4  # more times as wide as high, or as high as wide, no pixel is but in a damaged header
 _FRAMES_ALONE = {"gif", "apng", "mjpeg", "ivf"}
 _MOST_BEHIND = 4096  # bytes: a comment may stand behind the last frame
 _LONGEST_HOLD_S = 600.0  # what a header says of a video's end is believed so far beyond the last frame
@@ -50,6 +51,7 @@ class ContainerSource:
         self.end_s: float | None = None
         self.duration_s, self._num_given = 0.0, 0
         self._last_number: int | None = None
+        self._is_finished = self._has_other_sizes = False
         self._notes: list[str] = []
         try:
             self._decoder = Decoder(container, video_track(container, name))
@@ -66,18 +68,15 @@ class ContainerSource:
 
     def read_into(self, frame_HWC: Frame) -> bool:
         """Write the next frame, BGR, into `frame_HWC`; False when there is none. One of another size is scaled."""
-        frame, self._first = self._first or next(self._frames, None), None
-        if frame is None:
+        while (frame := self._first or next(self._frames, None)) is not None:
+            self._first = None
+            if self._write(frame, frame_HWC):
+                self._num_given += 1
+                return True
+        if not self._is_finished:
+            self._is_finished = True
             self._finish()
-            return False
-        self._keep_time(frame)
-        orientation = orientation_in(frame)
-        size = upright_size(frame.width, frame.height, orientation)
-        if size != self._size:
-            self._change_size(size)
-        write_upright(self._to_bgr(frame), orientation, frame_HWC)
-        self._num_given += 1
-        return True
+        return False
 
     def __enter__(self) -> Self:
         return self
@@ -88,19 +87,33 @@ class ContainerSource:
         self._frames.close()
         self._container.close()
 
+    def _write(self, frame: av.VideoFrame, frame_HWC: Frame) -> bool:
+        """Write a decoded frame upright; False where nothing can be made of its pixels."""
+        try:
+            stored_HWC = self._to_bgr(frame)
+        except (av.FFmpegError, ValueError):
+            self._decoder.undecodable.add(self._decoder.seconds(frame.pts))
+            return False
+        self._keep_time(frame)
+        orientation = orientation_in(frame)
+        self._note_size(upright_size(frame.width, frame.height, orientation))
+        write_upright(stored_HWC, orientation, frame_HWC)
+        return True
+
     def _begin(self) -> av.VideoFrame:
         """Give the first frame, and learn from it how the video is shown."""
         first = next(self._frames, None)
         if first is None:
             raise DataError(_nothing_decoded(self.name, self._decoder))
         orientation, stream = orientation_in(first), self._decoder.stream
-        self._size = self.width, self.height = upright_size(first.width, first.height, orientation)
+        self.width, self.height = upright_size(first.width, first.height, orientation)
         require_size(self.width, self.height, self.name)
         self.fps = known_rate(stream.guessed_rate) or known_rate(stream.average_rate)
         self.num_frames = None if self.is_live else stream.frames or None
         length_s = 0.0 if self.is_live else float(self._container.duration or 0) / av.time_base
         self.num_frames_about = self.num_frames or round(length_s * (self.fps or 0)) or None
         aspect = stream.sample_aspect_ratio or Fraction(1)
+        aspect = aspect if 1 / _MOST_STRETCHED <= aspect <= _MOST_STRETCHED else Fraction(1)
         self.pixel_aspect = 1 / aspect if orientation.swaps else aspect
         # AVI numbers its frames in the order in which they are stored; their order on the screen is the decoder's.
         self._has_frame_numbers = self._container.format.name == "avi"
@@ -124,19 +137,25 @@ class ContainerSource:
         self.time_s = self._timeline.time_of(self._shown_s(frame))
         self.duration_s = self._timeline.duration_of(self._decoder.seconds(frame.duration) or 0.0)
 
-    def _change_size(self, size: tuple[int, int]) -> None:
-        require_size(*size, self.name)
-        self._size = size
-        if size != (self.width, self.height):
-            at = "" if self.time_s is None else f" at {self.time_s:.2f} s"
-            self._notes.append(
-                f"Its size changes to {size[0]}x{size[1]}{at}: such frames are scaled into {self.width}x{self.height}, "
-                "and boxes are in pixels of that."
-            )
+    def _note_size(self, size: tuple[int, int]) -> None:
+        if size == (self.width, self.height) or self._has_other_sizes:
+            return
+        self._has_other_sizes = True
+        at = "" if self.time_s is None else f" at {self.time_s:.2f} s"
+        self._notes.append(
+            f"Its size changes to {size[0]}x{size[1]}{at}: frames of other sizes are scaled into "
+            f"{self.width}x{self.height}, and boxes are in pixels of that."
+        )
 
     def _finish(self) -> None:
         """Learn how it ended; what it lacks is told."""
-        if self.is_live or self.end_s is not None:
+        if not self._num_given:
+            raise DataError(
+                f"{self.name}: nothing can be made of its pixels ({self._decoder.stream.pix_fmt}). Convert it to MP4 "
+                "(H.264)."
+            )
+        if self.is_live:
+            self._notes += losses_on_the_way(self._decoder)
             return
         ending = self._ending()
         self._notes += _about_times(self._timeline, self._start, self.fps)
@@ -219,7 +238,7 @@ def _about(
 ) -> Iterator[str]:
     if container.streams.audio:
         yield "Its sound is left out: the drawn video is silent."
-    if decoder.stream.index != container.streams.video[0].index or len(container.streams.video) > 1:
+    if len(container.streams.video) > 1:
         yield f"It has {len(container.streams.video)} tracks of pictures: number {decoder.stream.index} is taken."
     if not orientation.is_exact:
         yield "It asks to be shown at an oblique angle: the nearest right angle is taken."

@@ -66,18 +66,25 @@ def losses(decoder: Decoder, origin_s: float, first_frame_s: float | None, endin
         and first_frame_s - begun_s > max(_TOLERANCE_S, _TOLERANCE_FRAMES * ending.frame_s)
     ):
         yield f"The first {first_frame_s - begun_s:.2f} s cannot be shown: it was cut from the middle of a recording."
-    if decoder.torn.count:
-        yield f"Its first {counted(decoder.torn.count)} may be torn: it was cut from the middle of a recording."
-    if decoder.undecodable.count:
-        yield f"{_some(decoder.undecodable, origin_s)} could not be decoded and {_is(decoder.undecodable)} missing."
-    if decoder.damaged.count:
-        yield f"{_some(decoder.damaged, origin_s)} {_is(decoder.damaged)} damaged: what could be seen was taken."
+    yield from losses_on_the_way(decoder, origin_s)
     reasons = list(_reasons(decoder, ending))
     if reasons:
         yield (
             f"It ends at {ending.last_s:.2f} s, after {counted(ending.num_given)}, and was cut off or damaged there: "
             f"{'; '.join(reasons)}. Copy or record it once more if more is wanted."
         )
+
+
+def losses_on_the_way(decoder: Decoder, origin_s: float | None = None) -> Iterator[str]:
+    """Give a sentence for each thing that was lost before the end; of a live stream (no origin) also why that came."""
+    if decoder.torn.count:
+        yield f"Its first {counted(decoder.torn.count)} may be torn: it was cut from the middle of a recording."
+    if decoder.undecodable.count:
+        yield f"{_some(decoder.undecodable, origin_s)} could not be decoded and {_is(decoder.undecodable)} missing."
+    if decoder.damaged.count:
+        yield f"{_some(decoder.damaged, origin_s)} {_is(decoder.damaged)} damaged: what could be seen was taken."
+    if origin_s is None and decoder.read_error:
+        yield f"The stream broke off: {decoder.read_error}."
 
 
 def _reasons(decoder: Decoder, ending: Ending) -> Iterator[str]:
@@ -91,8 +98,12 @@ def _reasons(decoder: Decoder, ending: Ending) -> Iterator[str]:
         yield f"it claims {ending.num_claimed:,} frames"
 
 
-def _some(tally: Tally, origin_s: float) -> str:
-    where = "" if tally.first_s is None else f" (the first at {max(0.0, tally.first_s - origin_s):.2f} s)"
+def _some(tally: Tally, origin_s: float | None) -> str:
+    where = (
+        ""
+        if tally.first_s is None or origin_s is None
+        else f" (the first at {max(0.0, tally.first_s - origin_s):.2f} s)"
+    )
     return f"{counted(tally.count)}{where}"
 
 

@@ -10,7 +10,13 @@ Finding = str | None
 
 _PADDING = 4096  # zeros that some programs put behind a file's end mark
 _MOST_PARTS = 2**20
+_BOXES = {b"ftyp", b"styp", b"moov", b"moof", b"mdat", b"mfra", b"sidx", b"emsg", b"prft", b"meta", b"uuid", b"udta"}
+_BOXES |= {b"free", b"skip", b"wide", b"pnot", b"pdin"}
 _SEGMENT, _CLUSTER = 0x18538067, 0x1F43B675
+# EBML's head, Void, CRC-32; SeekHead, Info, Tracks, Cues, Tags, Attachments, Chapters; what a cluster holds.
+_ELEMENTS = {_SEGMENT, _CLUSTER, 0x1A45DFA3, 0xEC, 0xBF}
+_ELEMENTS |= {0x114D9B74, 0x1549A966, 0x1654AE6B, 0x1C53BB6B, 0x1254C367, 0x1941A469, 0x1043A770}
+_ELEMENTS |= {0xE7, 0xA7, 0xAB, 0xA3, 0xA0, 0x5854, 0xAF}
 _TS_PACKETS = ((188, 0), (192, 4), (204, 0))  # length of a packet, and where in it the sync byte is
 _OGG_TAIL = 2**17  # two of its largest pages
 _OGG_LAST_PAGE = 4
@@ -41,7 +47,7 @@ def _at(file: BinaryIO, at: int, count: int) -> bytes:
 
 
 def _is_iso(head: bytes) -> bool:
-    return head[4:8] in {b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"styp", b"pnot"}
+    return head[4:8] in _BOXES
 
 
 def _boxes(file: BinaryIO, size: int) -> list[tuple[bytes, int, int]]:
@@ -53,8 +59,8 @@ def _boxes(file: BinaryIO, size: int) -> list[tuple[bytes, int, int]]:
         length = int.from_bytes(header[:4])
         if length == 1:
             length = int.from_bytes(header[8:16])
-        if length < 8 and length != 0:
-            break
+        if header[4:8] not in _BOXES or (length < 8 and length != 0):
+            break  # some cameras put something of their own behind the boxes
         boxes.append((header[4:8], at, at + length if length else size))
         at = boxes[-1][2]
     return boxes
@@ -71,32 +77,31 @@ def _matroska(file: BinaryIO, size: int) -> Finding:
         if at >= size:
             return None
         kind, content_at, length = _element(_at(file, at, 12), at)
-        if not kind:
-            return None  # no element: FFmpeg finds the next one by itself
-        end = None if length is None else content_at + length
-        if end is not None and end > size:
+        end = content_at + (length or 0)
+        if content_at > size or (kind in _ELEMENTS and end > size):
             return _short_by(end - size)
-        if content_at > size:
-            return _short_by(content_at - size)
-        if end is None and kind not in {_SEGMENT, _CLUSTER}:
-            return None
-        at = content_at if end is None or kind == _SEGMENT else end
+        if kind not in _ELEMENTS or (length is None and kind not in {_SEGMENT, _CLUSTER}):
+            return None  # something else was put behind the elements, or is damaged: FFmpeg finds the next one
+        at = content_at if length is None or kind == _SEGMENT else end
     return None
 
 
 def _element(header: bytes, at: int) -> tuple[int, int, int | None]:
     """Give an EBML element's kind (0 for none), where its content begins, and how long that is (None: unknown)."""
-    kind_length = 9 - header[0].bit_length() if header[0] else 9
-    if kind_length > 4:
+    kind_length = _width(header[0], most=4)
+    length_length = _width(header[kind_length], most=8) if len(header) > kind_length else 1
+    content_at = at + kind_length + length_length
+    if not kind_length or not length_length:
         return 0, at, 0
-    after = header[kind_length:]
-    if not after or not after[0]:
-        return (int.from_bytes(header[:kind_length]), at + kind_length + 8, 0) if not after else (0, at, 0)
-    length_length = 9 - after[0].bit_length()
-    bits = 7 * length_length
-    value = int.from_bytes(after[:length_length].ljust(length_length, b"\0")) & ((1 << bits) - 1)
-    length = None if value == (1 << bits) - 1 else value
-    return int.from_bytes(header[:kind_length]), at + kind_length + length_length, length
+    unknown = (1 << 7 * length_length) - 1
+    length = int.from_bytes(header[kind_length:][:length_length]) & unknown
+    return int.from_bytes(header[:kind_length]), content_at, None if length == unknown else length
+
+
+def _width(first: int, *, most: int) -> int:
+    """Give how many bytes a number of EBML takes, which its first byte tells; 0 where it is none."""
+    width = 9 - first.bit_length()
+    return width if width <= most else 0
 
 
 def _riff(file: BinaryIO, size: int) -> Finding:
@@ -104,7 +109,9 @@ def _riff(file: BinaryIO, size: int) -> Finding:
     while at + 8 <= size:
         header = _at(file, at, 8)
         length = int.from_bytes(header[4:], "little")
-        if header[:4] == b"RIFF" and length in _RIFF_UNFINISHED:
+        if header[:4] != b"RIFF":
+            return None
+        if length in _RIFF_UNFINISHED:
             return "was never finished by the program that wrote it"
         if at + 8 + length > size:
             return _short_by(at + 8 + length - size)

@@ -1,6 +1,7 @@
 """The whole case study as a user runs it, on as little as possible (environment `ci`)."""
 
 import json
+from fractions import Fraction
 
 import mlflow
 import numpy as np
@@ -140,11 +141,43 @@ def test_the_page_shows_the_detector(done):
         assert f"{heading}</h2>" in page
 
 
-def test_a_users_video_by_tag(done, session_factory):
-    source = done / f"07_model_output/{CASE}/video/sample_source.mp4"
-    run(session_factory, tags=["video"], video={"source": str(source), "runner": "onnx_suppressed", "max_frames": 5})
+def phone_clip(path):
+    """Six frames, stored lying and shown standing, the second half slower, with sound."""
+    import av
+
+    times_ms = [0, 40, 80, 280, 480, 680]
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mpeg4", rate=25, options={})
+        stream.width, stream.height, stream.pix_fmt = 160, 96, "yuv420p"
+        stream.codec_context.time_base = Fraction(1, 1000)
+        stream.set_display_rotation(-90)
+        track = container.add_stream("aac", rate=8000, layout="mono")
+        for number, time_ms in enumerate(times_ms):
+            grey = np.full((96, 160, 3), 20 + 30 * number, np.uint8)
+            frame = av.VideoFrame.from_ndarray(grey, "rgb24").reformat(format="yuv420p")
+            frame.pts, frame.time_base = time_ms, Fraction(1, 1000)
+            container.mux(stream.encode(frame))
+        beep = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), "fltp", "mono")
+        beep.sample_rate, beep.pts = 8000, 0
+        container.mux([*stream.encode(None), *track.encode(beep), *track.encode(None)])
+    return path, [time_ms / 1000 for time_ms in times_ms]
+
+
+def test_a_users_video_by_tag(done, session_factory, tmp_path):
+    import av
+
+    source, times_s = phone_clip(tmp_path / "phone.mkv")
+    run(session_factory, tags=["video"], video={"source": str(source), "runner": "onnx_suppressed"})
     report = read_json(done / f"07_model_output/{CASE}/video.json")
-    assert (report["runner"], report["frames_written"], report["source"]) == ("onnx_suppressed", 5, source.name)
+    assert (report["runner"], report["frames_written"], report["source"]) == ("onnx_suppressed", 6, source.name)
+    assert (report["width"], report["height"]) == (96, 160)
+    assert report["notes"] == ["Its sound is left out: the drawn video is silent."]
+    lines = (done / f"07_model_output/{CASE}/video/phone_detected.jsonl").read_text().splitlines()
+    assert [json.loads(line)["time_s"] for line in lines] == pytest.approx(times_s, abs=2e-3)
+    with av.open(str(done / f"07_model_output/{CASE}/video/phone_detected.mp4")) as container:
+        drawn = [(frame.time, float(np.median(frame.to_ndarray(format="gray")))) for frame in container.decode(video=0)]
+    assert [time_s for time_s, _ in drawn] == pytest.approx(times_s, abs=2e-3)
+    assert [grey for _, grey in drawn] == pytest.approx([20 + 30 * number for number in range(6)], abs=8)
 
 
 def test_an_address_is_refused_unless_it_is_allowed(done, session_factory):
