@@ -1,5 +1,6 @@
 """What all tests share: where real data may lie, and which tests need a GPU."""
 
+import gc
 import os
 from pathlib import Path
 
@@ -50,6 +51,12 @@ def pytest_collection_modifyitems(items):
     if not torch.cuda.is_available():
         for item in marked:
             item.add_marker(pytest.mark.skip(reason="needs CUDA"))
+
+
+def pytest_collection_finish():
+    """Let collections of garbage pass over what was imported: budgets collect, and each would look at all of torch."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture

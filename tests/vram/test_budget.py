@@ -235,15 +235,35 @@ def test_garbage_goes_before_the_cache_and_the_cache_before_the_cap_is_computed(
     assert calls == ["cap", "garbage", "cache"]
 
 
-def test_collections_within_look_at_what_this_work_made(monkeypatch):
-    install(monkeypatch, [FakeCard()])
-    before = gc.get_freeze_count()
+@pytest.fixture
+def thawed():
+    """As in a process that has not frozen anything; this one has (see tests/conftest.py)."""
+    gc.unfreeze()
+    yield
+    gc.freeze()
+
+
+def test_collections_within_look_at_what_this_work_made(thawed):
+    old = Trained()
+    of_old, inner = weakref.ref(old), weakref.ref(Trained())
     with enforced_budget(make_plan("cpu")):
-        assert gc.get_freeze_count() > before
-        dropped = weakref.ref(Trained())
+        assert inner() is None
+        with enforced_budget(make_plan("cpu")):
+            pass
+        del old
+        new = weakref.ref(Trained())
         release_memory(on_card=False)
-        assert dropped() is None
-    assert gc.get_freeze_count() == 0  # looked at again, and by later collections
+        assert new() is None
+        assert of_old() is not None  # it was there before
+    assert of_old() is None
+    assert not gc.get_freeze_count()
+
+
+def test_what_others_froze_stays_frozen(thawed):
+    gc.freeze()
+    with enforced_budget(make_plan("cpu")):
+        pass
+    assert gc.get_freeze_count()
 
 
 @pytest.mark.gpu

@@ -18,7 +18,7 @@ from eightgig.export.cpu import has_exact_int8
 from eightgig.export.runners import Arrays, Runner
 from eightgig.export.task import Task
 from eightgig.vram.plan import MemoryPlan
-from eightgig.vram.runtime.budget import release_memory
+from eightgig.vram.runtime.budget import cleared_memory
 from eightgig.vram.runtime.execution import carrying_out
 from eightgig.vram.runtime.recorder import FlightRecorder
 
@@ -90,7 +90,7 @@ class _Benchmark:
         self._has_gpu = resolve_device("auto") == "cuda"
 
     def run(self) -> dict[str, Measured]:
-        with self._session() as session:
+        with cleared_memory(on_card=self._has_gpu), self._session() as session:
             for variant in self._together:
                 self._open(session, variant)
             reference = session.runners[self._reference]
@@ -103,7 +103,6 @@ class _Benchmark:
                 session.close(name)
             for variant in self._alone:
                 measured[variant.name] = self._on_card(variant, reference, kept)
-        release_memory(on_card=self._has_gpu)
         return measured
 
     def _on_card(self, variant: Variant, reference: Runner, kept: KeptAnswers) -> Measured:

@@ -41,20 +41,12 @@ def enforced_budget(plan: MemoryPlan) -> Iterator[EnforcedBudget]:
 
     Source: torch.cuda.set_per_process_memory_fraction, which limits the caching allocator alone (not the context).
     """
-    on_card = plan.device == "cuda"
-    release_memory(on_card=on_card)
-    # What is there now stays until the end, so that collections within look at what this work makes alone: a process
-    # that has imported torch and transformers holds a million objects, and looking at all takes a second.
-    gc.freeze()
-    try:
-        if on_card:
+    with cleared_memory(on_card=plan.device == "cuda"):
+        if plan.device == "cuda":
             with _capped(plan) as budget:
                 yield budget
         else:
             yield EnforcedBudget()
-    finally:
-        gc.unfreeze()
-        release_memory(on_card=on_card)
 
 
 @contextmanager
@@ -72,6 +64,26 @@ def _capped(plan: MemoryPlan) -> Iterator[EnforcedBudget]:
         yield EnforcedBudget(cap_bytes=cap_bytes, context=context)
     finally:
         torch.cuda.set_per_process_memory_fraction(before)
+
+
+@contextmanager
+def cleared_memory(*, on_card: bool) -> Iterator[None]:
+    """Free what earlier work left behind, and at the end what this work leaves.
+
+    Collections within look at what this work has made alone. A process that has imported torch and transformers holds a
+    million objects, and looking at all of them takes a second; those that are there now cannot become garbage unseen,
+    since all are looked at again at the end.
+    """
+    release_memory(on_card=on_card)
+    is_outermost = not gc.get_freeze_count()
+    if is_outermost:
+        gc.freeze()
+    try:
+        yield
+    finally:
+        if is_outermost:
+            gc.unfreeze()
+        release_memory(on_card=on_card)
 
 
 def release_memory(*, on_card: bool) -> None:
