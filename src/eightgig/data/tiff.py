@@ -106,7 +106,11 @@ class _Directories:
             seen.add(at)
             try:
                 tags, at = self._page(at)
-            except struct.error:  # of later pages that are cut off, the first knows nothing
+            except (
+                struct.error,
+                ValueError,
+                OverflowError,
+            ):  # of later pages that are cut off, the first knows nothing
                 if not pages:
                     raise
                 break
