@@ -107,6 +107,10 @@ REFUSED = {  # name: (file, reason)
         ),
         "unsupported",
     ),
+    "a thumbnail in EXIF data whose length is wrong": (
+        after_start(GOOD, b"\xff\xe1\0\x08Exif\0\0" + encoded(PIXELS[:16, :16], "JPEG")),
+        "truncated",
+    ),
     "12 bits": (GOOD.replace(b"\xff\xc0\0\x11\x08", b"\xff\xc1\0\x11\x0c"), "unsupported"),
 }
 
