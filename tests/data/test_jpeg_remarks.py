@@ -101,6 +101,16 @@ REFUSED = {  # name: (file, reason)
     "cut in its tables": (GOOD[:200], "truncated"),
     "a restart marker is missing": (RESTARTS.replace(b"\xff\xd2", b""), "damaged"),
     "a restart marker is another": (RESTARTS.replace(b"\xff\xd2", b"\xff\xd5"), "damaged"),
+    "2 channels": (
+        GREY.replace(b"\xff\xc0\0\x0b\x08", b"\xff\xc0\0\x0e\x08").replace(
+            b"\1\1\x11\0\xff\xc4", b"\2\1\x11\0\2\x11\0\xff\xc4"
+        ),
+        "unsupported",
+    ),
+    "a thumbnail in EXIF data whose length is wrong": (
+        after_start(GOOD, b"\xff\xe1\0\x08Exif\0\0" + encoded(PIXELS[:16, :16], "JPEG")),
+        "truncated",
+    ),
     "12 bits": (GOOD.replace(b"\xff\xc0\0\x11\x08", b"\xff\xc1\0\x11\x0c"), "unsupported"),
 }
 

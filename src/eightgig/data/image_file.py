@@ -49,7 +49,6 @@ class ImageFile:
         orientation: EXIF's, 1 to 8.
         is_animated: whether there are more pictures than the first.
         png: the parts of a PNG.
-        notes: what a person may want to know.
         remarks: what is wrong with the file, though it keeps no pixel from being read.
     """
 
@@ -59,7 +58,6 @@ class ImageFile:
     orientation: int = UPRIGHT
     is_animated: bool = False
     png: PngParts | None = None
-    notes: list[str] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)
 
 
@@ -135,6 +133,8 @@ def _jpeg_alone(data: bytes) -> _Alone:
     parts = split_jpeg(data)
     if parts.frame and parts.frame[0] != _BITS:
         raise ImageRejectedError("unsupported", f"{parts.frame[0]} bits a channel; convert it to 8 bits")
+    if parts.num_channels not in (0, 1, 3, 4):
+        raise ImageRejectedError("unsupported", f"{parts.num_channels} channels; convert it to grey or RGB")
     return parts.stream(), parts.exif, parts.xmp
 
 

@@ -74,7 +74,7 @@ class Inspection(Record):
 
 
 class Decoded(NamedTuple):
-    """Upright RGB pixels, uint8 height x width x 3, and what was found on the way, as in `ImageFile`."""
+    """Upright RGB pixels, uint8 height x width x 3, and what was found on the way, as in `Inspection`."""
 
     pixels_HWC: Pixels
     notes: Sequence[str]
@@ -166,7 +166,7 @@ def _decode(file: ImageFile) -> Decoded:
     except (*PILLOW_ERRORS, cv2.error) as error:
         raise fault_of(error) from error
     upright_HWC = np.ascontiguousarray(turn_upright(pixels_HWC, file.orientation), dtype=np.uint8)
-    return Decoded(upright_HWC, [*file.notes, *notes], [*file.remarks, *remarks])
+    return Decoded(upright_HWC, notes, [*file.remarks, *remarks])
 
 
 def _decode_as_stored(file: ImageFile) -> Decoded:

@@ -22,7 +22,7 @@ from eightgig.data.jpeg_scan import broken_scan
 _SOI, _EOI = b"\xff\xd8", b"\xff\xd9"
 _NEXT_MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")  # neither a stuffed byte, nor a fill byte, nor a restart
 _RESTART = re.compile(rb"(\xff[\xd0-\xd7])")
-_SOS, _APP0, _APP1, _APP14, _DHT, _DAC, _DQT, _DRI = 0xDA, 0xE0, 0xE1, 0xEE, 0xC4, 0xCC, 0xDB, 0xDD
+_TEM, _SOS, _APP0, _APP1, _APP14, _DHT, _DAC, _DQT, _DRI = 0x01, 0xDA, 0xE0, 0xE1, 0xEE, 0xC4, 0xCC, 0xDB, 0xDD
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {_DHT, 0xC8, _DAC}
 _PROGRESSIVE = (0xC2, 0xC6, 0xCA, 0xCE)
 _KEPT = _FRAMES | {_DHT, _DAC, _DQT, _DRI}
@@ -118,7 +118,9 @@ class _Splitter:
         if code == _EOI[1]:
             self.has_end = True
             return False
-        if code in (_SOI[1], 0x01):  # without a length
+        if code == _SOI[1]:  # another picture, such as a thumbnail in metadata whose length is wrong
+            return False
+        if code == _TEM:  # without a length
             self._at = start
             return True
         length = max(int.from_bytes(self._data[start : start + 2]), 2)

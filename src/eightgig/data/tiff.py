@@ -106,8 +106,8 @@ class _Directories:
             seen.add(at)
             try:
                 tags, at = self._page(at)
-            except struct.error:  # of later pages that are cut off, the first knows nothing
-                if not pages:
+            except (struct.error, ValueError, OverflowError):
+                if not pages:  # of later pages that are cut off, the first knows nothing
                     raise
                 break
             pages.append(tags)

@@ -189,7 +189,7 @@ def _of_others(image: Any) -> tuple[tuple[int, ...], int | None]:
 
 def _of_tiff(page: TiffPage, image: Any, notes: list[str]) -> tuple[tuple[int, ...], int | None]:
     num_bands = image.bands
-    if page.photometric == YCBCR:  # libvips has made RGB of it, with a fourth band that is full
+    if page.photometric == YCBCR and page.num_bands == 3:  # libvips has made RGB of it, some with a band that is full
         return (0, 1, 2), None
     num_colours = _NUM_COLOURS[page.photometric]
     if page.photometric == PALETTE:  # libvips has looked it up: three bands, or one where all of them are grey
