@@ -14,8 +14,8 @@ help:  ## say what can be made
 demo: environment  ## set up, then run the flower classifier on the built-in sample
 	$(BIN)/kedro run --pipeline flower_classifier
 
-# A process a core, four at most: each may hold 3 GB. Files are handed out as they are listed, the longest first.
-TESTS_BESIDE := --numprocesses logical --maxprocesses 4 --dist loadgroup --no-loadscope-reorder
+# A process a core, four at most: each may hold 3 GB. Files go as they are listed: tests/conftest.py puts the longest first.
+TESTS_BESIDE := --numprocesses logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 test: environment  ## set up, then run all tests
 	$(BIN)/pytest $(TESTS_BESIDE)

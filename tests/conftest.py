@@ -31,18 +31,32 @@ def pytest_ignore_collect(collection_path, config):
     return True if "mark.gpu" not in collection_path.read_text(encoding="utf-8") else None
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
-def pytest_collection_modifyitems(items):
-    """Skip tests that need CUDA where there is none, and say which tests share a process and which come first.
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """Keep a file's tests in one process, as they share what it makes once.
 
-    A file's tests share what it makes once, so they stay in one process; those that use the card, too, since each
-    would change what the others measure of its memory. Whole case studies take minutes each: they begin the run, not
-    to end it with one process waiting for the other.
+    Those that use the card stay together, too: each would change what the others measure of its memory.
+    """
+    import torch
+    from xdist.scheduler import LoadFileScheduling
+
+    has_card = torch.cuda.is_available()
+
+    class ByFileOrCard(LoadFileScheduling):
+        def _split_scope(self, nodeid):
+            path = nodeid.partition("::")[0]
+            uses_card = has_card and "mark.gpu" in (PROJECT / path).read_text(encoding="utf-8")
+            return "the card" if uses_card else path
+
+    return ByFileOrCard(config, log)
+
+
+def pytest_collection_modifyitems(items):
+    """Skip tests that need CUDA where there is none, and begin with whole case studies.
+
+    They take minutes each, and would end a run with one process waiting for the other.
     """
     items.sort(key=lambda item: item.path.name != "test_whole_case.py")
-    for item in items:
-        group = "gpu" if item.get_closest_marker("gpu") else str(item.path.relative_to(PROJECT))
-        item.add_marker(pytest.mark.xdist_group(group))
     marked = [item for item in items if item.get_closest_marker("gpu")]
     if not marked:
         return
