@@ -442,3 +442,14 @@ def test_texts_in_folders_are_of_the_encoding_that_they_say(tmp_path):
     for label in ("neg", "pos"):
         (tmp_path / label / "8.txt").unlink()
     assert [text for text, _ in read(tmp_path, encoding="cp1252")[0]][:2] == ["kleiner neg", "naïve neg"]
+
+
+def test_a_packed_table_with_a_wrong_byte_is_refused(tmp_path):
+    """zlib has an error of its own, which is none of the system's."""
+    packed = bytearray(gzip.compress(b"".join(b"text %d,%d\n" % (n, n % 2) for n in range(5000))))
+    packed[len(packed) // 2] ^= 0xFF
+    for place in range(20, len(packed), 97):
+        damaged = bytearray(packed)
+        damaged[place] ^= 0x55
+        with pytest.raises(DataError, match=r"t\.csv\.gz"):
+            read(write(tmp_path / "t.csv.gz", bytes(damaged)))

@@ -25,12 +25,12 @@ def _write_tables(folder: Path) -> None:
     put(folder / "1" / "t.tsv", _delimited("\t"))
     put(folder / "2" / "t.csv", '\ufefftext,label\n"two\nlines",a\n"a ""quoted"" one",b\n' + _MORE)
     put(folder / "3" / "t.csv", "sep=;\n# a comment\n\n" + _delimited(";"))
-    put(folder / "4" / "t.csv", 'text,label,split\n"it is \\"so\\"",a,train\n' + _MORE.replace("\n", ",dev\n"))
+    put(folder / "4" / "t.csv", 'text,label,split\n"it is \\"so\\"",a,train\n' + _MORE.replace("\n", ",train\n"))
     put(folder / "5" / "t.tsv", "text\tlabel\n" + "".join(f'"so {n}\t{"ab"[n % 2]}\n' for n in range(8)))
 
 
 def _rows_as_objects() -> list[dict[str, object]]:
-    return [{"text": f"a review, number {n}", "label": n % 2 or None, "more": [n]} for n in range(8)]
+    return [{"text": f"a review, number {n}", "label": None if n == 7 else n % 2, "more": [n]} for n in range(8)]
 
 
 def _write_json(folder: Path) -> None:
@@ -45,13 +45,13 @@ def _write_json(folder: Path) -> None:
 
 
 def _write_encoded(folder: Path) -> None:
-    for seed, encoding in enumerate(("utf-16", "utf-32", "utf-16-le", "cp1252")):
+    for seed, encoding in enumerate(("utf-16", "utf-32")):
         (folder / str(seed)).mkdir(parents=True)
-        (folder / str(seed) / "t.csv").write_bytes(("text,label,note\n" + _MORE.replace(",", "é,")).encode(encoding))
-    (folder / "4").mkdir()
-    (folder / "4" / "t.csv.gz").write_bytes(gzip.compress(_delimited(",").encode(), mtime=0))
-    (folder / "5").mkdir()
-    (folder / "5" / "t.jsonl.gz").write_bytes(
+        (folder / str(seed) / "t.csv").write_bytes(("text,label\n" + _MORE.replace(",", "é,")).encode(encoding))
+    (folder / "2").mkdir()
+    (folder / "2" / "t.csv.gz").write_bytes(gzip.compress(_delimited(",").encode(), mtime=0))
+    (folder / "3").mkdir()
+    (folder / "3" / "t.jsonl.gz").write_bytes(
         gzip.compress("".join(json.dumps(row) + "\n" for row in _rows_as_objects()).encode(), mtime=0)
     )
 
@@ -151,7 +151,7 @@ def _read_tokenizer(folder: Path) -> None:
 
 READERS = [
     Reader("texts.table", _write_tables, _read_table, {"*": text_edits}),
-    Reader("texts.json", _write_json, _read_table, {"*": either(json_edits, text_edits)}),
+    Reader("texts.json", _write_json, _read_table, {"*.jsonl": text_edits, "*": either(json_edits, text_edits)}),
     Reader("texts.encoded", _write_encoded, _read_table, {"*": byte_edits}),
     Reader("texts.parquet", _write_parquet, _read_table),
     Reader("texts.folders", _write_folders, _read_folders, {"train/neg/0.txt": text_edits}),

@@ -116,8 +116,8 @@ def _inspect(
             values.append(value)
         if report:
             report(number, None)
-    names = {"class_name": object, "split": object}
-    return pd.DataFrame(accepted).astype(names), pd.DataFrame(refused)
+    names = {"class_name": object, "split": object, "row": "int64"}  # an empty column has no type of its own
+    return pd.DataFrame(accepted).astype(names), pd.DataFrame(refused).astype({"row": "int64"})
 
 
 def _inspected(row: TextRow, data: TextDataParameters | CorpusDataParameters) -> tuple[object, ...]:
