@@ -179,7 +179,7 @@ def main() -> None:
         "what": "frames a second from a video file to a video file, decoding and encoding included",
         "device": device,
         "video": "x".join(map(str, options.size)),
-        "versions": {"onnxruntime": version("onnxruntime"), "opencv": cv2.__version__},
+        "versions": {name: version(name) for name in ("onnxruntime", "av")} | {"opencv": cv2.__version__},
         "at": datetime.now(UTC).isoformat(timespec="seconds"),
         "goals": GOALS,
         "rows": rows,

@@ -101,3 +101,33 @@ def test_an_address_does_not_lead_to_one_of_another_kind(served: str, tmp_path: 
             open_source(f"{served}/list", allow=("http",))
         with pytest.raises(TimeoutError):
             listener.accept()
+
+
+@pytest.mark.parametrize(
+    ("kind", "greeting"),
+    [
+        ("rtsp", b"OPTIONS rtsp://"),
+        ("rtmp", b"\x03"),
+        ("http", b"GET /live"),
+        ("https", b"\x16\x03"),
+        ("rtsps", b"\x16\x03"),
+    ],
+)
+def test_an_allowed_kind_of_address_is_reached(kind: str, greeting: bytes) -> None:
+    """The list of protocols holds what each kind is built on."""
+    heard: list[bytes] = []
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def hang_up() -> None:
+            connection, _ = server.accept()
+            with connection:
+                connection.settimeout(5)
+                heard.append(connection.recv(64))
+
+        listening = threading.Thread(target=hang_up, daemon=True)
+        listening.start()
+        with pytest.raises(DataError, match=f"{kind}://.*/live: wanted a video stream, but it cannot be opened"):
+            open_source(f"{kind}://me:secret@127.0.0.1:{server.getsockname()[1]}/live", allow=(kind,))
+        listening.join(5)
+    assert heard
+    assert heard[0].startswith(greeting)

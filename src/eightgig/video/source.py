@@ -94,7 +94,7 @@ def _open_file(path: Path) -> FrameSource:
 def _open_address(address: str, scheme: str, allow: Sequence[str]) -> FrameSource:
     name = _without_password(address)
     options = {"protocol_whitelist": ",".join([*(kind.lower() for kind in allow if kind.lower() != "file"), *_BENEATH])}
-    if scheme == "rtsp":
+    if scheme in {"rtsp", "rtsps"}:
         options["rtsp_transport"] = "tcp"  # over UDP pictures arrive torn
     try:
         container = _opened(address, options, timeout=_PATIENCE_S)
