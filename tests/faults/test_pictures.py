@@ -261,7 +261,7 @@ def test_row_18_labels_are_positions_in_the_manifests_classes(tmp_path, fill_fol
 
 def split_of(manifest, root):
     raw = type("Raw", (), {"root": str(root)})()
-    rejects = pd.DataFrame(columns=["path", "class_name", "reason", "detail"])
+    rejects = pd.DataFrame(columns=["path", "class_name", "reason", "detail", "action"])
     return split(raw, manifest, rejects, DataParameters(root=str(root)))["split"]
 
 

@@ -95,8 +95,8 @@ def test_low_resolution_first(store):
     assert [batches(store, epoch, image_size=size)[0]["masks"].shape[1] for epoch in range(1, 5)] == [32, 32, 64, 64]
 
 
-def test_no_batch_of_one_while_training(store):
-    """DeepLab pools a picture to one pixel, and BatchNorm cannot normalise a single value."""
+def test_a_lone_last_sample_is_kept(store):
+    """Training knows what to do with one: see tests/training/test_lone_samples.py."""
     augment = AugmentParameters()
-    assert [len(batch["indices"]) for batch in batches(store, batch_size=7, augment=augment)] == [7]
+    assert [len(batch["indices"]) for batch in batches(store, batch_size=7, augment=augment)] == [7, 1]
     assert [len(batch["indices"]) for batch in batches(store, batch_size=7)] == [7, 1]
