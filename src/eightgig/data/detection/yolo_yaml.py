@@ -74,27 +74,14 @@ def read_data_yaml(listing: Listing, path: Path) -> DataYaml:
     return DataYaml(classes, listed, _rules(path, content), tuple(findings))
 
 
-class _Texts(yaml.BaseLoader):
-    """Reads every value as text, except one that is missing."""
-
-
-def _text_or_nothing(loader: yaml.BaseLoader, node: yaml.ScalarNode) -> str | None:
-    """A missing value is no name: `null` without quotation marks is none, with them it is one."""
-    is_missing = node.style is None and node.value.lower() in (*_NOTHING, ".nan")
-    return None if is_missing else str(loader.construct_scalar(node))
-
-
-_Texts.add_constructor("tag:yaml.org,2002:str", _text_or_nothing)
-
-
 def load_mapping(path: Path) -> dict[str, object]:
-    """Give what a YAML file says, every value as text (`no`, `1.0` and `12` are names here), but None for nothing.
+    """Give what a YAML file says, every value as text (`no`, `1.0` and `12` are names here, not values).
 
     Raises:
         DataError: it cannot be read, or is not a mapping.
     """
     try:
-        content = yaml.load(read_label_text(path, _MAX_YAML_BYTES), Loader=_Texts)  # noqa: S506 - only text
+        content = yaml.load(read_label_text(path, _MAX_YAML_BYTES), Loader=yaml.BaseLoader)  # noqa: S506 - only text
     except ImageRejectedError as error:
         raise DataError(f"{path}: {error.detail}. Mend it, or set data.annotations to the right file.") from error
     except (yaml.YAMLError, RecursionError, ValueError) as error:
@@ -109,16 +96,33 @@ def _names(path: Path, content: dict[str, object]) -> list[str]:
     names = content.get("names")
     if isinstance(names, dict):
         names = [names.get(str(label)) for label in range(len(names))]
-    if isinstance(names, list) and None in names:
-        raise DataError(
-            f"{path}: 'names' has none for class {names.index(None)}: wanted numbers from 0 with a name each."
-        )
+    missing = [str(names.index(None))] if isinstance(names, list) and None in names else _classes_without_name(path)
+    if missing:
+        raise DataError(f"{path}: 'names' has none for class {missing[0]}: wanted numbers from 0 with a name each.")
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise DataError(f"{path}: wanted 'names' as a list, or as numbers from 0 with a name each. Mend it.")
     count = content.get("nc", "")
     if isinstance(count, str) and count.isdecimal() and int(count[:9]) != len(names):
         raise DataError(f"{path}: 'nc' says {count[:9]} classes, 'names' has {len(names)}. Mend one of them.")
     return names
+
+
+def _classes_without_name(path: Path) -> list[str]:
+    """Give the classes whose name is `null`, `~` or nothing: only with quotation marks are these names."""
+    root = yaml.compose(read_label_text(path, _MAX_YAML_BYTES), Loader=yaml.BaseLoader)
+    sections = root.value if isinstance(root, yaml.MappingNode) else []
+    names = next((node for key, node in sections if key.value == "names"), None)
+    pairs: list[tuple[str, Any]] = []
+    if isinstance(names, yaml.SequenceNode):
+        pairs = [(str(place), node) for place, node in enumerate(names.value)]
+    elif isinstance(names, yaml.MappingNode):
+        pairs = [(str(key.value), node) for key, node in names.value]
+    return [label for label, node in pairs if _is_nothing(node)]
+
+
+def _is_nothing(node: yaml.Node) -> bool:
+    is_plain = isinstance(node, yaml.ScalarNode) and node.style is None
+    return is_plain and node.value.lower() in (*_NOTHING, ".nan")
 
 
 def _split_entries(path: Path, content: dict[str, object]) -> list[tuple[Split, str]]:
@@ -132,7 +136,7 @@ def _split_entries(path: Path, content: dict[str, object]) -> list[tuple[Split, 
 
 
 def _entries(path: Path, value: object) -> list[str]:
-    entries: list[Any] = [each for each in (value if isinstance(value, list) else [value]) if each is not None]
+    entries: list[Any] = value if isinstance(value, list) else [value]
     if not all(isinstance(entry, str) for entry in entries):
         raise DataError(f"{path}: wanted 'train', 'val' and 'test' as paths or lists of paths. Mend it.")
     return [entry for entry in entries if entry.strip() not in _NOTHING]
@@ -142,8 +146,8 @@ def _rules(path: Path, content: dict[str, object]) -> LineRules:
     """Give what is said of the lines; `kpt_shape` comes first, as only labels with keypoints have it."""
     task = content.get("task")
     form = _TASKS.get(task.strip().lower()) if isinstance(task, str) else None
-    shape = content.get("kpt_shape")
-    if shape is None:
+    shape = content.get("kpt_shape", "")
+    if isinstance(shape, str) and shape in _NOTHING:
         return LineRules(form)
     values = shape if isinstance(shape, list) else []
     if len(values) != 2 or not all(isinstance(each, str) and each.isdecimal() for each in values):
