@@ -116,7 +116,7 @@ def _inspect(
             values.append(value)
         if report:
             report(number, None)
-    names = {"class_name": object, "split": object, "row": "int64"}  # an empty column has no type of its own
+    names = {"class_name": "object", "split": "object", "row": "int64"}  # an empty column has no type of its own
     return pd.DataFrame(accepted).astype(names), pd.DataFrame(refused).astype({"row": "int64"})
 
 
