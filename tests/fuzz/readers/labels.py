@@ -57,7 +57,12 @@ def _write_coco(folder: Path) -> None:
     content = {
         "images": [{"id": 1, "file_name": "a.jpg", "width": 32, "height": 24}, {"id": 2, "file_name": "b.jpg"}],
         "categories": [{"id": 1, "name": "cup"}, {"id": 7, "name": "pen"}],
-        "annotations": [box, {**box, "id": 2, "category_id": 7}, {**box, "id": 3, "image_id": 2, "iscrowd": 1}],
+        "annotations": [
+            box,
+            {**box, "id": 2, "category_id": 7},
+            {**box, "id": 3, "image_id": 2},
+            {**box, "id": 4, "image_id": 2, "iscrowd": 1},
+        ],
     }
     for seed, name in (("0", "a.json"), ("1", "annotations/instances_train.json")):
         _picture(folder / seed)
@@ -71,7 +76,7 @@ def _write_coco_in_other_dress(folder: Path) -> None:
     counts = [24 * 5 + 3, 10, 24 * 27 - 13]
     content = {
         "images": [
-            {"id": 1, "file_name": "C:\\x\\seq1\\a.JPG", "width": "32", "height": 24.0},
+            {"id": 1, "file_name": "C:\\x\\images\\seq1\\a.JPG", "width": "32", "height": 24.0},
             {"id": "2", "file_name": "http://host/images/seq2/a.jpg?x=1"},
         ],
         "categories": [{"id": "1", "name": "cup"}, {"id": 7, "name": "pen"}],

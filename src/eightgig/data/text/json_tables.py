@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import IO, Any, Literal
 
 from eightgig.core.errors import DataError
 from eightgig.core.units import MIB
@@ -12,6 +12,7 @@ from eightgig.data.text.delimited import Row, room
 from eightgig.data.text.encodings import find_encoding, lines_up_to, opened_text
 from eightgig.data.text.parameters import TextDataParameters
 
+_PIECE = MIB  # characters at a time
 _MOST_BYTES = 256 * MIB  # it is held whole, as Python's objects: several times as much memory
 _FAULTS = (ValueError, RecursionError)  # of the reader; ValueError also for numbers of too many digits
 _LISTED_UNDER = (
@@ -71,9 +72,18 @@ def _object(line: str) -> Mapping[str, Any] | None:
     return found if isinstance(found, dict) else None
 
 
+def _read_up_to(file: IO[str], most: int) -> str:
+    """Return at most about so many characters; one `read` of so many would take room for all of them at once."""
+    pieces, count = [], 0
+    while count < most and (piece := file.read(_PIECE)):
+        pieces.append(piece)
+        count += len(piece)
+    return "".join(pieces)
+
+
 def _whole(path: Path, data: TextDataParameters) -> Iterator[Mapping[str, Any] | str]:
     with opened_text(path, find_encoding(path, data.encoding)) as file:
-        text = file.read(_MOST_BYTES + 1)
+        text = _read_up_to(file, _MOST_BYTES + 1)
     if len(text) > _MOST_BYTES:
         raise DataError(f"{path}: is larger than {_MOST_BYTES // MIB} MiB. Write it as JSON lines (.jsonl).")
     try:
