@@ -50,14 +50,18 @@ def test_a_tokenizer_that_cannot_be_used_is_known_at_once(text, found):
         parse_tokenizer(text)
 
 
-def test_labels_that_are_no_text_refuse_their_rows_alone(tmp_path):
-    rows = [b"text,label", *(b"text %d,%s" % (n, b"ab"[n % 2 : n % 2 + 1]) for n in range(6))]
-    (tmp_path / "t.csv").write_bytes(b"\n".join([*rows, b"one more,\xff\xfe", b"and more,a\0b"]))
+@pytest.mark.parametrize(
+    ("what", "header", "cells"), [("label", b"label,more", b"%s,x"), ("split", b"label,split", b"a,%s")]
+)
+def test_labels_and_splits_that_are_no_text_refuse_their_rows_alone(tmp_path, what, header, cells):
+    rows = [b"text," + header, *(b"text %d,%s,train" % (n, b"ab"[n % 2 : n % 2 + 1]) for n in range(6))]
+    hostile = [b"one more," + cells % b"\xff\xfe", b"and more," + cells % b"a\0b"]
+    (tmp_path / "t.csv").write_bytes(b"\n".join([*rows, *hostile]))
     data = TextDataParameters(source="auto", root=str(tmp_path / "t.csv"))
     manifest, rejects = build_manifest(open_texts(data), data)
     assert len(manifest) == 6
     assert rejects[["row", "reason"]].to_numpy().tolist() == [[7, "not_utf8"], [8, "nul"]]
-    assert rejects["detail"][0] == r"the label is \udcff\udcfe: write it in UTF-8"
+    assert rejects["detail"][0] == rf"the {what} is \udcff\udcfe: write it in UTF-8"
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="names of bytes are Linux's")

@@ -137,7 +137,7 @@ def _inspected(row: TextRow, data: TextDataParameters | CorpusDataParameters) ->
 def _refusal_of_names(row: TextRow, *, has_label: bool) -> Refusal | None:
     if has_label and not row.class_name:
         return "no_label", "the label is empty"
-    for what, name in (("label", row.class_name), ("file's name", row.path)):
+    for what, name in (("label", row.class_name), ("split", row.split), ("file's name", row.path)):
         if printable(name) != name:
             return "not_utf8", f"the {what} is {printable(name)[:80]}: write it in UTF-8"
         if "\0" in name:
