@@ -1,3 +1,4 @@
+import gc
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -141,3 +142,18 @@ def test_what_a_source_does_not_know_is_none() -> None:
 def test_a_file_by_its_address_is_a_file(film: Any, seen: Any, tmp_path: Path) -> None:
     found = seen(film(tmp_path / "a b.mp4").as_uri(), allow=("file",))
     assert (found.is_live, len(found.frames)) == (False, 12)
+
+
+def test_frames_are_freed_as_they_are_read_and_wait_for_no_garbage_collector(film, tmp_path):
+    """A circle of references would hold hundreds of decoded frames, of 1 to 50 MB each."""
+    path, frame_HWC = film(tmp_path / "a.mp4", 60), np.empty((96, 160, 3), np.uint8)
+    gc.collect()
+    gc.disable()
+    try:
+        with open_source(path) as source:
+            while source.read_into(frame_HWC):
+                pass
+            left = sum(isinstance(one, av.VideoFrame) for one in gc.get_objects())
+    finally:
+        gc.enable()
+    assert left <= 3

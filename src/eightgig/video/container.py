@@ -9,6 +9,7 @@ from typing import Any, Self
 import av
 import numpy as np
 from av.container import InputContainer
+from av.sidedata.sidedata import SideDataContainer
 
 from eightgig.core.errors import DataError
 from eightgig.video.colour import ToBgr
@@ -218,7 +219,8 @@ class ContainerSource:
 
 def orientation_in(frame: av.VideoFrame) -> Orientation:
     """Give how a frame has to be turned, which the container or the codec has written beside it."""
-    matrix: Any = frame.side_data.get("DISPLAYMATRIX")
+    # `frame.side_data` would keep what keeps the frame: such a circle, of 1 to 50 MB, waits for the garbage collector.
+    matrix: Any = SideDataContainer(frame).get("DISPLAYMATRIX")  # type: ignore[call-arg]
     return UPRIGHT if matrix is None else orientation_of(np.frombuffer(bytes(matrix), np.int32))
 
 
