@@ -37,7 +37,7 @@ check: environment  ## set up, then lint, types and import directions
 	$(BIN)/lint-imports
 
 doctor: environment  ## say what this machine can run, and what to change
-	$(BIN)/python -m eightgig.vram.doctor
+	$(BIN)/python -m eightgig.doctor
 
 environment: .venv/installed  ## set up alone: .venv, as requirements.lock says
 

@@ -18,13 +18,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from eightgig.bench.returns import Policy, play
 from eightgig.core.device import describe_device
 from eightgig.core.tracker import NoTracker
-from eightgig.models.actor_critic import DeployedPolicy
-from eightgig.training.ppo.environments import spaces_of
-from eightgig.training.ppo.parameters import AgentParameters, EnvironmentParameters, PPOParameters
-from eightgig.training.ppo.trainer import one_thread, train_agent
+from eightgig.models.agents import AgentParameters, EnvironmentParameters
+from eightgig.tasks.reinforcement.environments import spaces_of
+from eightgig.tasks.reinforcement.metrics import Policy, play
+from eightgig.tasks.reinforcement.model import DeployedPolicy
+from eightgig.tasks.reinforcement.parameters import PPOParameters
+from eightgig.tasks.reinforcement.trainer import one_thread, train_agent
 
 ENVIRONMENT, EPISODES, EVERY, SOLVED = EnvironmentParameters(), 20, 5_000, 475.0
 SPACES = spaces_of(ENVIRONMENT)

@@ -19,9 +19,9 @@ from torch import nn
 
 from eightgig.core.device import describe_device
 from eightgig.core.tracker import NoTracker
-from eightgig.models.classifiers import build_classifier
 from eightgig.models.parameters import TextModelParameters
-from eightgig.models.text_networks import build_text_network
+from eightgig.tasks.classification.model import build_classifier
+from eightgig.tasks.text.model import build_text_network
 from eightgig.training.checkpoint import Checkpoints
 from eightgig.training.loop import Trainer
 from eightgig.training.parameters import TrainParameters

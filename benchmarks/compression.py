@@ -23,15 +23,15 @@ from torch import nn
 from eightgig.core.device import describe_device
 from eightgig.core.seeding import seed_everything
 from eightgig.core.tracker import NoTracker
-from eightgig.data.hdf5 import ImageStore
-from eightgig.data.parameters import AugmentParameters
+from eightgig.data.images.parameters import AugmentParameters
+from eightgig.data.store.reader import ImageStore
 from eightgig.datasets.weights import Weights, WeightsDataset
 from eightgig.export.onnx import export_onnx
 from eightgig.models.complexity import complexity_of
 from eightgig.models.compression import CompressParameters
-from eightgig.stages.classification.case import PictureClassifier
 from eightgig.stages.compress import CompressionWork
 from eightgig.stages.trained import indices_of, restore
+from eightgig.tasks.classification.case import PictureClassifier
 from eightgig.training.parameters import ClassifierTrainParameters
 from eightgig.vram.plan import MemoryPlan
 from eightgig.vram.runtime.measure import MemoryMeter

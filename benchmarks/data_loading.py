@@ -51,10 +51,10 @@ from loading_peers import (
 from torchvision import datasets
 
 from eightgig.core.errors import StoreError
-from eightgig.data.folders import scan_class_folders
-from eightgig.data.hdf5 import ImageStore, write_store
-from eightgig.data.manifest import build_manifest
-from eightgig.data.parameters import DataParameters
+from eightgig.data.images.parameters import DataParameters
+from eightgig.data.ingest.folders import scan_class_folders
+from eightgig.data.ingest.manifest import build_manifest
+from eightgig.data.store.reader import ImageStore, write_store
 
 NUM_DAMAGES = 300
 RESULTS = Path(__file__).parent / "results"

@@ -141,9 +141,9 @@ def _timed(step: Callable[[], Any], device: str, begun: float) -> dict[str, Any]
 
 def agents(*, device: str, tiny: bool) -> Measure:
     """Make PPO ready; then time a short training on the CPU and on the card, by part."""
-    from eightgig.pipelines.cartpole_agent.nodes import measure_parts
-    from eightgig.pipelines.cartpole_agent.parameters import SpeedParameters
-    from eightgig.training.ppo.parameters import AgentParameters, EnvironmentParameters, PPOParameters
+    from eightgig.models.agents import AgentParameters, EnvironmentParameters
+    from eightgig.tasks.reinforcement.nodes import measure_parts
+    from eightgig.tasks.reinforcement.parameters import PPOParameters, SpeedParameters
 
     updates = SpeedParameters(updates=1) if tiny else SpeedParameters()
 
@@ -178,7 +178,7 @@ def generation(*, device: str, tiny: bool) -> Measure:
     """Build GPT-2 medium; then write 100 tokens with the cache and without it, in float32 and float16."""
     from transformers import GPT2Config, GPT2LMHeadModel
 
-    from eightgig.generation.speed import compare_cache
+    from eightgig.tasks.text.generation.speed import compare_cache
 
     size: dict[str, Any] = {"n_embd": 1024, "n_layer": 24, "n_head": 16}
     if tiny:

@@ -52,21 +52,19 @@ class Study(NamedTuple):
     tiny: str = ""
 
 
-_CLASSIFIER = "eightgig.stages.classification.case:PictureClassifier"
+_CLASSIFIER = "eightgig.tasks.classification.case:PictureClassifier"
 STUDIES = {
     # ImageNet's and Oxford's pictures are about 500 px, COCO's 640, Cityscapes' 2,048 (stored at half of that here).
     "flower_classifier": Study(_CLASSIFIER, "classes", 102, (500, 375), "torchvision/mobilenet_v3_small"),
     "image_classifier": Study(_CLASSIFIER, "classes", 1000, (500, 375), "torchvision/mobilenet_v3_small"),
-    "object_detector": Study(
-        "eightgig.pipelines.object_detector.nodes:ObjectDetector", "boxes", 80, (640, 480), "yolov5n"
-    ),
+    "object_detector": Study("eightgig.tasks.detection.case:ObjectDetector", "boxes", 80, (640, 480), "yolov5n"),
     "semantic_segmenter": Study(
-        "eightgig.pipelines.semantic_segmenter.nodes:SemanticSegmenter", "masks", 19, (1024, 512), "unet_x0_125"
+        "eightgig.tasks.segmentation.case:SemanticSegmenter", "masks", 19, (1024, 512), "unet_x0_125"
     ),
     "sentiment_classifier": Study(
-        "eightgig.pipelines.sentiment_classifier.nodes:SentimentClassifier", "texts", 2, tiny="bert-base"
+        "eightgig.tasks.text.classification.case:SentimentClassifier", "texts", 2, tiny="bert-base"
     ),
-    "text_generator": Study("eightgig.pipelines.text_generator.nodes:TextGenerator", "texts", 1, tiny="gpt2"),
+    "text_generator": Study("eightgig.tasks.text.generation.case:TextGenerator", "texts", 1, tiny="gpt2"),
 }
 _TINY_SIDE, _TINY_TOKENS = 64, 16
 
@@ -171,8 +169,8 @@ def plan_recipe(arguments: dict[str, Any], *, card: str, budget_gib: float) -> d
 
 def make_store(case: str, path: Path, *, tiny: bool, tokens: int, num_samples: int) -> Any:
     """Draw samples into a store, unless it is there; give it open."""
-    from eightgig.data.hdf5 import ImageStore
-    from eightgig.data.text.token_store import TokenStore
+    from eightgig.data.store.reader import ImageStore
+    from eightgig.data.store.tokens import TokenStore
 
     study = STUDIES[case]
     if not path.exists():  # each process for itself: two may make ready at a time
@@ -185,8 +183,8 @@ def make_store(case: str, path: Path, *, tiny: bool, tokens: int, num_samples: i
 
 
 def _draw_texts(case: str, path: Path, tiny: bool, tokens: int, num_samples: int) -> None:
-    from eightgig.data.text.token_store import TokenContent
-    from eightgig.data.text.tokenizers import train_bpe
+    from eightgig.data.store.tokenizers import train_bpe
+    from eightgig.data.store.tokens import TokenContent
 
     outputs, random = outputs_of(case, tiny=tiny), np.random.default_rng(0)
     labelled = case != "text_generator"
@@ -209,8 +207,8 @@ def _draw_pictures(case: str, path: Path, tiny: bool, _: int, num_samples: int) 
     import cv2
     import pandas as pd
 
-    from eightgig.data.hdf5 import write_store
-    from eightgig.data.images import inspect_image
+    from eightgig.data.images.decoding import inspect_image
+    from eightgig.data.store.reader import write_store
 
     study, classes, random = STUDIES[case], outputs_of(case, tiny=tiny).classes, np.random.default_rng(0)
     width, height = (_TINY_SIDE, _TINY_SIDE) if tiny else study.picture

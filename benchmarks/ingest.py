@@ -78,12 +78,13 @@ def make_files(root: Path, count: int) -> None:
 def _child(photos: Path, out: Path, kill_inspecting_at: int, kill_storing_at: int) -> None:
     import psutil
 
-    from eightgig.data import images, store_rules
-    from eightgig.data.folders import scan_class_folders
-    from eightgig.data.hdf5 import write_store
-    from eightgig.data.manifest import build_manifest
-    from eightgig.data.parameters import DataParameters
-    from eightgig.data.splits import make_splits
+    from eightgig.data.images import decoding as images
+    from eightgig.data.images.parameters import DataParameters
+    from eightgig.data.ingest.folders import scan_class_folders
+    from eightgig.data.ingest.manifest import build_manifest
+    from eightgig.data.ingest.splits import make_splits
+    from eightgig.data.store import rules as store_rules
+    from eightgig.data.store.reader import write_store
 
     opened, seconds, memory = Counter(inspect=0, store=0), {"inspect": 0.0, "store": 0.0}, psutil.Process().memory_info
     start, most = memory().rss, memory().rss

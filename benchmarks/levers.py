@@ -14,9 +14,9 @@ from typing import Any
 from eightgig.core.device import describe_device
 from eightgig.core.errors import BudgetError
 from eightgig.core.units import GIB
-from eightgig.models.lora_parameters import LoraParameters
-from eightgig.pipelines.text_generator.nodes import TextGenerator
-from eightgig.pipelines.text_generator.parameters import GeneratorModelParameters
+from eightgig.tasks.text.generation.case import TextGenerator
+from eightgig.tasks.text.generation.parameters import GeneratorModelParameters
+from eightgig.tasks.text.parameters import LoraParameters
 from eightgig.training.parameters import TrainParameters
 from eightgig.vram.cards.catalog import card_named
 from eightgig.vram.parameters import PlanParameters

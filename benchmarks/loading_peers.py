@@ -13,11 +13,11 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from torchvision import transforms
 from torchvision.transforms import v2
 
-from eightgig.data.folders import scan_class_folders
-from eightgig.data.hdf5 import ImageStore
-from eightgig.data.loader import create_loader
-from eightgig.data.parameters import AugmentParameters
-from eightgig.data.transforms import IMAGENET_MEAN, IMAGENET_STD, DeviceColour
+from eightgig.data.images.loader import create_loader
+from eightgig.data.images.parameters import AugmentParameters
+from eightgig.data.images.transforms import IMAGENET_MEAN, IMAGENET_STD, DeviceColour
+from eightgig.data.ingest.folders import scan_class_folders
+from eightgig.data.store.reader import ImageStore
 
 BATCH_SIZE = 32
 IMAGE_SIZE = 300

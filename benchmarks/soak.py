@@ -28,10 +28,10 @@ from eightgig.core.tracker import NoTracker
 from eightgig.core.units import MIB
 from eightgig.datasets.weights import Weights, WeightsDataset
 from eightgig.models.parameters import PictureModelParameters
-from eightgig.stages.classification.case import PictureClassifier
 from eightgig.stages.plan import plan_memory
 from eightgig.stages.trained import card_of, restore
 from eightgig.stages.training_job import TrainingJob
+from eightgig.tasks.classification.case import PictureClassifier
 from eightgig.training.parameters import ClassifierTrainParameters
 from eightgig.vram.parameters import PlanParameters
 

@@ -23,10 +23,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from eightgig.data.segmentation.palette import colours_of
+from eightgig.data.ingest.palette import colours_of
+from eightgig.tasks.segmentation.tiled.masks import RunMasks, blend_masks
 from eightgig.tiles.clock import Clock
 from eightgig.tiles.grid import Grid
-from eightgig.tiles.masks import RunMasks, blend_masks
 from eightgig.tiles.overlay import Overlay
 from eightgig.tiles.png import open_mask_png
 from eightgig.tiles.source import open_source
@@ -122,7 +122,7 @@ def build_run(arguments: argparse.Namespace) -> RunMasks:
     """Give the network with random weights as a function."""
     import torch
 
-    from eightgig.models.unet import build_unet
+    from eightgig.tasks.segmentation.unet import build_unet
 
     torch.manual_seed(0)
     torch.set_num_threads(arguments.threads)
@@ -191,7 +191,7 @@ def read_arguments() -> argparse.Namespace:
     parser.add_argument("--sides", type=int, nargs="+", default=[4096, 8192, 16384], help="memory: images, pixels")
     parser.add_argument("--path", type=Path, help="memory: this file alone, in this process")
     parser.add_argument("--side", type=int, default=1856, help="speed: the image, pixels")
-    parser.add_argument("--model", default="unet_x0_25", help="speed: as `models/unet.py` names them")
+    parser.add_argument("--model", default="unet_x0_25", help="speed: as `tasks/segmentation/unet.py` names them")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--threads", type=int, default=1, help="speed: of torch on the CPU")
     parser.add_argument("--rounds", type=int, default=5)

@@ -20,14 +20,14 @@ from torch.nn import functional
 
 from eightgig.core.device import DeviceKind, describe_device, resolve_device
 from eightgig.core.tracker import NoTracker
-from eightgig.data.hdf5 import ImageStore
-from eightgig.data.parameters import AugmentParameters, DataParameters
-from eightgig.data.transforms import DeviceColour
-from eightgig.models.classifiers import build_classifier
+from eightgig.data.images.parameters import AugmentParameters, DataParameters
+from eightgig.data.images.transforms import DeviceColour
+from eightgig.data.store.reader import ImageStore
 from eightgig.models.parameters import PictureModelParameters
 from eightgig.stages import ingest
-from eightgig.stages.classification.case import PictureClassifier
 from eightgig.stages.plan import plan_memory
+from eightgig.tasks.classification.case import PictureClassifier
+from eightgig.tasks.classification.model import build_classifier
 from eightgig.training.feed import Feed
 from eightgig.training.loop import Trainer
 from eightgig.training.parameters import ClassifierTrainParameters

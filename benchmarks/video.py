@@ -24,11 +24,11 @@ import torch
 from eightgig.core.device import describe_device
 from eightgig.export.runners import Runner
 from eightgig.export.torch_runner import TorchRunner
-from eightgig.models.yolov5 import WithDecode, build_yolov5
-from eightgig.video.parameters import VideoParameters
-from eightgig.video.pipeline import detect_video
-from eightgig.video.records import VideoReport
-from eightgig.video.source import open_source
+from eightgig.tasks.detection.model import WithDecode, build_yolov5
+from eightgig.tasks.detection.video.parameters import VideoParameters
+from eightgig.tasks.detection.video.pipeline import detect_video
+from eightgig.tasks.detection.video.records import VideoReport
+from eightgig.tasks.detection.video.source import open_source
 
 NUM_CLASSES = 5
 BOXES_A_FRAME = 10

@@ -5,14 +5,14 @@ import logging
 import pytest
 from torch import version
 
+from eightgig import doctor
+from eightgig.doctor import Advice, software
+from eightgig.doctor.disk import Disk
+from eightgig.doctor.graphics import Gpu, Graphics
+from eightgig.doctor.host import Host
+from eightgig.doctor.machine import Machine
+from eightgig.doctor.software import Software
 from eightgig.hooks import DoctorHook
-from eightgig.vram import doctor
-from eightgig.vram.doctor import Advice, software
-from eightgig.vram.doctor.disk import Disk
-from eightgig.vram.doctor.graphics import Gpu, Graphics
-from eightgig.vram.doctor.host import Host
-from eightgig.vram.doctor.machine import Machine
-from eightgig.vram.doctor.software import Software
 
 
 def diagnosis(*advice: Advice) -> doctor.Diagnosis:
@@ -46,8 +46,8 @@ def test_warnings_and_problems_once_a_process(monkeypatch, caplog):
 def test_a_card_that_torch_has_no_kernels_for_is_told_before_torch_is_loaded(monkeypatch, caplog):
     card = Gpu(index=0, name="NVIDIA GeForce GTX 1080", uuid="GPU-1", capability=(6, 1))
     graphics = Graphics(driver="580.95.05", driver_cuda=(13, 0), gpus=(card,))
-    monkeypatch.setattr("eightgig.vram.doctor.machine.read_graphics", lambda: graphics)
-    monkeypatch.setattr("eightgig.vram.doctor.software.read_torch", lambda _: software._from_files())
+    monkeypatch.setattr("eightgig.doctor.machine.read_graphics", lambda: graphics)
+    monkeypatch.setattr("eightgig.doctor.software.read_torch", lambda _: software._from_files())
     with caplog.at_level(logging.INFO, logger="eightgig"):
         DoctorHook().before_pipeline_run()
     (told,) = [record.getMessage() for record in caplog.records if record.getMessage().startswith("DOC003")]

@@ -15,11 +15,11 @@ from eightgig.bench import sessions as sessions_module
 from eightgig.bench import variants as variants_module
 from eightgig.bench.classification import ClassificationTask
 from eightgig.bench.kept_answers import KeptAnswers
-from eightgig.bench.language import LanguageTask
 from eightgig.bench.parameters import GateParameters, LatencyParameters
-from eightgig.bench.segmentation import SegmentationTask
 from eightgig.bench.variants import Variant, benchmark_variants
 from eightgig.core.errors import BudgetError, ExportError
+from eightgig.tasks.segmentation.metrics import SegmentationTask
+from eightgig.tasks.text.generation.metrics import LanguageTask
 
 QUICK = LatencyParameters(batch_sizes=(1, 4), warmup=1, rounds=3, calls_per_turn=1, seconds=5)
 TASK = ClassificationTask(["a", "b"])

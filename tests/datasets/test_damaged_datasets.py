@@ -14,7 +14,8 @@ from eightgig.datasets.page import PageDataset
 from eightgig.datasets.picture import PictureDataset
 from eightgig.datasets.raw import RawPicturesDataset
 from eightgig.datasets.record import RecordDataset
-from eightgig.datasets.weights import PictureCard, WeightsDataset
+from eightgig.datasets.weights import WeightsDataset
+from eightgig.models.cards import PictureCard
 
 NOT_UTF8 = b'{"code": "\xff"}'
 DEEP = b"[" * 100_000

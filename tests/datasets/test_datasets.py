@@ -10,8 +10,8 @@ from kedro.io import DatasetError
 from plotly.graph_objects import Figure
 
 from eightgig.core.tracker import NoTracker
-from eightgig.data.parameters import DataParameters
-from eightgig.data.sources import open_source
+from eightgig.data.images.parameters import DataParameters
+from eightgig.data.ingest.sources import open_source
 from eightgig.datasets.checkpoints import CheckpointFolderDataset
 from eightgig.datasets.figure import FigureDataset
 from eightgig.datasets.hdf5 import StoreDataset
@@ -23,7 +23,8 @@ from eightgig.datasets.record import RecordDataset
 from eightgig.datasets.table import TableDataset
 from eightgig.datasets.text import TextDataset
 from eightgig.datasets.tracker import TrackerDataset
-from eightgig.datasets.weights import PictureCard, Weights, WeightsDataset
+from eightgig.datasets.weights import Weights, WeightsDataset
+from eightgig.models.cards import PictureCard
 from eightgig.vram.plan import Finding
 
 

@@ -5,7 +5,8 @@ import torch
 from kedro.io import DatasetError
 
 from eightgig.datasets.folder import FolderDataset
-from eightgig.datasets.weights import PictureCard, Weights
+from eightgig.datasets.weights import Weights
+from eightgig.models.cards import PictureCard
 
 _CARD = PictureCard(
     model="timm/x",

@@ -28,14 +28,13 @@ import torch
 from kedro.io import AbstractDataset, DatasetError
 
 from eightgig.core.files import sha256_of
-from eightgig.data.folders import scan_class_folders
-from eightgig.data.manifest import build_manifest
-from eightgig.data.parameters import DataParameters
-from eightgig.data.sources import open_source
-from eightgig.data.store_content import StoreContent
-from eightgig.data.text.sources import RawTexts
-from eightgig.data.text.token_store import TokenContent
-from eightgig.data.text.tokenizers import train_bpe
+from eightgig.data.images.parameters import DataParameters
+from eightgig.data.ingest.folders import scan_class_folders
+from eightgig.data.ingest.manifest import build_manifest
+from eightgig.data.ingest.sources import open_source
+from eightgig.data.store.content import StoreContent
+from eightgig.data.store.tokenizers import train_bpe
+from eightgig.data.store.tokens import TokenContent
 from eightgig.datasets.engine import EngineDataset
 from eightgig.datasets.figure import FigureDataset
 from eightgig.datasets.film import FilmDataset
@@ -49,9 +48,11 @@ from eightgig.datasets.record import RecordDataset
 from eightgig.datasets.table import TableDataset
 from eightgig.datasets.text import TextDataset
 from eightgig.datasets.token_store import TokenStoreDataset
-from eightgig.datasets.weights import PictureCard, Weights, WeightsDataset
+from eightgig.datasets.weights import Weights, WeightsDataset
 from eightgig.export.tensorrt.manifest import sealed
 from eightgig.export.tensorrt.records import Engine, EngineManifest, EngineRequest
+from eightgig.models.cards import PictureCard
+from eightgig.tasks.text.sources import RawTexts
 
 PHOTOS, WORK = Path(sys.argv[1]), Path(sys.argv[2])
 NUMBERS = {"old": 1, "new": 2}
@@ -133,7 +134,7 @@ KINDS: dict[str, tuple[str, Make, Content, Look]] = {
     ),
     "record": (
         "f.json",
-        lambda path: RecordDataset(filepath=path, record="eightgig.data.text.sources.RawTexts"),
+        lambda path: RecordDataset(filepath=path, record="eightgig.tasks.text.sources.RawTexts"),
         lambda number: RawTexts(layout="files", root=str(number), origin="x"),
         lambda record: record.root,
     ),

@@ -3,10 +3,10 @@
 from itertools import count
 from typing import Any
 
-from eightgig.pipelines.object_detector.nodes import ObjectDetector
-from eightgig.pipelines.semantic_segmenter.nodes import SemanticSegmenter
-from eightgig.pipelines.sentiment_classifier.nodes import SentimentClassifier
-from eightgig.stages.classification.case import PictureClassifier
+from eightgig.tasks.classification.case import PictureClassifier
+from eightgig.tasks.detection.case import ObjectDetector
+from eightgig.tasks.segmentation.case import SemanticSegmenter
+from eightgig.tasks.text.classification.case import SentimentClassifier
 
 
 class LastIsBest:

@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from eightgig.pipelines.sentiment_classifier.nodes import SentimentClassifier
+from eightgig.tasks.text.classification.case import SentimentClassifier
 
 
 class ShortSentimentClassifier(SentimentClassifier):

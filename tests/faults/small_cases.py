@@ -8,20 +8,20 @@ import pandas as pd
 from tests.plans import make_plan
 
 from eightgig.core.tracker import NoTracker, Tracker
-from eightgig.data.hdf5 import ImageStore, write_store
-from eightgig.data.images import inspect_image
-from eightgig.data.text.token_store import TokenContent, TokenStore
-from eightgig.data.text.tokenizers import train_bpe
+from eightgig.data.images.decoding import inspect_image
+from eightgig.data.store.reader import ImageStore, write_store
+from eightgig.data.store.tokenizers import train_bpe
+from eightgig.data.store.tokens import TokenContent, TokenStore
 from eightgig.models.parameters import PictureModelParameters, TextModelParameters
-from eightgig.pipelines.object_detector.nodes import ObjectDetector
-from eightgig.pipelines.object_detector.parameters import DetectorTrainParameters
-from eightgig.pipelines.semantic_segmenter.nodes import SemanticSegmenter
-from eightgig.pipelines.sentiment_classifier.nodes import SentimentClassifier
-from eightgig.pipelines.sentiment_classifier.parameters import SentimentTrainParameters
-from eightgig.stages.classification.case import PictureClassifier
 from eightgig.stages.training_job import TrainingJob
+from eightgig.tasks.classification.case import PictureClassifier
+from eightgig.tasks.detection.case import ObjectDetector
+from eightgig.tasks.detection.parameters import DetectorTrainParameters
+from eightgig.tasks.segmentation.case import SemanticSegmenter
+from eightgig.tasks.segmentation.parameters import SegmenterTrainParameters
+from eightgig.tasks.text.classification.case import SentimentClassifier
+from eightgig.tasks.text.classification.parameters import SentimentTrainParameters
 from eightgig.training.parameters import ClassifierTrainParameters
-from eightgig.training.segmentation_parameters import SegmenterTrainParameters
 
 KINDS = ("classifier", "detector", "segmenter", "text")
 NUM_SAMPLES, NUM_VALIDATED, SIDE = 22, 6, 64

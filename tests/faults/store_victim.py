@@ -27,16 +27,17 @@ from pathlib import Path
 import numpy as np
 
 from eightgig.core.errors import StoreError
-from eightgig.data import hdf5_files, store_writer
-from eightgig.data.folders import scan_class_folders
-from eightgig.data.hdf5 import ImageStore, write_store
-from eightgig.data.manifest import build_manifest
-from eightgig.data.parameters import DataParameters
-from eightgig.data.text import token_store
-from eightgig.data.text.token_store import TokenContent, TokenStore
-from eightgig.data.text.tokenizers import train_bpe
-from eightgig.tiles import probabilities
-from eightgig.tiles.probabilities import open_probabilities
+from eightgig.data.images.parameters import DataParameters
+from eightgig.data.ingest.folders import scan_class_folders
+from eightgig.data.ingest.manifest import build_manifest
+from eightgig.data.store import files as hdf5_files
+from eightgig.data.store import tokens as token_store
+from eightgig.data.store import writer as store_writer
+from eightgig.data.store.reader import ImageStore, write_store
+from eightgig.data.store.tokenizers import train_bpe
+from eightgig.data.store.tokens import TokenContent, TokenStore
+from eightgig.tasks.segmentation.tiled import probabilities
+from eightgig.tasks.segmentation.tiled.probabilities import open_probabilities
 
 REFUSED = 3
 SIDE = 200

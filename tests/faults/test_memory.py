@@ -10,7 +10,7 @@ from torch.nn import functional
 from torch.utils.data import DataLoader, Dataset
 
 from eightgig.core.tracker import NoTracker
-from eightgig.data.loader import KeyedSampler
+from eightgig.data.images.loader import KeyedSampler
 from eightgig.training.loop import Trainer
 from eightgig.training.parameters import TrainParameters
 

@@ -14,20 +14,20 @@ import simplejpeg
 from PIL import Image
 
 from eightgig.core.errors import DataError, ImageRejectedError, StoreError
-from eightgig.data import images
-from eightgig.data.detection.layouts import scan_detection_folder
-from eightgig.data.detection.manifest import build_detection_manifest
-from eightgig.data.detection.parameters import DetectionDataParameters
-from eightgig.data.folders import scan_class_folders
-from eightgig.data.hdf5 import ImageStore, write_store
-from eightgig.data.images import inspect_image
-from eightgig.data.manifest import build_manifest, require_usable
-from eightgig.data.parameters import DataParameters
-from eightgig.data.segmentation.layouts import scan_mask_folder
-from eightgig.data.segmentation.manifest import build_mask_manifest
-from eightgig.data.segmentation.parameters import SegmentationDataParameters
+from eightgig.data.images import decoding as images
+from eightgig.data.images.decoding import inspect_image
+from eightgig.data.images.parameters import DataParameters
+from eightgig.data.ingest.folders import scan_class_folders
+from eightgig.data.ingest.manifest import build_manifest, require_usable
+from eightgig.data.store.reader import ImageStore, write_store
 from eightgig.datasets.table import TableDataset
 from eightgig.stages.ingest import split
+from eightgig.tasks.detection.layouts import scan_detection_folder
+from eightgig.tasks.detection.manifest import build_detection_manifest
+from eightgig.tasks.detection.parameters import DetectionDataParameters
+from eightgig.tasks.segmentation.layouts import scan_mask_folder
+from eightgig.tasks.segmentation.manifest import build_mask_manifest
+from eightgig.tasks.segmentation.parameters import SegmentationDataParameters
 
 
 def ingest(root, **options):

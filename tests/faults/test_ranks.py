@@ -45,7 +45,7 @@ def send_to_rank(rank, number, folder, sent):
     while time.monotonic() < until:
         if manifest.exists():
             for child in psutil.Process().children(recursive=True):
-                if child.environ().get("RANK") == str(rank) and "eightgig.stages.rank" in child.cmdline():
+                if child.environ().get("RANK") == str(rank) and "eightgig.stages.distributed.worker" in child.cmdline():
                     child.send_signal(number)
                     sent.append(time.monotonic())
                     return

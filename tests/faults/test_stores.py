@@ -13,15 +13,15 @@ import numpy as np
 import pytest
 
 from eightgig.core.errors import StoreError
-from eightgig.data.folders import scan_class_folders
-from eightgig.data.hdf5 import ImageStore, is_complete, write_store
-from eightgig.data.loader import ImageBatches, KeyedSampler, keyed_loader
-from eightgig.data.manifest import build_manifest
-from eightgig.data.parameters import DataParameters
-from eightgig.data.text import token_store
-from eightgig.data.text.loader import TokenBatches
-from eightgig.data.text.token_store import TokenContent, TokenStore
-from eightgig.data.text.tokenizers import train_bpe
+from eightgig.data.images.loader import ImageBatches, KeyedSampler, keyed_loader
+from eightgig.data.images.parameters import DataParameters
+from eightgig.data.ingest.folders import scan_class_folders
+from eightgig.data.ingest.manifest import build_manifest
+from eightgig.data.store import tokens as token_store
+from eightgig.data.store.reader import ImageStore, is_complete, write_store
+from eightgig.data.store.tokenizers import train_bpe
+from eightgig.data.store.tokens import TokenContent, TokenStore
+from eightgig.tasks.text.loader import TokenBatches
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX signals, limits and fork")
 REFUSED = 3

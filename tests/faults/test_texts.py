@@ -3,9 +3,9 @@
 import pytest
 
 from eightgig.core.errors import DataError
-from eightgig.data.text.manifest import build_corpus_manifest, build_manifest, read_documents, require_usable
-from eightgig.data.text.parameters import CorpusDataParameters, TextDataParameters
-from eightgig.data.text.sources import open_corpus, open_texts
+from eightgig.tasks.text.manifest import build_corpus_manifest, build_manifest, read_documents, require_usable
+from eightgig.tasks.text.parameters import CorpusDataParameters, TextDataParameters
+from eightgig.tasks.text.sources import open_corpus, open_texts
 
 BAD = {"latin.txt": b"caf\xe9 is no UTF-8", "nul.txt": b"ab\0c"}
 WIDE = "wide".encode("utf-16")  # with its mark

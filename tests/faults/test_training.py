@@ -19,7 +19,7 @@ from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 
 from eightgig.core.errors import CheckpointError, TrainingError
 from eightgig.core.stop import Stopped
-from eightgig.data.loader import ImageBatches, with_workers
+from eightgig.data.images.loader import ImageBatches, with_workers
 from eightgig.training import loop
 from eightgig.training.objective import ClassificationObjective
 

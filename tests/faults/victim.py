@@ -21,9 +21,10 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 from tests.faults.small_cases import make_job
 
 from eightgig.core.tracker import NoTracker
+from eightgig.models.agents import AgentParameters, EnvironmentParameters
+from eightgig.tasks.reinforcement.parameters import PPOParameters
+from eightgig.tasks.reinforcement.trainer import _Run
 from eightgig.training import checkpoint, loop
-from eightgig.training.ppo.parameters import AgentParameters, EnvironmentParameters, PPOParameters
-from eightgig.training.ppo.trainer import _Run
 from eightgig.training.stepper import Stepper
 
 _TIMES = {"seconds", "val_seconds", "samples_per_second", "clock"}

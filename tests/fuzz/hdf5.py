@@ -237,7 +237,7 @@ def _text(value: Any) -> str:
 
 
 def _seal_images(file: h5py.File) -> None:
-    from eightgig.data.store_format import DTYPES, FORMAT, TEXTS, VERSIONS
+    from eightgig.data.store.format import DTYPES, FORMAT, TEXTS, VERSIONS
 
     version = int(file.attrs["version"])
     kind = next(kind for kind, number in VERSIONS.items() if number == version)
@@ -254,7 +254,7 @@ def _seal_shards(file: h5py.File) -> None:
 
 
 def _seal_tokens(file: h5py.File) -> None:
-    from eightgig.data.text.tokenizers import fingerprint
+    from eightgig.data.store.tokenizers import fingerprint
 
     file.attrs["tokenizer_sha256"] = fingerprint(bytes(_values(file, "tokenizer")).decode())
 

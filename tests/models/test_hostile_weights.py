@@ -9,8 +9,8 @@ import torch
 
 from eightgig.core.errors import ConfigurationError, WeightsError
 from eightgig.models.parameters import TextModelParameters
-from eightgig.models.text_networks import build_text_network, config_of, read_tokenizer
 from eightgig.models.weights import read_state_dict
+from eightgig.tasks.text.model import build_text_network, config_of, read_tokenizer
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from eightgig.core.errors import WeightsError
-from eightgig.models.classifiers import build_classifier
+from eightgig.tasks.classification.model import build_classifier
 
 SaveWeights = Callable[[nn.Module, str], Path]
 NAME = "timm/mobilenetv3_small_050"

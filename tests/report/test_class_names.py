@@ -11,15 +11,15 @@ import yaml
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from eightgig.data.text.manifest import build_manifest
-from eightgig.data.text.parameters import TextDataParameters
-from eightgig.data.text.sources import open_texts
-from eightgig.data.text.token_store import TokenContent, TokenStore
-from eightgig.data.text.tokenizers import train_bpe
+from eightgig.data.store.tokenizers import train_bpe
+from eightgig.data.store.tokens import TokenContent, TokenStore
 from eightgig.datasets.table import TableDataset
 from eightgig.export.card import TextModelCard
 from eightgig.report import figures
 from eightgig.report.page import Chart, Page, Section, Table, render_page
+from eightgig.tasks.text.manifest import build_manifest
+from eightgig.tasks.text.parameters import TextDataParameters
+from eightgig.tasks.text.sources import open_texts
 
 CATALOG = Path(__file__).parents[2] / "conf/base/catalog.yml"
 TOKENIZER = train_bpe(["a"], vocab_size=257)

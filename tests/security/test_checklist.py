@@ -17,8 +17,8 @@ CHECKLIST = {
         "models/test_weights.py::test_a_pickled_object_is_refused_and_not_run",
     ),
     "a foreign yolov5s.pt is read through an inert unpickler; a canary does not run": (
-        "models/test_yolov5_checkpoint.py::test_nothing_in_the_file_is_run",
-        "models/test_yolov5_checkpoint.py::test_a_pickle_that_asks_for_gigabytes_is_refused",
+        "tasks/detection/test_yolov5_checkpoint.py::test_nothing_in_the_file_is_run",
+        "tasks/detection/test_yolov5_checkpoint.py::test_a_pickle_that_asks_for_gigabytes_is_refused",
     ),
     "a CUDA memory snapshot is a pickle of plain data": (
         "vram/test_snapshot.py::test_a_file_that_refers_to_code_is_refused_and_nothing_runs",
@@ -26,7 +26,7 @@ CHECKLIST = {
     "no pickle datasets in the catalog": ("test_configuration.py::test_no_dataset_is_a_pickle",),
     "MLflow loads no pickles": ("test_configuration.py::test_mlflow_loads_no_pickles",),
     "foreign HDF5: hard links only, no external or virtual storage, declared size within a ratio of the file's": (
-        "data/test_hdf5_store.py::test_storage_outside_the_file_is_refused",
+        "data/store/test_hdf5_store.py::test_storage_outside_the_file_is_refused",
         "test_hostile_stores.py::test_no_dataset_leads_out_of_its_file_or_is_larger",
         "test_hostile_stores.py::test_texts_of_any_length_are_refused_unread",
     ),
@@ -48,8 +48,8 @@ CHECKLIST = {
     ),
     "transformers: trust_remote_code off, the revision passed on, safetensors only": (
         "test_source_lint.py::test_the_source_keeps_the_rule",
-        "models/test_text_networks.py::test_pickled_weights_are_not_read",
-        "models/test_text_networks.py::test_code_of_a_checkpoint_is_not_run",
+        "tasks/text/test_model.py::test_pickled_weights_are_not_read",
+        "tasks/text/test_model.py::test_code_of_a_checkpoint_is_not_run",
         "test_nothing_is_run.py::test_code_beside_a_configuration_is_not_run_nor_asked_about",
     ),
     "MLflow bound to 127.0.0.1, sqlite": (
@@ -57,15 +57,15 @@ CHECKLIST = {
         "test_configuration.py::test_no_document_opens_mlflow_to_the_network",
     ),
     "camera or video: an allow-list of schemes": (
-        "video/test_source.py::test_addresses_are_refused_unless_their_kind_is_allowed",
-        "video/test_source.py::test_an_allowed_address_is_opened_as_it_is",
+        "tasks/detection/video/test_source.py::test_addresses_are_refused_unless_their_kind_is_allowed",
+        "tasks/detection/video/test_source.py::test_an_allowed_address_is_opened_as_it_is",
         "test_playlists.py::test_a_playlist_reaches_for_nobody",
     ),
     "pictures: named formats only, sizes refused by the header": (
         "test_source_lint.py::test_the_source_keeps_the_rule",
         "test_nothing_is_run.py::test_a_drawing_is_no_mask",
         "test_nothing_is_run.py::test_drawings_and_tables_are_no_images",
-        "data/test_webp.py::test_a_huge_one_is_refused_before_a_decoder_makes_room",
+        "data/images/test_webp.py::test_a_huge_one_is_refused_before_a_decoder_makes_room",
     ),
     "floors of versions": ("test_configuration.py::test_versions_with_known_holes_are_not_allowed",),
     "no code and no weights of YOLOv5": (

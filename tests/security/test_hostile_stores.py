@@ -1,6 +1,6 @@
 """HDF5 stores that somebody made to reach for other files, or to make HDF5 read for ever: every reader refuses them.
 
-That a store of pictures keeps its labels inside, and at their size, is in tests/data/test_hdf5_store.py.
+That a store of pictures keeps its labels inside, and at their size, is in tests/data/store/test_hdf5_store.py.
 """
 
 import shutil
@@ -11,12 +11,12 @@ import pytest
 from PIL import Image
 
 from eightgig.core.errors import StoreError
-from eightgig.data.folders import scan_class_folders
-from eightgig.data.hdf5 import ImageStore, write_store
-from eightgig.data.manifest import build_manifest
-from eightgig.data.parameters import DataParameters
-from eightgig.data.text.token_store import TokenContent, TokenStore
-from eightgig.data.text.tokenizers import train_bpe
+from eightgig.data.images.parameters import DataParameters
+from eightgig.data.ingest.folders import scan_class_folders
+from eightgig.data.ingest.manifest import build_manifest
+from eightgig.data.store.reader import ImageStore, write_store
+from eightgig.data.store.tokenizers import train_bpe
+from eightgig.data.store.tokens import TokenContent, TokenStore
 
 DATASETS = {
     "pictures": ("jpeg", "offsets", "labels", "shapes", "codecs", "crc32", "classes", "paths"),

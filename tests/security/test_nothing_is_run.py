@@ -1,7 +1,8 @@
 """Files that hold code, in the places where weights, masks, images and archives are read: nothing of it runs.
 
-For official YOLOv5 checkpoints that is in tests/models/test_yolov5_checkpoint.py, for state dicts in test_weights.py
-beside it, for checkpoints of transformers in test_text_networks.py, for snapshots of memory in tests/vram.
+For official YOLOv5 checkpoints that is in tests/tasks/detection/test_yolov5_checkpoint.py, for state dicts in
+tests/models/test_weights.py, for checkpoints of transformers in tests/tasks/text/test_model.py, for snapshots of memory
+in tests/vram.
 """
 
 import builtins
@@ -19,11 +20,11 @@ from PIL import EpsImagePlugin
 
 from eightgig.core.errors import CheckpointError, ConfigurationError, DataError, ImageRejectedError
 from eightgig.core.files import sha256_of
-from eightgig.data.oxford102 import unpack
-from eightgig.data.segmentation.class_table import KNOWN_TABLES
-from eightgig.data.segmentation.mask_files import read_mask
+from eightgig.data.ingest.class_table import KNOWN_TABLES
+from eightgig.data.ingest.oxford102 import unpack
 from eightgig.models.parameters import TextModelParameters
-from eightgig.models.text_networks import build_text_network, read_tokenizer
+from eightgig.tasks.segmentation.mask_files import read_mask
+from eightgig.tasks.text.model import build_text_network, read_tokenizer
 from eightgig.tiles.source import open_source
 from eightgig.training.checkpoint import read_checkpoint
 

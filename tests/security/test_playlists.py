@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from eightgig.core.errors import DataError
-from eightgig.video.source import open_source
+from eightgig.tasks.detection.video.source import open_source
 
 PLAYLISTS = {
     "a.m3u8": "#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\n{address}/a.ts\n#EXT-X-ENDLIST\n",

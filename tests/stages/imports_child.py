@@ -45,10 +45,10 @@ def _train_network(asked: dict[str, Any]) -> None:
 
 def _train_in_ranks(asked: dict[str, Any]) -> None:
     """Import what the pipeline's process and the others import, and train alone."""
-    import_module("eightgig.stages.rank")
+    import_module("eightgig.stages.distributed.worker")
     job = _job(asked)
     network, objective = job.network()
-    import_module("eightgig.stages.ranks").train_in_ranks = lambda job: job.run(network, objective, None)
+    import_module("eightgig.stages.distributed.launcher").train_in_ranks = lambda job: job.run(network, objective, None)
     assert len(job.result(network, objective).history) == job.train.epochs
 
 
@@ -102,7 +102,7 @@ def _train_student(asked: dict[str, Any]) -> None:
 
 
 def _train_agent(asked: dict[str, Any]) -> None:
-    nodes = import_module("eightgig.pipelines.cartpole_agent.nodes")
+    nodes = import_module("eightgig.tasks.reinforcement.nodes")
     environment = nodes.EnvironmentParameters(num_envs=2)
     exploration = nodes.Exploration.model_validate(asked["exploration"])
     train = nodes.PPOParameters(**asked["train"])

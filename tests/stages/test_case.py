@@ -2,7 +2,7 @@
 
 from typing import get_type_hints
 
-from eightgig.data.parameters import DataParameters
+from eightgig.data.images.parameters import DataParameters
 from eightgig.stages.case import case_pipeline, stage_node, stage_pipeline
 
 

@@ -14,20 +14,20 @@ import pytest
 from tests.faults import small_cases
 from tests.faults.small_cases import make_job
 
-from eightgig.data.text.token_store import TokenContent, TokenStore
-from eightgig.data.text.tokenizers import train_bpe
-from eightgig.models.lora_parameters import LoraParameters
-from eightgig.pipelines.cartpole_agent.nodes import explore, train_agents
-from eightgig.pipelines.cartpole_agent.parameters import EvaluateParameters
-from eightgig.pipelines.text_generator.nodes import TextGenerator
-from eightgig.pipelines.text_generator.parameters import GeneratorModelParameters
+from eightgig.data.store.tokenizers import train_bpe
+from eightgig.data.store.tokens import TokenContent, TokenStore
+from eightgig.models.agents import EnvironmentParameters
 from eightgig.stages.compress import BEGUN_BY_COMPRESS
-from eightgig.stages.ranks import _described
+from eightgig.stages.distributed.launcher import _described
+from eightgig.tasks.reinforcement.nodes import explore, train_agents
+from eightgig.tasks.reinforcement.parameters import EvaluateParameters
+from eightgig.tasks.reinforcement.trainer import train_agent
+from eightgig.tasks.text.generation.case import TextGenerator
+from eightgig.tasks.text.generation.parameters import GeneratorModelParameters
+from eightgig.tasks.text.parameters import LoraParameters
 from eightgig.training import code_digest, loop
 from eightgig.training.code_digest import address_of
 from eightgig.training.parameters import TrainParameters
-from eightgig.training.ppo.parameters import EnvironmentParameters
-from eightgig.training.ppo.trainer import train_agent
 
 CHILD = Path(__file__).with_name("imports_child.py")
 KINDS = ("classifier", "detector", "segmenter", "text", "generator", "student", "ranks", "agent")
@@ -166,11 +166,11 @@ NETWORKS = set(KINDS) - {"agent"}
     [
         ("report/page.py", CODE, set()),
         ("report/figures.py", CODE, set()),
-        ("stages/memory_page.py", CODE, set()),
+        ("report/sections/memory.py", CODE, set()),
         ("stages/report.py", CODE, set()),
         ("stages/train.py", CODE, set()),
-        ("pipelines/object_detector/results.py", CODE, set()),
-        ("pipelines/cartpole_agent/page.py", CODE, set()),
+        ("tasks/detection/report.py", CODE, set()),
+        ("tasks/reinforcement/report.py", CODE, set()),
         ("export/onnx.py", CODE, set()),
         ("vram/planning/planner.py", CODE, set()),
         ("tracking/run.py", CODE, set()),
@@ -181,17 +181,17 @@ NETWORKS = set(KINDS) - {"agent"}
         ("vram/runtime/budget.py", CODE, NETWORKS),
         ("training/loop.py", CODE, NETWORKS),
         ("core/seeding.py", CODE, set(KINDS)),
-        ("bench/detection.py", CODE, {"detector"}),
-        ("models/anchors.py", CODE, {"detector"}),
-        ("pipelines/object_detector/nodes.py", CODE, {"detector"}),
-        ("models/segmenters.py", CODE, {"segmenter"}),
-        ("models/lora.py", CODE, {"generator"}),
-        ("models/classifiers.py", CODE, {"classifier", "student"}),
+        ("tasks/detection/metrics.py", CODE, {"detector"}),
+        ("tasks/detection/anchors.py", CODE, {"detector"}),
+        ("tasks/detection/case.py", CODE, {"detector"}),
+        ("tasks/segmentation/model.py", CODE, {"segmenter"}),
+        ("tasks/text/lora.py", CODE, {"generator"}),
+        ("tasks/classification/model.py", CODE, {"classifier", "student"}),
         ("models/pruning.py", CODE, {"student"}),
         ("training/distillation.py", CODE, {"student"}),
-        ("stages/rank.py", CODE, {"ranks"}),
-        ("bench/returns.py", CODE, {"agent"}),
-        ("training/ppo/trainer.py", CODE, {"agent"}),
+        ("stages/distributed/worker.py", CODE, {"ranks"}),
+        ("tasks/reinforcement/metrics.py", CODE, {"agent"}),
+        ("tasks/reinforcement/trainer.py", CODE, {"agent"}),
     ],
 )
 def test_a_change_is_noticed_by_those_alone_that_it_concerns(sources, jobs, path, text, whose):
@@ -217,7 +217,7 @@ def test_a_finished_training_is_taken_after_a_change_of_a_page_and_not_of_what_t
     assert steps_of_a_run() == 3
     with (
         changed(sources / "report/page.py", CODE),
-        changed(sources / "pipelines/sentiment_classifier/results.py", CODE),
+        changed(sources / "tasks/text/classification/report.py", CODE),
         changed(sources / "training/stepper.py", COMMENT),
     ):
         assert steps_of_a_run() == 0

@@ -10,17 +10,18 @@ from torch.nn import functional
 from torch.utils.data import DataLoader, Dataset
 
 from eightgig.core.errors import WeightsError
-from eightgig.data.loader import KeyedSampler
-from eightgig.datasets.weights import PictureCard, Weights
+from eightgig.data.images.loader import KeyedSampler
+from eightgig.datasets.weights import Weights
+from eightgig.models.cards import PictureCard
 from eightgig.models.compression import CompressParameters
 from eightgig.models.network import PictureNetwork
 from eightgig.models.parameters import PictureModelParameters
 from eightgig.models.pruning import prune_channels
 from eightgig.models.reshape import shapes_of
-from eightgig.stages.classification.case import PictureClassifier
 from eightgig.stages.compress import CompressionWork, PrefixedTracker, compress_network
 from eightgig.stages.pictures import PictureCase
 from eightgig.stages.trained import restore
+from eightgig.tasks.classification.case import PictureClassifier
 from eightgig.training.parameters import TrainParameters
 from eightgig.vram.plan import MemoryPlan
 from eightgig.vram.tracing.spec import WorkloadSpec

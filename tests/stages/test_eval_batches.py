@@ -9,16 +9,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.faults.small_cases import make_job, make_stores
 
-from eightgig.data.hdf5 import ImageStore
-from eightgig.data.text.token_store import TokenContent, TokenStore
-from eightgig.data.text.tokenizers import train_bpe
-from eightgig.pipelines.object_detector.nodes import ObjectDetector
-from eightgig.pipelines.semantic_segmenter.nodes import SemanticSegmenter
-from eightgig.pipelines.sentiment_classifier.nodes import SentimentClassifier
-from eightgig.pipelines.text_generator.nodes import TextGenerator
+from eightgig.data.store.reader import ImageStore
+from eightgig.data.store.tokenizers import train_bpe
+from eightgig.data.store.tokens import TokenContent, TokenStore
 from eightgig.stages import loading
-from eightgig.stages.classification.case import PictureClassifier
 from eightgig.stages.loading import workers_for
+from eightgig.tasks.classification.case import PictureClassifier
+from eightgig.tasks.detection.case import ObjectDetector
+from eightgig.tasks.segmentation.case import SemanticSegmenter
+from eightgig.tasks.text.classification.case import SentimentClassifier
+from eightgig.tasks.text.generation.case import TextGenerator
 from eightgig.training.history import TrainingResult
 
 NUM_SAMPLES = 24

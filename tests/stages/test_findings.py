@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from eightgig.data.parameters import DataParameters
-from eightgig.data.sources import RawPictures
+from eightgig.data.images.parameters import DataParameters
+from eightgig.data.ingest.sources import RawPictures
 from eightgig.stages.findings import log_findings
 from eightgig.stages.ingest import inspect
 

@@ -13,20 +13,21 @@ from torch import nn
 
 from eightgig.bench.parameters import BenchmarkParameters
 from eightgig.core.errors import BudgetError
-from eightgig.data.parameters import DataParameters
-from eightgig.datasets.weights import PictureCard, TextCard, Weights
+from eightgig.data.images.parameters import DataParameters
+from eightgig.datasets.weights import Weights
 from eightgig.export import torch_runner
-from eightgig.pipelines.object_detector.evaluate import evaluate as evaluate_detector
-from eightgig.pipelines.object_detector.predict import DetectorPredictParameters, predict_boxes
-from eightgig.pipelines.semantic_segmenter.evaluate import evaluate as evaluate_segmenter
-from eightgig.pipelines.semantic_segmenter.predict import predict_masks_of
-from eightgig.pipelines.sentiment_classifier.parameters import TextPredictParameters
-from eightgig.pipelines.sentiment_classifier.predict import predict_texts
+from eightgig.models.cards import PictureCard, TextCard
 from eightgig.stages import inference
-from eightgig.stages.classification.evaluate import evaluate as evaluate_classifier
-from eightgig.stages.classification.predict import predict_pictures
+from eightgig.stages.class_metrics import evaluate as evaluate_classifier
 from eightgig.stages.inference import InPieces, PiecewiseRunner, inference_plan, on_device, running
 from eightgig.stages.samples import PredictParameters
+from eightgig.tasks.classification.predict import predict_pictures
+from eightgig.tasks.detection.evaluate import evaluate as evaluate_detector
+from eightgig.tasks.detection.predict import DetectorPredictParameters, predict_boxes
+from eightgig.tasks.segmentation.evaluate import evaluate as evaluate_segmenter
+from eightgig.tasks.segmentation.predict import predict_masks_of
+from eightgig.tasks.text.classification.parameters import TextPredictParameters
+from eightgig.tasks.text.classification.predict import predict_texts
 from eightgig.vram.parameters import PlanParameters
 
 PLAN = PlanParameters(budget_gib=4.0)

@@ -5,8 +5,8 @@ from types import SimpleNamespace
 
 import numpy as np
 
-from eightgig.bench.language import LanguageTask
 from eightgig.stages.export import _score_on
+from eightgig.tasks.text.generation.metrics import LanguageTask
 
 TOKENS, VOCABULARY = 64, 2000
 

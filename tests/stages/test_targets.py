@@ -9,16 +9,16 @@ from tests.cards import FakeCard, install
 from tests.vram.test_planner import StraightLines
 
 from eightgig.core.units import GIB
+from eightgig.models.agents import AgentParameters, EnvironmentParameters, Spaces
 from eightgig.models.parameters import PictureModelParameters
-from eightgig.pipelines.cartpole_agent.nodes import plan_agent
 from eightgig.pipelines.gpu_guide import nodes as guide
 from eightgig.pipelines.gpu_guide.parameters import CompareParameters, OwnModelParameters, WorkloadParameters
 from eightgig.stages.plan import plan_memory
 from eightgig.stages.tiles import TilePlanner
+from eightgig.tasks.reinforcement.nodes import plan_agent
+from eightgig.tasks.reinforcement.parameters import PPOParameters
 from eightgig.tiles.parameters import TilesParameters
 from eightgig.training.parameters import DistributedParameters, TrainParameters
-from eightgig.training.ppo.environments import Spaces
-from eightgig.training.ppo.parameters import AgentParameters, EnvironmentParameters, PPOParameters
 from eightgig.vram.cards.catalog import card_named
 from eightgig.vram.parameters import PlanParameters
 from eightgig.vram.planning import target

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from tests.picture_files import encoded, tiff_of
 
 from eightgig.core.errors import DataError
-from eightgig.data.tiff import read_tiff
+from eightgig.data.images.tiff import read_tiff
 from eightgig.tiles.bands import Wanted
 from eightgig.tiles.parameters import TilesParameters
 from eightgig.tiles.source import open_source

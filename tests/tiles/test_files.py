@@ -6,9 +6,9 @@ import pytest
 from PIL import Image
 
 from eightgig.core.errors import DataError, StoreError
+from eightgig.tasks.segmentation.tiled.probabilities import open_probabilities
 from eightgig.tiles.overlay import Overlay
 from eightgig.tiles.png import open_mask_png
-from eightgig.tiles.probabilities import open_probabilities
 from eightgig.tiles.source import open_source
 
 RNG = np.random.default_rng(0)

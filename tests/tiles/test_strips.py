@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from eightgig.core.errors import ConfigurationError, DataError
+from eightgig.tasks.segmentation.tiled.masks import blend_masks
 from eightgig.tiles.clock import Clock
 from eightgig.tiles.grid import Grid
-from eightgig.tiles.masks import blend_masks
 from eightgig.tiles.scratch import RowRing, Slots, require_space
 from eightgig.tiles.source import ArraySource
 from eightgig.tiles.strips import Strips, answer_all

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.data import DataLoader, Dataset
 
-from eightgig.data.loader import KeyedSampler
+from eightgig.data.images.loader import KeyedSampler
 from eightgig.vram.plan import MemoryPlan
 
 

@@ -8,7 +8,7 @@ import pytest
 from eightgig.training import code_digest
 from eightgig.training.code_digest import address_of, imported_modules, without_comments
 
-BEGUN = ("eightgig.training.ppo.trainer:train_agent",)
+BEGUN = ("eightgig.tasks.reinforcement.trainer:train_agent",)
 
 
 class _WhatRuns(ast.NodeTransformer):
@@ -109,13 +109,17 @@ def test_code_changes_it(old, new):
 
 def test_of_a_module_that_training_begins_in_only_what_is_called_counts():
     assert "eightgig.training.checkpoint" in imported_modules(BEGUN)
-    nodes = "eightgig.pipelines.cartpole_agent.nodes"
+    nodes = "eightgig.tasks.reinforcement.nodes"
     only = set(imported_modules((f"{nodes}:nothing",)))
-    assert "eightgig.bench.returns" in only  # at its top
-    assert {"eightgig.export.onnx", "eightgig.vram.planning.planner", "eightgig.training.ppo.trainer"}.isdisjoint(only)
+    assert "eightgig.tasks.reinforcement.metrics" in only  # at its top
+    assert {
+        "eightgig.export.onnx",
+        "eightgig.vram.planning.planner",
+        "eightgig.tasks.reinforcement.trainer",
+    }.isdisjoint(only)
     assert "eightgig.export.onnx" in imported_modules((f"{nodes}:export_policy",))
     # By way of a function that it calls.
-    assert "eightgig.models.actor_critic" in imported_modules((f"{nodes}:evaluate",))
+    assert "eightgig.tasks.reinforcement.model" in imported_modules((f"{nodes}:evaluate",))
     assert f"{nodes.rpartition('.')[0]}.pipeline" not in only  # a package is only passed through
 
 

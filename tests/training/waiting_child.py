@@ -19,15 +19,15 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 from tests.plans import make_plan
 
 from eightgig.core.tracker import NoTracker
-from eightgig.data.parameters import AugmentParameters
-from eightgig.data.transforms import DeviceColour
+from eightgig.data.images.parameters import AugmentParameters
+from eightgig.data.images.transforms import DeviceColour
+from eightgig.tasks.detection.objective import DetectionObjective
+from eightgig.tasks.detection.parameters import DetectionLossParameters
+from eightgig.tasks.segmentation.objective import SegmentationObjective
+from eightgig.tasks.segmentation.parameters import SegmentationLossParameters
 from eightgig.training import parallel
-from eightgig.training.detection import DetectionObjective
-from eightgig.training.detection_parameters import DetectionLossParameters
 from eightgig.training.objective import ClassificationObjective
 from eightgig.training.parameters import TrainParameters
-from eightgig.training.segmentation import SegmentationObjective
-from eightgig.training.segmentation_parameters import SegmentationLossParameters
 from eightgig.training.stepper import Stepper
 from eightgig.vram.tracing import fake_device
 from eightgig.vram.tracing.fake_device import DEVICE
@@ -85,7 +85,7 @@ def case_of(name):
         objective = SegmentationObjective(DeviceColour(augment=AugmentParameters()), torch.ones(5, device="cpu"), loss)
         masks = torch.zeros(4, 64, 64, dtype=torch.uint8)
         return nn.Sequential(conv, nn.Conv2d(8, 5, 1)), objective, {"images": images, "masks": masks}
-    from eightgig.models.yolov5 import SIZES, YoloV5
+    from eightgig.tasks.detection.model import SIZES, YoloV5
 
     module = YoloV5(SIZES["yolov5n"], 3)
     loss = DetectionLossParameters()

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from eightgig.core.errors import ConfigurationError
-from eightgig.vram.tracing.events import AllocationTrace, Event, Mark, Scratch
+from eightgig.vram.allocator.events import AllocationTrace, Event, Mark, Scratch
 from eightgig.vram.tracing.hidden import PACKAGED, HiddenMemory, load_calibration, with_hidden
 
 KIB = 1024

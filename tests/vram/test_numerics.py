@@ -5,11 +5,11 @@ from dataclasses import replace
 import pytest
 import torch
 
+from eightgig.vram.allocator.events import OpCost
 from eightgig.vram.cards.catalog import card_named
 from eightgig.vram.cards.roofline import step_seconds
 from eightgig.vram.plan import Numerics
 from eightgig.vram.runtime.numerics import EXACT, computing_as
-from eightgig.vram.tracing.events import OpCost
 
 
 def settings():

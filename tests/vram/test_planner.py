@@ -4,12 +4,12 @@ import pytest
 
 from eightgig.core.errors import BudgetError, ConfigurationError, PredictionError
 from eightgig.core.units import GIB, MIB
+from eightgig.vram.allocator.events import AllocationTrace, OpCost
 from eightgig.vram.cards.catalog import card_named
 from eightgig.vram.parameters import PlanParameters
 from eightgig.vram.plan import MemoryPlan
 from eightgig.vram.planning.planner import make_plan
 from eightgig.vram.planning.request import PlanRequest
-from eightgig.vram.tracing.events import AllocationTrace, OpCost
 from eightgig.vram.tracing.prediction import Prediction
 from eightgig.vram.tracing.spec import WorkloadSpec
 

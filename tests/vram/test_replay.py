@@ -8,8 +8,8 @@ import pytest
 from eightgig.core.errors import DataError
 from eightgig.core.units import MIB
 from eightgig.vram.allocator.caching import SimulatedOutOfMemoryError
+from eightgig.vram.allocator.events import Event
 from eightgig.vram.allocator.replay import Replay, replay, smallest_cap
-from eightgig.vram.tracing.events import Event
 
 NOT_MONOTONIC = 114  # seed of a random trace that holds from 334 MiB on, fails again up to 350, and holds from 352 on
 

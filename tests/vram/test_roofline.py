@@ -2,6 +2,7 @@ import json
 
 import pytest
 
+from eightgig.vram.allocator.events import OpCost
 from eightgig.vram.cards.catalog import card_named
 from eightgig.vram.cards.roofline import (
     ACHIEVED_BANDWIDTH,
@@ -13,7 +14,6 @@ from eightgig.vram.cards.roofline import (
     loader_images_per_second,
     step_seconds,
 )
-from eightgig.vram.tracing.events import OpCost
 
 RTX_3070 = card_named("RTX 3070")
 MATMUL = OpCost("mm", "forward", flops=40_600_000_000, bytes_moved=1_000, precision="fp16")

@@ -2,7 +2,7 @@
 
 import pytest
 
-from eightgig.pipelines.text_generator.parameters import GeneratorModelParameters
+from eightgig.tasks.text.generation.parameters import GeneratorModelParameters
 from eightgig.training.parameters import TrainParameters
 from eightgig.vram.tracing.options import StepOptions
 from eightgig.vram.tracing.predictor import Predictor
@@ -15,7 +15,7 @@ GUIDE = "eightgig.pipelines.gpu_guide.workloads"
 def text_generator(num_classes=500):
     model = GeneratorModelParameters(name="gpt2", weights="none", max_tokens=256, config=CONFIG)
     return WorkloadSpec(
-        factory="eightgig.pipelines.text_generator.nodes:make_workload",
+        factory="eightgig.tasks.text.generation.case:make_workload",
         options={
             "model": model.model_dump(mode="json"),
             "train": TrainParameters().model_dump(mode="json"),

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from eightgig.core.errors import ExportError
-from eightgig.data.vouched import has_voucher, waiting_voucher
+from eightgig.data.store.vouched import has_voucher, waiting_voucher
 from eightgig.datasets.files import FileDataset
 from eightgig.export.tensorrt.records import Engine, UnusableEngine
 

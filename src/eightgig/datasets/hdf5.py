@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING
 from eightgig.datasets.files import FileDataset
 
 if TYPE_CHECKING:
-    from eightgig.data.hdf5 import ImageStore
-    from eightgig.data.store_content import StoreContent
+    from eightgig.data.store.content import StoreContent
+    from eightgig.data.store.reader import ImageStore
 
 
 class StoreDataset(FileDataset["StoreContent", "ImageStore"]):
@@ -18,11 +18,11 @@ class StoreDataset(FileDataset["StoreContent", "ImageStore"]):
 
     def load(self) -> "ImageStore":
         """Open the store's index."""
-        from eightgig.data.hdf5 import ImageStore
+        from eightgig.data.store.reader import ImageStore
 
         return ImageStore(self.path)
 
     def _exists(self) -> bool:
-        from eightgig.data.hdf5 import is_complete
+        from eightgig.data.store.reader import is_complete
 
         return is_complete(self.path)

@@ -31,7 +31,7 @@ class PictureDataset(FileDataset["np.ndarray", "np.ndarray"]):
     def load(self) -> "np.ndarray":
         """Read the picture as uint8 height x width x 3."""
         from eightgig.core.errors import ImageRejectedError
-        from eightgig.data.images import decode_rgb
+        from eightgig.data.images.decoding import decode_rgb
 
         try:
             return decode_rgb(self.path.read_bytes(), max_pixels=_MOST_PIXELS)

@@ -9,7 +9,7 @@ from eightgig.core.files import write_text
 from eightgig.datasets.files import FileDataset
 
 if TYPE_CHECKING:
-    from eightgig.data.sources import RawPictures, Source
+    from eightgig.data.ingest.sources import RawPictures, Source
 
 
 class RawPicturesDataset(FileDataset["Source", "RawPictures"]):
@@ -23,7 +23,7 @@ class RawPicturesDataset(FileDataset["Source", "RawPictures"]):
 
     def load(self) -> "RawPictures":
         """Read where the pictures are."""
-        from eightgig.data.sources import RawPictures
+        from eightgig.data.ingest.sources import RawPictures
 
         try:
             return RawPictures.model_validate_json(self.path.read_bytes())

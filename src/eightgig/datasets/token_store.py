@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from eightgig.datasets.files import FileDataset
 
 if TYPE_CHECKING:
-    from eightgig.data.text.token_store import TokenContent, TokenStore
+    from eightgig.data.store.tokens import TokenContent, TokenStore
 
 
 class TokenStoreDataset(FileDataset["TokenContent", "TokenStore"]):
@@ -17,11 +17,11 @@ class TokenStoreDataset(FileDataset["TokenContent", "TokenStore"]):
 
     def load(self) -> "TokenStore":
         """Open the store's index."""
-        from eightgig.data.text.token_store import TokenStore
+        from eightgig.data.store.tokens import TokenStore
 
         return TokenStore(self.path)
 
     def _exists(self) -> bool:
-        from eightgig.data.text.token_store import is_complete
+        from eightgig.data.store.tokens import is_complete
 
         return is_complete(self.path)

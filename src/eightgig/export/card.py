@@ -67,7 +67,7 @@ class TextModelCard(_FileCard):
 
     Attributes:
         max_tokens: longer texts are cut.
-        tokenizer_sha256: fingerprint of the tokenizer whose ids it takes (`eightgig.data.text.tokenizers`).
+        tokenizer_sha256: fingerprint of the tokenizer whose ids it takes (`eightgig.data.store.tokenizers`).
     """
 
     max_tokens: int

@@ -38,6 +38,12 @@ class ParityReport(Record):
     margin: float
 
 
+class ParityTable(Record):
+    """One parity report for each exported file, by variant."""
+
+    reports: dict[str, ParityReport]
+
+
 def check_parity(
     reference: Runner, candidate: Runner, batches: Iterable[Feeds], *, tolerance: float, task: Task
 ) -> ParityReport:

@@ -16,7 +16,7 @@ class DoctorHook:
     @hook_impl
     def before_pipeline_run(self) -> None:
         """Log warnings and problems; readings that go wrong never stop a run."""
-        from eightgig.vram.doctor import diagnose
+        from eightgig.doctor import diagnose
 
         try:
             findings = diagnose("quick").serious

@@ -6,16 +6,15 @@ importing torch for that would cost seconds at each `kedro` command.
 
 from typing import TYPE_CHECKING, Any
 
+from eightgig.report.annotations import Figure, Picture, Table
+
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-    from pandas import DataFrame as Table
-    from plotly.graph_objects import Figure
     from torch.utils.data import DataLoader
 
-    from eightgig.data.folders import ClassFolders
-    from eightgig.data.hdf5 import ImageStore
-    from eightgig.data.store_content import StoreContent
-    from eightgig.data.text.token_store import TokenContent, TokenStore
+    from eightgig.data.ingest.folders import ClassFolders
+    from eightgig.data.store.content import StoreContent
+    from eightgig.data.store.reader import ImageStore
+    from eightgig.data.store.tokens import TokenContent, TokenStore
     from eightgig.export.task import Task
     from eightgig.models.network import Network, PictureNetwork, TextNetwork
     from eightgig.training.distillation import SoftLoss
@@ -24,12 +23,9 @@ if TYPE_CHECKING:
     from eightgig.vram.tracing.spec import WorkloadSpec
 
     Batches = DataLoader[Batch]
-    Picture = NDArray[Any]
 else:
-    Batches = ClassFolders = Figure = ImageStore = Network = Objective = Picture = PictureNetwork = Any
-    SoftLoss = StoreContent = Table = Task = TextNetwork = TokenContent = TokenStore = TrainingResult = WorkloadSpec = (
-        Any
-    )
+    Batches = ClassFolders = ImageStore = Network = Objective = PictureNetwork = Any
+    SoftLoss = StoreContent = Task = TextNetwork = TokenContent = TokenStore = TrainingResult = WorkloadSpec = Any
 
 __all__ = [
     "Batches",

@@ -8,7 +8,7 @@ from kedro.pipeline import Node, Pipeline
 from kedro.pipeline import node as kedro_node
 
 from eightgig.core.records import Record
-from eightgig.datasets.weights import WeightsCard
+from eightgig.models.cards import WeightsCard
 from eightgig.models.compression import Shapes
 from eightgig.models.parameters import ModelParameters
 from eightgig.stages.annotations import Batches, Network, Objective, SoftLoss, Task, WorkloadSpec

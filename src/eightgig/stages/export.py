@@ -5,11 +5,10 @@ from typing import TYPE_CHECKING, Any
 
 from kedro.pipeline import Node, Pipeline
 
-from eightgig.core.records import Record
 from eightgig.datasets.weights import Weights
 from eightgig.export.int8.records import QuantizationReport
 from eightgig.export.parameters import ExportParameters
-from eightgig.export.parity import ParityReport
+from eightgig.export.parity import ParityTable
 from eightgig.stages.annotations import ImageStore, Table, Task
 from eightgig.stages.case import Case, stage_node, stage_pipeline
 from eightgig.stages.engines import build_engines, precision_of
@@ -22,12 +21,6 @@ if TYPE_CHECKING:
 
 ONNX_FILES = ("onnx_fp32", "onnx_fp16", "onnx_int8_cpu", "onnx_int8_trt")
 _EVAL_BATCH = 16
-
-
-class ParityTable(Record):
-    """One parity report for each exported file, by variant."""
-
-    reports: dict[str, ParityReport]
 
 
 def create_pipeline(case: Case, *more: Node, compressed: Node | None = None) -> Pipeline:

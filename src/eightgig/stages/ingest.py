@@ -6,8 +6,8 @@ from pathlib import Path
 from kedro.pipeline import Pipeline
 
 from eightgig.core.progress import progress
-from eightgig.data.parameters import DataParameters
-from eightgig.data.sources import RawPictures, Source, open_source
+from eightgig.data.images.parameters import DataParameters
+from eightgig.data.ingest.sources import RawPictures, Source, open_source
 from eightgig.stages.annotations import ClassFolders, StoreContent, Table
 from eightgig.stages.case import stage_node, stage_pipeline
 from eightgig.stages.findings import log_findings
@@ -46,7 +46,7 @@ def inspect(raw: RawPictures, data: DataParameters, ingest_journal: Path) -> tup
 
     What was found is written into the folder `ingest_journal` as it goes: after a kill no file is opened twice.
     """
-    from eightgig.data.manifest import build_manifest
+    from eightgig.data.ingest.manifest import build_manifest
 
     folders = _class_folders(raw, data)
     for note in folders.notes:
@@ -63,8 +63,8 @@ def split(raw: RawPictures, manifest: Table, rejects: Table, data: DataParameter
     Raises:
         DataError: too many files were refused, or classes have too few pictures; the list of rejects is on disk by now.
     """
-    from eightgig.data.manifest import require_usable
-    from eightgig.data.splits import make_splits
+    from eightgig.data.ingest.manifest import require_usable
+    from eightgig.data.ingest.splits import make_splits
 
     require_usable(Path(raw.root), manifest, rejects, data)
     return make_splits(manifest, val_fraction=data.val_fraction, test_fraction=data.test_fraction, seed=data.seed)
@@ -75,14 +75,14 @@ def build_store(raw: RawPictures, manifest: Table, splits: Table, data: DataPara
 
     It waits for the splits, so that a set which is refused replaces no store.
     """
-    from eightgig.data.store_content import StoreContent
+    from eightgig.data.store.content import StoreContent
 
     return StoreContent(manifest.iloc[splits["index"]], _pictures_root(raw), data)
 
 
 def _pictures_root(raw: RawPictures) -> Path:
     if raw.source == "oxford102":
-        from eightgig.data.oxford102 import FOLDER
+        from eightgig.data.ingest.oxford102 import FOLDER
 
         return Path(raw.root) / FOLDER
     return Path(raw.root)
@@ -90,9 +90,9 @@ def _pictures_root(raw: RawPictures) -> Path:
 
 def _class_folders(raw: RawPictures, data: DataParameters) -> ClassFolders:
     if raw.source == "oxford102":
-        from eightgig.data.oxford102 import read_oxford102
+        from eightgig.data.ingest.oxford102 import read_oxford102
 
         return read_oxford102(Path(raw.root), allow_download=False)
-    from eightgig.data.folders import scan_class_folders
+    from eightgig.data.ingest.folders import scan_class_folders
 
     return scan_class_folders(Path(raw.root), min_images_per_class=data.min_images_per_class, layout=data.layout)

@@ -3,7 +3,8 @@
 from collections.abc import Iterator
 from typing import Any
 
-from eightgig.datasets.weights import Weights, WeightsCard
+from eightgig.datasets.weights import Weights
+from eightgig.models.cards import WeightsCard
 from eightgig.stages.annotations import ImageStore
 from eightgig.stages.case import Case
 from eightgig.stages.loading import workers_for

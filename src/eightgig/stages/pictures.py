@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any, Protocol
 
 from eightgig.core.device import loader_processes
-from eightgig.datasets.weights import PictureCard
+from eightgig.models.cards import PictureCard
 from eightgig.models.compression import Shapes
 from eightgig.models.parameters import PictureModelParameters
 from eightgig.stages.annotations import ImageStore, PictureNetwork, SoftLoss, WorkloadSpec
@@ -92,7 +92,7 @@ class PictureCase:
 
     def inputs(self, card: PictureCard, batch: Any) -> dict[str, Any]:
         """Give a batch's pictures as float32 N3HW, normalised as the network's card says."""
-        from eightgig.data.transforms import DeviceColour
+        from eightgig.data.images.transforms import DeviceColour
 
         return {"images": DeviceColour(mean=card.mean, std=card.std).eval()(batch["images"])}
 
@@ -136,7 +136,7 @@ def letterboxed(image_HWC: Any, image_size: int) -> Any:
     import numpy as np
     import torch
 
-    from eightgig.data.detection.transforms import letterbox_into
+    from eightgig.data.images.letterbox import letterbox_into
 
     canvas_HWC = np.empty((image_size, image_size, 3), np.uint8)
     letterbox_into(image_HWC, canvas_HWC)

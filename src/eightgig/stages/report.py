@@ -6,15 +6,18 @@ from typing import TYPE_CHECKING, Any, Protocol
 from kedro.pipeline import Pipeline
 
 from eightgig.core.units import gib
-from eightgig.data.parameters import DataParameters
+from eightgig.data.images.parameters import DataParameters
 from eightgig.datasets.weights import Weights
 from eightgig.export.int8.records import QuantizationReport
+from eightgig.export.parity import ParityTable
 from eightgig.models.compression import CompressionReport
 from eightgig.models.parameters import ModelParameters
-from eightgig.stages import compress_page, export_page, memory_page, page
+from eightgig.report.sections import compression as compress_page
+from eightgig.report.sections import export as export_page
+from eightgig.report.sections import memory as memory_page
+from eightgig.report.sections import training as page
 from eightgig.stages.annotations import Figure, Table
 from eightgig.stages.case import Records, stage_node, stage_pipeline
-from eightgig.stages.export import ParityTable
 from eightgig.training.parameters import TrainParameters
 from eightgig.vram.plan import MemoryPlan
 from eightgig.vram.runtime.measure import MeasuredPhase

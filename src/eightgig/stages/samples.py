@@ -80,7 +80,7 @@ def _held_out(store: ImageStore, splits: Table, predict: PredictParameters) -> I
 
 
 def _from_source(predict: PredictParameters, max_pixels: int, rejects: Rejects) -> Iterator[Sample]:
-    from eightgig.data.images import decode_rgb
+    from eightgig.data.images.decoding import decode_rgb
 
     root = Path(predict.source or "").expanduser()
     if not root.exists():

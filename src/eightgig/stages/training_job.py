@@ -89,7 +89,7 @@ class TrainingJob:
         plan = self.plan.model_dump(mode="json", include=_CARRIED_OUT)
         recipe = recipe.with_circumstances(plan=plan, distributed=self.train.distributed)
         if self.in_ranks:  # what each of them computes in, which is seldom what this process does
-            from eightgig.stages.ranks import threads_of_each
+            from eightgig.stages.distributed.launcher import threads_of_each
 
             recipe = recipe.with_circumstances(threads=threads_of_each(self.train.distributed))
         return Checkpoints(self.checkpoints, recipe)
@@ -104,7 +104,9 @@ class TrainingJob:
         from eightgig.training.code_digest import code_digest
 
         begun = (f"{__name__}:TrainingJob.network", f"{__name__}:TrainingJob.result", *self.begun_by)
-        return code_digest((*begun, *(["eightgig.stages.rank:main"] if self.in_ranks else [])), type(self.case))
+        return code_digest(
+            (*begun, *(["eightgig.stages.distributed.worker:main"] if self.in_ranks else [])), type(self.case)
+        )
 
     def network(self) -> "tuple[Network, Objective]":
         """Give the case's own network as training begins with it, and its loss."""
@@ -127,7 +129,7 @@ class TrainingJob:
             CheckpointError: `train.resume` wants a checkpoint that is not there.
         """
         from eightgig.core.locks import only_one
-        from eightgig.stages.ranks import train_in_ranks
+        from eightgig.stages.distributed.launcher import train_in_ranks
         from eightgig.training.progress import result_of
         from eightgig.training.resume import go_on_from
 

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from eightgig.core.errors import DataError
-from eightgig.data.tiff import (
+from eightgig.data.images.tiff import (
     ALPHA,
     FLOAT,
     MIN_IS_BLACK,

@@ -4,8 +4,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from eightgig.data.segmentation.masks import VOID, Labels
-from eightgig.data.segmentation.palette import coloured
+from eightgig.data.ingest.palette import coloured
+from eightgig.data.store.masks import VOID, Labels
 from eightgig.tiles.source import Rows
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eightgig.core.files import atomic_write
-from eightgig.data.segmentation.masks import VOID, Labels
+from eightgig.data.store.masks import VOID, Labels
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _PALETTE, _BITS, _UP = 3, 8, 2

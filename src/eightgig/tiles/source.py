@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eightgig.core.errors import DataError, ImageRejectedError
-from eightgig.data.exif import UPRIGHT
-from eightgig.data.parameters import PILLOW_LIMIT_PIXELS
-from eightgig.data.tiff import read_tiff
-from eightgig.data.webp import NUM_HEADER_BYTES, canvas_size
+from eightgig.data.images.exif import UPRIGHT
+from eightgig.data.images.parameters import PILLOW_LIMIT_PIXELS
+from eightgig.data.images.tiff import read_tiff
+from eightgig.data.images.webp import NUM_HEADER_BYTES, canvas_size
 from eightgig.tiles.bands import AS_THE_FILE_SAYS, BandsError, Wanted, plan_bands, refuse_kind, to_rgb
 from eightgig.tiles.whole_files import whole_file
 
@@ -125,7 +125,7 @@ def _vips_reads(path: Path) -> bool:
 
 
 def _in_memory(path: Path, max_pixels: int) -> ArraySource:
-    from eightgig.data.images import decode_with_notes
+    from eightgig.data.images.decoding import decode_with_notes
 
     try:
         found = decode_with_notes(path.read_bytes(), max_pixels=min(max_pixels, PILLOW_LIMIT_PIXELS))

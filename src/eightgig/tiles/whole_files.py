@@ -1,17 +1,17 @@
 """Whether a file that is to be read row by row is one that ingest would accept, and what of it libvips is given.
 
 libvips goes on after most of what libjpeg remarks, damage too, and stops at some of what is harmless. Here both are
-judged by the rules that hold for all pictures (`eightgig.data.images`), without the pixels.
+judged by the rules that hold for all pictures (`eightgig.data.images.decoding`), without the pixels.
 """
 
 import mmap
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from eightgig.data.exif import orientation_of
-from eightgig.data.jpeg import jpeg_remark, require_whole, split_jpeg
-from eightgig.data.png import SIGNATURE, check_png
-from eightgig.data.webp import NUM_HEADER_BYTES, canvas_size, split_webp
+from eightgig.data.images.exif import orientation_of
+from eightgig.data.images.jpeg import jpeg_remark, require_whole, split_jpeg
+from eightgig.data.images.png import SIGNATURE, check_png
+from eightgig.data.images.webp import NUM_HEADER_BYTES, canvas_size, split_webp
 
 _JPEG_START = b"\xff\xd8\xff"
 

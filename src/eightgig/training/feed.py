@@ -9,7 +9,7 @@ from itertools import islice
 from torch.utils.data import DataLoader
 
 from eightgig.core.errors import TrainingError
-from eightgig.data.loader import share_of, with_workers
+from eightgig.data.images.loader import share_of, with_workers
 from eightgig.training.objective import Batch
 from eightgig.training.ranks import Ranks
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from eightgig.data.transforms import DeviceColour
+from eightgig.data.images.transforms import DeviceColour
 
 Batch = Mapping[str, Any]
 """Tensors by name; the first axis of each is the sample."""

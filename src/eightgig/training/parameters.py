@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from eightgig.core.records import Record
-from eightgig.data.parameters import AugmentParameters
+from eightgig.data.images.parameters import AugmentParameters
 from eightgig.vram.plan import OptimizerName
 
 Resume = Literal["auto", "never", "must"]

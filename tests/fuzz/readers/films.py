@@ -51,7 +51,7 @@ def _write_videos(folder: Path) -> None:
 def _read_video(folder: Path) -> None:
     import numpy as np
 
-    from eightgig.video.source import open_source
+    from eightgig.tasks.detection.video.source import open_source
 
     (path,) = folder.iterdir()
     with open_source(path) as source:
@@ -72,7 +72,7 @@ def _write_archive(folder: Path) -> None:
 
 
 def _read_archive(folder: Path) -> None:
-    from eightgig.data.oxford102 import unpack
+    from eightgig.data.ingest.oxford102 import unpack
 
     unpack(folder / "102flowers.tgz", folder / "out")
 

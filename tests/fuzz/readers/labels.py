@@ -104,9 +104,9 @@ def _write_voc_in_other_dress(folder: Path) -> None:
 
 
 def _read_boxes(folder: Path) -> None:
-    from eightgig.data.detection.layouts import find_format, scan_detection_folder
-    from eightgig.data.detection.manifest import build_detection_manifest, require_usable_detection
-    from eightgig.data.detection.parameters import DetectionDataParameters
+    from eightgig.tasks.detection.layouts import find_format, scan_detection_folder
+    from eightgig.tasks.detection.manifest import build_detection_manifest, require_usable_detection
+    from eightgig.tasks.detection.parameters import DetectionDataParameters
 
     parameters = DetectionDataParameters(root=str(folder))
     find_format(folder)

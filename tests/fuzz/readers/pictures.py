@@ -147,7 +147,7 @@ def _gifs(folder: Path) -> None:
 
 
 def _read_picture(folder: Path) -> None:
-    from eightgig.data.images import decode_rgb, inspect_image, is_plain_jpeg
+    from eightgig.data.images.decoding import decode_rgb, inspect_image, is_plain_jpeg
 
     (path,) = folder.iterdir()
     inspect_image(path, max_pixels=MAX_PIXELS, min_side=1)
@@ -186,8 +186,8 @@ def _masks(folder: Path) -> None:
 
 
 def _read_mask(folder: Path) -> None:
-    from eightgig.data.segmentation.class_table import read_table
-    from eightgig.data.segmentation.mask_files import read_mask
+    from eightgig.data.ingest.class_table import read_table
+    from eightgig.tasks.segmentation.mask_files import read_mask
 
     table = read_table(folder / "classes.csv")
     for path in folder.glob("m.*"):
@@ -206,7 +206,7 @@ def _tables(folder: Path) -> None:
 
 
 def _read_table(folder: Path) -> None:
-    from eightgig.data.segmentation.class_table import find_table
+    from eightgig.data.ingest.class_table import find_table
 
     find_table(folder, None)
 

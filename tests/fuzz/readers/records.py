@@ -95,7 +95,7 @@ def _write_config(folder: Path) -> None:
 def _read_config(folder: Path) -> None:
     """Read the configuration alone: how large a network by it may be, the memory planner says before it is built."""
     from eightgig.models.parameters import TextModelParameters
-    from eightgig.models.text_networks import _config
+    from eightgig.tasks.text.model import _config
 
     _config(TextModelParameters(name=str(folder), weights="none", max_tokens=8), {})
 

@@ -15,7 +15,7 @@ _NUM_PICTURES = 4
 def _manifest(root: Path) -> Any:
     import pandas as pd
 
-    from eightgig.data.images import inspect_image
+    from eightgig.data.images.decoding import inspect_image
 
     rows = []
     for number in range(_NUM_PICTURES):
@@ -29,7 +29,7 @@ def _manifest(root: Path) -> Any:
 def _write(folder: Path, **options: Any) -> None:
     import tempfile
 
-    from eightgig.data.hdf5 import write_store
+    from eightgig.data.store.reader import write_store
 
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as root:
@@ -61,7 +61,7 @@ def _write_shards(folder: Path) -> None:
 
 
 def _read_store(folder: Path) -> None:
-    from eightgig.data.hdf5 import ImageStore, is_complete
+    from eightgig.data.store.reader import ImageStore, is_complete
 
     is_complete(folder / "store.h5")
     store = ImageStore(folder / "store.h5")
@@ -75,8 +75,8 @@ def _read_store(folder: Path) -> None:
 
 
 def _write_tokens(folder: Path) -> None:
-    from eightgig.data.text.token_store import TokenContent
-    from eightgig.data.text.tokenizers import train_bpe
+    from eightgig.data.store.tokenizers import train_bpe
+    from eightgig.data.store.tokens import TokenContent
 
     whole = {
         "tokens": [[1, 2, 3], [4, 5], []],
@@ -97,7 +97,7 @@ def _write_tokens(folder: Path) -> None:
 
 
 def _read_tokens(folder: Path) -> None:
-    from eightgig.data.text.token_store import TokenStore, is_complete
+    from eightgig.data.store.tokens import TokenStore, is_complete
 
     is_complete(folder / "tokens.h5")
     store = TokenStore(folder / "tokens.h5")
@@ -116,8 +116,8 @@ def _write_journal(folder: Path) -> None:
 def _inspect(folder: Path) -> None:
     """Inspect pictures that are not there: the journal alone is foreign."""
     from eightgig.core.errors import ImageRejectedError
-    from eightgig.data.images import Inspection
-    from eightgig.data.journal import inspect_with_journal
+    from eightgig.data.images.decoding import Inspection
+    from eightgig.data.ingest.journal import inspect_with_journal
 
     folder.mkdir(parents=True, exist_ok=True)
 

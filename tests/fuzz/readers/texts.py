@@ -70,9 +70,9 @@ def _write_parquet(folder: Path) -> None:
 
 
 def _read_table(folder: Path) -> None:
-    from eightgig.data.text.manifest import build_manifest, read_documents, require_usable
-    from eightgig.data.text.parameters import TextDataParameters
-    from eightgig.data.text.sources import open_texts
+    from eightgig.tasks.text.manifest import build_manifest, read_documents, require_usable
+    from eightgig.tasks.text.parameters import TextDataParameters
+    from eightgig.tasks.text.sources import open_texts
 
     (path,) = folder.glob("t.*")
     data = TextDataParameters(source="auto", root=str(path), max_document_bytes=10_000, max_reject_fraction=0.9)
@@ -95,9 +95,9 @@ def _read_folders(folder: Path) -> None:
 
 
 def _read_texts(folder: Path, most: float) -> None:
-    from eightgig.data.text.manifest import build_manifest, read_documents, require_usable
-    from eightgig.data.text.parameters import TextDataParameters
-    from eightgig.data.text.sources import open_texts
+    from eightgig.tasks.text.manifest import build_manifest, read_documents, require_usable
+    from eightgig.tasks.text.parameters import TextDataParameters
+    from eightgig.tasks.text.sources import open_texts
 
     data = TextDataParameters(source="folders", root=str(folder), max_document_bytes=10_000, max_reject_fraction=most)
     raw = open_texts(data)
@@ -112,9 +112,9 @@ def _write_corpus(folder: Path) -> None:
 
 
 def _read_corpus(folder: Path) -> None:
-    from eightgig.data.text.manifest import build_corpus_manifest, read_documents, require_usable
-    from eightgig.data.text.parameters import CorpusDataParameters
-    from eightgig.data.text.sources import open_corpus
+    from eightgig.tasks.text.manifest import build_corpus_manifest, read_documents, require_usable
+    from eightgig.tasks.text.parameters import CorpusDataParameters
+    from eightgig.tasks.text.sources import open_corpus
 
     data = CorpusDataParameters(source="files", root=str(folder), max_reject_fraction=0.9)
     raw = open_corpus(data)
@@ -126,7 +126,7 @@ def _read_corpus(folder: Path) -> None:
 def _write_tokenizer(folder: Path) -> None:
     from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 
-    from eightgig.data.text.tokenizers import train_bpe
+    from eightgig.data.store.tokenizers import train_bpe
 
     put(folder / "0" / "tokenizer.json", train_bpe(["a small text, and another"], vocab_size=262))
     unknown = "[UNK]"
@@ -137,10 +137,10 @@ def _write_tokenizer(folder: Path) -> None:
 
 
 def _read_tokenizer(folder: Path) -> None:
-    from eightgig.data.text.tokenizers import parse_tokenizer
+    from eightgig.data.store.tokenizers import parse_tokenizer
     from eightgig.models.parameters import TextModelParameters
-    from eightgig.models.text_networks import read_tokenizer
-    from eightgig.stages.text import cutting, tokenizer_of
+    from eightgig.tasks.text.case import cutting, tokenizer_of
+    from eightgig.tasks.text.model import read_tokenizer
 
     parameters = TextModelParameters(tokenizer=str(folder / "tokenizer.json"), max_tokens=8)
     text = read_tokenizer(parameters)

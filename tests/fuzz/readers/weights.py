@@ -43,7 +43,8 @@ def _read_state_dict(folder: Path) -> None:
 def _write_weights(folder: Path) -> None:
     import torch
 
-    from eightgig.datasets.weights import PictureCard, TextCard, Weights, WeightsDataset
+    from eightgig.datasets.weights import Weights, WeightsDataset
+    from eightgig.models.cards import PictureCard, TextCard
 
     common = {
         "classes": ("a", "b"),
@@ -117,7 +118,7 @@ def _write_yolov5(folder: Path) -> None:
 
 
 def _read_yolov5(folder: Path) -> None:
-    from eightgig.models.yolov5_checkpoint import is_pickled_network, read_yolov5_checkpoint
+    from eightgig.tasks.detection.yolov5_checkpoint import is_pickled_network, read_yolov5_checkpoint
 
     is_pickled_network(folder / "yolov5s.pt")
     for tensor in read_yolov5_checkpoint(folder / "yolov5s.pt").state.values():

@@ -5,10 +5,11 @@ import pytest
 import torch
 
 from eightgig.core.tracker import NoTracker
-from eightgig.pipelines.cartpole_agent import nodes
-from eightgig.training.ppo.environments import Spaces, spaces_of
-from eightgig.training.ppo.parameters import AgentParameters, EnvironmentParameters, PPOParameters
-from eightgig.training.ppo.trainer import build_agent
+from eightgig.models.agents import AgentParameters, EnvironmentParameters, Spaces
+from eightgig.tasks.reinforcement import nodes
+from eightgig.tasks.reinforcement.environments import spaces_of
+from eightgig.tasks.reinforcement.parameters import PPOParameters
+from eightgig.tasks.reinforcement.trainer import build_agent
 
 CARTPOLE = EnvironmentParameters(name="CartPole-v1")
 
@@ -35,7 +36,7 @@ def test_decisions_are_made_where_the_agent_is(acts, monkeypatch):
 @pytest.mark.gpu
 def test_an_agent_is_trained_and_judged_on_a_card(tmp_path):
     recipe = PPOParameters(device="cuda", steps=2048, num_seeds=1)
-    from eightgig.pipelines.cartpole_agent.parameters import EvaluateParameters
+    from eightgig.tasks.reinforcement.parameters import EvaluateParameters
 
     evaluate = EvaluateParameters(episodes=3)
     exploration = nodes.explore(CARTPOLE, evaluate)

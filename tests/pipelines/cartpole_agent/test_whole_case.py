@@ -12,8 +12,8 @@ from PIL import Image
 from eightgig.core.errors import WeightsError
 from eightgig.datasets.weights import Weights, WeightsDataset
 from eightgig.export.onnxruntime_runner import OnnxRuntimeRunner
-from eightgig.pipelines.cartpole_agent import nodes
-from eightgig.pipelines.cartpole_agent.parameters import EvaluateParameters, ExportParameters, FilmParameters
+from eightgig.tasks.reinforcement import nodes
+from eightgig.tasks.reinforcement.parameters import EvaluateParameters, ExportParameters, FilmParameters
 
 CASE = "cartpole_agent"
 # A whole run goes through MLflow, SQLAlchemy and Kedro, whose own warnings are not ours to mend; ours stay errors.

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from eightgig.core.errors import DataError
-from eightgig.data.hdf5 import ImageStore
+from eightgig.data.store.reader import ImageStore
 
 pytestmark = pytest.mark.filterwarnings("default", "error:::eightgig")
 

@@ -58,7 +58,7 @@ def test_the_case_study_is_little_code(project_path):
 def test_published_figures_stand_beside_a_gpus(device):
     from types import SimpleNamespace
 
-    from eightgig.pipelines.image_classifier.results import _throughput
+    from eightgig.tasks.classification.throughput import _throughput
 
     shown = {
         "trained": SimpleNamespace(card=SimpleNamespace(model="torchvision/resnet50", image_size=224, trained_on="x")),

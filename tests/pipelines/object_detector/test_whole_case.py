@@ -14,8 +14,8 @@ from eightgig.export.int8.lint import lint_int8_cpu, lint_int8_trt
 from eightgig.export.onnx import load_onnx, read_card
 from eightgig.export.onnxruntime_runner import OnnxRuntimeRunner
 from eightgig.export.precision import names_in, require_precision
-from eightgig.export.suppression import detections_of
-from eightgig.models.detections import suppress
+from eightgig.tasks.detection.detections import suppress
+from eightgig.tasks.detection.suppression import detections_of
 
 CASE = "object_detector"
 # A whole run goes through MLflow, SQLAlchemy and Kedro, whose own warnings are not ours to mend; ours stay errors.

@@ -12,8 +12,8 @@ from kedro.runner import SequentialRunner
 from PIL import Image
 
 from eightgig.core.errors import BudgetError, DataError
-from eightgig.data.hdf5 import ImageStore
 from eightgig.data.samples.streets import CLASSES, render_street
+from eightgig.data.store.reader import ImageStore
 from eightgig.export.onnxruntime_runner import OnnxRuntimeRunner
 
 CASE = "semantic_segmenter"

@@ -9,9 +9,9 @@ import pytest
 from kedro.runner import SequentialRunner
 
 from eightgig.core.errors import ConfigurationError, DataError, StoreError
-from eightgig.data.text.token_store import TokenStore
+from eightgig.data.store.tokens import TokenStore
 from eightgig.export.onnxruntime_runner import OnnxRuntimeRunner
-from eightgig.models.text_networks import package_folder
+from eightgig.tasks.text.model import package_folder
 
 CASE = "sentiment_classifier"
 # A whole run goes through MLflow, SQLAlchemy and Kedro, whose own warnings are not ours to mend; ours stay errors.

@@ -8,17 +8,16 @@ import pytest
 import torch
 
 from eightgig.core.errors import ConfigurationError
-from eightgig.data.text.token_store import TokenContent, TokenStore
-from eightgig.data.text.tokenizers import train_bpe
+from eightgig.data.store.tokenizers import train_bpe
+from eightgig.data.store.tokens import TokenContent, TokenStore
 from eightgig.datasets.weights import Weights
-from eightgig.generation.parameters import GenerateParameters
-from eightgig.generation.precision import dtype_of, precision_of, writing_precision
-from eightgig.generation.records import WrittenTexts
-from eightgig.generation.sampling import next_tokens
-from eightgig.pipelines.text_generator import generate as stage
-from eightgig.pipelines.text_generator import plan as plan_stage
-from eightgig.pipelines.text_generator.nodes import TextGenerator
-from eightgig.pipelines.text_generator.parameters import GeneratorModelParameters
+from eightgig.tasks.text.generation import generate as stage
+from eightgig.tasks.text.generation import plan as plan_stage
+from eightgig.tasks.text.generation.case import TextGenerator
+from eightgig.tasks.text.generation.parameters import GenerateParameters, GeneratorModelParameters
+from eightgig.tasks.text.generation.precision import dtype_of, precision_of, writing_precision
+from eightgig.tasks.text.generation.records import WrittenTexts
+from eightgig.tasks.text.generation.sampling import next_tokens
 from eightgig.training.parameters import TrainParameters
 from eightgig.vram.parameters import PlanParameters
 from eightgig.vram.tracing.hidden import load_calibration

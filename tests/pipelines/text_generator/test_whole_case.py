@@ -9,7 +9,7 @@ import pytest
 from kedro.runner import SequentialRunner
 
 from eightgig.core.errors import ConfigurationError, DataError
-from eightgig.data.text.token_store import TokenStore
+from eightgig.data.store.tokens import TokenStore
 from eightgig.datasets.weights import WeightsDataset
 from eightgig.export.onnxruntime_runner import OnnxRuntimeRunner
 

@@ -10,12 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eightgig.core.errors import ConfigurationError, DataError
-from eightgig.data.detection.boxes import Boxes
 from eightgig.data.samples.painting import Pixels, Point
 from eightgig.data.samples.parts import place
 from eightgig.data.samples.pond import water
 from eightgig.data.samples.pond_life import CLASSES, draw
 from eightgig.data.samples.scenes import Thing, depth_of, lay_thing, turned, visible_boxes
+from eightgig.data.store.boxes import Boxes
 
 _STRIDES = np.sin(np.linspace(0, 2 * np.pi, 8, endpoint=False))
 _NUM_THINGS = 6

@@ -16,12 +16,12 @@ from numpy.typing import NDArray
 
 from eightgig.core.errors import ConfigurationError
 from eightgig.core.seeding import seed_from
-from eightgig.data.detection.boxes import Boxes
 from eightgig.data.samples.painting import Pixels, Point, lay
 from eightgig.data.samples.parts import Placed, place
 from eightgig.data.samples.pond import draw_drift, water
 from eightgig.data.samples.pond_life import CLASSES, UNDER_WATER, draw
 from eightgig.data.samples.scenery import illuminate
+from eightgig.data.store.boxes import Boxes
 
 __all__ = ["CLASSES", "render_scene", "render_scenes"]
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from eightgig.core.errors import ExportError
-from eightgig.data.vouched import read_vouchers, write_vouched
+from eightgig.data.store.vouched import read_vouchers, write_vouched
 from eightgig.export.tensorrt.builder import build_engine
 from eightgig.export.tensorrt.machine import this_machine
 from eightgig.export.tensorrt.manifest import check_engine, check_plan, parse_manifest

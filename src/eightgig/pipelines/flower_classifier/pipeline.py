@@ -2,8 +2,8 @@
 
 from kedro.pipeline import Pipeline
 
-from eightgig.stages.classification.case import PictureClassifier
-from eightgig.stages.classification.pipeline import classifier_pipeline
+from eightgig.tasks.classification.case import PictureClassifier
+from eightgig.tasks.classification.pipeline import classifier_pipeline
 
 
 def create_pipeline() -> Pipeline:

@@ -29,9 +29,9 @@ def object_detector(name: str, *, image_size: int, num_classes: int, num_boxes: 
     """Give YOLOv5 with its own loss, so many boxes a picture (article 5.2)."""
     import torch
 
-    from eightgig.models.yolov5 import SIZES, YoloV5
-    from eightgig.training.detection_parameters import DetectionLossParameters
-    from eightgig.training.yolo_loss import detection_loss_sum
+    from eightgig.tasks.detection.model import SIZES, YoloV5
+    from eightgig.tasks.detection.parameters import DetectionLossParameters
+    from eightgig.tasks.detection.yolo_loss import detection_loss_sum
     from eightgig.vram.tracing.workload import Workload
 
     module, parameters = YoloV5(SIZES[name], num_classes), DetectionLossParameters()
@@ -54,7 +54,7 @@ def semantic_segmenter(*, height: int, width: int, num_classes: int) -> "Workloa
     import torch
     from torch.nn import functional
 
-    from eightgig.models.unet import UNet
+    from eightgig.tasks.segmentation.unet import UNet
     from eightgig.vram.tracing.workload import Workload
 
     def batch(num_samples: int) -> tuple["Tensor", "Tensor"]:
@@ -136,7 +136,7 @@ def policy_gradient(*, num_states: int = 4, num_actions: int = 2, hidden: int = 
     import torch
     from torch.nn import functional
 
-    from eightgig.models.actor_critic import ActorCritic
+    from eightgig.tasks.reinforcement.model import ActorCritic
     from eightgig.vram.tracing.workload import Workload
 
     def batch(num_samples: int) -> dict[str, "Tensor"]:

@@ -2,9 +2,9 @@
 
 from kedro.pipeline import Pipeline
 
-from eightgig.pipelines.image_classifier.results import ThroughputResults
-from eightgig.stages.classification.case import PictureClassifier
-from eightgig.stages.classification.pipeline import classifier_pipeline
+from eightgig.tasks.classification.case import PictureClassifier
+from eightgig.tasks.classification.pipeline import classifier_pipeline
+from eightgig.tasks.classification.throughput import ThroughputResults
 
 
 def create_pipeline() -> Pipeline:

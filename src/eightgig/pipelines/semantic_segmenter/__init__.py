@@ -1,13 +1,5 @@
 """The semantic segmenter: U-Net from pictures with masks to images of any size (article 2.1.2, 3.1.2)."""
 
-from typing import TYPE_CHECKING
+from eightgig.pipelines.semantic_segmenter.pipeline import create_pipeline
 
-if TYPE_CHECKING:
-    from kedro.pipeline import Pipeline
-
-
-def create_pipeline() -> "Pipeline":
-    """Return the case study's pipeline; a process that only trains imports neither its other stages nor its pages."""
-    from eightgig.pipelines.semantic_segmenter import pipeline
-
-    return pipeline.create_pipeline()
+__all__ = ["create_pipeline"]

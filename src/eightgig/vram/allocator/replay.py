@@ -7,7 +7,7 @@ from eightgig.core.errors import DataError
 from eightgig.core.records import Record
 from eightgig.vram.allocator.blocks import SEGMENT_STEP, AllocatorOptions, Block
 from eightgig.vram.allocator.caching import CachingAllocator, Segments, SimulatedOutOfMemoryError
-from eightgig.vram.tracing.events import Event
+from eightgig.vram.allocator.events import Event
 
 # How many different courses above a cap are tried before it is given as the smallest (see smallest_cap).
 COURSES_TRIED_ABOVE = 6

@@ -13,10 +13,10 @@ from pathlib import Path
 from eightgig.core.errors import DataError
 from eightgig.core.records import Record
 from eightgig.core.units import format_bytes
+from eightgig.vram.allocator.events import Event
 from eightgig.vram.allocator.snapshot_file import Snapshot, read_snapshot
 from eightgig.vram.allocator.snapshot_follower import Follower
 from eightgig.vram.allocator.snapshot_history import History, history_of
-from eightgig.vram.tracing.events import Event
 
 
 class SnapshotComparison(Record):

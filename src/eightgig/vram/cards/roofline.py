@@ -25,9 +25,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from eightgig.core.records import Record
+from eightgig.vram.allocator.events import OpCost
 from eightgig.vram.cards.catalog import Card
 from eightgig.vram.plan import Tf32
-from eightgig.vram.tracing.events import OpCost
 
 Work = Literal["half", "float32 convolution", "float32 product"]
 # Share of a card's peak that matrix products and convolutions reach. `half` and `float32 convolution` (TF32) are high,

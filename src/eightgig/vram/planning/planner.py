@@ -13,6 +13,7 @@ from math import floor
 from eightgig.core.device import DeviceKind
 from eightgig.core.errors import BudgetError, ConfigurationError, PredictionError
 from eightgig.core.units import bytes_from_gib, format_bytes, gib
+from eightgig.vram.allocator.events import HOLDERS
 from eightgig.vram.cards.catalog import cards
 from eightgig.vram.cards.roofline import StepTime, step_seconds
 from eightgig.vram.parameters import PlanParameters
@@ -29,7 +30,6 @@ from eightgig.vram.plan import (
 from eightgig.vram.planning.findings import BATCH_NORM_FLOOR, Asked, findings_of, limit_of_budget
 from eightgig.vram.planning.processes import spread_over
 from eightgig.vram.planning.request import Candidate, PlanRequest, generation_of
-from eightgig.vram.tracing.events import HOLDERS
 from eightgig.vram.tracing.hidden import load_calibration
 from eightgig.vram.tracing.options import StepOptions
 from eightgig.vram.tracing.prediction import Prediction

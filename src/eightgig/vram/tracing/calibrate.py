@@ -18,8 +18,8 @@ from eightgig.core.errors import ConfigurationError, EightgigError
 from eightgig.core.files import write_text
 from eightgig.core.records import Record
 from eightgig.core.units import format_bytes
+from eightgig.vram.allocator.events import AllocationTrace, Scratch
 from eightgig.vram.tracing.card_probe import CardMeasurements, KernelScratch, Layout
-from eightgig.vram.tracing.events import AllocationTrace, Scratch
 from eightgig.vram.tracing.hidden import (
     PACKAGED,
     Calibration,

@@ -69,7 +69,7 @@ class KernelScratch(Record):
     """What one op took beside its inputs and results.
 
     Attributes:
-        kind: as in `eightgig.vram.tracing.events.Scratch`; `sizes` likewise.
+        kind: as in `eightgig.vram.allocator.events.Scratch`; `sizes` likewise.
         case: what was run, for a person.
     """
 

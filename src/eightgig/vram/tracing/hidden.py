@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 from eightgig.core.errors import ConfigurationError
 from eightgig.core.records import Record
-from eightgig.vram.tracing.events import KEPT_SCRATCH, AllocationTrace, Event, Scratch
+from eightgig.vram.allocator.events import KEPT_SCRATCH, AllocationTrace, Event, Scratch
 
 Generation = Literal["ampere", "ada", "hopper", "blackwell", "none"]
 _WIDE_GROUP = 16

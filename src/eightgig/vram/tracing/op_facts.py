@@ -10,8 +10,8 @@ from torch import Tensor
 from torch.utils._pytree import tree_iter
 from torch.utils.flop_counter import flop_registry
 
+from eightgig.vram.allocator.events import OpCost
 from eightgig.vram.plan import Precision
-from eightgig.vram.tracing.events import OpCost
 from eightgig.vram.tracing.fake_device import is_on_device
 
 Sizes = tuple[str, tuple[int, ...]]

@@ -5,9 +5,9 @@ from typing import Literal
 
 from eightgig.core.records import Record
 from eightgig.vram.allocator.blocks import AllocatorOptions
+from eightgig.vram.allocator.events import HOLDERS, AllocationTrace, Holder
 from eightgig.vram.allocator.replay import replay, smallest_cap
 from eightgig.vram.plan import Moment
-from eightgig.vram.tracing.events import HOLDERS, AllocationTrace, Holder
 
 _TIMELINE_POINTS = 240
 _LARGEST_OWNERS = 12

@@ -9,8 +9,8 @@ from types import TracebackType
 from typing import IO, Any
 
 from eightgig.core.errors import EightgigError, PredictionError
+from eightgig.vram.allocator.events import AllocationTrace, OpCost
 from eightgig.vram.tracing.child import Request, read_frame, write_frame
-from eightgig.vram.tracing.events import AllocationTrace, OpCost
 from eightgig.vram.tracing.hidden import Calibration, Generation, load_calibration, with_hidden
 from eightgig.vram.tracing.options import StepOptions
 from eightgig.vram.tracing.prediction import Prediction, predict_from

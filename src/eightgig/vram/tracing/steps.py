@@ -12,6 +12,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._pytree import tree_leaves, tree_map
 
 from eightgig.core.lone_samples import LoneSamples
+from eightgig.vram.allocator.events import AllocationTrace
 from eightgig.vram.plan import Precision
 from eightgig.vram.runtime.autocast import HALF, autocast_forward, plain_forward
 from eightgig.vram.runtime.buffers import BufferCopies
@@ -21,7 +22,6 @@ from eightgig.vram.runtime.recompute import blocks_of
 from eightgig.vram.tracing import fake_device
 from eightgig.vram.tracing.attention import fused_attention
 from eightgig.vram.tracing.eight_bit import CountedAdamW8bit
-from eightgig.vram.tracing.events import AllocationTrace
 from eightgig.vram.tracing.fake_device import DEVICE
 from eightgig.vram.tracing.options import StepOptions
 from eightgig.vram.tracing.timeline import first_steps

@@ -3,7 +3,7 @@
 from collections import deque
 from collections.abc import Iterable, Iterator
 
-from eightgig.vram.tracing.events import KEPT_SCRATCH, AllocationTrace, Event, Mark, Scratch
+from eightgig.vram.allocator.events import KEPT_SCRATCH, AllocationTrace, Event, Mark, Scratch
 
 Span = tuple[str, int, int]
 """A phase, and the events from its first to the one after its last."""

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
 
-from eightgig.vram.tracing.events import AllocationTrace, Event, Holder, Mark, OpCost, Scratch
+from eightgig.vram.allocator.events import AllocationTrace, Event, Holder, Mark, OpCost, Scratch
 from eightgig.vram.tracing.fake_device import is_on_device
 from eightgig.vram.tracing.op_facts import OpFacts, facts_of
 

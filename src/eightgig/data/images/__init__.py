@@ -1,0 +1,1 @@
+"""Pictures: decoded, checked, cropped, and in batches."""

@@ -1,0 +1,86 @@
+"""Where pictures come from: drawn by code, a folder of the user's, or a public data set."""
+
+import shutil
+from pathlib import Path
+from typing import Protocol
+
+from eightgig.core.progress import track
+from eightgig.core.records import Record
+from eightgig.data.images.parameters import DataParameters
+
+
+class RawPictures(Record):
+    """Class folders (or a public set's own layout) on disk, as the stages after this find them.
+
+    Attributes:
+        source: `rendered`, `folder` or `oxford102`.
+        root: absolute path of the folder.
+        origin: what the pictures are, for a person.
+    """
+
+    source: str
+    root: str
+    origin: str
+
+
+class Source(Protocol):
+    """Something that pictures come from."""
+
+    def materialise(self, folder: Path) -> RawPictures:
+        """Bring the pictures to disk, in `folder` where they are not there yet, and say where they are."""
+
+
+def open_source(parameters: DataParameters) -> Source:
+    """Give the source that the parameters name."""
+    if parameters.source == "oxford102":
+        return _Oxford102(parameters)
+    if parameters.source == "folder":
+        return _UserFolder(parameters)
+    return _Rendered(parameters)
+
+
+class _Rendered:
+    def __init__(self, parameters: DataParameters) -> None:
+        self._parameters = parameters
+
+    def materialise(self, folder: Path) -> RawPictures:
+        """Draw all pictures anew; the last drawing is replaced only when the new one is whole."""
+        from eightgig.data.samples.flowers import render_flowers
+
+        target, unfinished = folder / "rendered", folder / ".rendered.tmp"
+        shutil.rmtree(unfinished, ignore_errors=True)
+        number = self._parameters.num_images
+        for name, jpeg in track(render_flowers(number, seed=self._parameters.seed), "drawing flowers", total=number):
+            path = unfinished / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(jpeg)
+        shutil.rmtree(target, ignore_errors=True)
+        unfinished.rename(target)
+        return RawPictures(
+            source="rendered",
+            root=str(target.resolve()),
+            origin=f"{number} flowers drawn by code, seed {self._parameters.seed}",
+        )
+
+
+class _UserFolder:
+    def __init__(self, parameters: DataParameters) -> None:
+        self._parameters = parameters
+
+    def materialise(self, folder: Path) -> RawPictures:  # noqa: ARG002 - the pictures stay where they are
+        """Name the user's folder: it is read, never written to or copied."""
+        root = Path(self._parameters.root or "").expanduser().resolve()
+        return RawPictures(source="folder", root=str(root), origin=f"class folders in {root.name}")
+
+
+class _Oxford102:
+    def __init__(self, parameters: DataParameters) -> None:
+        self._parameters = parameters
+
+    def materialise(self, folder: Path) -> RawPictures:
+        """Download the set by torchvision unless it is there."""
+        from eightgig.data.ingest.oxford102 import read_oxford102
+
+        root = Path(self._parameters.root).expanduser() if self._parameters.root else folder / "oxford102"
+        read_oxford102(root, allow_download=self._parameters.allow_download)
+        return RawPictures(source="oxford102", root=str(root.resolve()), origin="Oxford 102 Flowers (VGG, 2008)")

@@ -1,0 +1,1 @@
+"""The HDF5 store: its format, writer, reader and checks."""

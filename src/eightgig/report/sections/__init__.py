@@ -1,0 +1,1 @@
+"""The parts of a page that all case studies have."""

@@ -1,0 +1,96 @@
+"""One of several processes that train together.
+
+`python -m torch.distributed.run ... -m eightgig.stages.distributed.worker JOB` starts it.
+It does what the train stage does alone, with its share of the batches. The first one saves and tracks.
+"""
+
+import logging
+import os
+import sys
+import threading
+import time
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from eightgig.core.errors import EightgigError, OneRankShortError
+from eightgig.core.files import write_text
+from eightgig.core.tracker import FileTracker, NoTracker
+from eightgig.models.parameters import ModelParameters
+from eightgig.stages.distributed.launcher import Failure, RankJob
+from eightgig.stages.training_job import TrainingJob
+from eightgig.training.parameters import TrainParameters
+
+_LOOK_S = 1.0
+
+
+def main() -> None:
+    """Train with the others; leave `failure-RANK.json` when it fails."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    path, rank = Path(sys.argv[1]), int(os.environ["RANK"])
+    job = RankJob.model_validate_json(path.read_bytes())
+    _end_without(job.parent, rank)
+    try:
+        _train(job, rank, path.parent)
+    except Exception as error:
+        logging.getLogger(__name__).exception("process %d failed", rank)
+        recovered: Any = error.recovered if isinstance(error, OneRankShortError) else None
+        told = str(error) if isinstance(error, EightgigError) else f"{type(error).__name__}: {error}"
+        failure = Failure(rank=rank, error=told.partition("\n")[0], recovered=recovered)
+        write_text(path.parent / f"failure-{rank}.json", failure.model_dump_json())
+        os._exit(1)  # at once: the others wait, and ending in good order would wait for them
+    logging.shutdown()
+    sys.stdout.flush()
+    os._exit(0)  # what is to be kept is kept: C++ threads that the interpreter's end tears down may abort (torch 2.11)
+
+
+def _train(job: RankJob, rank: int, folder: Path) -> None:
+    import torch
+
+    if job.plan.device == "cuda":
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+    case, store = _named(job.case)(), _named(job.store)(job.store_path)
+    records = case.records
+    training = TrainingJob(
+        case=case,
+        store=store,
+        train_indices=list(job.train_indices),
+        val_indices=list(job.val_indices),
+        size=job.size,
+        plan=job.plan,
+        model=records.get(ModelParameters, ModelParameters)(**job.model),
+        train=records.get(TrainParameters, TrainParameters)(**job.train),
+        checkpoints=job.checkpoints,
+        flight_recorder=job.flight_recorder if rank == 0 else None,
+        tracker=FileTracker(folder / "tracked.jsonl") if rank == 0 else NoTracker(),
+    )
+    network, objective = training.network()
+    if rank == 0:
+        write_text(folder / "rank_0.pid", f"{os.getpid()}\n")
+    training.run(network, objective, training.kept().newest())
+    torch.distributed.destroy_process_group()
+
+
+def _named(address: str) -> Any:
+    module, _, name = address.partition(":")
+    return getattr(import_module(module), name)
+
+
+def _end_without(parent: int, rank: int) -> None:
+    """End this process soon after the one that waits for it is gone, so that two runs never write one folder."""
+    if int(os.environ.get("GROUP_RANK", "0")) > 0:
+        return  # on another machine: the exchange with the first one fails instead
+
+    def watch() -> None:
+        while psutil.pid_exists(parent):
+            time.sleep(_LOOK_S)
+        logging.getLogger(__name__).error("process %d ends: the run that it belongs to is gone", rank)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+if __name__ == "__main__":
+    main()

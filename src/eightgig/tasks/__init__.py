@@ -1,0 +1,1 @@
+"""What each task knows alone: a wing a task, and none knows another."""

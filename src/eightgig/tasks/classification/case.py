@@ -1,0 +1,123 @@
+"""A classifier of square crops of pictures: its answers to the stages' questions."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from eightgig.models.parameters import ModelParameters, PictureModelParameters
+from eightgig.stages.annotations import Batches, ImageStore, Objective, PictureNetwork, Task
+from eightgig.stages.case import Records
+from eightgig.stages.loading import for_evaluation
+from eightgig.stages.pictures import PictureCase, loading
+from eightgig.training.parameters import ClassifierTrainParameters, TrainParameters
+from eightgig.vram.plan import Precision
+
+RECORDS: Records = {ModelParameters: PictureModelParameters, TrainParameters: ClassifierTrainParameters}
+
+
+class PictureClassifier(PictureCase):
+    """Any classifier of torchvision or timm; see `eightgig.stages.case.Case` for what each answer is."""
+
+    records = RECORDS
+
+    def build_network(self, model: PictureModelParameters, num_classes: int) -> PictureNetwork:
+        """Give the classifier by its name, with `num_classes` outputs."""
+        from eightgig.tasks.classification.model import build_classifier
+
+        return build_classifier(model.name, weights=model.weights, num_classes=num_classes, dropout=model.dropout)
+
+    def objective(self, network: PictureNetwork, train: ClassifierTrainParameters) -> Objective:
+        """Give cross-entropy, with colour changes on the device."""
+        from eightgig.data.images.transforms import DeviceColour
+        from eightgig.training.objective import ClassificationObjective
+
+        colour = DeviceColour(mean=network.mean, std=network.std, augment=train.augment)
+        return ClassificationObjective(colour, label_smoothing=train.label_smoothing)
+
+    def train_batches(
+        self,
+        store: ImageStore,
+        indices: Iterable[int],
+        *,
+        size: int,
+        batch_size: int,
+        train: ClassifierTrainParameters,
+    ) -> Batches:
+        """Give random crops, or centre crops where nothing varies, shuffled anew in each epoch."""
+        from eightgig.data.images.loader import create_loader
+
+        return create_loader(
+            store,
+            list(indices),
+            image_size=size,
+            batch_size=batch_size,
+            augment=train.augment,
+            shuffle=True,
+            **loading(train),
+        )
+
+    def eval_batches(
+        self, store: ImageStore, indices: Iterable[int], *, size: int, batch_size: int, num_workers: int = 0
+    ) -> Batches:
+        """Give centre crops in the order of `indices`."""
+        from eightgig.data.images.loader import create_loader
+
+        return create_loader(
+            store,
+            list(indices),
+            image_size=size,
+            batch_size=batch_size,
+            augment=None,
+            **for_evaluation(num_workers),
+        )
+
+    def eval_picture(self, image_HWC: Any, *, image_size: int) -> Any:
+        """Give the centre crop of one picture as a uint8 tensor, 3 x image_size x image_size."""
+        import numpy as np
+        import torch
+
+        from eightgig.data.images.transforms import center_crop_box, crop_resize_into
+
+        out_HWC = np.empty((image_size, image_size, 3), np.uint8)
+        crop_resize_into(image_HWC, center_crop_box(*image_HWC.shape[:2]), out_HWC)
+        return torch.from_numpy(out_HWC).permute(2, 0, 1)
+
+    def task(self, classes: Sequence[str]) -> Task:
+        """Give how logits are read and judged."""
+        from eightgig.bench.classification import ClassificationTask
+
+        return ClassificationTask(classes)
+
+    def truths(self, batch: Any) -> list[Any]:
+        """Give each picture's class, as a position in the classes."""
+        return [int(label) for label in batch["labels"]]
+
+
+def make_workload(
+    model: dict[str, Any],
+    train: dict[str, Any],
+    num_classes: int,
+    shapes: dict[str, list[int]] | None = None,
+    teacher: str | None = None,
+    precision: Precision = "fp32",
+) -> Any:
+    """Give the network, its loss and empty batches, as the train stage runs them; weights play no part."""
+    import torch
+
+    from eightgig.stages.workloads import case_workload
+
+    parameters = PictureModelParameters(**{**model, "weights": "none"})
+
+    def batch(num_images: int) -> dict[str, Any]:
+        images_N3HW = torch.zeros(num_images, 3, parameters.image_size, parameters.image_size, dtype=torch.uint8)
+        return {"images": images_N3HW, "labels": torch.zeros(num_images, dtype=torch.int64)}
+
+    return case_workload(
+        PictureClassifier(),
+        parameters,
+        ClassifierTrainParameters(**train),
+        num_classes,
+        batch=batch,
+        shapes={name: tuple(shape) for name, shape in (shapes or {}).items()},
+        teacher=teacher,
+        precision=precision,
+    )

@@ -1,0 +1,104 @@
+"""Predict: classes of new pictures, as a table and a contact sheet."""
+
+from typing import TYPE_CHECKING
+
+from kedro.pipeline import Pipeline
+
+from eightgig.data.images.parameters import DataParameters
+from eightgig.datasets.weights import Weights
+from eightgig.models.cards import PictureCard
+from eightgig.stages.annotations import ImageStore, Picture, Table
+from eightgig.stages.case import Case, stage_node, stage_pipeline
+from eightgig.stages.inference import running
+from eightgig.stages.inputs import feeds_of
+from eightgig.stages.pictures import CaseOnPictures
+from eightgig.stages.samples import (
+    REJECT_COLUMNS,
+    PredictParameters,
+    Rejects,
+    Sample,
+    require_one,
+    samples_of,
+    thumbnail,
+)
+from eightgig.vram.parameters import PlanParameters
+
+if TYPE_CHECKING:
+    from eightgig.export.runners import Runner
+
+_TABLE_COLUMNS = ("file", "class_name", "probability", "top_5")
+
+
+def create_pipeline(case: Case) -> Pipeline:
+    """Give the node from `weights` to `predict_table`, `predict_rejects_table` and `predict_sheet`."""
+    inputs = {
+        "weights": "weights",
+        "store": "store",
+        "splits": "splits",
+        "data": "params:data",
+        "predict": "params:predict",
+        "plan": "params:plan",
+    }
+    outputs = ["predict_table", "predict_rejects_table", "predict_sheet"]
+    return stage_pipeline("predict", [stage_node(predict_pictures, inputs, outputs, case=case)])
+
+
+def predict_pictures(
+    case: CaseOnPictures,
+    weights: Weights,
+    store: ImageStore,
+    splits: Table,
+    data: DataParameters,
+    predict: PredictParameters,
+    plan: PlanParameters,
+) -> tuple[Table, Table, Picture]:
+    """Classify pictures with the trained network, on the GPU where there is one.
+
+    Returns:
+        One row a picture (file, class, its probability, the five likeliest); the files that could not be read, with
+        reasons; a contact sheet.
+
+    Raises:
+        ConfigurationError: the source does not exist.
+        DataError: nothing in the source is a picture.
+    """
+    import pandas as pd
+
+    from eightgig.data.images.streaming import windows
+    from eightgig.report.pictures import Tile, contact_sheet
+
+    rejects: Rejects = []
+    rows: list[tuple[str, str, float, str]] = []
+    tiles: list[Tile] = []
+    samples = samples_of(predict, store, splits, max_pixels=data.max_pixels, rejects=rejects)
+    with running(case, weights, plan) as runner:
+        classify = _Classifier(case, weights.card, runner)
+        for batch in windows(samples, predict.batch_size):
+            for sample, row in zip(batch, classify(batch), strict=True):
+                rows.append((sample.file, *row))
+                if len(tiles) < predict.sheet_pictures:
+                    tiles.append(Tile(thumbnail(sample.image_HWC), f"{row[0]} {row[1]:.0%}"))
+    require_one(len(rows), predict, rejects)
+    table = pd.DataFrame(rows, columns=list(_TABLE_COLUMNS))
+    return table, pd.DataFrame(rejects, columns=list(REJECT_COLUMNS)), contact_sheet(tiles)
+
+
+class _Classifier:
+    """The trained network on whole pictures of any size."""
+
+    def __init__(self, case: CaseOnPictures, card: PictureCard, runner: "Runner") -> None:
+        self._case, self._card, self._runner = case, card, runner
+
+    def __call__(self, samples: list[Sample]) -> list[tuple[str, float, str]]:
+        import torch
+
+        cropped = [self._case.eval_picture(sample.image_HWC, image_size=self._card.image_size) for sample in samples]
+        outputs = self._runner.run(feeds_of(self._case.inputs(self._card, {"images": torch.stack(cropped)})))
+        (logits_NK,) = map(torch.from_numpy, outputs.values())
+        likeliest = logits_NK.softmax(1).topk(min(5, len(self._card.classes)))
+        return [self._row(*pair) for pair in zip(likeliest.values.tolist(), likeliest.indices.tolist(), strict=True)]
+
+    def _row(self, probabilities: list[float], indices: list[int]) -> tuple[str, float, str]:
+        names = [self._card.classes[index] for index in indices]
+        top_5 = "; ".join(f"{name} {probability:.4f}" for name, probability in zip(names, probabilities, strict=True))
+        return names[0], round(probabilities[0], 6), top_5

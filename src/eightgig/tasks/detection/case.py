@@ -1,0 +1,174 @@
+"""What is particular to the object detector: its network, its boxes, its loss and its score."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from eightgig.data.images.parameters import DataParameters
+from eightgig.models.parameters import ModelParameters, PictureModelParameters
+from eightgig.stages.annotations import Batches, ImageStore, Objective, PictureNetwork, SoftLoss, Task
+from eightgig.stages.case import Records
+from eightgig.stages.loading import for_evaluation
+from eightgig.stages.pictures import PictureCase, letterboxed, loading
+from eightgig.tasks.detection.parameters import DetectionDataParameters, DetectorTrainParameters
+from eightgig.training.parameters import TrainParameters
+from eightgig.vram.plan import Precision
+
+# What the memory planner counts in each picture: more boxes than most have, in tensors that are small all the same.
+_TRACED_BOXES = 64
+
+RECORDS: Records = {
+    ModelParameters: PictureModelParameters,
+    DataParameters: DetectionDataParameters,
+    TrainParameters: DetectorTrainParameters,
+}
+
+
+class ObjectDetector(PictureCase):
+    """The case study's answers to the stages' questions (see `eightgig.stages.case.Case`)."""
+
+    records = RECORDS
+
+    def build_network(self, model: PictureModelParameters, num_classes: int) -> PictureNetwork:
+        """Give YOLOv5 of the size that `model` names."""
+        from eightgig.tasks.detection.model import build_yolov5
+
+        return build_yolov5(model.name.removeprefix("eightgig/"), weights=model.weights, num_classes=num_classes)
+
+    def prepare(
+        self,
+        network: PictureNetwork,
+        store: ImageStore,
+        indices: list[int],
+        *,
+        size: int,
+        train: DetectorTrainParameters,
+    ) -> None:
+        """Fit the anchors to the training boxes where COCO's do not fit; trained weights keep theirs."""
+        import logging
+
+        from eightgig.tasks.detection.anchors import fit_anchors
+        from eightgig.tasks.detection.found_boxes import box_sides
+
+        if not train.autoanchor or network.weights_source != "random initialisation":
+            return
+        fit = fit_anchors(box_sides(store, indices, image_size=size), image_size=size, seed=train.seed)
+        anchors: Any = network.module.anchors
+        anchors.copy_(anchors.new_tensor(fit.by_level()))
+        logging.getLogger(__name__).info(
+            "anchors %s: they fit %.1f %% of %d boxes (COCO's: %.1f %%)",
+            "fitted" if fit.changed else "kept",
+            100 * fit.recall_after,
+            fit.num_boxes,
+            100 * fit.recall_before,
+        )
+
+    def objective(self, network: PictureNetwork, train: DetectorTrainParameters) -> Objective:
+        """Give the loss of boxes, objectness and classes; the score is mAP50."""
+        from eightgig.data.images.transforms import DeviceColour
+        from eightgig.tasks.detection.metrics import map50
+        from eightgig.tasks.detection.objective import DetectionObjective
+
+        module: Any = network.module
+        colour = DeviceColour(mean=network.mean, std=network.std)
+        return DetectionObjective(colour, module, parameters=train.loss, num_classes=module.num_classes, score=map50)
+
+    def soft_loss(self) -> SoftLoss | None:
+        """Give how far a student's maps are from its teacher's, where the teacher sees objects."""
+        from eightgig.tasks.detection.objective import soft_detection_loss_sum
+
+        return soft_detection_loss_sum
+
+    def train_batches(
+        self,
+        store: ImageStore,
+        indices: Iterable[int],
+        *,
+        size: int,
+        batch_size: int,
+        train: DetectorTrainParameters,
+    ) -> Batches:
+        """Give mosaics with their boxes, shuffled anew in each epoch."""
+        from eightgig.tasks.detection.loader import create_detection_loader
+
+        return create_detection_loader(
+            store,
+            list(indices),
+            image_size=size,
+            batch_size=batch_size,
+            augment=train.augment,
+            **loading(train),
+            num_epochs=train.epochs,
+        )
+
+    def eval_batches(
+        self, store: ImageStore, indices: Iterable[int], *, size: int, batch_size: int, num_workers: int = 0
+    ) -> Batches:
+        """Give whole pictures, letterboxed, in the order of `indices`."""
+        from eightgig.tasks.detection.loader import create_detection_loader
+
+        return create_detection_loader(
+            store,
+            list(indices),
+            image_size=size,
+            batch_size=batch_size,
+            augment=None,
+            **for_evaluation(num_workers),
+        )
+
+    def eval_picture(self, image_HWC: Any, *, image_size: int) -> Any:
+        """Give the whole picture, letterboxed."""
+        return letterboxed(image_HWC, image_size)
+
+    def deployed(self, network: PictureNetwork) -> Any:
+        """Give the network with its decoding: images_N3HW -> predictions_NPK."""
+        from eightgig.tasks.detection.model import WithDecode
+
+        module: Any = network.module
+        return WithDecode(module).eval()
+
+    def task(self, classes: Sequence[str]) -> Task:
+        """Give how predictions are read and judged."""
+        from eightgig.tasks.detection.task import DetectionTask
+
+        return DetectionTask(classes)
+
+    def truths(self, batch: Any) -> list[Any]:
+        """Give each picture's `Boxes`, in pixels of the canvas."""
+        from eightgig.tasks.detection.found_boxes import boxes_in
+
+        return boxes_in(batch)
+
+
+def make_workload(
+    model: dict[str, Any],
+    train: dict[str, Any],
+    num_classes: int,
+    shapes: dict[str, list[int]] | None = None,
+    teacher: str | None = None,
+    precision: Precision = "fp32",
+) -> Any:
+    """Give the network, its loss and empty batches, as the train stage runs them; weights play no part."""
+    import torch
+
+    from eightgig.stages.workloads import case_workload
+
+    parameters = PictureModelParameters(**{**model, "weights": "none"})
+
+    def batch(num_images: int) -> dict[str, Any]:
+        images_N3HW = torch.zeros(num_images, 3, parameters.image_size, parameters.image_size, dtype=torch.uint8)
+        return {
+            "images": images_N3HW,
+            "boxes": torch.zeros(num_images, _TRACED_BOXES, 4),
+            "box_labels": torch.zeros(num_images, _TRACED_BOXES, dtype=torch.int64),
+        }
+
+    return case_workload(
+        ObjectDetector(),
+        parameters,
+        DetectorTrainParameters(**train),
+        num_classes,
+        batch=batch,
+        shapes={name: tuple(shape) for name, shape in (shapes or {}).items()},
+        teacher=teacher,
+        precision=precision,
+    )

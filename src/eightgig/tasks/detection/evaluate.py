@@ -1,0 +1,96 @@
+"""How right the trained detector is on the whole test split."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from kedro.pipeline import Node
+
+from eightgig.bench.parameters import BenchmarkParameters
+from eightgig.core.progress import track
+from eightgig.datasets.weights import Weights
+from eightgig.stages.annotations import ImageStore, Table
+from eightgig.stages.case import Case, stage_node
+from eightgig.stages.inference import running
+from eightgig.stages.inputs import feeds_of
+from eightgig.stages.loading import workers_for
+from eightgig.stages.trained import indices_of
+from eightgig.tasks.detection.records import DetectionReport
+from eightgig.vram.parameters import PlanParameters
+
+_COLUMNS = ("index", "path", "kind", "class_name", "score", "x1", "y1", "x2", "y2")
+
+
+def evaluation(case: Case) -> Node:
+    """Give the benchmark's node from `weights` to `metrics` and the tables of results."""
+    held_out = {"weights": "weights", "store": "store", "splits": "splits", "benchmark": "params:benchmark"}
+    held_out["plan"] = "params:plan"
+    results = ["metrics", "per_class_table", "confusion_table", "pr_curve_table", "detections_table"]
+    return stage_node(evaluate, held_out, results, case=case)
+
+
+def evaluate(
+    case: Case,
+    weights: Weights,
+    store: ImageStore,
+    splits: Table,
+    benchmark: BenchmarkParameters,
+    plan: PlanParameters,
+) -> tuple[DetectionReport, Table, Table, Table, Table]:
+    """Judge the trained network on the whole test split.
+
+    Returns:
+        The figures; a row a class; the confusion matrix at the best confidence (rows are true classes, named in the
+        first column; `background` is what has no box); precision by class and recall; a row a hit, a false alarm or a
+        miss, in pixels of the stored picture.
+
+    Raises:
+        DataError: no test picture has a box.
+    """
+    import pandas as pd
+
+    from eightgig.tasks.detection.box_matching import confusion_table
+    from eightgig.tasks.detection.metrics import mean_average_precision
+
+    indices, task = indices_of(splits, "test"), case.task(weights.card.classes)
+    found, truths, batches = list[Any](), list[Any](), list[Any]()
+    size, number = weights.card.size, benchmark.batch_size
+    workers = workers_for(len(indices), number)
+    loaded = case.eval_batches(store, indices, size=size, batch_size=number, num_workers=workers)
+    with running(case, weights, plan) as runner:
+        for batch in track(loaded, "evaluating", total=len(loaded)):
+            found += task.answers(runner.run(feeds_of(case.inputs(weights.card, batch))))
+            truths += case.truths(batch)
+            batches.append({name: batch[name] for name in ("indices", "scale", "offset", "sizes")})
+    report, curves = mean_average_precision(found, truths, store.classes)
+    per_class = pd.DataFrame([row.model_dump() for row in report.per_class]).rename(columns={"name": "class"})
+    confusion = confusion_table(found, truths, store.classes, confidence=report.confidence)
+    pictures = zip(_places(batches), found, truths, strict=True)
+    rows = [row for picture in pictures for row in _rows(store, *picture, report.confidence)]
+    return report, per_class, confusion.reset_index(), curves, pd.DataFrame(rows, columns=list(_COLUMNS))
+
+
+def _places(batches: list[Any]) -> Iterator[tuple[Any, int]]:
+    """Yield each picture's batch and its position in it."""
+    for batch in batches:
+        yield from ((batch, position) for position in range(len(batch["indices"])))
+
+
+def _rows(
+    store: ImageStore, place: tuple[Any, int], found: Any, truth: Any, confidence: float
+) -> Iterator[tuple[Any, ...]]:
+    from eightgig.tasks.detection.box_matching import match
+    from eightgig.tasks.detection.objective import in_source
+
+    batch, position = place
+    index = int(batch["indices"][position])
+    pairs = match(found, truth, confidence=confidence)
+    in_picture = in_source(found.boxes_xyxy_M4, batch, position), in_source(truth.xyxy_M4, batch, position)
+
+    def row(kind: str, label: int, score: float | None, box_4: Any) -> tuple[Any, ...]:
+        return (index, store.paths[index], kind, store.classes[label], score, *box_4.round(1).tolist())
+
+    for kind, places in (("hit", pairs.hits_H2[:, 0]), ("false alarm", pairs.false_alarms)):
+        for at in places:
+            yield row(kind, int(found.labels_M[at]), round(float(found.scores_M[at]), 4), in_picture[0][at])
+    for at in pairs.misses:
+        yield row("miss", int(truth.labels_M[at]), None, in_picture[1][at])

@@ -1,0 +1,141 @@
+"""Predict: the boxes in new pictures, as a table and a contact sheet."""
+
+from typing import TYPE_CHECKING, Any
+
+from kedro.pipeline import Pipeline
+from pydantic import Field
+
+from eightgig.datasets.weights import Weights
+from eightgig.models.cards import PictureCard
+from eightgig.stages.annotations import ImageStore, Picture, Table
+from eightgig.stages.case import Case, stage_node, stage_pipeline
+from eightgig.stages.inference import running
+from eightgig.stages.inputs import feeds_of
+from eightgig.stages.pictures import CaseOnPictures
+from eightgig.stages.samples import (
+    REJECT_COLUMNS,
+    PredictParameters,
+    Rejects,
+    Sample,
+    require_one,
+    samples_of,
+    thumbnail,
+)
+from eightgig.tasks.detection.parameters import DetectionDataParameters
+from eightgig.vram.parameters import PlanParameters
+
+if TYPE_CHECKING:
+    from eightgig.export.runners import Runner
+
+_TABLE_COLUMNS = ("file", "class_name", "score", "x1", "y1", "x2", "y2")
+_TILE_SIDE_PX = 320
+
+
+class DetectorPredictParameters(PredictParameters):
+    """Which pictures to look at, and which boxes to keep.
+
+    Attributes:
+        confidence: smallest score.
+        iou: of two boxes of one class that overlap more, the lower score is dropped.
+        most: boxes a picture.
+    """
+
+    confidence: float = Field(default=0.25, ge=0, le=1)
+    iou: float = Field(default=0.45, ge=0, le=1)
+    most: int = Field(default=300, ge=1)
+
+
+def create_pipeline(case: Case) -> Pipeline:
+    """Give the node from `weights` to `predict_table`, `predict_rejects_table` and `predict_sheet`."""
+    inputs = {
+        "weights": "weights",
+        "store": "store",
+        "splits": "splits",
+        "data": "params:data",
+        "predict": "params:predict",
+        "plan": "params:plan",
+    }
+    outputs = ["predict_table", "predict_rejects_table", "predict_sheet"]
+    return stage_pipeline("predict", [stage_node(predict_boxes, inputs, outputs, case=case)])
+
+
+def predict_boxes(
+    case: CaseOnPictures,
+    weights: Weights,
+    store: ImageStore,
+    splits: Table,
+    data: DetectionDataParameters,
+    predict: DetectorPredictParameters,
+    plan: PlanParameters,
+) -> tuple[Table, Table, Picture]:
+    """Look for objects in pictures with the trained network, on the GPU where there is one.
+
+    Returns:
+        One row a box, in pixels of the upright picture (a picture without any has one row without a box); the files
+        that could not be read, with reasons; a contact sheet.
+
+    Raises:
+        ConfigurationError: the source does not exist.
+        DataError: nothing in the source is a picture.
+    """
+    import pandas as pd
+
+    from eightgig.data.images.streaming import windows
+    from eightgig.report.pictures import Tile, contact_sheet
+    from eightgig.tasks.detection.figures import draw_detections
+
+    rejects: Rejects = []
+    rows, tiles = list[tuple[object, ...]](), list[Tile]()
+    samples = samples_of(predict, store, splits, max_pixels=data.max_pixels, rejects=rejects)
+    with running(case, weights, plan) as runner:
+        detect = _Detector(case, weights.card, predict, runner)
+        for batch in windows(samples, predict.batch_size):
+            for sample, found in zip(batch, detect(batch), strict=True):
+                names = [weights.card.classes[label] for label in found.labels_M]
+                rows += _rows(sample.file, names, found)
+                if len(tiles) < predict.sheet_pictures:
+                    drawn_HWC = draw_detections(sample.image_HWC, found, weights.card.classes)
+                    tiles.append(Tile(thumbnail(drawn_HWC, _TILE_SIDE_PX), _summary(names)))
+    require_one(len(rows), predict, rejects)
+    sheet = contact_sheet(tiles, columns=4, tile_side_px=_TILE_SIDE_PX)
+    return pd.DataFrame(rows, columns=list(_TABLE_COLUMNS)), pd.DataFrame(rejects, columns=list(REJECT_COLUMNS)), sheet
+
+
+def _rows(file: str, names: list[str], found: Any) -> list[tuple[object, ...]]:
+    """Give a row a box, or one without a box where nothing was found."""
+    columns = zip(names, found.scores_M.round(4).tolist(), found.boxes_xyxy_M4.round(1).tolist(), strict=True)
+    boxes = [(file, name, score, *box) for name, score, box in columns]
+    return [*boxes] or [(file, *[None] * (len(_TABLE_COLUMNS) - 1))]
+
+
+class _Detector:
+    """The trained network on whole pictures of any size; gives their `Detections` in pixels of the picture."""
+
+    def __init__(
+        self, case: CaseOnPictures, card: PictureCard, predict: DetectorPredictParameters, runner: "Runner"
+    ) -> None:
+        self._case, self._card, self._predict, self._runner = case, card, predict, runner
+
+    def __call__(self, samples: list[Sample]) -> list[Any]:
+        import torch
+
+        from eightgig.data.images.letterbox import placement_of
+        from eightgig.tasks.detection.detections import suppress
+        from eightgig.tasks.detection.transforms import unletterboxed
+
+        size, chosen = self._card.image_size, self._predict
+        pictures = torch.stack([self._case.eval_picture(sample.image_HWC, image_size=size) for sample in samples])
+        (predictions_NPK,) = self._runner.run(feeds_of(self._case.inputs(self._card, {"images": pictures}))).values()
+        found = suppress(predictions_NPK, confidence=chosen.confidence, iou=chosen.iou, most=chosen.most)
+        moved = []
+        for sample, one in zip(samples, found, strict=True):
+            height, width = sample.image_HWC.shape[:2]
+            placement = placement_of(height, width, size)
+            boxes = unletterboxed(one.boxes_xyxy_M4, placement, height, width)
+            moved.append(one._replace(boxes_xyxy_M4=boxes))
+        return moved
+
+
+def _summary(names: list[str]) -> str:
+    counts = {name: names.count(name) for name in sorted(set(names))}
+    return ", ".join(f"{count} {name}" for name, count in counts.items()) or "nothing found"

@@ -1,0 +1,157 @@
+"""What is particular to the segmenter: its network, its masks, its loss and its score."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from eightgig.data.images.parameters import DataParameters
+from eightgig.models.parameters import ModelParameters, PictureModelParameters
+from eightgig.stages.annotations import Batches, ImageStore, Objective, PictureNetwork, SoftLoss, Task
+from eightgig.stages.case import Records
+from eightgig.stages.loading import for_evaluation
+from eightgig.stages.pictures import PictureCase, letterboxed, loading
+from eightgig.tasks.segmentation.parameters import SegmentationDataParameters, SegmenterTrainParameters
+from eightgig.training.parameters import TrainParameters
+from eightgig.vram.plan import Precision
+
+RECORDS: Records = {
+    ModelParameters: PictureModelParameters,
+    DataParameters: SegmentationDataParameters,
+    TrainParameters: SegmenterTrainParameters,
+}
+
+
+class SemanticSegmenter(PictureCase):
+    """The case study's answers to the stages' questions (see `eightgig.stages.case.Case`)."""
+
+    records = RECORDS
+
+    def build_network(self, model: PictureModelParameters, num_classes: int) -> PictureNetwork:
+        """Give the U-Net, or the network of torchvision, that `model` names."""
+        from eightgig.tasks.segmentation.model import build_segmenter
+
+        return build_segmenter(model.name, weights=model.weights, num_classes=num_classes)
+
+    def prepare(
+        self,
+        network: PictureNetwork,
+        store: ImageStore,
+        indices: list[int],
+        *,
+        size: int,  # noqa: ARG002 - classes are counted in the stored masks
+        train: SegmenterTrainParameters,
+    ) -> None:
+        """Weigh the classes by the pixels that the training masks have of them, where the recipe asks for it."""
+        import numpy as np
+        import torch
+
+        from eightgig.core.progress import track
+        from eightgig.tasks.segmentation.objective import median_frequency_weights
+
+        if train.loss.class_weights == "none":
+            return
+        num_classes = len(store.classes)
+        counts = [
+            np.bincount(store.mask(index).ravel(), minlength=256)[:num_classes]
+            for index in track(indices, "counting the pixels of classes")
+        ]
+        weights_K = median_frequency_weights(torch.from_numpy(np.stack(counts)), most=train.loss.most_weight)
+        module: Any = network.module
+        module.class_weights.copy_(weights_K)
+
+    def objective(self, network: PictureNetwork, train: SegmenterTrainParameters) -> Objective:
+        """Give cross-entropy and Dice over pixels, with colour changes on the device."""
+        from eightgig.data.images.transforms import DeviceColour
+        from eightgig.tasks.segmentation.objective import SegmentationObjective
+
+        module: Any = network.module
+        colour = DeviceColour(mean=network.mean, std=network.std, augment=train.augment)
+        return SegmentationObjective(colour, module.class_weights, train.loss)
+
+    def soft_loss(self) -> SoftLoss | None:
+        """Give how far a student's classes of pixels are from its teacher's."""
+        from eightgig.tasks.segmentation.objective import soft_segmentation_loss_sum
+
+        return soft_segmentation_loss_sum
+
+    def train_batches(
+        self,
+        store: ImageStore,
+        indices: Iterable[int],
+        *,
+        size: int,
+        batch_size: int,
+        train: SegmenterTrainParameters,
+    ) -> Batches:
+        """Give random crops with their masks, shuffled anew in each epoch, small first if so asked."""
+        from eightgig.tasks.segmentation.loader import create_mask_loader
+        from eightgig.tasks.segmentation.parameters import ProgressiveSize
+
+        return create_mask_loader(
+            store,
+            list(indices),
+            image_size=ProgressiveSize(size, train.progressive, train.epochs),
+            batch_size=batch_size,
+            augment=train.augment,
+            **loading(train),
+        )
+
+    def eval_batches(
+        self, store: ImageStore, indices: Iterable[int], *, size: int, batch_size: int, num_workers: int = 0
+    ) -> Batches:
+        """Give whole pictures with their masks, letterboxed, in the order of `indices`."""
+        from eightgig.tasks.segmentation.loader import create_mask_loader
+
+        return create_mask_loader(
+            store,
+            list(indices),
+            image_size=size,
+            batch_size=batch_size,
+            augment=None,
+            **for_evaluation(num_workers),
+        )
+
+    def eval_picture(self, image_HWC: Any, *, image_size: int) -> Any:
+        """Give the whole picture, letterboxed."""
+        return letterboxed(image_HWC, image_size)
+
+    def task(self, classes: Sequence[str]) -> Task:
+        """Give how logits are read and judged."""
+        from eightgig.tasks.segmentation.metrics import SegmentationTask
+
+        return SegmentationTask(classes)
+
+    def truths(self, batch: Any) -> list[Any]:
+        """Give each picture's labels_HW on the canvas."""
+        return list(batch["masks"].numpy())
+
+
+def make_workload(
+    model: dict[str, Any],
+    train: dict[str, Any],
+    num_classes: int,
+    shapes: dict[str, list[int]] | None = None,
+    teacher: str | None = None,
+    precision: Precision = "fp32",
+) -> Any:
+    """Give the network, its loss and empty batches, as the train stage runs them; weights play no part."""
+    import torch
+
+    from eightgig.stages.workloads import case_workload
+
+    parameters = PictureModelParameters(**{**model, "weights": "none"})
+    size = parameters.image_size
+
+    def batch(num_images: int) -> dict[str, Any]:
+        images_N3HW = torch.zeros(num_images, 3, size, size, dtype=torch.uint8)
+        return {"images": images_N3HW, "masks": torch.zeros(num_images, size, size, dtype=torch.uint8)}
+
+    return case_workload(
+        SemanticSegmenter(),
+        parameters,
+        SegmenterTrainParameters(**train),
+        num_classes,
+        batch=batch,
+        shapes={name: tuple(shape) for name, shape in (shapes or {}).items()},
+        teacher=teacher,
+        precision=precision,
+    )

@@ -1,0 +1,97 @@
+"""How right the trained segmenter is on the whole test split."""
+
+from typing import Any
+
+from kedro.pipeline import Node
+
+from eightgig.bench.parameters import BenchmarkParameters
+from eightgig.core.progress import track
+from eightgig.datasets.weights import Weights
+from eightgig.stages.annotations import ImageStore, Picture, Table
+from eightgig.stages.case import stage_node
+from eightgig.stages.inference import running
+from eightgig.stages.inputs import feeds_of
+from eightgig.stages.loading import workers_for
+from eightgig.stages.pictures import CaseOnPictures
+from eightgig.stages.trained import indices_of
+from eightgig.tasks.segmentation.answers import PixelClasses
+from eightgig.tasks.segmentation.records import SegmentationReport
+from eightgig.vram.parameters import PlanParameters
+
+_SHOWN = 12
+
+
+def evaluation(case: CaseOnPictures) -> Node:
+    """Give the benchmark's node from `weights` to `metrics` and the tables of results."""
+    held_out = {"weights": "weights", "store": "store", "splits": "splits", "benchmark": "params:benchmark"}
+    held_out["plan"] = "params:plan"
+    results = ["metrics", "per_class_table", "confusion_table", "pictures_table", "overlays_sheet"]
+    return stage_node(evaluate, held_out, results, case=case)
+
+
+def evaluate(
+    case: CaseOnPictures,
+    weights: Weights,
+    store: ImageStore,
+    splits: Table,
+    benchmark: BenchmarkParameters,
+    plan: PlanParameters,
+) -> tuple[SegmentationReport, Table, Table, Table, Picture]:
+    """Judge the trained network on the whole test split, at the size in which it sees pictures.
+
+    Returns:
+        The figures; a row a class; the confusion matrix in pixels (rows are true classes, named in the first column);
+        a row a picture with its share of right pixels and its mean IoU; some pictures beside their truth and what was
+        found, the worst first.
+    """
+    import numpy as np
+    import pandas as pd
+
+    from eightgig.tasks.segmentation.metrics import confusion_counts, report_of
+
+    indices, task = indices_of(splits, "test"), case.task(weights.card.classes)
+    num_classes, found = len(store.classes), list[Any]()
+    confusion_KK = np.zeros((num_classes, num_classes), np.int64)
+    size, number = weights.card.size, benchmark.batch_size
+    workers = workers_for(len(indices), number)
+    loaded = case.eval_batches(store, indices, size=size, batch_size=number, num_workers=workers)
+    with running(case, weights, plan) as runner:
+        for batch in track(loaded, "evaluating", total=len(loaded)):
+            answers = task.answers(runner.run(feeds_of(case.inputs(weights.card, batch))))
+            for index, answer, truth_HW in zip(batch["indices"].tolist(), answers, case.truths(batch), strict=True):
+                own_KK = confusion_counts([answer], [truth_HW], num_classes)
+                confusion_KK += own_KK
+                found.append(_row(store, index, own_KK))
+        pictures = pd.DataFrame(found).sort_values("miou", ignore_index=True)
+        sheet = _sheet(PixelClasses(case, weights.card, runner), weights, store, pictures)
+    report = report_of(confusion_KK, store.classes, len(indices))
+    per_class = pd.DataFrame([row.model_dump() for row in report.per_class]).rename(columns={"name": "class"})
+    names = pd.Index(store.classes, name="actual"), pd.Index(store.classes, name="predicted")
+    confusion = pd.DataFrame(confusion_KK, index=names[0], columns=names[1]).reset_index()
+    return report, per_class, confusion, pictures, sheet
+
+
+def _row(store: ImageStore, index: int, confusion_KK: Any) -> dict[str, object]:
+    import torch
+
+    from eightgig.tasks.segmentation.objective import mean_iou, pixel_accuracy
+
+    counts = torch.from_numpy(confusion_KK)
+    figures = {"pixel_accuracy": round(pixel_accuracy(counts), 5), "miou": round(mean_iou(counts), 5)}
+    return {"index": index, "path": store.paths[index], **figures}
+
+
+def _sheet(classify: PixelClasses, weights: Weights, store: ImageStore, pictures: Table) -> Picture:
+    """Show the worst pictures, then some of all others, each beside its truth and what was found."""
+    from eightgig.report.pictures import contact_sheet
+    from eightgig.tasks.segmentation.figures import triptych
+
+    worst = list(range(min(_SHOWN // 2, len(pictures))))
+    others = range(len(worst), len(pictures), max(1, (len(pictures) - len(worst)) // (_SHOWN - len(worst))))
+    tiles = []
+    for place in [*worst, *others][:_SHOWN]:
+        row = pictures.iloc[place]
+        image_HWC, truth_HW = store.decode(int(row["index"])), store.mask(int(row["index"]))
+        caption = f"mIoU {row['miou']:.2f}, {row['pixel_accuracy']:.0%} of the pixels"
+        tiles += triptych(image_HWC, truth_HW, classify(image_HWC), weights.card.classes, caption)
+    return contact_sheet(tiles, columns=6, tile_side_px=256)

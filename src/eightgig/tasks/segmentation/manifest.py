@@ -1,0 +1,150 @@
+"""The list of usable pictures with masks (manifest), the pixels of their classes, and what was refused (rejects)."""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from eightgig.core.errors import DataError, ImageRejectedError
+from eightgig.data.images.decoding import Inspection
+from eightgig.data.images.streaming import Progress, stream_map
+from eightgig.data.ingest.manifest import DECODER_WARNING, inspect_below, printable, require_few_rejects
+from eightgig.data.store.masks import VOID
+from eightgig.tasks.segmentation.layouts import Finding, MaskedPicture, MaskFolder
+from eightgig.tasks.segmentation.mask_files import inspect_mask
+from eightgig.tasks.segmentation.parameters import SegmentationDataParameters
+
+MANIFEST_COLUMNS = (
+    "path", "mask_path", "codec", "width", "height", "byte_count", "content_hash", "note", "split",
+)  # fmt: skip
+PIXEL_COLUMNS = ("index", "path", "label", "class_name", "num_pixels")
+REJECT_COLUMNS = ("path", "reason", "detail", "action")
+_FEWEST_PICTURES = 3
+
+
+class _Usable(NamedTuple):
+    """A picture with its pixels of each class, int64 K, and what is wrong with its mask's file, or an empty text."""
+
+    picture: MaskedPicture
+    inspection: Inspection
+    pixels_K: npt.NDArray[np.int64]
+    mask_remark: str = ""
+
+
+def build_mask_manifest(
+    folder: MaskFolder, parameters: SegmentationDataParameters, on_progress: Progress | None = None
+) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+    """Give (manifest, pixels, rejects).
+
+    The manifest has one row a usable picture, with its mask and its ready-made `split` or an empty text. The pixels
+    have one row for each class of each picture: `index` is a row of the manifest. The rejects have one row for
+    everything that is not as it should be, with the `action` that was taken.
+
+    Memory for pictures does not grow with their number. Whether what is left will do is asked afterwards
+    (`require_usable_masks`), so that the list of rejects is never lost.
+    """
+
+    def inspect(picture: MaskedPicture) -> _Usable | Finding:
+        return _inspect(folder, picture, parameters)
+
+    usable, findings = list[_Usable](), list(folder.findings)
+    for number, made in enumerate(stream_map(inspect, folder.pictures), start=1):
+        (usable if isinstance(made, _Usable) else findings).append(made)  # type: ignore[arg-type]
+        if on_progress:
+            on_progress(number, len(folder.pictures))
+    findings += [finding for each in usable for finding in _remarks(each)]
+    usable, about_copies = _settle_copies(usable)
+    return _manifest(usable), _pixels(usable, folder.table.classes), _rejects([*findings, *about_copies])
+
+
+def require_usable_masks(
+    root: Path,
+    manifest: pd.DataFrame,
+    pixels: pd.DataFrame,
+    rejects: pd.DataFrame,
+    parameters: SegmentationDataParameters,
+) -> None:
+    """Refuse a set of pictures of which too much was refused, or whose masks hold one class alone.
+
+    Raises:
+        DataError: as said.
+    """
+    require_few_rejects(root, len(manifest), rejects[rejects["action"] == "refused"], parameters.max_reject_fraction)
+    num_different = manifest["content_hash"].nunique()
+    classes = sorted(pixels["class_name"].unique())
+    if num_different < _FEWEST_PICTURES or len(classes) < 2:
+        raise DataError(
+            f"{root}: wanted at least {_FEWEST_PICTURES} different pictures whose masks hold 2 classes or more, found "
+            f"{num_different} pictures with the classes {', '.join(classes) or 'none'}. Look at the rejects, and "
+            "whether data.class_table is right (255 is void unless the table says otherwise)."
+        )
+
+
+def _inspect(folder: MaskFolder, picture: MaskedPicture, parameters: SegmentationDataParameters) -> _Usable | Finding:
+    inspected = inspect_below(folder.root, picture.path, parameters)
+    if isinstance(inspected, ImageRejectedError):
+        return Finding(picture.path, inspected.reason, inspected.detail)
+    try:
+        mask = inspect_mask(folder.root / picture.mask_path, folder.table, max_pixels=parameters.max_pixels)
+    except ImageRejectedError as error:
+        return Finding(picture.path, error.reason, f"{picture.mask_path}: {error.detail}")
+    labels_HW = mask.labels_HW
+    if labels_HW.shape != (inspected.height, inspected.width):
+        height, width = labels_HW.shape
+        detail = f"the picture has {inspected.width} x {inspected.height} pixels upright, its mask {width} x {height}"
+        return Finding(picture.path, "size_differs", detail)
+    pixels_K = np.bincount(labels_HW.ravel(), minlength=VOID + 1)[: len(folder.table.classes)]
+    if not pixels_K.any():
+        return Finding(picture.path, "all_void", f"{picture.mask_path} holds no pixel of any class")
+    return _Usable(picture, inspected, pixels_K, mask.remark)
+
+
+def _remarks(usable: _Usable) -> list[Finding]:
+    """Give what decoders remark on a picture that is kept, and on its mask."""
+    picture, remark = usable.picture, usable.mask_remark
+    about_mask = f"{picture.mask_path}: {remark}" if remark else ""
+    told = filter(None, [usable.inspection.remark, about_mask])
+    return [Finding(picture.path, DECODER_WARNING, detail, "kept") for detail in told]
+
+
+def _settle_copies(usable: Sequence[_Usable]) -> tuple[list[_Usable], list[Finding]]:
+    """Refuse copies of one picture with different masks, and copies outside the split that judges."""
+    by_content: dict[str, list[_Usable]] = {}
+    for each in usable:
+        by_content.setdefault(each.inspection.content_hash, []).append(each)
+    kept, findings = list[_Usable](), list[Finding]()
+    for copies in by_content.values():
+        splits = {each.picture.split for each in copies}
+        judging = next((split for split in ("test", "val") if split in splits), "")
+        for each in copies:
+            others = ", ".join(other.picture.path for other in copies if other is not each)
+            if any(not np.array_equal(each.pixels_K, other.pixels_K) for other in copies):
+                findings.append(Finding(each.picture.path, "conflicting_mask", f"same picture, other mask: {others}"))
+            elif len(splits) > 1 and each.picture.split != judging:
+                detail = f"the same picture is in {judging}: {others}"
+                findings.append(Finding(each.picture.path, "in_two_splits", detail))
+            else:
+                kept.append(each)
+    return sorted(kept, key=lambda each: each.picture), findings
+
+
+def _manifest(usable: Sequence[_Usable]) -> pd.DataFrame:
+    rows = [{**each.picture._asdict(), **each.inspection.model_dump()} for each in usable]
+    return pd.DataFrame(rows, columns=list(MANIFEST_COLUMNS))
+
+
+def _pixels(usable: Sequence[_Usable], classes: Sequence[str]) -> pd.DataFrame:
+    rows = [
+        (index, each.picture.path, label, classes[label], int(each.pixels_K[label]))
+        for index, each in enumerate(usable)
+        for label in np.flatnonzero(each.pixels_K).tolist()
+    ]
+    return pd.DataFrame(rows, columns=list(PIXEL_COLUMNS))
+
+
+def _rejects(findings: Iterable[Finding]) -> pd.DataFrame:
+    rows = [(printable(each.path), each.reason, printable(each.detail), each.action) for each in findings]
+    return pd.DataFrame(rows, columns=list(REJECT_COLUMNS)).sort_values("path", ignore_index=True)

@@ -1,0 +1,157 @@
+"""Segmentation, as the training loop sees it: a loss over the pixels of each picture, and the mean IoU as the score."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torchmetrics.functional.classification import multiclass_confusion_matrix
+
+from eightgig.core.transfer import to_device
+from eightgig.data.images.transforms import DeviceColour
+from eightgig.data.store.masks import VOID
+from eightgig.tasks.segmentation.parameters import SegmentationLossParameters
+from eightgig.training.objective import Batch
+
+
+class SegmentationObjective:
+    """Cross-entropy, and Dice where it is asked for, on pixels that are not void; the score is the mean IoU.
+
+    Batches hold `images` uint8 N3HW and `masks` uint8 NHW (positions in the classes, 255 where void).
+
+    Args:
+        colour: makes normalised float32 of the images.
+        class_weights: float32 K.
+        parameters: of the loss.
+    """
+
+    score_name = "mIoU"
+
+    def __init__(self, colour: DeviceColour, class_weights: Tensor, parameters: SegmentationLossParameters) -> None:
+        self._colour, self._class_weights, self._parameters = colour, class_weights, parameters
+
+    def count(self, batch: Batch) -> int:
+        """Give the number of pictures."""
+        return int(batch["images"].shape[0])
+
+    def loss_sum(self, module: nn.Module, batch: Batch, device: torch.device) -> Tensor:
+        """Give the loss summed over the pictures; each picture's is a mean over its pixels."""
+        return self._loss(*self._run(module, batch, device)).sum()
+
+    @torch.no_grad()
+    def evaluate(self, module: nn.Module, batches: Iterable[Batch], device: torch.device) -> dict[str, float]:
+        """Give the mean loss, the mean IoU of all pixels together, and the share of pixels that are right."""
+        module.eval()
+        count, num_classes = 0, len(self._class_weights)
+        loss = torch.zeros((), dtype=torch.float64, device=device)  # read at the end: to read is to wait for the card
+        confusion_KK = torch.zeros(num_classes, num_classes, dtype=torch.int64, device=device)
+        for batch in batches:
+            logits_NKHW, labels_NHW = self._run(module, batch, device)
+            loss += self._loss(logits_NKHW, labels_NHW).sum()
+            confusion_KK += confusion_of(logits_NKHW.argmax(1), labels_NHW, num_classes)
+            count += self.count(batch)
+        score = mean_iou(confusion_KK)
+        return {"loss": loss.item() / count, "score": score, "pixel_accuracy": pixel_accuracy(confusion_KK)}
+
+    def _run(self, module: nn.Module, batch: Batch, device: torch.device) -> tuple[Tensor, Tensor]:
+        self._colour.to(device).train(module.training)
+        images_N3HW: Any = batch["images"].to(device, non_blocking=True)
+        labels_NHW: Tensor = batch["masks"].to(device, non_blocking=True).long()
+        return module(self._colour(images_N3HW)).float(), labels_NHW
+
+    def _loss(self, logits_NKHW: Tensor, labels_NHW: Tensor) -> Tensor:
+        if self._class_weights.device != logits_NKHW.device:
+            self._class_weights = to_device(self._class_weights, logits_NKHW.device)
+        loss_N = self._parameters.cross_entropy * pixel_cross_entropy(logits_NKHW, labels_NHW, self._class_weights)
+        if self._parameters.dice:
+            loss_N = loss_N + self._parameters.dice * dice_loss(logits_NKHW, labels_NHW)
+        return loss_N
+
+
+def pixel_cross_entropy(logits_NKHW: Tensor, labels_NHW: Tensor, weights_K: Tensor) -> Tensor:
+    """Give each picture's cross-entropy: the mean over its pixels weighed by their classes; 0 if all are void."""
+    losses_NHW = functional.cross_entropy(
+        logits_NKHW, labels_NHW, weight=weights_K, ignore_index=VOID, reduction="none"
+    )
+    known_NHW = labels_NHW != VOID
+    weights_NHW = weights_K[labels_NHW.where(known_NHW, 0)] * known_NHW
+    return losses_NHW.sum((1, 2)) / weights_NHW.sum((1, 2)).clamp_min(torch.finfo(weights_K.dtype).tiny)
+
+
+def dice_loss(logits_NKHW: Tensor, labels_NHW: Tensor) -> Tensor:
+    """Give each picture's 1 - Dice, the mean over the classes it holds; void pixels do not count.
+
+    Source: Milletari et al., "V-Net", 2016, with plain sums instead of sums of squares.
+    """
+    num_pictures, num_classes = logits_NKHW.shape[:2]
+    known_NP = (labels_NHW != VOID).flatten(1)
+    labels_NP = labels_NHW.flatten(1).where(known_NP, 0)
+    shares_NKP = logits_NKHW.softmax(1).flatten(2) * known_NP[:, None]
+    right_NP = shares_NKP.gather(1, labels_NP[:, None])[:, 0]  # no mask a class: it would be as large as the logits
+    none_NK = logits_NKHW.new_zeros(num_pictures, num_classes)
+    right_NK = none_NK.scatter_add(1, labels_NP, right_NP)
+    true_NK = none_NK.scatter_add(1, labels_NP, known_NP.to(none_NK.dtype))
+    dice_NK = 2 * right_NK / (shares_NKP.sum(2) + true_NK).clamp_min(1)
+    held_NK = true_NK > 0
+    return (held_NK * (1 - dice_NK)).sum(1) / held_NK.sum(1).clamp_min(1)
+
+
+def soft_segmentation_loss_sum(student_NKHW: Tensor, teacher_NKHW: Tensor, *, temperature: float) -> Tensor:
+    """Give how far a student's classes are from its teacher's, the mean over pixels, summed over the pictures.
+
+    Kullback-Leibler divergence of the distributions softened by the temperature T, times T^2.
+
+    Source: Hinton et al., "Distilling the Knowledge in a Neural Network", 2015, a pixel at a time.
+    """
+    learnt = functional.log_softmax(student_NKHW.float() / temperature, 1)
+    wanted = functional.log_softmax(teacher_NKHW.float() / temperature, 1)
+    losses_NKHW = functional.kl_div(learnt, wanted, reduction="none", log_target=True)
+    return losses_NKHW.sum(1).mean((1, 2)).sum() * temperature**2
+
+
+def confusion_of(predicted_NHW: Tensor, labels_NHW: Tensor, num_classes: int) -> Tensor:
+    """Give how many pixels of each true class (rows) were taken for which (columns), int64 K x K, without void."""
+    counts: Tensor = multiclass_confusion_matrix(
+        predicted_NHW, labels_NHW, num_classes=num_classes, ignore_index=VOID, validate_args=False
+    )
+    return counts
+
+
+def iou_of_classes(confusion_KK: Tensor) -> Tensor:
+    """Give each class' intersection over union, float64 K; NaN where the truth does not hold the class."""
+    counts = confusion_KK.double()
+    right, true, found = counts.diagonal(), counts.sum(1), counts.sum(0)
+    return torch.where(true > 0, right / (true + found - right).clamp_min(1), torch.nan)
+
+
+def mean_iou(confusion_KK: Tensor) -> float:
+    """Give the mean over the classes that the truth holds; 0 where it holds none."""
+    ious = iou_of_classes(confusion_KK)
+    return float(ious.nanmean()) if bool(ious.isfinite().any()) else 0.0
+
+
+def pixel_accuracy(confusion_KK: Tensor) -> float:
+    """Give the share of pixels that are not void whose class is right."""
+    return float(confusion_KK.diagonal().sum()) / max(1, int(confusion_KK.sum()))
+
+
+def median_frequency_weights(pixels_NK: Tensor, *, most: float) -> Tensor:
+    """Give a weight for each class, float32 K: the median frequency of all over its own, at most `most`.
+
+    A class' frequency is its share of the pixels of the pictures that hold it; a class that none holds weighs 1.
+
+    Args:
+        pixels_NK: pixels of each class in each training picture.
+        most: the largest weight.
+
+    Source: Eigen and Fergus, "Predicting Depth, Surface Normals and Semantic Labels", 2015.
+    """
+    counts_NK = pixels_NK.double()
+    beside_K = ((counts_NK > 0) * counts_NK.sum(1, keepdim=True)).sum(0)
+    frequency_K = counts_NK.sum(0) / beside_K.clamp_min(1)
+    held_K = frequency_K > 0
+    if not held_K.any():
+        return torch.ones(pixels_NK.shape[1])
+    weights_K = frequency_K[held_K].median() / frequency_K.clamp_min(1e-12)
+    return torch.where(held_K, weights_K.clamp_max(most), 1.0).float()

@@ -1,0 +1,149 @@
+"""What the report shows of the segmenter: its classes, its masks beside the truth, and a large picture in tiles."""
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from eightgig.data.ingest.sources import RawPictures
+from eightgig.report.sections.training import new_pictures_section
+from eightgig.stages.annotations import Figure, ImageStore, Table
+from eightgig.stages.tiles import tiles_section
+from eightgig.stages.trained import indices_of
+from eightgig.tasks.segmentation.case import RECORDS
+from eightgig.tasks.segmentation.records import SegmentationReport
+
+if TYPE_CHECKING:
+    from eightgig.report import page as report
+
+_MOST_REJECTS = 30
+
+
+class SegmentationResults:
+    """The segmenter's part of the page (see `eightgig.stages.report.Results`)."""
+
+    records = RECORDS
+    unit = "picture"
+    drawn_from = {  # noqa: RUF012
+        "splits": "splits",
+        "class_pixels": "class_pixels",
+        "per_class": "per_class_table",
+        "confusion": "confusion_table",
+    }
+    figures = ("per_class", "confusion", "balance")
+    shown = {  # noqa: RUF012
+        "metrics": "metrics",
+        "overlays": "overlays_sheet",
+        "new_pictures": "predict_table",
+        "new_pictures_sheet": "predict_sheet",
+        "tiles_report": "tiles_report",
+        "tiles_sheet": "tiles_sheet",
+    }
+
+    def draw(
+        self, splits: Table, class_pixels: Table, per_class: Table, confusion: Table
+    ) -> tuple[Figure, Figure, Figure]:
+        """Give the IoU of each class, what was taken for what, and the pixels of each class."""
+        from eightgig.report import figures
+        from eightgig.tasks.segmentation import figures as segmentation
+
+        of_split = class_pixels.merge(splits[["index", "split"]], on="index")
+        counts = confusion.set_index(confusion.columns[0])
+        return (
+            segmentation.iou_by_class(per_class),
+            figures.confusion(segmentation.as_percent(counts)),
+            segmentation.pixels_by_class(of_split),
+        )
+
+    def headline(self, shown: Mapping[str, Any]) -> "report.Fact":
+        """Give the mean intersection over union."""
+        from eightgig.report.page import Fact
+
+        metrics: SegmentationReport = shown["metrics"]
+        note = f"{metrics.pixel_accuracy:.1%} of the pixels are right"
+        return Fact(f"mIoU on {metrics.num_images} held-out pictures", f"{metrics.miou:.1%}", note, mark="good")
+
+    def data(
+        self, raw: RawPictures, rejects: Table, store: ImageStore, splits: Table, shown: Mapping[str, Any]
+    ) -> "report.Section":
+        """Show what the network learned from, and what was wrong with it."""
+        from eightgig.report.page import Chart, Gallery, Picture, Section
+        from eightgig.report.page import Table as PageTable
+        from eightgig.report.pictures import to_data_uri
+        from eightgig.tasks.segmentation.figures import legend
+
+        rows = [(split, len(indices_of(splits, split))) for split in ("train", "val", "test")]
+        refused = [
+            PageTable.from_frame(
+                rejects.head(_MOST_REJECTS), caption=f"{len(rejects)} things were wrong or odd (all: rejects.csv)"
+            )
+        ]
+        return Section(
+            "What was trained on what",
+            f"{raw.origin}: {len(store):,} pictures with masks of {len(store.classes)} classes. Copies of one picture "
+            "stay together, so none is in two splits." + ("" if len(rejects) else "\n\nNothing was wrong."),
+            [
+                PageTable(("split", "pictures"), rows),
+                Chart(shown["balance_figure"], "Pixels of each class"),
+                Gallery(list(_samples(store, splits)), "From the training pictures, under their masks"),
+                Gallery([Picture(to_data_uri(legend(store.classes)))], "Legend"),
+                *(refused if len(rejects) else []),
+            ],
+        )
+
+    def results(self, shown: Mapping[str, Any]) -> "list[report.Section]":
+        """Show how good the network is."""
+        from eightgig.report.page import Chart, Fact, Facts, Section
+
+        metrics: SegmentationReport = shown["metrics"]
+        facts = [
+            Fact("mIoU", f"{metrics.miou:.2%}"),
+            Fact("pixel accuracy", f"{metrics.pixel_accuracy:.2%}"),
+            Fact("mean class accuracy", f"{metrics.mean_accuracy:.2%}"),
+            Fact("Dice", f"{metrics.dice:.2%}"),
+        ]
+        absent = f" Not in them: {', '.join(metrics.absent_classes)}." if metrics.absent_classes else ""
+        return [
+            Section(
+                "Results on held-out pictures",
+                f"{metrics.num_images:,} test pictures with {metrics.num_pixels:,} pixels that are not void, used for "
+                "nothing else, at the size in which the network sees them. All pixels make one confusion matrix; means "
+                f"are over the classes that these pictures hold.{absent}",
+                [
+                    Facts(facts),
+                    Chart(shown["per_class_figure"], "By class"),
+                    Chart(shown["confusion_figure"], "What was taken for what, in hundredths of the true class"),
+                ],
+            )
+        ]
+
+    def pictures(self, store: ImageStore, shown: Mapping[str, Any]) -> "list[report.Section]":
+        """Show masks beside the truth, single pictures, and what tiles made of a large one."""
+        from eightgig.report.page import Gallery, Picture, Section
+        from eightgig.report.pictures import to_data_uri
+        from eightgig.tasks.segmentation.figures import legend
+
+        return [
+            Section(
+                "What it found, beside the truth",
+                "Six of the worst test pictures, then some of all others; colours as in the legend.",
+                [
+                    Gallery([Picture(to_data_uri(shown["overlays"], longest_side_px=1600))]),
+                    Gallery([Picture(to_data_uri(legend(store.classes)))], "Legend"),
+                ],
+            ),
+            new_pictures_section(shown["new_pictures"], shown["new_pictures_sheet"]),
+            tiles_section(
+                shown["tiles_report"],
+                shown["tiles_sheet"],
+                unit="share",
+                more="The mask of the whole image is in `tiles/` beside the tables of results.",
+            ),
+        ]
+
+
+def _samples(store: ImageStore, splits: Table) -> "Iterator[report.Picture]":
+    from eightgig.report.page import Picture
+    from eightgig.tasks.segmentation.figures import overlaid
+
+    indices = indices_of(splits, "train")
+    for index in indices[:: max(1, len(indices) // 8)][:8]:
+        yield Picture.from_array(overlaid(store.decode(index), store.mask(index), store.classes), store.paths[index])

@@ -1,0 +1,1 @@
+"""Masks of pictures of any size, tile by tile."""

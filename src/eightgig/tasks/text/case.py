@@ -1,0 +1,172 @@
+"""What all case studies on text answer in the same way (see `eightgig.stages.case.Case`)."""
+
+import json
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+from kedro.pipeline import Node
+
+from eightgig.core.device import loader_processes
+from eightgig.models.cards import TextCard
+from eightgig.models.compression import Shapes
+from eightgig.models.parameters import TextModelParameters
+from eightgig.stages.annotations import SoftLoss, TextNetwork, TokenStore, WorkloadSpec
+from eightgig.stages.case import stage_node
+from eightgig.training.parameters import TrainParameters
+from eightgig.vram.plan import Precision
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+
+class TextCase:
+    """A network of transformers on tokens; a case study says the rest, and has `make_workload` beside its class."""
+
+    channels_last = False
+
+    def blank(self, card: TextCard) -> TextModelParameters:
+        """Give the network by the configuration in its card, so that nothing is downloaded."""
+        from eightgig.tasks.text.model import config_of
+
+        return TextModelParameters(
+            name=card.model, weights="none", max_tokens=card.max_tokens, config=config_of(card.config)
+        )
+
+    def prepare(
+        self,
+        network: TextNetwork,
+        store: TokenStore,
+        indices: list[int],  # noqa: ARG002 - all of the network is learnt
+        *,
+        size: int,  # noqa: ARG002
+        train: Any,  # noqa: ARG002
+    ) -> None:
+        """Refuse a store whose tokens another tokenizer made."""
+        from eightgig.data.store.tokenizers import fingerprint
+        from eightgig.data.store.tokens import require_tokenizer
+        from eightgig.tasks.text.model import read_tokenizer
+
+        parameters = network.parameters
+        if parameters.tokenizer or parameters.weights != "none":  # else the store brings the tokenizer
+            require_tokenizer(store, fingerprint(read_tokenizer(parameters)))
+
+    def card(self, network: TextNetwork, store: TokenStore, *, size: int, common: Mapping[str, Any]) -> TextCard:
+        """Give the card, with the configuration and the tokenizer's fingerprint."""
+        return TextCard(max_tokens=size, config=network.config, tokenizer_sha256=store.tokenizer_sha256, **common)
+
+    def workload(
+        self,
+        model: TextModelParameters,
+        num_classes: int,
+        train: TrainParameters,
+        *,
+        shapes: Shapes | None = None,
+        teacher: str | None = None,
+        precision: Precision = "fp32",
+    ) -> WorkloadSpec:
+        """Say where the memory planner's child process finds what this case trains."""
+        from eightgig.stages.workloads import spec_of
+
+        factory = f"{type(self).__module__}:make_workload"
+        return spec_of(factory, model, train, num_classes, shapes=shapes, teacher=teacher, precision=precision)
+
+    def writing(self, model: Any, num_classes: int) -> WorkloadSpec | None:  # noqa: ARG002 - it does not
+        """Give None: it does not write."""
+        return None
+
+    def soft_loss(self) -> SoftLoss | None:
+        """Give None: logits are compared."""
+        return None
+
+    def finished(self, network: Any, state: dict[str, Any]) -> dict[str, Any]:  # noqa: ARG002 - trained as it is
+        """Give the same weights."""
+        return state
+
+    def check_store(self, card: TextCard, store: TokenStore) -> None:
+        """Refuse tokens of another tokenizer than the network was trained with."""
+        from eightgig.data.store.tokens import require_tokenizer
+
+        require_tokenizer(store, card.tokenizer_sha256)
+
+    def free_axes(self) -> Mapping[int, str]:
+        """Give batch and tokens: texts may be of any number and length."""
+        return {0: "batch", 1: "tokens"}
+
+    def deployed(self, network: TextNetwork) -> Any:
+        """Give the network from tokens to logits."""
+        from eightgig.tasks.text.model import Logits
+
+        return Logits(network.module)
+
+    def file_card(self, card: TextCard) -> dict[str, str]:
+        """Give the classes, the longest text and the tokenizer's fingerprint."""
+        from eightgig.export.card import TextModelCard
+
+        named = card.model_dump(include={"model", "classes", "max_tokens", "tokenizer_sha256"})
+        return TextModelCard(**named, weights_sha256=card.sha256).to_metadata()
+
+
+def dynamic_int8() -> Node:
+    """Give the node that makes the INT8 file without calibration, which the benchmark sets beside the others."""
+    return stage_node(export_dynamic, {"onnx_fp32": "onnx_fp32"}, "compressed_onnx")
+
+
+def export_dynamic(onnx_fp32: bytes) -> dict[str, bytes]:
+    """Give the network with its matrix products in INT8, whose scales are found while it runs."""
+    from eightgig.export.int8.dynamic import quantize_dynamically
+
+    return {"int8_dynamic_cpu": quantize_dynamically(onnx_fp32)}
+
+
+@lru_cache(maxsize=4)
+def tokenizer_of(tokenizer_json: str) -> "Tokenizer":
+    """Give the tokenizer of a `tokenizer.json`, which cuts texts as that says and pads nothing."""
+    from tokenizers import Tokenizer
+
+    tokenizer = Tokenizer.from_str(tokenizer_json)
+    tokenizer.no_padding()
+    return tokenizer
+
+
+def cutting(tokenizer_json: str, model: TextModelParameters) -> str:
+    """Give the same tokenizer, cutting texts at the network's `max_tokens`, on the side that `model` says."""
+    from tokenizers import Tokenizer
+
+    tokenizer = Tokenizer.from_str(tokenizer_json)
+    tokenizer.no_padding()
+    tokenizer.enable_truncation(model.max_tokens, direction=model.truncation_side)
+    return str(tokenizer.to_str())
+
+
+def filling_up(tokenizer_json: str, model: TextModelParameters) -> str:
+    """Give the same tokenizer with the network's padding written in it, where `padding_in` finds it."""
+    from tokenizers import Tokenizer
+
+    from eightgig.tasks.text.special_tokens import padding_of
+
+    tokenizer, token = Tokenizer.from_str(tokenizer_json), padding_of(model)
+    tokenizer.enable_padding(pad_id=token, pad_token=tokenizer.id_to_token(token) or "")
+    return str(tokenizer.to_str())
+
+
+@lru_cache(maxsize=4)
+def padding_in(tokenizer_json: str) -> int:
+    """Give the id that fills up texts in a batch; 0, which is BERT's, where the tokenizer was kept without."""
+    padding = json.loads(tokenizer_json).get("padding") or {}
+    return int(padding.get("pad_id", 0))
+
+
+def end_of_text(model: Any) -> int | None:
+    """Give the id of the token that ends a text by the network's configuration; None where it names none."""
+    from eightgig.tasks.text.special_tokens import end_of_text_id
+
+    return end_of_text_id(model)
+
+
+def loading(train: TrainParameters) -> dict[str, Any]:
+    """Give how training batches are loaded, as `token_batches` takes it."""
+    import torch
+
+    workers = loader_processes(train.num_workers)
+    return {"shuffle": True, "seed": train.seed, "num_workers": workers, "pin_memory": torch.cuda.is_available()}

@@ -1,0 +1,159 @@
+"""What is particular to the sentiment classifier: its network, its batches of texts, its loss."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from eightgig.data.images.parameters import DataParameters
+from eightgig.models.cards import TextCard
+from eightgig.models.parameters import ModelParameters, TextModelParameters
+from eightgig.stages.annotations import Batches, Objective, Task, TextNetwork, TokenStore
+from eightgig.stages.case import Records
+from eightgig.stages.loading import for_evaluation
+from eightgig.tasks.text.case import TextCase, loading, padding_in, tokenizer_of
+from eightgig.tasks.text.classification.parameters import SentimentTrainParameters
+from eightgig.tasks.text.parameters import TextDataParameters
+from eightgig.training.parameters import TrainParameters
+from eightgig.vram.plan import Precision
+
+RECORDS: Records = {
+    DataParameters: TextDataParameters,
+    ModelParameters: TextModelParameters,
+    TrainParameters: SentimentTrainParameters,
+}
+
+
+class SentimentClassifier(TextCase):
+    """The case study's answers to the stages' questions (see `eightgig.stages.case.Case`)."""
+
+    records = RECORDS
+
+    def num_outputs(self, store: TokenStore) -> int:
+        """Give the number of classes."""
+        return len(store.classes)
+
+    def build_network(self, model: TextModelParameters, num_classes: int) -> TextNetwork:
+        """Give the network with a head for the classes."""
+        from eightgig.tasks.text.model import build_text_network
+
+        return build_text_network(model, "sequence_classification", num_outputs=num_classes)
+
+    def objective(self, network: TextNetwork, train: SentimentTrainParameters) -> Objective:  # noqa: ARG002 - one loss
+        """Give cross-entropy."""
+        from eightgig.tasks.text.classification.objective import SequenceObjective
+
+        return SequenceObjective(label_smoothing=train.label_smoothing)
+
+    def train_batches(
+        self,
+        store: TokenStore,
+        indices: Iterable[int],
+        *,
+        size: int,
+        batch_size: int,
+        train: SentimentTrainParameters,
+    ) -> Batches:
+        """Give texts of about one length at a time, shuffled anew in each epoch."""
+        from eightgig.tasks.text.loader import token_batches
+
+        return token_batches(
+            store,
+            list(indices),
+            batch_size=batch_size,
+            max_tokens=size,
+            buckets=train.buckets,
+            pad_to=size if train.pad_to_longest else None,
+            pad_id=padding_in(store.tokenizer_json),
+            **loading(train),
+        )
+
+    def eval_batches(
+        self, store: TokenStore, indices: Iterable[int], *, size: int, batch_size: int, num_workers: int = 0
+    ) -> Batches:
+        """Give texts in the order of `indices`, each batch padded to its longest."""
+        from eightgig.tasks.text.loader import token_batches
+
+        return token_batches(
+            store,
+            list(indices),
+            batch_size=batch_size,
+            max_tokens=size,
+            shuffle=False,
+            buckets=False,
+            seed=0,
+            pad_id=padding_in(store.tokenizer_json),
+            **for_evaluation(num_workers),
+        )
+
+    def inputs(self, card: TextCard, batch: Any) -> dict[str, Any]:  # noqa: ARG002 - tokens are ready
+        """Give tokens, and which of them are none but padding."""
+        return {name: batch[name] for name in ("input_ids", "attention_mask")}
+
+    def one_input(self, card: TextCard, store: TokenStore, index: int) -> dict[str, Any]:  # noqa: ARG002
+        """Give one stored text in tokens, from its letters."""
+        return tokens_of([store.text(index)], store.tokenizer_json)
+
+    def example(self, card: TextCard) -> dict[str, Any]:
+        """Give one text of the full length."""
+        import torch
+
+        ids_NT = torch.zeros(1, card.max_tokens, dtype=torch.int64)
+        return {"input_ids": ids_NT, "attention_mask": torch.ones_like(ids_NT)}
+
+    def task(self, classes: Sequence[str]) -> Task:
+        """Give how logits are read and judged."""
+        from eightgig.bench.classification import ClassificationTask
+
+        return ClassificationTask(classes)
+
+    def truths(self, batch: Any) -> list[Any]:
+        """Give each text's class, as a position in the classes."""
+        return [int(label) for label in batch["labels"]]
+
+
+def tokens_of(texts: Sequence[str], tokenizer_json: str) -> dict[str, Any]:
+    """Give texts as the network takes them, padded to the longest: `input_ids` and `attention_mask`, int64 NT."""
+    import torch
+    from torch.nn.utils.rnn import pad_sequence
+
+    encoded = tokenizer_of(tokenizer_json).encode_batch(list(texts))
+    rows = [torch.tensor(one.ids, dtype=torch.int64) for one in encoded]
+    ids_NT = pad_sequence(rows, batch_first=True, padding_value=padding_in(tokenizer_json))
+    mask_NT = pad_sequence([torch.ones_like(row) for row in rows], batch_first=True)
+    return {"input_ids": ids_NT, "attention_mask": mask_NT}
+
+
+def make_workload(
+    model: dict[str, Any],
+    train: dict[str, Any],
+    num_classes: int,
+    shapes: dict[str, list[int]] | None = None,
+    teacher: str | None = None,
+    precision: Precision = "fp32",
+) -> Any:
+    """Give the network, its loss and the longest batches, as the train stage runs them; weights play no part."""
+    import torch
+
+    from eightgig.stages.workloads import case_workload
+    from eightgig.tasks.text.model import shape_parameters
+
+    parameters = shape_parameters(TextModelParameters(**model))
+
+    def batch(num_texts: int) -> dict[str, Any]:
+        ids_NT = torch.zeros(num_texts, parameters.max_tokens, dtype=torch.int64)
+        # A batch of equal lengths has a mask all the same: the loader gives one, and so the kernel is another.
+        return {
+            "input_ids": ids_NT,
+            "attention_mask": torch.ones_like(ids_NT),
+            "labels": torch.zeros(num_texts, dtype=torch.int64),
+        }
+
+    return case_workload(
+        SentimentClassifier(),
+        parameters,
+        SentimentTrainParameters(**train),
+        num_classes,
+        batch=batch,
+        shapes={name: tuple(shape) for name, shape in (shapes or {}).items()},
+        teacher=teacher,
+        precision=precision,
+    )

@@ -1,0 +1,99 @@
+"""Ingest: from texts with labels to a store of tokens, its splits, and a list of what was refused."""
+
+from kedro.pipeline import Pipeline
+
+from eightgig.core.progress import progress
+from eightgig.models.parameters import TextModelParameters
+from eightgig.stages.annotations import Table, TokenContent
+from eightgig.stages.case import stage_node, stage_pipeline
+from eightgig.tasks.text.parameters import TextDataParameters
+from eightgig.tasks.text.sources import RawTexts, open_texts
+
+_TEXTS_AT_A_TIME = 1024
+
+
+def create_pipeline() -> Pipeline:
+    """Give the nodes from `params:data` to `tokenizer`, `store` and `splits`."""
+    listed = {"raw": "raw", "manifest": "manifest", "data": "params:data"}
+    stored = {"raw": "raw", "manifest": "manifest", "splits": "splits", "tokenizer": "tokenizer"}
+    return stage_pipeline(
+        "ingest",
+        [
+            stage_node(collect, {"data": "params:data"}, "raw"),
+            stage_node(inspect, {"raw": "raw", "data": "params:data"}, ["manifest", "rejects"]),
+            stage_node(split, {**listed, "rejects": "rejects"}, "splits"),
+            stage_node(choose_tokenizer, {"model": "params:model"}, "tokenizer"),
+            stage_node(build_store, {**stored, "data": "params:data", "model": "params:model"}, "store"),
+        ],
+    )
+
+
+def collect(data: TextDataParameters) -> RawTexts:
+    """Give where the texts are that the parameters name."""
+    return open_texts(data)
+
+
+def inspect(raw: RawTexts, data: TextDataParameters) -> tuple[Table, Table]:
+    """Read every text once; give the manifest of those that are kept, and the others with reasons."""
+    from eightgig.tasks.text.manifest import build_manifest
+
+    with progress("reading texts") as report:
+        return build_manifest(raw, data, report)
+
+
+def split(raw: RawTexts, manifest: Table, data: TextDataParameters, rejects: Table) -> Table:
+    """Divide the manifest into train, val and test.
+
+    Raises:
+        DataError: too many texts were refused, or classes have too few; the list of rejects is on disk by now.
+    """
+    from eightgig.tasks.text.manifest import require_usable
+    from eightgig.tasks.text.splits import make_text_splits
+
+    require_usable(raw, manifest, rejects, data)
+    return make_text_splits(manifest, val_fraction=data.val_fraction, test_fraction=data.test_fraction, seed=data.seed)
+
+
+def choose_tokenizer(model: TextModelParameters) -> str:
+    """Give the network's tokenizer as the text of a `tokenizer.json`, cutting texts and filling them up as it needs."""
+    from eightgig.tasks.text.case import cutting, filling_up
+    from eightgig.tasks.text.model import read_tokenizer
+
+    return filling_up(cutting(read_tokenizer(model), model), model)
+
+
+def build_store(
+    raw: RawTexts,
+    manifest: Table,
+    splits: Table,  # noqa: ARG001 - waits for it, so that a set which is refused replaces no store
+    tokenizer: str,
+    data: TextDataParameters,
+    model: TextModelParameters,
+) -> TokenContent:
+    """Give what the store's dataset writes: the tokens of the splits' texts, and the texts themselves."""
+    from eightgig.core.progress import track
+    from eightgig.data.images.streaming import windows
+    from eightgig.data.store.tokens import TokenContent
+    from eightgig.tasks.text.case import tokenizer_of
+    from eightgig.tasks.text.manifest import read_documents
+
+    encoder = tokenizer_of(tokenizer)
+    texts, tokens = [], []
+    documents = track(read_documents(raw, manifest, data), "tokenizing", total=len(manifest))
+    for window in windows(documents, _TEXTS_AT_A_TIME):
+        texts += window
+        tokens += [encoded.ids for encoded in encoder.encode_batch(window)]
+    classes = tuple(sorted(manifest["class_name"].unique()))
+    return TokenContent(
+        tokens=tokens,
+        labels=[classes.index(name) for name in manifest["class_name"]],
+        texts=texts,
+        num_bytes=manifest["num_bytes"].tolist(),
+        paths=[
+            f"{path}:{row}" if row else str(path) for path, row in zip(manifest["path"], manifest["row"], strict=True)
+        ],
+        classes=classes,
+        tokenizer_json=tokenizer,
+        vocab_size=encoder.get_vocab_size(),
+        max_tokens=model.max_tokens,
+    )

@@ -1,0 +1,28 @@
+"""The text generator: GPT-2 on plain text, trained and run in 8 GB (article 2.2.2, 3.1.1)."""
+
+from kedro.pipeline import Pipeline
+
+from eightgig.stages import benchmark, export, report, train
+from eightgig.stages.case import case_pipeline
+from eightgig.tasks.text.case import dynamic_int8
+from eightgig.tasks.text.generation import generate, ingest, plan
+from eightgig.tasks.text.generation.case import TextGenerator
+from eightgig.tasks.text.generation.evaluate import evaluation
+from eightgig.tasks.text.generation.report import GeneratorResults
+
+
+def text_generator_pipeline(name: str) -> Pipeline:
+    """Return the whole case study under its name; each stage runs alone by its tag, for example `--tags generate`."""
+    case = TextGenerator()
+    return case_pipeline(
+        name,
+        [
+            ingest.create_pipeline(),
+            plan.create_pipeline(),
+            train.create_pipeline(case),
+            export.create_pipeline(case, compressed=dynamic_int8()),
+            benchmark.create_pipeline(case, evaluation(case)),
+            generate.create_pipeline(case),
+            report.create_pipeline(GeneratorResults(), compressed=False),
+        ],
+    )
