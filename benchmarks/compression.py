@@ -73,7 +73,7 @@ def load_run(data: Path, compress: CompressParameters, seed: int) -> Compression
 
 
 def recipe(seed: int) -> ClassifierTrainParameters:
-    """Give the built-in sample's recipe."""
+    """Return the built-in sample's recipe."""
     augment = AugmentParameters(crop_scale=(0.3, 1.0))
     return ClassifierTrainParameters(warmup_fraction=0.1, label_smoothing=0.1, augment=augment, seed=seed)
 
@@ -89,7 +89,7 @@ def train(work: CompressionWork, form: Form) -> Weights:
 
 
 def accuracy(work: CompressionWork, module: nn.Module) -> float:
-    """Give the accuracy on the TEST split."""
+    """Return the accuracy on the TEST split."""
     card, right, count = work.weights.card, 0, 0
     module.eval()
     for batch in work.case.eval_batches(
@@ -102,7 +102,7 @@ def accuracy(work: CompressionWork, module: nn.Module) -> float:
 
 
 def session(module: nn.Module, image_size: int) -> onnxruntime.InferenceSession:
-    """Give ONNX Runtime's session of a network on one thread."""
+    """Return ONNX Runtime's session of a network on one thread."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     file = export_onnx(module, {"images": torch.zeros(1, 3, image_size, image_size)}, card={})
@@ -110,7 +110,7 @@ def session(module: nn.Module, image_size: int) -> onnxruntime.InferenceSession:
 
 
 def speed_up(teacher: Any, smaller: Any, image_size: int, rounds: int) -> float:
-    """Give the median over rounds, in which both run in turn, of teacher's time over the smaller one's."""
+    """Return the median over rounds, in which both run in turn, of teacher's time over the smaller one's."""
     image = np.zeros((1, 3, image_size, image_size), np.float32)
     ratios = []
     for number in range(rounds + 1):
@@ -126,7 +126,7 @@ def speed_up(teacher: Any, smaller: Any, image_size: int, rounds: int) -> float:
 
 
 def summary(rows: list[dict[str, Any]], teacher_accuracy: float) -> dict[str, Any]:
-    """Give the medians over seeds, and which bars they meet; NaN, which meets none, for forms that were left out."""
+    """Return the medians over seeds, and which bars they meet; NaN, which meets none, for forms that were left out."""
 
     def median(form: str, key: str) -> float:
         found = [row[key] for row in rows if row["form"] == form]

@@ -184,7 +184,7 @@ class Case:
 
 
 def make_cases(work: Path, number: int, workers: int) -> Iterator[Case]:
-    """Give each case that can run here."""
+    """Yield each case that can run here."""
     photos = work / "photos"
     for task in ("F", "U"):
         for version, transform in (("v1", v1_transform(task)), ("v2", v2_transform(task))):
@@ -255,7 +255,7 @@ def judge_builds(builds: dict[str, dict[str, float]], source_bytes: int, num_det
 
 
 def cpu_name() -> str:
-    """Give the processor's name as the system tells it."""
+    """Return the processor's name as the system tells it."""
     info = Path("/proc/cpuinfo")
     names = re.findall(r"model name\s*:\s*(.+)", info.read_text()) if info.exists() else []
     return names[0].strip() if names else platform.processor() or platform.machine()

@@ -107,7 +107,7 @@ def _beyond(row: RowState) -> bool:
 
 
 def overview(index: Index) -> str:
-    """Give all rows as lines for a person."""
+    """Return all rows as lines for a person."""
     head = [f"{index.machine.card}, torch {index.machine.torch}, {index.date}: {summary(index.rows)}", ""]
     rows = [f"{key}: {row.state}{f', {row.why}' if row.why else ''}" for key, row in index.rows.items()]
     owed = [f"{what}: {state}" for what, state in index.owed.items()]

@@ -99,7 +99,7 @@ class Child:
         self._hung_up()
 
     def answer(self) -> Answer:
-        """Give what it brought, also where it did not come to its end; it has ended."""
+        """Return what it brought, also where it did not come to its end; it has ended."""
         self._hung_up()
         found: dict[str, Any] = {"whole": False, "value": {}}
         if self._result.exists():
@@ -126,7 +126,7 @@ def is_compiled(package: str) -> bool:
 
 
 def child_environment(more: Mapping[str, str]) -> dict[str, str]:
-    """Give the environment of a row: nothing that changes what is measured, and no network."""
+    """Return the environment of a row: nothing that changes what is measured, and no network."""
     kept = {name: value for name, value in os.environ.items() if name not in _SETTINGS}
     if not is_compiled("torch"):
         kept.setdefault("PYTHONPYCACHEPREFIX", str(Path(tempfile.gettempdir()) / "gpu-day-bytecode"))

@@ -65,7 +65,7 @@ class Index(Record):
     rows: dict[str, RowState] = Field(default_factory=dict)
 
     def with_row(self, key: str, row: RowState) -> "Index":
-        """Give the index with a row more; what says less does not take the place of what was found before."""
+        """Return the index with a row more; what says less does not take the place of what was found before."""
         now = row.model_copy(update={"at": datetime.now(UTC).isoformat(timespec="seconds")})
         before = self.rows.get(key)
         says_less = before is not None and _WORTH.index(row.state) > _WORTH.index(before.state)
@@ -74,7 +74,7 @@ class Index(Record):
         return self.model_copy(update={"rows": rows, "date": datetime.now(UTC).date().isoformat()})
 
     def with_owed(self, table: Iterable[Owed]) -> "Index":
-        """Give the index with the state of each owed line."""
+        """Return the index with the state of each owed line."""
         return self.model_copy(update={"owed": {line.what: self._state_of(line) for line in table}})
 
     def _state_of(self, line: Owed) -> str:
@@ -97,7 +97,7 @@ class Index(Record):
 
 
 def taken_up(path: Path, fresh: Index) -> Index:
-    """Give the index so far; one of another card, torch or budget is moved aside, and so is one that is no index."""
+    """Return the index so far; one of another card, torch or budget is moved aside, and so is one that is no index."""
     if not path.exists():
         return fresh
     try:
@@ -113,7 +113,7 @@ def taken_up(path: Path, fresh: Index) -> Index:
 
 
 def owed_table(text: str) -> list[Owed]:
-    """Give the lines of the table below `## GPU rows`: what, sections in backticks, the last cell as a remark.
+    """Return the lines of the table below `## GPU rows`: what, sections in backticks, the last cell as a remark.
 
     Raises:
         ValueError: there is no such table.

@@ -79,14 +79,14 @@ class Recipe(NamedTuple):
 
 
 def merged(base: Any, change: Any) -> Any:
-    """Give one group of parameters laid over another, name by name; an empty group empties."""
+    """Return one group of parameters laid over another, name by name; an empty group empties."""
     if not isinstance(base, dict) or not isinstance(change, dict) or not change:
         return change
     return {**base, **{name: merged(base.get(name), value) for name, value in change.items()}}
 
 
 def parameters_of(name: str) -> dict[str, Any]:
-    """Give a case study's parameters for the card of the budget: conf/base with conf/rtx3070 over it."""
+    """Return a case study's parameters for the card of the budget: conf/base with conf/rtx3070 over it."""
     files = [folder / f"parameters_{name}.yml" for folder in (BASE, RECIPES)]
     base, change = (yaml.safe_load(file.read_text(encoding="utf-8"))[name] for file in files)
     made: dict[str, Any] = merged(base, change)
@@ -94,7 +94,7 @@ def parameters_of(name: str) -> dict[str, Any]:
 
 
 def recipe_of(case: str, *, device: str, tiny: bool = False, lever: str | None = None, **train: Any) -> Recipe:
-    """Give a recipe that needs no network: weights random, `train` changed, and small where it is `tiny`."""
+    """Return a recipe that needs no network: weights random, `train` changed, and small where it is `tiny`."""
     import importlib
 
     from eightgig.models.parameters import ModelParameters
@@ -140,14 +140,14 @@ class Outputs(NamedTuple):
 
 
 def outputs_of(case: str, *, tiny: bool) -> Outputs:
-    """Give the classes and the vocabulary that belong to a recipe."""
+    """Return the classes and the vocabulary that belong to a recipe."""
     study = STUDIES[case]
     count = min(study.num_classes, 4) if tiny else study.num_classes
     return Outputs(tuple(f"class {number}" for number in range(count)), 260 if tiny else _TRAINED_TOKENS)
 
 
 def plan_recipe(arguments: dict[str, Any], *, card: str, budget_gib: float) -> dict[str, Any]:
-    """Give the plan stage's own plan for a recipe, as JSON; the card is not touched: its turn comes later."""
+    """Return the plan stage's own plan for a recipe, as JSON; the card is not touched: its turn comes later."""
     from eightgig.stages.plan import plan_memory
     from eightgig.vram.cards.catalog import card_named
     from eightgig.vram.cards.found import card_found

@@ -34,7 +34,7 @@ class Table:
         self.results, self.path, self._snapshots = results, path, snapshots
 
     def order(self, case: Case, planned: Planned, setting: Setting) -> Order:
-        """Give what the row's process shall do."""
+        """Return what the row's process shall do."""
         slug = case.key.replace(", ", "-").replace(" ", "_").lower()
         return Order(
             workload=case.workload,
@@ -50,7 +50,7 @@ class Table:
         )
 
     def same_step(self, case: Case, planned: Planned) -> str | None:
-        """Give the row that ran the very same step already."""
+        """Return the row that ran the very same step already."""
         return self.results.same_step(case, planned)
 
     def keep(
@@ -114,7 +114,7 @@ def _finish(raw: Path, target: Path) -> tuple[str, Any]:
 
 
 def brief(row: Outcome) -> dict[str, Any]:
-    """Give a row's figures for the index; the whole of it is in the table's own file."""
+    """Return a row's figures for the index; the whole of it is in the table's own file."""
     said: dict[str, Any] = {"said": row.sentence()}
     if row.measured is not None and row.planned is not None:
         seen = row.measured.undisturbed

@@ -42,7 +42,7 @@ class Plans:
         return row.planning == "none" or self._plans[self._key(row)].done()
 
     def of(self, row: Row) -> dict[str, Any]:
-        """Give a row's plan as its work takes it; whatever kept it from being made is raised."""
+        """Return a row's plan as its work takes it; whatever kept it from being made is raised."""
         return {} if row.planning == "none" else self._plans[self._key(row)].result()
 
     def close(self) -> None:

@@ -99,12 +99,12 @@ class Row(NamedTuple):
 
 
 def missing_packages() -> dict[str, str]:
-    """Give the packages that are not here, with what that costs."""
+    """Return the packages that are not here, with what that costs."""
     return {name: cost for name, cost in PACKAGES.items() if find_spec(name) is None}
 
 
 def all_rows(machine: Machine, *, tiny: bool, stores: Path) -> list[Row]:
-    """Give all rows for a machine, the most important first; `tiny` ones are done by a CPU in seconds.
+    """Return all rows for a machine, the most important first; `tiny` ones are done by a CPU in seconds.
 
     Args:
         machine: with the card.
@@ -194,7 +194,7 @@ def _no_second_card() -> str:
 
 
 def refusal(row: Row, missing: dict[str, Any]) -> str | None:
-    """Say why a row cannot be run on this machine, or None."""
+    """Return why a row cannot be run on this machine, or None."""
     if row.why_not is not None:
         return row.why_not
     lacking = [name for name in row.needs if name in missing]

@@ -82,7 +82,7 @@ class Day:
         self.index.write(self._path)
 
     def _todo(self) -> list[Row]:
-        """Give what is to be measured: what never was first, what failed last; note what cannot be."""
+        """Return what is to be measured: what never was first, what failed last; note what cannot be."""
         fresh, again = [], []
         for row in self._rows:
             state = self.index.rows.get(row.key)
@@ -97,7 +97,7 @@ class Day:
         return [*fresh, *again]
 
     def _next(self, ahead: list[Waiting], todo: list[Row]) -> Waiting | None:
-        """Give the row that stood ready longest, or start one where none does."""
+        """Return the row that stood ready longest, or start one where none does."""
         while ahead:
             waiting = ahead.pop(0)
             if waiting.row.least <= self._left():
@@ -130,7 +130,7 @@ class Day:
                 time.sleep(_POLL_SECONDS)
 
     def _worth_it(self, todo: list[Row], *, alone: bool) -> list[Row]:
-        """Give the rows that may still end in time; one that reads what others brought waits until it is alone."""
+        """Return the rows that may still end in time; one that reads what others brought waits until it is alone."""
         fitting = [row for row in todo if row.least <= self._left()]
         others = [row for row in fitting if row.section != "repredict"]
         return others or (fitting if alone else [])
@@ -151,7 +151,7 @@ class Day:
         return Waiting(row, child)
 
     def _arguments(self, row: Row) -> dict[str, Any] | None:
-        """Give the arguments of a row's work; None where another row ran the very same step."""
+        """Return the arguments of a row's work; None where another row ran the very same step."""
         card = slug(self.index.machine)
         here = {
             "tests": {"out": str(self.folder / f"gpu_tests-{card}.jsonl")},
@@ -219,5 +219,5 @@ class Day:
 
 
 def slug(machine: Machine) -> str:
-    """Give a machine's name in the names of files."""
+    """Return a machine's name in the names of files."""
     return "rehearsal" if machine.device == "cpu" else "-".join(machine.card.lower().split())

@@ -45,7 +45,7 @@ class Watch:
         self.keep: Keep = lambda _: None
 
     def value(self) -> dict[str, Any]:
-        """Give how many tests came to what, and those that did not pass."""
+        """Return how many tests came to what, and those that did not pass."""
         counts: dict[str, int] = {}
         for line in self._outcomes.values():
             counts[line["outcome"]] = counts.get(line["outcome"], 0) + 1
@@ -53,7 +53,7 @@ class Watch:
         return {"counts": counts, "others": others, "not_collected": self._problems, "files": [self._path.name]}
 
     def verdict(self, code: int) -> dict[str, str]:
-        """Give why the row failed, if it did; the tests that passed are among its figures all the same."""
+        """Return why the row failed, if it did; the tests that passed are among its figures all the same."""
         failed = [test for test, line in self._outcomes.items() if line["outcome"] == "failed"]
         if failed or self._problems:
             return {"failed": f"{len(failed)} failed, {len(self._problems)} files not collected"}

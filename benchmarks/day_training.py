@@ -141,7 +141,7 @@ def _as_row(plan: Any, job: Any, result: Any, made: Recipe) -> dict[str, Any]:
 
 
 def _deterministic_runs(case: str, stores: Path, device: str, tiny: bool) -> Callable[..., Callable[..., Any]]:
-    """Give what makes runs whose sums are the same each time; without that a GPU's own differ from run to run."""
+    """Return what makes runs whose sums are the same each time; without that a GPU's own differ from run to run."""
     _import_the_rest()
     torch.use_deterministic_algorithms(True, warn_only=True)
     torch.backends.cudnn.benchmark = False
@@ -200,7 +200,7 @@ def _plan_by_hand(device: str, precision: str, micro: int, accumulation: int, la
 
 
 def _short_budget(reserved_by_half: int) -> float:
-    """Give the budget that half the micro-batch fits and the whole one does not: a fifth more than the half took."""
+    """Return the budget that half the micro-batch fits and the whole one does not: a fifth more than the half took."""
     from eightgig.core.units import gib
     from eightgig.vram.runtime.budget import measured_context
 
@@ -257,7 +257,7 @@ def _losses(result: Any) -> list[Any]:
 
 
 def _compared(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> dict[str, Any]:
-    """Give how two sets of weights differ; a difference is a failure of the row."""
+    """Return how two sets of weights differ; a difference is a failure of the row."""
     assert one.keys() == other.keys()  # noqa: S101  the same network
     pairs = [(tensor.float().cpu(), other[name].float().cpu()) for name, tensor in one.items()]
     same = all(torch.equal(mine, others) for mine, others in pairs)

@@ -27,7 +27,7 @@ class CudaMeter:
         self._retries = 0
 
     def prepare(self, cap_bytes: int | None) -> None:
-        """Give all back, set the cap and start new peaks."""
+        """Return all back, set the cap and start new peaks."""
         gc.collect()
         clear_workspaces = getattr(torch._C, "_cuda_clearCublasWorkspaces", None)
         if clear_workspaces is not None:
@@ -44,7 +44,7 @@ class CudaMeter:
         torch.cuda.memory._record_memory_history(enabled="all", context=None, max_entries=MOST_ENTRIES)
 
     def stop_history(self) -> dict[str, Any]:
-        """Give what was recorded, and record no more."""
+        """Return what was recorded, and record no more."""
         torch.cuda.synchronize()
         recorded = torch.cuda.memory._snapshot()
         torch.cuda.memory._record_memory_history(enabled=None)
@@ -55,7 +55,7 @@ class CudaMeter:
         torch.cuda.synchronize()
 
     def peaks(self) -> dict[str, int]:
-        """Give the peaks since `prepare`, named as in `Run`."""
+        """Return the peaks since `prepare`, named as in `Run`."""
         stats = torch.cuda.memory_stats()
         return {
             "peak_allocated": stats["allocated_bytes.all.peak"],
@@ -75,14 +75,14 @@ class NoMeter:
         """Do nothing."""
 
     def stop_history(self) -> dict[str, Any]:
-        """Give nothing."""
+        """Return nothing."""
         return {}
 
     def synchronize(self) -> None:
         """Do nothing."""
 
     def peaks(self) -> dict[str, int]:
-        """Give nothing."""
+        """Return nothing."""
         return {}
 
 
@@ -120,7 +120,7 @@ def finish_snapshot(content: bytes, target: Path) -> tuple[str, SnapshotComparis
 
 
 def slim(snapshot: dict[str, Any]) -> dict[str, Any]:
-    """Give a snapshot with nothing but what the comparison reads."""
+    """Return a snapshot with nothing but what the comparison reads."""
     segments = [
         {
             **{name: segment[name] for name in _SEGMENT_FIELDS if name in segment},

@@ -127,7 +127,7 @@ class Setting(NamedTuple):
 
 
 def guide_cases(*, with_cudnn_attention: bool) -> list[Case]:
-    """Give all of the guide's training workloads in all variants; cuDNN's attention for transformers alone."""
+    """Return all of the guide's training workloads in all variants; cuDNN's attention for transformers alone."""
     allow_guide_without_kedro()
     from eightgig.pipelines.gpu_guide.parameters import CompareParameters
 
@@ -144,14 +144,14 @@ def guide_cases(*, with_cudnn_attention: bool) -> list[Case]:
 
 
 def recipe_names() -> tuple[str, ...]:
-    """Give the case studies that have a recipe for the card of the budget, those of pictures first."""
+    """Return the case studies that have a recipe for the card of the budget, those of pictures first."""
     names = {path.stem.removeprefix("parameters_") for path in RECIPES.glob("parameters_*.yml")}
     texts = {name for name in names if name.startswith(("sentiment", "text"))}
     return (*sorted(names - texts), *sorted(texts))
 
 
 def dry_case() -> Case:
-    """Give a case that a CPU does in no time."""
+    """Return a case that a CPU does in no time."""
     return Case(
         name="cartpole_agent",
         variant="fp32",
@@ -169,7 +169,7 @@ def dry_case() -> Case:
 
 
 def plan_case(case: Case, setting: Setting, predictor: Predictor) -> Planned:
-    """Give the plan for the budget, with its prediction; where nothing fits, what was asked for.
+    """Return the plan for the budget, with its prediction; where nothing fits, what was asked for.
 
     Raises:
         ConfigurationError, PredictionError: the workload cannot be built or traced.
@@ -198,7 +198,7 @@ def plan_case(case: Case, setting: Setting, predictor: Predictor) -> Planned:
 def predict(
     workload: WorkloadSpec, options: StepOptions, accumulation: int, setting: Setting, predictor: Predictor
 ) -> Predicted:
-    """Give the prediction of a step.
+    """Return the prediction of a step.
 
     Raises:
         ConfigurationError, PredictionError: the workload cannot be built or traced.
@@ -218,7 +218,7 @@ def predict(
 
 
 def setting_of(machine: Machine, budget_gib: float, card: Card | None, calibration: Calibration) -> Setting:
-    """Give the setting of a machine; the context is the larger of what it takes now and the calibration's."""
+    """Return the setting of a machine; the context is the larger of what it takes now and the calibration's."""
     made = Setting(machine.device, machine.card, machine.context, budget_gib, card, "none", calibration)
     generation = generation_of(_request(dry_case(), VARIANTS["fp32"], made))
     held = machine.context.num_bytes if machine.context.source == "measured" else None

@@ -35,7 +35,7 @@ class Row:
 
 
 def read_runs(path: Path, capacity_mib: float) -> dict[str, list[Row]]:
-    """Give all rows by model, judged."""
+    """Return all rows by model, judged."""
     measured: dict[str, dict[int, int]] = defaultdict(dict)
     with path.open(encoding="utf-8", newline="") as file:
         for line in csv.DictReader(file):
@@ -64,7 +64,7 @@ def _judge(model: str, rows: list[tuple[int, int]], capacity_mib: float) -> Iter
 
 
 def _line(rows: list[tuple[int, int]]) -> tuple[float, float, list[tuple[int, int]]] | None:
-    """Give start, slope and rows of the line on which most rows lie, at least three."""
+    """Return start, slope and rows of the line on which most rows lie, at least three."""
     usable = [(batch, mib) for batch, mib in rows if mib < NEARLY_FULL_MIB]
     if any(abs(a - b) < DIFFERENT * a for (m, a), (n, b) in combinations(usable, 2) if m >= 16 and n >= 16):
         return None  # the same memory at twice the batch: nothing was trained

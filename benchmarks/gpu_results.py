@@ -121,7 +121,7 @@ class Results(Record):
     def begun(
         cls, machine: Machine, card: Card | None, budget_gib: float, num_steps: int, segments: Segments
     ) -> "Results":
-        """Give results without rows."""
+        """Return results without rows."""
         return cls(
             machine=machine,
             catalog_card=card,
@@ -144,7 +144,7 @@ class Results(Record):
         return key in self.rows and self.rows[key].problem is not None
 
     def same_step(self, case: Case, planned: Planned) -> str | None:
-        """Give the row that ran the very same step of the same workload, if there is one."""
+        """Return the row that ran the very same step of the same workload, if there is one."""
         if VARIANTS[case.variant].cudnn_attention:
             return None
         alike = (
@@ -157,7 +157,7 @@ class Results(Record):
 
 
 def judged(row: Outcome) -> Outcome:
-    """Give the row with its errors; without them where nothing was measured or memory ran out without a cap."""
+    """Return the row with its errors; without them where nothing was measured or memory ran out without a cap."""
     if row.planned is None or row.measured is None:
         return row
     seen, predicted = row.measured.undisturbed, row.planned.predicted
@@ -174,7 +174,7 @@ def judged(row: Outcome) -> Outcome:
 
 
 def summary_of(rows: Mapping[str, Outcome], budget_gib: float) -> Summary:
-    """Give what all rows say together."""
+    """Return what all rows say together."""
     counted = [row for row in rows.values() if row.counts]
     by_kind = {kind: [abs(row.errors.allocated) for row in counted if row.errors and row.kind == kind] for kind in BARS}
     medians = {kind: statistics.median(sizes) for kind, sizes in by_kind.items() if sizes}

@@ -181,7 +181,7 @@ class Row:
 
 
 def probe(device: DeviceKind) -> Machine:
-    """Say what this machine is."""
+    """Return what this machine is."""
     common = {"device": device, "card": describe_device(device), "torch": torch.__version__}
     versions = {"cuda": torch.version.cuda or "none", "cudnn": str(torch.backends.cudnn.version() or "none")}
     context, capability, total, driver = Context(num_bytes=0, source="planned"), (0, 0), 0, "none"

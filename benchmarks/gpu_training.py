@@ -25,7 +25,7 @@ _GUIDE = "eightgig.pipelines.gpu_guide"
 
 
 def guide_workload(factory: str, options: dict[str, Any]) -> Workload:
-    """Give a workload of the guide, in the predictor's child process and in a row's."""
+    """Return a workload of the guide, in the predictor's child process and in a row's."""
     allow_guide_without_kedro()
     return WorkloadSpec(factory=factory, options=options).build()
 

@@ -54,7 +54,7 @@ class Trial:
         return Outcome(**told)
 
     def files(self) -> dict[str, bytes]:
-        """Give the content of all files of the store."""
+        """Return the content of all files of the store."""
         store = self.out / "store"
         return {str(path.relative_to(store)): path.read_bytes() for path in sorted(store.rglob("*.h5"))}
 

@@ -45,7 +45,7 @@ COUNTED = ("uint8", "int7")
 
 
 def build(name: str, side: int) -> nn.Module:
-    """Give the network with the statistics of its own activations, so that ranges are ordinary."""
+    """Return the network with the statistics of its own activations, so that ranges are ordinary."""
     torch.manual_seed(0)
     network = torchvision.models.get_model(name, weights=None)
     for module in network.modules():
@@ -72,7 +72,7 @@ def contenders(network: nn.Module, side: int, *, compiled: bool) -> Iterator[tup
 
 
 def measure(name: str, side: int, bar: float, *, seconds: float, compiled: bool) -> dict[str, object]:
-    """Give the times and ratios of one network."""
+    """Return the times and ratios of one network."""
     feeds = {"images": np.random.default_rng(1).standard_normal((1, 3, side, side), dtype=np.float32)}
     with ExitStack() as stack:
         opened = contenders(build(name, side), side, compiled=compiled)

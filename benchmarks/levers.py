@@ -44,7 +44,7 @@ RECIPES: dict[str, dict[str, Any]] = {
 
 
 def predicted(recipe: dict[str, Any], predictor: Predictor) -> dict[str, Any]:
-    """Give a recipe's plan as a row."""
+    """Return a recipe's plan as a row."""
     asks_bf16 = "plan" in recipe and "optimizer_in_backward" in recipe["plan"]
     train = TrainParameters(**{"batch_size": 4, "accumulation": 4, "eval_batch_size": 4, **recipe.get("train", {})})
     model = GeneratorModelParameters(

@@ -40,14 +40,14 @@ Keep = Callable[[dict[str, Any]], None]
 
 
 def build(name: str, dtype: torch.dtype = torch.float32) -> nn.Module:
-    """Give the network with random weights, always the same."""
+    """Return the network with random weights, always the same."""
     torch.manual_seed(0)
     network: nn.Module = torchvision.models.get_model(name, weights=None, num_classes=1000)
     return network.eval().to(dtype)
 
 
 def missing(device: str) -> dict[str, str]:
-    """Say which runners this machine cannot open, and why: looked at before anything is compiled."""
+    """Return which runners this machine cannot open, and why: looked at before anything is compiled."""
     absent = [name for name in ONNX_PACKAGES if find_spec(name) is None]
     why = f"package: {', '.join(absent)} not here" if absent else None
     if why is None and device == "cuda":
@@ -67,7 +67,7 @@ def cap(device: str) -> None:
 
 
 def openings(name: str, feeds: Feeds, device: str, *, compiles: bool) -> Iterator[tuple[str, Opening]]:
-    """Give each runner's name, and how to open it; the cheap ones first, so that little time brings much."""
+    """Yield each runner's name, and how to open it; the cheap ones first, so that little time brings much."""
     kinds = DTYPES if device == "cuda" else {"fp32": torch.float32}
     for kind, dtype in kinds.items():
         yield f"torch eager {kind}", lambda dtype=dtype: TorchRunner(build(name, dtype), device)
@@ -78,7 +78,7 @@ def openings(name: str, feeds: Feeds, device: str, *, compiles: bool) -> Iterato
 
 
 def onnx_openings(name: str, feeds: Feeds, device: str) -> Iterator[tuple[str, Opening]]:
-    """Give the same of ONNX Runtime, where it is installed."""
+    """Yield the same of ONNX Runtime, where it is installed."""
     if missing(device):
         return
     from eightgig.export.half import to_half
@@ -99,7 +99,7 @@ def onnx_openings(name: str, feeds: Feeds, device: str) -> Iterator[tuple[str, O
 def measure(
     name: str, device: str, parameters: LatencyParameters, *, compiles: bool, keep: Keep, side: int | None = None
 ) -> dict[str, Any]:
-    """Give a row a runner, each timed in turn with torch eager in float32, which is open beside it.
+    """Return a row a runner, each timed in turn with torch eager in float32, which is open beside it.
 
     Args:
         name: of the network.
@@ -129,7 +129,7 @@ def measure(
 
 
 def beside(eager: Runner, runner: Runner, feeds: Feeds, parameters: LatencyParameters) -> dict[str, Any]:
-    """Give a runner's milliseconds by batch size, and how many times as fast as torch eager in float32 it is."""
+    """Return a runner's milliseconds by batch size, and how many times as fast as torch eager in float32 it is."""
     reports = measure_latency({"eager": eager, "this": runner}, feeds, parameters=parameters)
     speed = {
         str(size): report.model_dump() | {"x_eager_fp32": round(reports["eager"][size].p50_ms / report.p50_ms, 3)}

@@ -90,7 +90,7 @@ class Soak:
 
 
 def look(process: psutil.Process) -> dict[str, Any]:
-    """Give what the process holds now."""
+    """Return what the process holds now."""
     gc.collect()
     return {
         "resident_mib": round(process.memory_info().rss / MIB, 1),

@@ -61,7 +61,7 @@ def _write_png(path: Path, side: int) -> Path:
 
 
 def stand_in(images_N3HW: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-    """Give logits by green alone."""
+    """Return logits by green alone."""
     green_NHW = images_N3HW[:, 1].astype(np.float32) * (NUM_CLASSES / 256)
     logits_NKHW = np.empty((len(green_NHW), NUM_CLASSES, *green_NHW.shape[1:]), dtype=np.float32)
     for label in range(NUM_CLASSES):
@@ -71,7 +71,7 @@ def stand_in(images_N3HW: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
 
 
 def peak_mib() -> float:
-    """Give the largest resident memory that this process had."""
+    """Return the largest resident memory that this process had."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM"))
 
@@ -96,7 +96,7 @@ def blend_file(path: Path, run: RunMasks, folder: Path, arguments: argparse.Name
 
 
 def measure_memory(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
-    """Give the peak of each size, one process after the other."""
+    """Return the peak of each size, one process after the other."""
     rows = []
     for side in arguments.sides:
         path = write_image(folder, side)
@@ -110,7 +110,7 @@ def measure_memory(arguments: argparse.Namespace, folder: Path) -> dict[str, Any
 
 
 def measure_one(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
-    """Give the peak of this process after one image."""
+    """Return the peak of this process after one image."""
     begun, before = time.perf_counter(), peak_mib()
     clock = blend_file(arguments.path, stand_in, folder, arguments, overlay_px=1)
     seconds = {name: round(value, 2) for name, value in clock.seconds.items()}
@@ -119,7 +119,7 @@ def measure_one(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
 
 
 def build_run(arguments: argparse.Namespace) -> RunMasks:
-    """Give the network with random weights as a function."""
+    """Return the network with random weights as a function."""
     import torch
 
     from eightgig.tasks.segmentation.unet import build_unet
@@ -139,7 +139,7 @@ def build_run(arguments: argparse.Namespace) -> RunMasks:
 
 
 def tiles_of(path: Path, arguments: argparse.Namespace, folder: Path) -> list[npt.NDArray[np.uint8]]:
-    """Give the batches that the tiler makes of a file."""
+    """Return the batches that the tiler makes of a file."""
     batches: list[npt.NDArray[np.uint8]] = []
 
     def keep(images_N3HW: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
@@ -151,14 +151,14 @@ def tiles_of(path: Path, arguments: argparse.Namespace, folder: Path) -> list[np
 
 
 def seconds_of(work: Callable[[], Any]) -> float:
-    """Give how long `work` takes."""
+    """Return how long `work` takes."""
     begun = time.perf_counter()
     work()
     return time.perf_counter() - begun
 
 
 def measure_speed(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
-    """Give megapixels a second of both, each the median of rounds in turn."""
+    """Return megapixels a second of both, each the median of rounds in turn."""
     side, run = arguments.side, build_run(arguments)
     path = write_image(folder, side)
     batches = tiles_of(path, arguments, folder)

@@ -61,7 +61,7 @@ def bare_epoch(module: nn.Module, optimizer: torch.optim.Optimizer, colour: Devi
 
 
 def seconds(function: Callable[[], object]) -> tuple[float, float]:
-    """Give wall and CPU seconds of one call."""
+    """Return wall and CPU seconds of one call."""
     if torch.cuda.is_available():
         torch.cuda.synchronize()
     wall, cpu = time.perf_counter(), time.process_time()
@@ -93,7 +93,7 @@ class LoopBench:
         self._plan = planned.model_copy(update={"device": device})  # made without touching a card
 
     def measure(self) -> dict[str, Any]:
-        """Give the ratios of all rounds and their medians."""
+        """Return the ratios of all rounds and their medians."""
         rounds = list(self._rounds())
         ratio = statistics.median(r["ours_wall_s"] / r["bare_wall_s"] for r in rounds)
         cpu_ratio = statistics.median(r["ours_cpu_s"] / r["bare_cpu_s"] for r in rounds)

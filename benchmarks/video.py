@@ -52,7 +52,7 @@ def paint_video(path: Path, num_frames: int, size: tuple[int, int]) -> None:
 
 
 def build_network(name: str, image_size: int) -> torch.nn.Module:
-    """Give the network with random weights and the statistics of its own activations, so that its outputs vary."""
+    """Return the network with random weights and the statistics of its own activations, so that its outputs vary."""
     torch.manual_seed(0)
     network = WithDecode(build_yolov5(name, weights="none", num_classes=NUM_CLASSES).module)
     example_N3HW = torch.rand(2, 3, image_size, image_size)
@@ -63,7 +63,7 @@ def build_network(name: str, image_size: int) -> torch.nn.Module:
 
 
 def build_runner(name: str, image_size: int) -> Runner:
-    """Give the network in ONNX Runtime on the CPU."""
+    """Return the network in ONNX Runtime on the CPU."""
     from eightgig.export.onnx import export_onnx
     from eightgig.export.onnxruntime_runner import OnnxRuntimeRunner
 
@@ -73,7 +73,7 @@ def build_runner(name: str, image_size: int) -> Runner:
 
 
 def find_confidence(runner: Runner, image_size: int) -> float:
-    """Give the score that few enough predictions exceed."""
+    """Return the score that few enough predictions exceed."""
     images_NCHW = np.random.default_rng(0).random((1, 3, image_size, image_size), dtype=np.float32)
     predictions_PK = runner.run({"images": images_NCHW})["predictions"][0]
     scores = np.sort((predictions_PK[:, 5:] * predictions_PK[:, 4:5]).max(axis=1))
@@ -95,7 +95,7 @@ def play(path: Path, runner: Runner, out: Path, image_size: int, parameters: Vid
 
 
 def shares(report: VideoReport) -> dict[str, float]:
-    """Give what part of a frame's time each stage takes."""
+    """Return what part of a frame's time each stage takes."""
     total_ms = sum(stage.mean_ms for stage in report.stages.values())
     return {name: round(stage.mean_ms / total_ms, 4) for name, stage in report.stages.items()}
 

@@ -58,7 +58,7 @@ class Predicted(NamedTuple):
 
 
 def timm_workload(name: str) -> tuple[Any, Any, Any]:
-    """Give a timm model with its training size and the runs' loss, for the child process."""
+    """Return a timm model with its training size and the runs' loss, for the child process."""
     import timm
     import torch
     from timm.loss import LabelSmoothingCrossEntropy
@@ -80,7 +80,7 @@ class Tracer:
         self._predictor, self._folder = predictor, folder
 
     def trace(self, row: Row) -> tuple[Any, float] | None:
-        """Give a row's trace and the seconds it took; None where the model cannot be traced."""
+        """Return a row's trace and the seconds it took; None where the model cannot be traced."""
         kept = None if self._folder is None else self._folder / f"{row.model}-{row.batch_size}.pickle"
         if kept is not None and kept.exists():
             found: tuple[Any, float] = pickle.loads(kept.read_bytes())  # noqa: S301  written below
@@ -107,7 +107,7 @@ def _options(row: Row) -> StepOptions:
 
 
 def hidden_of(constants: Constants) -> HiddenMemory:
-    """Give an Ampere card's constants with the fitted ones in their places."""
+    """Return an Ampere card's constants with the fitted ones in their places."""
     ampere = load_calibration().of("ampere")
     values = {
         "conv_forward_staging": constants.conv_forward,
@@ -121,7 +121,7 @@ def hidden_of(constants: Constants) -> HiddenMemory:
 
 
 def predict(rows: Iterable[Row], tracer: Tracer, constants: Constants) -> Iterator[Predicted]:
-    """Give the predictions of rows."""
+    """Yield the predictions of rows."""
     hidden = hidden_of(constants)
     for row in rows:
         traced = tracer.trace(row)
@@ -135,7 +135,7 @@ def predict(rows: Iterable[Row], tracer: Tracer, constants: Constants) -> Iterat
 
 
 def fit(rows: list[Row], tracer: Tracer) -> Constants:
-    """Give the constants with the least error: the median and a quarter of the 90th percentile, so that both count."""
+    """Return the constants with the least error: the median and a quarter of the 90th percentile, so that both count."""
     best: tuple[float, Constants] | None = None
     traces = [(row, traced[0]) for row in rows if (traced := tracer.trace(row)) is not None]
     for staging in _STAGING:
@@ -160,7 +160,7 @@ def _quantile(values: Iterable[float], share: float) -> float:
 
 
 def report(predictions: list[Predicted], constants: Constants, excluded: list[Row]) -> dict[str, Any]:
-    """Give the figures: errors of whole runs, and how often "fits" was right."""
+    """Return the figures: errors of whole runs, and how often "fits" was right."""
     whole = [p for p in predictions if p.row.verdict == "whole run"]
     errors = {f"{p.row.model}, {p.row.batch_size}": p.reserved_mib / p.row.measured_mib - 1 for p in whole}
     sizes = [abs(error) for error in errors.values()]
@@ -187,7 +187,7 @@ def report(predictions: list[Predicted], constants: Constants, excluded: list[Ro
 
 
 def choose(runs: dict[str, list[Row]], num_models: int, per_model: int, seed: int) -> tuple[list[Row], list[Row]]:
-    """Give the sample's rows and all rows of other models, in an order that the seed decides."""
+    """Return the sample's rows and all rows of other models, in an order that the seed decides."""
     shuffled = random.Random(seed).sample(sorted(runs), len(runs))
     sample, rest = shuffled[:num_models], shuffled[num_models:]
     picked = [row for model in sample for row in random.Random(f"{seed} {model}").sample(runs[model], per_model)]

@@ -149,7 +149,7 @@ def child(*arguments: str, seconds: float, segments: Segments = "native") -> str
 
 
 def resumed(path: Path, fresh: Results) -> Results:
-    """Give the results so far; those of another torch or budget are moved aside."""
+    """Return the results so far; those of another torch or budget are moved aside."""
     if not path.exists():
         return fresh
     old = Results.model_validate_json(path.read_text(encoding="utf-8"))
@@ -201,14 +201,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def probed(device: DeviceKind) -> Machine:
-    """Say what this machine is; a GPU is touched in another process alone."""
+    """Return what this machine is; a GPU is touched in another process alone."""
     if device == "cpu":
         return probe(device)
     return Machine.model_validate_json(child("probe", device, seconds=ROW_SECONDS).splitlines()[-1])
 
 
 def chosen(machine: Machine, options: argparse.Namespace) -> list[Case]:
-    """Give the cases to run on a machine."""
+    """Return the cases to run on a machine."""
     if options.dry_run:
         return [dry_case()]
     prefers_cudnn = machine.compute_capability[0] in (9, 10)

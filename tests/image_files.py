@@ -41,7 +41,7 @@ def encode() -> Callable[..., bytes]:
 
 @pytest.fixture
 def png_header_only() -> Callable[[int, int], bytes]:
-    """Give a PNG that is small as a file and huge by its header."""
+    """Return a PNG that is small as a file and huge by its header."""
 
     def _make(width: int, height: int) -> bytes:
         def chunk(kind: bytes, body: bytes) -> bytes:

@@ -7,7 +7,7 @@ from nbclient import NotebookClient
 
 
 def run_notebook(path: Path, *, folder: Path, environment: dict[str, str]) -> str:
-    """Give all that a notebook's cells wrote as text, one below the other.
+    """Return all that a notebook's cells wrote as text, one below the other.
 
     Whether a cell failed is what the kernel replies, which is what nbclient goes by. The cells' outputs do not tell:
     kedro.ipython shows a traceback in its own way, and leaves no output of the kind `error`.

@@ -4,7 +4,7 @@ from eightgig.vram.plan import MemoryPlan, PhaseMemory
 
 
 def make_plan(**changes: object) -> MemoryPlan:
-    """Give a plan of small batches on the CPU."""
+    """Return a plan of small batches on the CPU."""
     phases = tuple(PhaseMemory(phase=phase, device="cpu", parameters=1000) for phase in ("train", "validate", "export"))
     plan = MemoryPlan(
         model="small",

@@ -33,13 +33,13 @@ NO_PLANS = SimpleNamespace(setting=SETTING, ask=lambda _: None, ready=lambda _: 
 
 
 def row(folder: Path, name: str, seconds: float, **more) -> Row:
-    """Give a row that takes so long."""
+    """Return a row that takes so long."""
     arguments = {"name": name, "seconds": seconds, "folder": str(folder), **more.pop("arguments", {})}
     return Row("compile", name, "day_work:work", arguments, **{"least": 0.1, **more})
 
 
 def day(folder: Path, rows: list[Row], seconds: float, *, missing=None, plans=NO_PLANS, index=None) -> Day:
-    """Give a day that has so long."""
+    """Return a day that has so long."""
     index = index or Index(machine=MACHINE, budget_gib=8.0, date="2026-01-01", missing=missing or {})
     options = argparse.Namespace(budget_gib=8.0, steps=2)
     return Day(index, folder, folder / "work", rows, plans, time.monotonic() + seconds, options)

@@ -11,7 +11,7 @@ import pytest
 
 
 def events_of(folder):
-    """Give when each row did what."""
+    """Return when each row did what."""
     lines = (line.split() for line in (folder / "events.txt").read_text().splitlines())
     return {(name, what): float(at) for name, what, at in lines}
 

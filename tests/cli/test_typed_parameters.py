@@ -13,7 +13,7 @@ TEXT = "sentiment_classifier.predict.text"
 
 
 def merged(*values):
-    """Give what Kedro's configuration has after it merged the parameters."""
+    """Return what Kedro's configuration has after it merged the parameters."""
     return OmegaConf.to_container(OmegaConf.merge({}, parse_parameters(values)), resolve=True)
 
 
@@ -98,7 +98,7 @@ def test_any_text_comes_through_beside_a_number(text, number):
 
 
 def run_with(*arguments):
-    """Give what Kedro's own `run` is called with."""
+    """Return what Kedro's own `run` is called with."""
     run = cli.commands["run"]
     return run.make_context("run", [*arguments]).params["params"]
 

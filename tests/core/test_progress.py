@@ -10,7 +10,7 @@ from eightgig.core.progress import progress
 
 @pytest.fixture
 def lines(monkeypatch, caplog):
-    """Give a function that lets seconds pass and then reports; it gives the line that was logged, if one was."""
+    """Return a function that lets seconds pass and then reports; it gives the line that was logged, if one was."""
     now = [100.0]
     monkeypatch.setattr(module.time, "monotonic", lambda: now[0])
     monkeypatch.setattr(module.sys.stderr, "isatty", lambda: False)

@@ -99,7 +99,7 @@ def fill_folders(encode: Callable[..., bytes]) -> Callable[..., Path]:
 
 @pytest.fixture(scope="session")
 def on_small_disk(tmp_path_factory: pytest.TempPathFactory) -> Callable[[list[str], Path], list[str]] | None:
-    """Give what turns a command into one for which a folder is a disk of 4 MB (a tmpfs that no other process sees).
+    """Return what turns a command into one for which a folder is a disk of 4 MB (a tmpfs that no other process sees).
 
     None where this system does not let us mount; the limit on a file's size then has to do.
     """
@@ -134,7 +134,7 @@ def photos(tmp_path_factory: pytest.TempPathFactory, fill_folders: Callable[...,
 
 @pytest.fixture(scope="session")
 def store_victim(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[list[dict]], list[str]]:
-    """Give the command that writes stores under faults; see `store_victim.py`."""
+    """Return the command that writes stores under faults; see `store_victim.py`."""
 
     def command(cases: list[dict]) -> list[str]:
         asked = {"photos": str(photos), "work": str(tmp_path_factory.mktemp("work")), "cases": cases}

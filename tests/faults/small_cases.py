@@ -55,7 +55,7 @@ def make_stores(folder: Path) -> None:
 def make_job(
     kind: str, stores: Path, folder: Path, *, tracker: Tracker | None = None, plan: dict | None = None, **train: object
 ) -> TrainingJob:
-    """Give a run of one kind, kept in `folder`; `train` and `plan` change the recipe and the plan."""
+    """Return a run of one kind, kept in `folder`; `train` and `plan` change the recipe and the plan."""
     case, model, recipe = _CASES[kind]
     options = {"num_workers": 0, **RECIPE, **train}
     if kind != "text":

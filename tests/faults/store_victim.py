@@ -109,7 +109,7 @@ def arrange(case: dict) -> None:
 
 
 def at_row(case: dict) -> Callable[[int, int], None]:
-    """Give what is to happen after each picture."""
+    """Return what is to happen after each picture."""
     faults = {"kill_at_row": die, "hold_at_row": hold, "full_at_row": lambda: leave_no_room(case)}
 
     def progress(done: int, _: int) -> None:

@@ -31,7 +31,7 @@ from eightgig.tasks.segmentation.parameters import SegmentationDataParameters
 
 
 def ingest(root, **options):
-    """Give (manifest, rejects, parameters, folders) of class folders."""
+    """Return (manifest, rejects, parameters, folders) of class folders."""
     parameters = DataParameters(root=str(root), **options)
     folders = scan_class_folders(root)
     return *build_manifest(folders, parameters), parameters, folders
@@ -47,7 +47,7 @@ def stored(root, path, **options):
 
 
 def decoded(store, name):
-    """Give the pixels that a run gets to see."""
+    """Return the pixels that a run gets to see."""
     pixels_HWC = store.decode(store.paths.index(name))
     assert (pixels_HWC.dtype, pixels_HWC.ndim, pixels_HWC.shape[2]) == (np.uint8, 3, 3)
     return pixels_HWC
@@ -185,7 +185,7 @@ def test_row_15_of_an_animation_the_first_frame(tmp_path, fill_folders, encode, 
 
 
 def png(width, height, rows):
-    """Give a PNG of one bit a pixel."""
+    """Return a PNG of one bit a pixel."""
 
     def chunk(kind, body):
         return len(body).to_bytes(4, "big") + kind + body + zlib.crc32(kind + body).to_bytes(4, "big")

@@ -15,7 +15,7 @@ READ_ONLY, NO_FOLDER = "a read-only disk", "a file in the place of a folder"
 
 @pytest.fixture(scope="module")
 def saves(photos, on_small_disk, quietly, tmp_path_factory):
-    """Give what `dataset_victim.py` found."""
+    """Return what `dataset_victim.py` found."""
     command = [sys.executable, str(Path(__file__).with_name("dataset_victim.py")), str(photos)]
     command.append(str(tmp_path_factory.mktemp("work")))
     if on_small_disk is not None:
@@ -27,7 +27,7 @@ def saves(photos, on_small_disk, quietly, tmp_path_factory):
 
 
 def kills(saves, kind):
-    """Give what was seen after each kill, by where it came."""
+    """Return what was seen after each kill, by where it came."""
     found = {(each["point"], each["number"]): each for each in saves if each["kind"] == kind and "point" in each}
     assert found
     assert {each["next"] for each in found.values()} == {"new"}, "the next save is as if nothing had been"

@@ -61,7 +61,7 @@ def words_of(process):
 
 
 def ends(tmp_path):
-    """Give how the runs ended that MLflow knows of: status, and what killed them."""
+    """Return how the runs ended that MLflow knows of: status, and what killed them."""
     import mlflow
 
     client = mlflow.MlflowClient(f"sqlite:///{(tmp_path / 'mlflow.db').as_posix()}")

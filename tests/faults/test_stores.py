@@ -30,7 +30,7 @@ FULL += [("images", "at_row"), ("images", "before_index")]
 
 
 def full(task, when, how, folder):
-    """Give the case of a store for which there is no room, from a moment on."""
+    """Return the case of a store for which there is no room, from a moment on."""
     place = f"full_{when}", 10 if when == "at_row" else True
     limit = {"limit": 60_000 if when == "before" else 2_000} if how == "limit" else {}
     return {"task": task, "path": str(folder / f"{task}-{when}" / "store.h5"), place[0]: place[1], **limit}
@@ -52,7 +52,7 @@ def run_all(store_victim, quietly):
 
 @pytest.fixture(scope="module")
 def full_disks(run_all, on_small_disk, tmp_path_factory):
-    """Give what became of each store for which there was no room: on the small disk there was an older one."""
+    """Return what became of each store for which there was no room: on the small disk there was an older one."""
     found = {}
     limited = [full(task, when, "limit", tmp_path_factory.mktemp("limit")) for task, when in FULL]
     found.update(zip([("limit", *key) for key in FULL], run_all(limited), strict=True))
@@ -207,14 +207,14 @@ def test_row_08_file_locking_is_never_switched_off(project_path, tokens):
 
 
 def reader_of(kind, path):
-    """Give a data set of whole batches, and how many samples it has."""
+    """Return a data set of whole batches, and how many samples it has."""
     if kind == "tokens":
         return TokenBatches(TokenStore(path)), 10
     return ImageBatches(ImageStore(path), image_size=32, augment=None, seed=0), 10
 
 
 def descriptors_of(path):
-    """Give this process's open descriptors of a file."""
+    """Return this process's open descriptors of a file."""
     names = {int(each.name): each for each in Path("/proc/self/fd").iterdir()}
     return [number for number, name in names.items() if name.exists() and name.readlink() == path]
 

@@ -53,7 +53,7 @@ def run(stores):
 
 
 def kill_again_and_again(run, kind, tmp_path, *, kills, epochs, workers=(0, 1, 2, 3), seed=0):
-    """Give the hash of a run that is killed so many times in random places, and that of one that is not."""
+    """Return the hash of a run that is killed so many times in random places, and that of one that is not."""
     draw = random.Random(f"{kind}{seed}")
     train = {} if kind == "agent" else {"epochs": epochs}
     for number in range(kills):

@@ -45,7 +45,7 @@ def main() -> None:
 
 
 def hash_of(state: object) -> str:
-    """Give a hash of tensors and plain values, whatever they lie in."""
+    """Return a hash of tensors and plain values, whatever they lie in."""
     digest = hashlib.sha256()
 
     def add(value: object) -> None:

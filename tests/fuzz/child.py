@@ -83,7 +83,7 @@ def read(reader: Reader, folder: Path, *, is_limited: bool = True) -> Answer:
 
 
 def judge(reader: Reader, error: BaseException, folder: Path) -> str:
-    """Say what is wrong with an error; nothing where it is one of this project's own and says what it should."""
+    """Return what is wrong with an error; nothing where it is one of this project's own and says what it should."""
     from kedro.io import DatasetError
 
     from eightgig.core.errors import EightgigError
@@ -131,7 +131,7 @@ def _forget_peak() -> None:
 
 
 def _status(name: str) -> int:
-    """Give a figure of this process in KiB."""
+    """Return a figure of this process in KiB."""
     for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith(f"{name}:"):
             return int(line.split()[1])

@@ -28,7 +28,7 @@ def fuzzer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
 
 @pytest.fixture
 def note_tally(request: pytest.FixtureRequest) -> Any:
-    """Give what takes a reader's figures for the table at the end."""
+    """Return what takes a reader's figures for the table at the end."""
     return request.config.stash.setdefault(_TALLIES, []).append
 
 

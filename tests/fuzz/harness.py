@@ -63,7 +63,7 @@ class Reader:
     seconds: float = 3.0
 
     def strategy(self, path: str) -> Strategy | None:
-        """Give how a file is made hostile; None leaves it as it is."""
+        """Return how a file is made hostile; None leaves it as it is."""
         return next((edits for pattern, edits in self.edits.items() if fnmatch(path, pattern)), None)
 
 
@@ -146,7 +146,7 @@ class Child:
         return self._process
 
     def _buried(self, what: str) -> Answer:
-        """Say how it died, and where it was by its own traceback."""
+        """Return how it died, and where it was by its own traceback."""
         assert self._process
         self._process.send_signal(signal.SIGABRT)  # one that hangs writes its traceback and dies
         with suppress(subprocess.TimeoutExpired):
@@ -227,7 +227,7 @@ class Fuzzer:
 
 
 def edited(reader: Reader, seeds: Sequence[Files], hostile: Input) -> Files:
-    """Give the files that an input stands for."""
+    """Return the files that an input stands for."""
     files = dict(seeds[hostile.seed])
     others = [seed[hostile.file] for seed in seeds if hostile.file in seed]
     files[hostile.file] = apply_all(hostile.edits, files[hostile.file], others)

@@ -136,7 +136,7 @@ class Replace(NamedTuple):
 
 
 def _values(file: h5py.File, name: str) -> Any:
-    """Give what is in a dataset; one that an earlier change has made huge is left alone."""
+    """Return what is in a dataset; one that an earlier change has made huge is left alone."""
     if file[name].nbytes > _MOST_BYTES:
         raise ValueError(f"{file[name].nbytes} bytes")
     return np.array(file[name][...])
@@ -228,7 +228,7 @@ def _among(names: Sequence[str]) -> st.SearchStrategy[str]:
 
 
 def _texts_of(file: h5py.File) -> list[str]:
-    """Give what the attributes hold as text: one in the place of another is as it should be, but wrong."""
+    """Return what the attributes hold as text: one in the place of another is as it should be, but wrong."""
     return sorted({_text(value) for value in file.attrs.values()} | {"[]", '["a"]', '{"a": 1}', "jpeg", "decoded"})
 
 

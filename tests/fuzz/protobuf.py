@@ -82,7 +82,7 @@ def _put(field: Field, value: Any) -> None:
 
 
 def _fitting(descriptor: Any, value: Any, old: Any) -> Any:
-    """Give the value, or what comes near to it in the field's own type."""
+    """Return the value, or what comes near to it in the field's own type."""
     if isinstance(old, str):
         return str(value).encode("utf-8", "replace").decode()
     if isinstance(old, bytes):

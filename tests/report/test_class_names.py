@@ -76,7 +76,7 @@ def test_names_stay_whole_from_the_folder_to_the_page(names):
 
 
 def in_onnx(classes):
-    """Give the classes as a file of ONNX gives them back."""
+    """Return the classes as a file of ONNX gives them back."""
     card = TextModelCard(model="m", classes=classes, weights_sha256="0", max_tokens=8, tokenizer_sha256="1")
     model = onnx.helper.make_model(onnx.helper.make_graph([], "g", [], []))
     onnx.helper.set_model_props(model, card.to_metadata())

@@ -20,7 +20,7 @@ _MODELS = (".pt", ".pth", ".bin", ".onnx", ".safetensors", ".engine", ".pkl", ".
 
 
 def pickling_entries(text: str) -> list[str]:
-    """Give the entries of a catalog that would be pickled."""
+    """Return the entries of a catalog that would be pickled."""
     entries = yaml.safe_load(text) or {}
     named = {name: str(entry) for name, entry in entries.items() if isinstance(entry, dict)}
     return [name for name, entry in named.items() if any(word in entry.lower() for word in _PICKLING)]
@@ -71,7 +71,7 @@ def requirements() -> dict[str, Requirement]:
 
 
 def locked() -> dict[str, list[Version]]:
-    """Give the locked versions; one package may have several, for different systems."""
+    """Return the locked versions; one package may have several, for different systems."""
     found: dict[str, list[Version]] = {}
     for line in (PROJECT / "requirements.lock").read_text("utf-8").splitlines():
         name, is_pinned, rest = line.partition("==")

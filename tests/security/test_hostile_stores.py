@@ -28,7 +28,7 @@ READ = {"pictures": ImageStore, "list": ImageStore, "tokens": TokenStore}
 
 @pytest.fixture(scope="module")
 def stores(tmp_path_factory):
-    """Give a store of pictures, a list of such, and a store of tokens, by kind."""
+    """Return a store of pictures, a list of such, and a store of tokens, by kind."""
     folder = tmp_path_factory.mktemp("stores")
     rng = np.random.default_rng(0)
     for name in ("cup", "pen"):
@@ -49,7 +49,7 @@ def stores(tmp_path_factory):
 
 @pytest.fixture
 def changed(stores, tmp_path):
-    """Give a copy of a store after a change by h5py."""
+    """Return a copy of a store after a change by h5py."""
 
     def make(kind, change):
         shutil.copytree(stores[kind].parent, tmp_path / kind)

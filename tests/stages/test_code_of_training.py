@@ -74,7 +74,7 @@ def job_of(kind, stores, folder):
 
 
 def asked_of(kind, stores, folder):
-    """Give what the child is told."""
+    """Return what the child is told."""
     if kind != "agent":
         return json.loads(_described(job_of(kind, stores, folder), 0).model_dump_json())
     exploration = explore(EnvironmentParameters(num_envs=2), EvaluateParameters(episodes=2))
@@ -143,7 +143,7 @@ def changed(path, text):
 
 
 def digests(jobs):
-    """Give the hash of each kind of training."""
+    """Return the hash of each kind of training."""
     found = {kind: job.code_digest() for kind, job in jobs.items()}
     return found | {"agent": code_digest.code_digest((address_of(train_agent), address_of(train_agents)))}
 

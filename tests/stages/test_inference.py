@@ -42,7 +42,7 @@ def stores(tmp_path_factory):
 
 
 def trained(kind, stores, folder):
-    """Give a case with its store and random weights."""
+    """Return a case with its store and random weights."""
     job = make_job(kind, stores, folder)
     network, _ = job.network()
     known = {

@@ -12,7 +12,7 @@ TOKENS, VOCABULARY = 64, 2000
 
 
 def score_of(count):
-    """Give the score over so many blocks, and the most memory that it took."""
+    """Return the score over so many blocks, and the most memory that it took."""
     tokens = [np.full((1, TOKENS), number) for number in range(count)]
 
     def run(feeds):

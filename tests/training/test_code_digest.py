@@ -29,7 +29,7 @@ def parsed(source):
 
 
 def imported(tree):
-    """Give what the parser finds imported of the project: the modules, and each name that may be one."""
+    """Return what the parser finds imported of the project: the modules, and each name that may be one."""
     names = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):

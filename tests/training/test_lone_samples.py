@@ -22,7 +22,7 @@ def network(*, running=True):
 
 
 def trained(plan, num, *, module=None, epochs=2, batch_size=None, val=4):
-    """Give what training on so many points gives, and the points that each step had."""
+    """Return what training on so many points gives, and the points that each step had."""
     size = batch_size or plan.micro_batch * plan.accumulation
     parameters = TrainParameters(epochs=epochs, batch_size=size, learning_rate=0.05, seed=0)
     loaders = [

@@ -32,7 +32,7 @@ class Net(nn.Module):
 
 
 def with_scaler(trainer, scaler):
-    """Give the trainer a gradient scaler on the CPU, as accelerate gives one on CUDA."""
+    """Return the trainer a gradient scaler on the CPU, as accelerate gives one on CUDA."""
     accelerated = AcceleratedOptimizer(trainer.optimizer.optimizer, device_placement=False, scaler=scaler)
     trainer.optimizer, trainer.accelerator.scaler = accelerated, scaler
     trainer.accelerator._optimizers[:] = [accelerated]

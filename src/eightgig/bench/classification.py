@@ -34,24 +34,24 @@ class ClassificationTask:
         self._classes = classes
 
     def answers(self, outputs: Arrays) -> list[NDArray[np.float64]]:
-        """Give the probabilities of each picture of logits_NK."""
+        """Return the probabilities of each picture of logits_NK."""
         return list(softmax(outputs[self.output]))
 
     def judge(self) -> Judge:
-        """Give what judges all samples together: F1 is of classes."""
+        """Return what judges all samples together: F1 is of classes."""
         return JudgeOfAll(self.quality)
 
     def comparer(self) -> Comparer:
-        """Give what compares all samples together."""
+        """Return what compares all samples together."""
         return ComparerOfAll(self.compare)
 
     def quality(self, answers: Sequence[NDArray[np.float64]], truths: Sequence[int]) -> dict[str, float]:
-        """Give accuracy, top-5 accuracy and macro F1."""
+        """Return accuracy, top-5 accuracy and macro F1."""
         report, _, _ = evaluate(np.stack(answers), np.asarray(truths), self._classes)
         return {"accuracy": report.accuracy, "top5_accuracy": report.top5_accuracy, "macro_f1": report.macro_f1}
 
     def compare(self, reference: Sequence[NDArray[np.float64]], found: Sequence[NDArray[np.float64]]) -> Comparison:
-        """Give the largest difference of any probability, and the share of pictures with the same first class."""
+        """Return the largest difference of any probability, and the share of pictures with the same first class."""
         wanted, other = np.stack(reference), np.stack(found)
         return Comparison(
             difference=float(np.abs(wanted - other).max()),
@@ -62,7 +62,7 @@ class ClassificationTask:
 def evaluate(
     probabilities_NK: NDArray[np.floating], labels_N: NDArray[np.integer], classes: Sequence[str]
 ) -> tuple[ClassificationReport, pd.DataFrame, pd.DataFrame]:
-    """Give the report, its table [class, images, precision, recall, f1], and the confusion counts.
+    """Return the report, its table [class, images, precision, recall, f1], and the confusion counts.
 
     The confusion matrix has the true class in its rows (index `actual`) and the predicted one in its columns.
 

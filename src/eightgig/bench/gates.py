@@ -10,7 +10,7 @@ _EPSILON = 1e-9
 
 
 def judge(rows: Sequence[VariantRow], parameters: GateParameters) -> list[VariantRow]:
-    """Give the rows with `passed`, `gate` and, for one row of each device, `recommended`.
+    """Return the rows with `passed`, `gate` and, for one row of each device, `recommended`.
 
     A variant passes when its probabilities stay within the tolerance of its precision (parity), or else when its
     score falls by no more than is allowed. From the simplest on, one variant of each device is recommended: a more

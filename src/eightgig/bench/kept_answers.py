@@ -25,7 +25,7 @@ class KeptAnswers:
         self._kept: dict[int, list[Answer]] = {}
 
     def answers(self, number: int, feeds: Arrays) -> Sequence[Answer]:
-        """Give the answers to one batch.
+        """Return the answers to one batch.
 
         Args:
             number: of the batch, the same in every pass.
@@ -42,7 +42,7 @@ class KeptAnswers:
 
 
 def _bytes_of(answer: Any) -> int:
-    """Give what an answer holds: an array, or a tuple of some."""
+    """Return what an answer holds: an array, or a tuple of some."""
     if isinstance(answer, tuple):
         return sum(map(_bytes_of, answer))
     return answer.nbytes if isinstance(answer, np.ndarray) else 0

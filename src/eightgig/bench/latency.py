@@ -45,7 +45,7 @@ class LatencyReport(Record):
 def measure_latency(
     runner_by_name: Mapping[str, Runner], feeds: Feeds, *, parameters: LatencyParameters
 ) -> dict[str, dict[int, LatencyReport]]:
-    """Give a report by runner and batch size, numpy in to numpy out, all measured on the same inputs in turn.
+    """Return a report by runner and batch size, numpy in to numpy out, all measured on the same inputs in turn.
 
     Args:
         runner_by_name: open runners.
@@ -67,12 +67,12 @@ def measure_latency(
 def measure_calls(
     calls: Mapping[str, Call], *, batch_size: int, parameters: LatencyParameters
 ) -> dict[str, LatencyReport]:
-    """Give a report by name of calls that take turns; each returns when its work is done."""
+    """Return a report by name of calls that take turns; each returns when its work is done."""
     return {name: _report(times_s, batch_size) for name, times_s in _take_turns(calls, parameters).items()}
 
 
 def resized(feeds: Feeds, batch_size: int) -> Arrays:
-    """Give feeds of `batch_size` samples, repeating or leaving out. ConfigurationError when there is none."""
+    """Return feeds of `batch_size` samples, repeating or leaving out. ConfigurationError when there is none."""
     if not feeds or not all(len(array) for array in feeds.values()):
         raise ConfigurationError("latency wants at least 1 image, found none")
     return {name: np.resize(array, (batch_size, *array.shape[1:])) for name, array in feeds.items()}

@@ -14,7 +14,7 @@ Result = TypeVar("Result")
 
 
 def growth_while(action: Callable[[], Result], *, on_gpu: bool) -> tuple[Result, int]:
-    """Give what `action` returns, and the bytes by which memory grew while it ran.
+    """Return what `action` returns, and the bytes by which memory grew while it ran.
 
     On the CPU the peak of the process's resident memory, less where it began; free memory is given back to the system
     first, so that it is not taken again unseen (glibc alone can do that: elsewhere the figure may be too small). On

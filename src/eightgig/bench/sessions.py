@@ -157,7 +157,7 @@ class Session:
         return guarded
 
     def _tried(self, name: str, when: str, action: Callable[[], Result]) -> Result | None:
-        """Give what the action gives; None where the variant dropped out of it."""
+        """Return what the action gives; None where the variant dropped out of it."""
         try:
             return action()
         except Exception as error:
@@ -174,7 +174,7 @@ class Session:
         return Measured(self._task.judge(), self._task.comparer())
 
     def dropped(self, reason: str) -> Measured:
-        """Give what is told of a variant that cannot go on."""
+        """Return what is told of a variant that cannot go on."""
         return Measured(self._task.judge(), self._task.comparer(), reason=reason)
 
     def close(self, name: str) -> None:
@@ -184,6 +184,6 @@ class Session:
 
 
 def batch_of(feeds: Arrays, batch_size: int) -> Callable[[Runner], Call]:
-    """Give what makes the call of a runner with so many samples."""
+    """Return what makes the call of a runner with so many samples."""
     batch = resized(feeds, batch_size)
     return lambda runner: partial(runner.run, batch)

@@ -20,7 +20,7 @@ _SPELLINGS = (
 
 
 def told_of(error: BaseException, when: str, recorder: FlightRecorder | None = None) -> str | None:
-    """Give what a row says in place of figures; None for an error that is no variant's own.
+    """Return what a row says in place of figures; None for an error that is no variant's own.
 
     Args:
         error: that was raised.
@@ -54,6 +54,6 @@ def _is_shortage(error: BaseException, recorder: FlightRecorder | None) -> bool:
 
 
 def _shortened(error: BaseException) -> str:
-    """Give an error's first two sentences: what ran out, and how much was asked for."""
+    """Return an error's first two sentences: what ran out, and how much was asked for."""
     first = str(error).strip().partition("\n")[0].split(". ")
     return ". ".join(first[:2]).rstrip(".") or type(error).__name__

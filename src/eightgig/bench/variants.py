@@ -38,7 +38,7 @@ def benchmark_variants(
     whole_call: Callable[[Runner], Call] | None = None,
     memory: MemoryPlan | None = None,
 ) -> tuple[list[VariantRow], list[LatencyRow]]:
-    """Give a row a variant, in their order, judged by the gates; and a row a variant and batch size.
+    """Return a row a variant, in their order, judged by the gates; and a row a variant and batch size.
 
     Those on the CPU are open together and take turns. Those on a GPU are opened one at a time, so that each has the
     whole budget, while the reference stays open beside them.
@@ -198,7 +198,7 @@ def _latency_rows(measured: dict[str, Measured]) -> Iterable[LatencyRow]:
 
 
 def _with_note(row: VariantRow) -> VariantRow:
-    """Say what a reader may not expect: fp16 that ran in fp32, INT8 that gains nothing."""
+    """Return what a reader may not expect: fp16 that ran in fp32, INT8 that gains nothing."""
     notes = []
     if row.computes_in not in ("", row.precision):
         notes.append(f"{row.runtime} has no {row.precision} kernels here: it computed in {row.computes_in}")

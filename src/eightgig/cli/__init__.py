@@ -6,7 +6,7 @@ __all__ = ["cli", "run"]
 
 
 def __getattr__(name: str) -> Any:
-    """Give Kedro its commands; nothing of Kedro is imported before."""
+    """Return Kedro its commands; nothing of Kedro is imported before."""
     if name in __all__:
         from eightgig.cli import kedro_run
 

@@ -22,7 +22,7 @@ class ParametersOption(click.Option):
 
 
 def read_parameters(ctx: click.Context, _option: click.Parameter, value: Any) -> dict[str, Any]:
-    """Give the parameters as nested mappings; what cannot be read ends the command with the way out."""
+    """Return the parameters as nested mappings; what cannot be read ends the command with the way out."""
     from eightgig.cli.typed_parameters import UnreadableParametersError, parse_parameters
 
     if isinstance(value, dict):

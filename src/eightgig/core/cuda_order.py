@@ -20,7 +20,7 @@ _PATIENCE_S = 30.0  # a driver that is not kept awake takes some seconds to star
 
 
 def cuda_order() -> tuple[str, ...] | None:
-    """Give the UUIDs of the cards that CUDA shows to this process, in its order; None where the driver does not say.
+    """Return the UUIDs of the cards that CUDA shows to this process, in its order; None where the driver does not say.
 
     The first is the one that a program uses which names none.
     """
@@ -35,7 +35,7 @@ def cuda_order() -> tuple[str, ...] | None:
 
 
 def read_order(driver: Any) -> tuple[str, ...] | None:
-    """Give the same from the driver's own interface.
+    """Return the same from the driver's own interface.
 
     Args:
         driver: the library, by ctypes.

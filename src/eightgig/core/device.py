@@ -17,7 +17,7 @@ DeviceKind = Literal["cuda", "cpu"]
 
 
 def resolve_device(choice: DeviceChoice) -> DeviceKind:
-    """Give the device to use: `auto` takes CUDA where torch can compute with it and the CPU otherwise.
+    """Return the device to use: `auto` takes CUDA where torch can compute with it and the CPU otherwise.
 
     A card that the driver serves and torch has no kernels for is not used; the first time, that is a warning.
 
@@ -70,7 +70,7 @@ def usable_cores() -> int:
 
 
 def loader_processes(choice: int | Literal["auto"]) -> int:
-    """Give the number of processes that load data: `auto` leaves two cores to training, and takes four at most."""
+    """Return the number of processes that load data: `auto` leaves two cores to training, and takes four at most."""
     return max(0, min(4, usable_cores() - 2)) if choice == "auto" else choice
 
 

@@ -15,13 +15,13 @@ from eightgig.core.units import format_bytes
 
 
 def data_folder() -> Path:
-    """Give the folder that runs read and write, from the project's; the environment's EIGHTGIG_DATA wins."""
+    """Return the folder that runs read and write, from the project's; the environment's EIGHTGIG_DATA wins."""
     return Path(os.environ.get("EIGHTGIG_DATA", "data"))
 
 
 @contextmanager
 def atomic_write(target: Path) -> Iterator[Path]:
-    """Give a temporary path beside `target`; when the block ends well, it becomes `target` in one step.
+    """Yield a temporary path beside `target`; when the block ends well, it becomes `target` in one step.
 
     A reader sees the old file or the new one, never a part. When the block raises, the temporary file is removed and
     `target` is as it was.
@@ -50,7 +50,7 @@ def write_text(target: Path, content: str) -> None:
 
 
 def space_shortage(path: Path, num_bytes: int, *, largest_file: int | None = None) -> str | None:
-    """Say what keeps `num_bytes` from being written to `path`; None where nothing does.
+    """Return what keeps `num_bytes` from being written to `path`; None where nothing does.
 
     Looks at the disk, and at any limit on the size of one file; the folder is made where it is missing.
 
@@ -72,7 +72,7 @@ def space_shortage(path: Path, num_bytes: int, *, largest_file: int | None = Non
 
 
 def sha256_of(content: bytes) -> str:
-    """Give the hexadecimal SHA-256 of `content`."""
+    """Return the hexadecimal SHA-256 of `content`."""
     return hashlib.sha256(content).hexdigest()
 
 

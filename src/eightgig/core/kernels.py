@@ -62,7 +62,7 @@ def has_kernels(architectures: tuple[str, ...] | None, cuda: str | None, capabil
 
 
 def built_architectures(torch_folder: Path) -> tuple[str, ...] | None:
-    """Give the architectures that an installed torch was built for, read from its library without loading it.
+    """Return the architectures that an installed torch was built for, read from its library without loading it.
 
     `torch.cuda.get_arch_list` answers with the same text (CUDA_ARCH_FLAGS), which is compiled into the library; None
     where there is no such library or no such text.
@@ -107,7 +107,7 @@ def lack_on(index: int) -> Lack | None:
 
 
 def torch_with_kernels(version: str, capability: tuple[int, int]) -> str:
-    """Give the way to a torch that has kernels for a card."""
+    """Return the way to a torch that has kernels for a card."""
     first, end = _LEGACY
     if first <= capability < end:
         public = version.partition("+")[0]
@@ -126,7 +126,7 @@ def _another_card(built: tuple[str, ...]) -> str:
 
 
 def _texts(file: int) -> list[bytes]:
-    """Give all texts of a library that are lists of architectures and nothing else."""
+    """Return all texts of a library that are lists of architectures and nothing else."""
     found = []
     with mmap.mmap(file, 0, access=mmap.ACCESS_READ) as library:
         for begin in (b"\0sm_", b"\0compute_"):  # a search for plain bytes is three times as fast as for a pattern

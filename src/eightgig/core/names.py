@@ -8,22 +8,22 @@ from collections.abc import Iterable
 
 
 def composed(name: str) -> str:
-    """Give `name` in Unicode's composed form (NFC), in which two names that look the same are equal."""
+    """Return `name` in Unicode's composed form (NFC), in which two names that look the same are equal."""
     return name if name.isascii() else unicodedata.normalize("NFC", name)
 
 
 def name_key(name: str) -> str:
-    """Give what two names have in common that differ in their form or case alone."""
+    """Return what two names have in common that differ in their form or case alone."""
     return composed(composed(name).casefold())
 
 
 def quoted(name: str, *others: str) -> str:
-    """Give `name` in quotation marks, with escapes for its accents where one of `others` looks the same and is not."""
+    """Return `name` in quotation marks, with escapes for its accents where one of `others` looks the same and is not."""
     looks_the_same = any(other != name and composed(other) == composed(name) for other in others)
     return ascii(name) if looks_the_same else f"'{name}'"
 
 
 def all_quoted(names: Iterable[str]) -> str:
-    """Give the names in quotation marks, joined by commas, with escapes where two of them look the same."""
+    """Return the names in quotation marks, joined by commas, with escapes where two of them look the same."""
     listed = tuple(names)
     return ", ".join(quoted(name, *listed) for name in listed)

@@ -31,13 +31,13 @@ class Origin(Record):
     eightgig: str
 
     def changes(self, parameters: Mapping[str, str], inputs: Mapping[str, str]) -> list[str]:
-        """Say what is other now than when it was made, for a person."""
+        """Return what is other now than when it was made, for a person."""
         anew = [name for name in sorted(inputs) if self.inputs.get(name) != inputs[name]]
         return [*changes(parameters, self.parameters), *(f"{name} was made anew since" for name in anew)]
 
 
 def flat(parts: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
-    """Give the leaves of records and mappings by dotted names, as text."""
+    """Return the leaves of records and mappings by dotted names, as text."""
     leaves: dict[str, str] = {}
     for name, value in parts.items():
         plain = value.model_dump(mode="json") if isinstance(value, Record) else value
@@ -49,7 +49,7 @@ def flat(parts: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
 
 
 def changes(now: Mapping[str, str], earlier: Mapping[str, str]) -> list[str]:
-    """Say which leaves are other than they were, for a person."""
+    """Return which leaves are other than they were, for a person."""
     return [
         f"{name} is {now.get(name, 'not there')}, was {earlier.get(name, 'not there')}"
         for name in sorted(now.keys() | earlier.keys())
@@ -58,7 +58,7 @@ def changes(now: Mapping[str, str], earlier: Mapping[str, str]) -> list[str]:
 
 
 def fingerprint(paths: Iterable[Path]) -> str:
-    """Give a hash that names the content of files; of files above 16 MiB their size and both ends."""
+    """Return a hash that names the content of files; of files above 16 MiB their size and both ends."""
     digest = hashlib.sha256()
     for path in sorted(paths):
         with path.open("rb") as file:

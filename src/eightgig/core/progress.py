@@ -16,7 +16,7 @@ _LOG_INTERVAL_S = 10.0
 
 @contextmanager
 def progress(description: str) -> Iterator[Report]:
-    """Give a function that shows how far the work is.
+    """Yield a function that shows how far the work is.
 
     In a terminal a rich progress bar is drawn; elsewhere (CI, a log file) a line is logged every ten seconds, so that
     what is quick says nothing. Both estimate the time that is left.
@@ -61,7 +61,7 @@ def _lines(description: str) -> Iterator[Report]:
 
 
 def _outlook(done: int, total: int | None, per_second: float) -> str:
-    """Say how many are done, of how many, and how long the rest takes at the speed since the last line.
+    """Return how many are done, of how many, and how long the rest takes at the speed since the last line.
 
     The speed of the whole run would mislead where a run goes on: what an earlier one did passes in no time.
     """

@@ -4,7 +4,7 @@ import hashlib
 
 
 def seed_from(*parts: int | str) -> int:
-    """Give the 63-bit seed that belongs to `parts`, the same on every machine and in every process.
+    """Return the 63-bit seed that belongs to `parts`, the same on every machine and in every process.
 
     Example: `seed_from(seed, "augment", epoch, index)`. Numbers and strings are told apart: `1` is not `"1"`.
     """

@@ -7,7 +7,7 @@ if TYPE_CHECKING:
 
 
 def to_device(tensor: "torch.Tensor", device: "torch.device") -> "torch.Tensor":
-    """Give the tensor on a device; later work there waits for the copy, this process does not.
+    """Return the tensor on a device; later work there waits for the copy, this process does not.
 
     CUDA copies from page-locked memory alone behind the program's back: other memory is brought there first.
     """

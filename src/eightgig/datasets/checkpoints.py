@@ -17,7 +17,7 @@ class CheckpointFolderDataset(AbstractDataset[None, Path]):
         self.metadata = metadata
 
     def load(self) -> Path:
-        """Give the folder."""
+        """Return the folder."""
         self._filepath.mkdir(parents=True, exist_ok=True)
         return self._filepath
 

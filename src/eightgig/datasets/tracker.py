@@ -15,7 +15,7 @@ class TrackerDataset(AbstractDataset[None, Tracker]):
         self.metadata = metadata
 
     def load(self) -> Tracker:
-        """Give the tracker of the active run."""
+        """Return the tracker of the active run."""
         run = active_run()
         return run.tracker() if run else NoTracker()
 

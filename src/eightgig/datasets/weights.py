@@ -85,7 +85,7 @@ class WeightsDataset(FileDataset[Weights, Weights]):
 
 
 def _apart(state: "Mapping[str, Tensor]") -> "dict[str, Tensor]":
-    """Give each tensor memory of its own: safetensors takes no two names for one, so tied weights are written twice."""
+    """Return each tensor memory of its own: safetensors takes no two names for one, so tied weights are written twice."""
     apart: dict[str, Tensor] = {}
     taken: set[int] = set()
     for name, tensor in state.items():

@@ -39,7 +39,7 @@ class Diagnosis(Record):
 
 
 def diagnose(depth: Depth = "full", folder: Path | None = None) -> Diagnosis:
-    """Give what this machine is and what is to be said of it; `torch.cuda` stays uninitialised.
+    """Return what this machine is and what is to be said of it; `torch.cuda` stays uninitialised.
 
     Args:
         depth: `full` loads torch, which takes seconds; `quick` leaves out what only a loaded torch tells.

@@ -38,5 +38,5 @@ CHECKS: tuple[Check, ...] = (
 
 
 def examine(machine: Machine) -> tuple[Advice, ...]:
-    """Give what all checks say of a machine."""
+    """Return what all checks say of a machine."""
     return tuple(advice for check in CHECKS if (advice := check(machine)) is not None)

@@ -36,7 +36,7 @@ class _Mount(NamedTuple):
 
 
 def read_disk(folder: Path, *, proc_root: Path = Path("/proc"), sys_root: Path = Path("/sys")) -> Disk:
-    """Give kind and space of the disk that holds `folder`, or will hold it once it exists."""
+    """Return kind and space of the disk that holds `folder`, or will hold it once it exists."""
     place = _existing(folder)
     try:
         usage = psutil.disk_usage(str(place))
@@ -62,7 +62,7 @@ def _existing(folder: Path) -> Path:
 
 
 def _mount_of(place: Path, mountinfo: Path) -> _Mount | None:
-    """Give the mount with the longest path above `place`; of two at one point, the later hides the earlier."""
+    """Return the mount with the longest path above `place`; of two at one point, the later hides the earlier."""
     best: _Mount | None = None
     for mount in _mounts(mountinfo):
         inside = Path(mount.point) == place or Path(mount.point) in place.parents
@@ -91,7 +91,7 @@ def _plain(escaped: str) -> str:
 
 
 def _block_device(mount: _Mount, sys_root: Path) -> Path | None:
-    """Give the disk's folder below /sys; of an encrypted or joined volume, that of the first disk below it."""
+    """Return the disk's folder below /sys; of an encrypted or joined volume, that of the first disk below it."""
     links = [sys_root / "dev" / "block" / mount.device_number]
     if mount.source.startswith("/dev/"):  # btrfs and zfs mounts have a number of their own
         links.append(sys_root / "class" / "block" / Path(mount.source).resolve().name)

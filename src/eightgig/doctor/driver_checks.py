@@ -154,7 +154,7 @@ def onnxruntime(machine: Machine) -> Advice | None:
 
 
 def tensor_core_formats(name: str, capability: tuple[int, int]) -> tuple[str, ...]:
-    """Give the formats that the card's Tensor Cores multiply; empty when it has none."""
+    """Return the formats that the card's Tensor Cores multiply; empty when it has none."""
     if any(part in name for part in _WITHOUT_TENSOR_CORES):
         return ()
     return tuple(form for form, first in _FORMATS.items() if capability >= first)
@@ -211,7 +211,7 @@ def _cuda_torch(version: str) -> str:
 
 
 def _ways_to_kernels(machine: Machine, torch: Torch, capability: tuple[int, int]) -> str:
-    """Give the way out: another card of this machine that torch has kernels for, or another torch."""
+    """Return the way out: another card of this machine that torch has kernels for, or another torch."""
     for other in machine.graphics.gpus:
         if other.uuid and other.capability and has_kernels(torch.architectures, torch.cuda, other.capability):
             return f"CUDA_VISIBLE_DEVICES={other.uuid}, which is the {other.name}, with kernels"

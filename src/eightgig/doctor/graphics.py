@@ -83,7 +83,7 @@ class Graphics(Record):
 
 
 def read_graphics(nvml: Any = None) -> Graphics:
-    """Give what NVML tells of driver and cards.
+    """Return what NVML tells of driver and cards.
 
     Args:
         nvml: the module to ask; pynvml when None.
@@ -111,7 +111,7 @@ def read_graphics(nvml: Any = None) -> Graphics:
 
 
 def visible_gpus(graphics: Graphics, setting: str | None) -> tuple[Gpu, ...]:
-    """Give the cards that CUDA shows to programs, first the one that runs use.
+    """Return the cards that CUDA shows to programs, first the one that runs use.
 
     Args:
         graphics: all cards, and how CUDA counts them. Where it does not say, or names cards that NVML does not know

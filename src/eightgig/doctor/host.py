@@ -59,7 +59,7 @@ class Host(Record):
 
 
 def read_host() -> Host:
-    """Give what this machine offers to loading and training."""
+    """Return what this machine offers to loading and training."""
     memory = psutil.virtual_memory()
     shm = _space(Path("/dev/shm"))  # noqa: S108 - the place itself is asked for
     quota, limit = read_limits(_PROC, _SYS / "fs" / "cgroup")
@@ -93,7 +93,7 @@ def finds_nvidia(sys_root: Path) -> bool | None:
 
 
 def read_limits(proc_root: Path, cgroup_root: Path) -> tuple[float | None, int | None]:
-    """Give what a container allows: processor time in cores, and memory in bytes; None is no limit.
+    """Return what a container allows: processor time in cores, and memory in bytes; None is no limit.
 
     A limit may sit on any group above the process's own, so all of them are asked. Source: Linux kernel documentation,
     cgroup-v2 (cpu.max, memory.max) and cgroup-v1 (cpu.cfs_quota_us, memory.limit_in_bytes).
@@ -110,7 +110,7 @@ def read_limits(proc_root: Path, cgroup_root: Path) -> tuple[float | None, int |
 
 
 def _groups(base: Path, path: str) -> list[Path]:
-    """Give the folders of a group and of all above it; inside a container the path may not exist, its base does."""
+    """Return the folders of a group and of all above it; inside a container the path may not exist, its base does."""
     own = base / path.strip("/")
     return [folder for folder in (own, *own.parents) if folder == base or base in folder.parents]
 

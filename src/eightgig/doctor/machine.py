@@ -37,7 +37,7 @@ class Machine(Record):
 
 
 def read_machine(depth: Depth = "full", folder: Path | None = None) -> Machine:
-    """Give the readings of this machine; no CUDA context is made.
+    """Return the readings of this machine; no CUDA context is made.
 
     Args:
         depth: `full` loads torch, which takes seconds; `quick` does not.

@@ -11,7 +11,7 @@ _GATES = ("DOC001", "DOC002", "DOC003", "DOC014")
 
 
 def outlook(machine: Machine, advice: tuple[Advice, ...]) -> str:
-    """Say what will run, and on what."""
+    """Return what will run, and on what."""
     closed = [item.code for item in advice if item.code in _GATES and item.status == "problem"]
     if machine.gpu and not closed:
         return f"Runs use {machine.gpu.name}, within plan.budget_gib (8 GiB unless you say otherwise){_less(machine)}."
@@ -24,5 +24,5 @@ def outlook(machine: Machine, advice: tuple[Advice, ...]) -> str:
 
 
 def _less(machine: Machine) -> str:
-    """Say what else the planner and the cap of a run keep to."""
+    """Return what else the planner and the cap of a run keep to."""
     return " and what is free of it" if machine.spills else " and what it has"

@@ -65,7 +65,7 @@ class Software(Record):
 
 
 def read_software(depth: Depth) -> Software:
-    """Give what is installed."""
+    """Return what is installed."""
     names = [f"{base}{suffix}" for base in _TENSORRT for suffix in ("", *(f"-cu{major}" for major in _CUDA_MAJORS))]
     environment = os.environ
     return Software(
@@ -80,7 +80,7 @@ def read_software(depth: Depth) -> Software:
 
 
 def read_torch(depth: Depth) -> Torch | None:
-    """Give the installed torch, None when there is none; `torch.cuda` stays uninitialised."""
+    """Return the installed torch, None when there is none; `torch.cuda` stays uninitialised."""
     if depth == "full" and util.find_spec("torch"):
         import torch
 

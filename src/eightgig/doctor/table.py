@@ -18,13 +18,13 @@ _MARKS: dict[Status, tuple[str, str]] = {
 
 
 def lines(diagnosis: Diagnosis) -> list[str]:
-    """Give one line a finding, the summary and the outlook."""
+    """Return one line a finding, the summary and the outlook."""
     findings = [f"{_MARKS[advice.status][0]:<7} {advice.sentence()}" for advice in _by_weight(diagnosis)]
     return [*findings, summary(diagnosis), diagnosis.outlook]
 
 
 def table(diagnosis: Diagnosis) -> Group:
-    """Give the findings as a table: how it stands, the code, what it is about, what is, wanted and to do."""
+    """Return the findings as a table: how it stands, the code, what it is about, what is, wanted and to do."""
     grid = Table.grid(padding=(0, 2))
     for _ in range(3):
         grid.add_column(no_wrap=True)

@@ -22,7 +22,7 @@ class _FileCard(Record):
     weights_sha256: str
 
     def to_metadata(self) -> dict[str, str]:
-        """Give strings only, as ONNX metadata wants them; what is not text is JSON."""
+        """Return strings only, as ONNX metadata wants them; what is not text is JSON."""
         values = self.model_dump(mode="json").items()
         return {
             name: value if isinstance(value, str) else json.dumps(value, ensure_ascii=False) for name, value in values
@@ -30,7 +30,7 @@ class _FileCard(Record):
 
     @classmethod
     def from_metadata(cls, metadata: Mapping[str, str]) -> Self:
-        """Give the card that `to_metadata` wrote; other entries are passed over.
+        """Return the card that `to_metadata` wrote; other entries are passed over.
 
         Raises:
             ExportError: an entry is missing or is not what it should be.

@@ -18,7 +18,7 @@ _NEVER = float(np.finfo(np.float32).max)
 
 
 def to_half(onnx_fp32: bytes, *, float_nodes: Collection[str] = ()) -> bytes:
-    """Give the file with weights and computation in fp16 between a cast of each input and one of each output.
+    """Return the file with weights and computation in fp16 between a cast of each input and one of each output.
 
     It is made from the float32 graph and not from a network in half precision, whose BatchNorm would be folded in half
     precision: that doubled the largest difference of a probability on EfficientNet-Lite0 (0.012 against 0.006, on 156

@@ -33,7 +33,7 @@ def export_onnx(
     output_name: str = "logits",
     free_axes: Mapping[int, str] = _BATCH,
 ) -> bytes:
-    """Give `module` in eval mode as a checked float32 ONNX file with a dynamic batch.
+    """Return `module` in eval mode as a checked float32 ONNX file with a dynamic batch.
 
     Args:
         module: float32, tensors in by position, one tensor out, batch first. It is not changed: a copy on the CPU is
@@ -81,7 +81,7 @@ def export_onnx(
 
 
 def load_onnx(onnx_file: bytes) -> onnx.ModelProto:
-    """Give the parsed model.
+    """Return the parsed model.
 
     Raises:
         ExportError: not an ONNX file, or one whose weights lie in another file.
@@ -104,12 +104,12 @@ def load_onnx(onnx_file: bytes) -> onnx.ModelProto:
 
 
 def read_card(onnx_file: bytes) -> dict[str, str]:
-    """Give the card of an ONNX file; empty when it carries none. ExportError as `load_onnx`."""
+    """Return the card of an ONNX file; empty when it carries none. ExportError as `load_onnx`."""
     return {entry.key: entry.value for entry in load_onnx(onnx_file).metadata_props}
 
 
 def dump_onnx(model: onnx.ModelProto, card: Mapping[str, str]) -> bytes:
-    """Give the bytes of `model` with `card` and `precision_card` as its metadata, after ONNX's own full check.
+    """Return the bytes of `model` with `card` and `precision_card` as its metadata, after ONNX's own full check.
 
     Raises:
         ExportError: the model is not valid, or larger than the 2 GiB that one file may hold.

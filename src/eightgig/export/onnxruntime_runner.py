@@ -68,7 +68,7 @@ class OnnxRuntimeRunner:
         self._session = None
 
     def describe(self) -> dict[str, Any]:
-        """Give the version, provider, threads, and how many matrix layers really run in which precision."""
+        """Return the version, provider, threads, and how many matrix layers really run in which precision."""
         return {
             "runtime": "ONNX Runtime",
             "version": onnxruntime.__version__,
@@ -82,7 +82,7 @@ class OnnxRuntimeRunner:
         }
 
     def run(self, feeds: Feeds) -> Arrays:
-        """Give the outputs by name, floats as float32. ExportError after the runner was left."""
+        """Return the outputs by name, floats as float32. ExportError after the runner was left."""
         if self._session is None:
             raise ExportError(f"runner `{self.name}` is closed: call run inside its `with` block")
         require_inputs(self.name, tuple(self._inputs), feeds)
@@ -98,7 +98,7 @@ class OnnxRuntimeRunner:
 def _open(
     onnx_file: bytes, model: onnx.ModelProto, provider: str, num_threads: int | None, memory_limit_bytes: int | None
 ) -> tuple[onnxruntime.InferenceSession, Counter[str]]:
-    """Give the session, and how many matrix layers of the graph that it really runs have which precision."""
+    """Return the session, and how many matrix layers of the graph that it really runs have which precision."""
     available = onnxruntime.get_available_providers()
     if provider not in available:
         raise ExportError(

@@ -48,7 +48,7 @@ class TensorrtParameters(Record):
     workspace_gib: float = Field(default=1.0, gt=0)
 
     def request(self) -> EngineRequest:
-        """Give the same as the builder takes it."""
+        """Return the same as the builder takes it."""
         major, _, minor = self.compute_capability.partition(".")
         capability = "current" if self.compute_capability == "current" else (int(major), int(minor))
         return EngineRequest(

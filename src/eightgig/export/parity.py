@@ -47,7 +47,7 @@ class ParityTable(Record):
 def check_parity(
     reference: Runner, candidate: Runner, batches: Iterable[Feeds], *, tolerance: float, task: Task
 ) -> ParityReport:
-    """Give the comparison of two open runners on batches of real inputs, by the task's answers.
+    """Return the comparison of two open runners on batches of real inputs, by the task's answers.
 
     Raises:
         ExportError: no input, a NaN, or outputs of different shapes.

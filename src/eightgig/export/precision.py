@@ -44,13 +44,13 @@ class LayerPrecision(Record):
 
 
 def layer_precisions(model: onnx.ModelProto) -> list[LayerPrecision]:
-    """Give every matrix layer (convolution or matrix product) in the graph's order; also of an optimised graph."""
+    """Return every matrix layer (convolution or matrix product) in the graph's order; also of an optimised graph."""
     graph = _Graph(model)
     return [graph.layer(node) for node in model.graph.node if _is_matrix(node)]
 
 
 def read_precision(model: onnx.ModelProto) -> str:
-    """Give the precision that most of the weights are multiplied in; that of all float weights where no layer is."""
+    """Return the precision that most of the weights are multiplied in; that of all float weights where no layer is."""
     totals: Counter[str] = Counter()
     for layer in layer_precisions(model):
         totals[layer.precision] += max(1, layer.num_weights)
@@ -62,7 +62,7 @@ def read_precision(model: onnx.ModelProto) -> str:
 
 
 def float32_nodes(model: onnx.ModelProto) -> list[str]:
-    """Give the names of all nodes that read or write float32, and of constants that hold it, sorted."""
+    """Return the names of all nodes that read or write float32, and of constants that hold it, sorted."""
     graph = _Graph(model)
     computed = {node.name for node in model.graph.node if graph.touches(node, TensorProto.FLOAT)}
     return sorted(
@@ -71,7 +71,7 @@ def float32_nodes(model: onnx.ModelProto) -> list[str]:
 
 
 def precision_card(model: onnx.ModelProto) -> dict[str, str]:
-    """Give what a file's metadata says of its precision: `precision`, `opset`, and as JSON `precision_by_layer`.
+    """Return what a file's metadata says of its precision: `precision`, `opset`, and as JSON `precision_by_layer`.
 
     fp16 and bf16 files list in `float32_nodes` what is not in that precision.
     """
@@ -117,7 +117,7 @@ def require_precision(model: onnx.ModelProto, claimed: str, *, name: str = "") -
 
 
 def names_in(card: Mapping[str, str], key: str) -> list[str]:
-    """Give the JSON list of names that a file's card has under `key`; empty without one. ExportError: no such list."""
+    """Return the JSON list of names that a file's card has under `key`; empty without one. ExportError: no such list."""
     try:
         names = json.loads(card.get(key, "[]"))
     except (ValueError, RecursionError):
@@ -190,7 +190,7 @@ class _Graph:
 
 
 def _values(model: onnx.ModelProto) -> Iterator[onnx.ValueInfoProto]:
-    """Give the type of all that is computed, as far as inference knows it; an optimised graph carries types itself."""
+    """Yield the type of all that is computed, as far as inference knows it; an optimised graph carries types itself."""
     graph = model.graph
     # Inference serialises all that it is given, so it is not given the weights: types do not depend on them.
     bare = onnx.ModelProto(ir_version=model.ir_version, opset_import=model.opset_import, functions=model.functions)

@@ -44,10 +44,10 @@ class Runner(Protocol):
     ) -> None: ...
 
     def describe(self) -> dict[str, Any]:
-        """Give runtime, version, threads and the like, as JSON holds it."""
+        """Return runtime, version, threads and the like, as JSON holds it."""
 
     def run(self, feeds: Feeds) -> Arrays:
-        """Give the outputs by name for inputs by name; floats come back as float32.
+        """Return the outputs by name for inputs by name; floats come back as float32.
 
         Raises:
             ExportError: an input is missing, or the runner was left.
@@ -65,7 +65,7 @@ def require_inputs(runner: str, wanted: tuple[str, ...], feeds: Feeds) -> None:
 
 
 def softmax(logits_NK: Logits) -> NDArray[np.float64]:
-    """Give probabilities_NK in float64, so that comparing them adds no error of its own."""
+    """Return probabilities_NK in float64, so that comparing them adds no error of its own."""
     shifted = logits_NK.astype(np.float64) - logits_NK.max(axis=1, keepdims=True)
     exponentials = np.exp(shifted)
     probabilities: NDArray[np.float64] = exponentials / exponentials.sum(axis=1, keepdims=True)

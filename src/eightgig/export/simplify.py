@@ -15,7 +15,7 @@ _TOLERANCE = 1e-4
 
 
 def simplify(model: onnx.ModelProto, example: Feeds) -> onnx.ModelProto:
-    """Give the graph with fewer nodes where onnxslim finds some to drop, otherwise `model` itself.
+    """Return the graph with fewer nodes where onnxslim finds some to drop, otherwise `model` itself.
 
     torch's exporter leaves little to do in plain classifiers (nothing in EfficientNet-B3's 386 nodes, onnxslim 0.1.98);
     graphs with shape arithmetic, such as detectors', have more.

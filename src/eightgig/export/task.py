@@ -33,7 +33,7 @@ class Judge(Protocol):
         """Take the answers to some samples, and what is right for each."""
 
     def quality(self) -> dict[str, float]:
-        """Give shares, 0 to 1, by name; the first is the score."""
+        """Return shares, 0 to 1, by name; the first is the score."""
 
 
 class Comparer(Protocol):
@@ -43,7 +43,7 @@ class Comparer(Protocol):
         """Take both answers to some samples."""
 
     def comparison(self) -> Comparison:
-        """Give how far `found` is from `reference`."""
+        """Return how far `found` is from `reference`."""
 
 
 class Task(Protocol):
@@ -58,13 +58,13 @@ class Task(Protocol):
     score_name: str
 
     def answers(self, outputs: Arrays) -> list[Answer]:
-        """Give an answer a sample, from a runner's outputs."""
+        """Return an answer a sample, from a runner's outputs."""
 
     def judge(self) -> Judge:
-        """Give what tells how right one runner is."""
+        """Return what tells how right one runner is."""
 
     def comparer(self) -> Comparer:
-        """Give what tells how far one runner is from another."""
+        """Return what tells how far one runner is from another."""
 
 
 class JudgeOfAll:
@@ -84,7 +84,7 @@ class JudgeOfAll:
         self._truths.extend(truths)
 
     def quality(self) -> dict[str, float]:
-        """Give the measure of all."""
+        """Return the measure of all."""
         return self._measure(self._answers, self._truths)
 
 
@@ -105,5 +105,5 @@ class ComparerOfAll:
         self._found.extend(found)
 
     def comparison(self) -> Comparison:
-        """Give the measure of all."""
+        """Return the measure of all."""
         return self._measure(self._reference, self._found)

@@ -56,7 +56,7 @@ class TorchCompileRunner(TorchRunner):
         super().__exit__(*reason)
 
     def describe(self) -> dict[str, Any]:
-        """Give what TorchRunner gives, and how it was compiled."""
+        """Return what TorchRunner gives, and how it was compiled."""
         return (
             super().describe() | {"runtime": "torch.compile", "computes_in": self.computes_in} | _settings(self.device)
         )

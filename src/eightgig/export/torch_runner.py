@@ -69,14 +69,14 @@ class TorchRunner:
             part.training = True
 
     def describe(self) -> dict[str, Any]:
-        """Give the version, threads, the layout of tensors and, on CUDA, the card."""
+        """Return the version, threads, the layout of tensors and, on CUDA, the card."""
         card = {"card": torch.cuda.get_device_name(self.device)} if self.device.startswith("cuda") else {}
         how = {"num_threads": torch.get_num_threads(), "memory_format": self.memory_format}
         return {"runtime": "torch eager", "version": torch.__version__, "precision": self.precision} | how | card
 
     @torch.inference_mode()
     def run(self, feeds: Feeds) -> Arrays:
-        """Give the outputs by name; copying them to the host waits for the device."""
+        """Return the outputs by name; copying them to the host waits for the device."""
         if not self._is_open:
             raise ExportError(f"runner `{self.name}` is closed: call run inside its `with` block")
         require_inputs(self.name, self._input_names, feeds)
@@ -95,13 +95,13 @@ class TorchRunner:
 
 
 def _layout(module: nn.Module, device: str) -> MemoryFormat:
-    """Give `channels_last` for convolutions of pictures on a GPU; the CPU's kernels do well with either."""
+    """Return `channels_last` for convolutions of pictures on a GPU; the CPU's kernels do well with either."""
     has_pictures = any(isinstance(part, nn.Conv2d | nn.ConvTranspose2d) for part in module.modules())
     return "channels_last" if has_pictures and device.startswith("cuda") else "contiguous"
 
 
 def _readable(array: Array) -> Array:
-    """Give the array in the order in which it lies in memory, copied where torch would refuse it or warn of it."""
+    """Return the array in the order in which it lies in memory, copied where torch would refuse it or warn of it."""
     if any(stride < 0 for stride in array.strides):
         return np.ascontiguousarray(array)
     return array if array.flags.writeable else array.copy(order="K")

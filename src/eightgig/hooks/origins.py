@@ -73,7 +73,7 @@ class OriginsHook:
         write_origin(self._path(dataset_name), origin)
 
     def _stale(self) -> dict[str, list[str]]:
-        """Give the outputs that the present parameters would not make, with the reasons; sources come before."""
+        """Return the outputs that the present parameters would not make, with the reasons; sources come before."""
         found: dict[str, list[str]] = {}
         for name, node in self._in_order():
             origin = read_origin(self._path(name))

@@ -144,7 +144,7 @@ def _leaves(value: Any, name: str) -> Iterator[tuple[str, Any]]:
 
 
 def _metrics(record: Record, name: str) -> dict[str, float]:
-    """Give a record's figures by their dotted names: those that its kind is known by, or else all its numbers."""
+    """Return a record's figures by their dotted names: those that its kind is known by, or else all its numbers."""
     match record:
         case MemoryPlan():
             figures = plan_metrics(record)
@@ -156,7 +156,7 @@ def _metrics(record: Record, name: str) -> dict[str, float]:
 
 
 def _numbers(value: Any, name: str) -> Iterator[tuple[str, float]]:
-    """Give a record's numbers by their dotted names; of lists only those by phase, since a class may have any name."""
+    """Yield a record's numbers by their dotted names; of lists only those by phase, since a class may have any name."""
     if isinstance(value, list | tuple):
         value = {item["phase"]: item for item in value if isinstance(item, dict) and "phase" in item}
     for key, leaf in _leaves(value, name):

@@ -58,13 +58,13 @@ class Spaces(Record):
     high: tuple[float, ...] = ()
 
     def observed(self, observations: NDArray[Any]) -> Floats:
-        """Give what the environment shows to N copies as float32 of shape (N, num_observations)."""
+        """Return what the environment shows to N copies as float32 of shape (N, num_observations)."""
         if self.observes == "discrete":
             return np.eye(self.num_observations, dtype=np.float32)[np.asarray(observations, dtype=np.int64)]
         return np.asarray(observations, dtype=np.float32).reshape(len(observations), -1)
 
     def done(self, actions: NDArray[Any]) -> NDArray[Any]:
-        """Give actions of N copies as the environment takes them: real ones inside of their bounds."""
+        """Return actions of N copies as the environment takes them: real ones inside of their bounds."""
         if self.acts == "discrete":
             return actions
         return np.clip(actions, self.low, self.high).astype(np.float32).reshape(len(actions), *self.action_shape)

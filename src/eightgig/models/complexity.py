@@ -20,7 +20,7 @@ class Complexity(Record):
 
 
 def complexity_of(module: nn.Module, example_input: Tensor) -> Complexity:
-    """Give the parameters of `module` and the FLOPs of one pass over `example_input`, in evaluation mode."""
+    """Return the parameters of `module` and the FLOPs of one pass over `example_input`, in evaluation mode."""
     was_training = module.training
     module.eval()
     try:

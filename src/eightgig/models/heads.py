@@ -8,7 +8,7 @@ from eightgig.core.errors import ConfigurationError
 
 
 def head_names(module: nn.Module) -> list[str]:
-    """Give the dotted names of the layers that make the logits: one, or two for a distilled transformer.
+    """Return the dotted names of the layers that make the logits: one, or two for a distilled transformer.
 
     timm tells by `get_classifier`; otherwise it is the last nn.Linear, or, without any, the last 1x1 nn.Conv2d
     (SqueezeNet).
@@ -42,7 +42,7 @@ def replace_head(module: nn.Module, num_classes: int) -> None:
 
 
 def start_head_small(module: nn.Module) -> None:
-    """Give the head torch's own small initial weights.
+    """Return the head torch's own small initial weights.
 
     timm's EfficientNets start theirs uniformly in +-1/sqrt(classes): with a handful of classes the first logits are so
     large that their gradients shake the pretrained layers below. Fine-tuning Lite0 on 700 photos of 5 classes, the mean

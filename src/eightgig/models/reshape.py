@@ -15,7 +15,7 @@ _Reshape = Callable[[Any, Mapping[str, Shape]], bool]
 
 
 def shapes_of(state: Mapping[str, Tensor]) -> dict[str, Shape]:
-    """Give the shape of every tensor by its name."""
+    """Return the shape of every tensor by its name."""
     return {name: tuple(tensor.shape) for name, tensor in state.items()}
 
 
@@ -134,7 +134,7 @@ _KINDS: dict[type[nn.Module], _Reshape] = {
 
 
 def same_outputs(first: nn.Module, second: nn.Module, example_input: Tensor) -> bool:
-    """Say whether two networks, of one output or several, give the very same numbers in evaluation mode."""
+    """Return whether two networks, of one output or several, give the very same numbers in evaluation mode."""
     with torch.no_grad():
         outputs = tree_leaves(first.eval()(example_input)), tree_leaves(second.eval()(example_input))
     return all(torch.equal(*pair) for pair in zip(*outputs, strict=True))

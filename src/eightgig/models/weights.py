@@ -17,7 +17,7 @@ _MOST_NAMES_SHOWN = 5
 
 
 def read_state_dict(path: Path) -> dict[str, Tensor]:
-    """Give the tensors of a .safetensors, .pt or .pth file by name, on the CPU. No code in the file is run.
+    """Return the tensors of a .safetensors, .pt or .pth file by name, on the CPU. No code in the file is run.
 
     Raises:
         WeightsError: no such file, another ending, damaged, or something else than a state dict.

@@ -30,7 +30,7 @@ _CURVES: tuple[tuple[str, dict[str, str]], ...] = (
 
 
 def _styled(figure: go.Figure, *, height_px: int = 380, **layout: object) -> go.Figure:
-    """Give the figure its transparent ground, quiet grid and system font."""
+    """Return the figure its transparent ground, quiet grid and system font."""
     figure.update_layout(
         template="none",
         height=height_px,
@@ -49,12 +49,12 @@ def _styled(figure: go.Figure, *, height_px: int = 380, **layout: object) -> go.
 
 
 def shown_names(names: Iterable[object]) -> list[str]:
-    """Give names as plotly is to show them: it takes `<b>` for bold letters, and drops what else looks like HTML."""
+    """Return names as plotly is to show them: it takes `<b>` for bold letters, and drops what else looks like HTML."""
     return [html.escape(str(name), quote=False) for name in names]
 
 
 def training_curves(history: pd.DataFrame, score_name: str = "score") -> go.Figure:
-    """Give one small panel each for loss, score, learning rate, gradient norm and speed, over the epochs.
+    """Return one small panel each for loss, score, learning rate, gradient norm and speed, over the epochs.
 
     Args:
         history: one row an epoch: `epoch` and any of `train_loss, val_loss, val_score, learning_rate,
@@ -94,7 +94,7 @@ def training_curves(history: pd.DataFrame, score_name: str = "score") -> go.Figu
 
 
 def confusion(matrix: pd.DataFrame) -> go.Figure:
-    """Give the confusion matrix: rows are the true classes, columns the predicted; the shade is the share of the row.
+    """Return the confusion matrix: rows are the true classes, columns the predicted; the shade is the share of the row.
 
     Args:
         matrix: square, counts, its index and columns the class names.
@@ -127,7 +127,7 @@ def confusion(matrix: pd.DataFrame) -> go.Figure:
 
 
 def per_class(table: pd.DataFrame) -> go.Figure:
-    """Give precision, recall and F1 of each class as dots on a line, the weakest class at the bottom.
+    """Return precision, recall and F1 of each class as dots on a line, the weakest class at the bottom.
 
     Args:
         table: columns `class, precision, recall, f1` (0..1), and if known `support`.
@@ -173,7 +173,7 @@ def per_class(table: pd.DataFrame) -> go.Figure:
 
 
 def class_balance(splits: pd.DataFrame, of: str = "pictures") -> go.Figure:
-    """Give how many pictures of each class each split holds.
+    """Return how many pictures of each class each split holds.
 
     Args:
         splits: columns `class, split, num_images`, one row a class and split.

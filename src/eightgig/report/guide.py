@@ -18,7 +18,7 @@ _FASTEST = 8.0  # times the reference card; the scale is even in both directions
 
 
 def fits_heat_map(table: pd.DataFrame, cards: Sequence[str]) -> go.Figure:
-    """Give workloads against cards: whether each fits, what it holds of the card's memory, and how.
+    """Return workloads against cards: whether each fits, what it holds of the card's memory, and how.
 
     Args:
         table: columns `title, card, fit_code` (0 fits, 1 at the price of time, 2 not), `text` and `detail`.
@@ -39,7 +39,7 @@ def fits_heat_map(table: pd.DataFrame, cards: Sequence[str]) -> go.Figure:
 
 
 def speed_heat_map(table: pd.DataFrame, cards: Sequence[str]) -> go.Figure:
-    """Give workloads against cards: how many times as fast as on the reference card.
+    """Return workloads against cards: how many times as fast as on the reference card.
 
     Args:
         table: columns `title, card, ratio` (missing where it does not fit), `text` and `detail`.

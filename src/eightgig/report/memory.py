@@ -34,7 +34,7 @@ _BUDGET_WORDS = {"font": {"color": RED}, "showarrow": False}
 
 
 def memory_over_step(timeline: pd.DataFrame, budget_gib: float, *, measured_gib: float | None = None) -> go.Figure:
-    """Give who holds how much over one training step, its phases, its peak, and the budget as a line.
+    """Return who holds how much over one training step, its phases, its peak, and the budget as a line.
 
     Args:
         timeline: columns `done` (0..1, rising), `phase`, and GiB in a column for each of `HOLDERS`.

@@ -7,7 +7,7 @@ from eightgig.vram.trace import PhaseComparison, VramTrace
 
 
 def plan_metrics(plan: MemoryPlan) -> dict[str, float]:
-    """Give the promise: what each phase holds at its peak, what the card must have, what is left, and the time."""
+    """Return the promise: what each phase holds at its peak, what the card must have, what is left, and the time."""
     peaks = {f"{phase.phase}.predicted_peak_gib": gib(phase.peak_bytes) for phase in plan.predicted}
     time = {} if plan.seconds_per_step is None else {"predicted_seconds_per_step": plan.seconds_per_step}
     return (
@@ -25,7 +25,7 @@ def plan_metrics(plan: MemoryPlan) -> dict[str, float]:
 
 
 def trace_metrics(trace: VramTrace) -> dict[str, float]:
-    """Give what came of it: by phase the prediction, what was measured and the error, and how often memory ran out."""
+    """Return what came of it: by phase the prediction, what was measured and the error, and how often memory ran out."""
     final = {"final_micro_batch": trace.final_micro_batch, "final_accumulation": trace.final_accumulation}
     figures = {name: float(value) for name, value in final.items() if value is not None}
     for compared in trace.phases:
@@ -34,7 +34,7 @@ def trace_metrics(trace: VramTrace) -> dict[str, float]:
 
 
 def comparable_error(compared: PhaseComparison) -> float | None:
-    """Give the prediction's error, or None where nothing was measured that tests it: on the CPU, or not at all."""
+    """Return the prediction's error, or None where nothing was measured that tests it: on the CPU, or not at all."""
     return compared.error_fraction if is_comparable(compared.measured) else None
 
 

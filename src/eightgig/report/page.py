@@ -54,7 +54,7 @@ class Table:
 
     @classmethod
     def from_frame(cls, frame: pd.DataFrame, *, caption: str = "", formats: Mapping[str, str] | None = None) -> "Table":
-        """Give the table of a DataFrame: its index left out, `_` in names as spaces.
+        """Return the table of a DataFrame: its index left out, `_` in names as spaces.
 
         Args:
             frame: the rows.
@@ -94,7 +94,7 @@ class Picture:
     def from_array(
         cls, image_HWC: NDArray[np.uint8], caption: str = "", *, note: str = "", mark: Mark = "plain"
     ) -> "Picture":
-        """Give the picture of an array (height, width, 3) uint8, at most 360 px a side."""
+        """Return the picture of an array (height, width, 3) uint8, at most 360 px a side."""
         return cls(to_data_uri(image_HWC, longest_side_px=360), caption, note, mark)
 
 
@@ -150,7 +150,7 @@ class Page:
 
 
 def render_page(page: Page) -> str:
-    """Give the page as one HTML text that loads nothing: style, figures, pictures and plotly.js are inside.
+    """Return the page as one HTML text that loads nothing: style, figures, pictures and plotly.js are inside.
 
     Everything that comes from data is escaped. It follows the reader's light or dark setting and has a switch.
     """
@@ -169,7 +169,7 @@ def _template() -> jinja2.Template:
 
 
 def _figure_json(figure: go.Figure) -> Markup:
-    """Give the figure as JSON that cannot end the script element it stands in."""
+    """Return the figure as JSON that cannot end the script element it stands in."""
     return Markup(figure.to_json().replace("<", "\\u003c"))  # noqa: S704 - "<" is written as an escape
 
 

@@ -32,7 +32,7 @@ class Tile:
 
 
 def contact_sheet(tiles: Sequence[Tile], *, columns: int = 6, tile_side_px: int = 180) -> NDArray[np.uint8]:
-    """Give one picture (height, width, 3) RGB uint8 of all tiles in rows, each whole, with its caption under it.
+    """Return one picture (height, width, 3) RGB uint8 of all tiles in rows, each whole, with its caption under it.
 
     Captions are wrapped to two lines and cut with an ellipsis; a bar of colour above each tells good from bad.
 
@@ -66,7 +66,7 @@ def _paste(sheet: Image.Image, tile: Tile, at: tuple[int, int], side_px: int) ->
 
 
 def _wrapped(text: str, font: ImageFont.ImageFont | ImageFont.FreeTypeFont, width_px: int) -> list[str]:
-    """Give at most two lines that fit; a long word is broken, and what is left out ends with an ellipsis."""
+    """Return at most two lines that fit; a long word is broken, and what is left out ends with an ellipsis."""
     lines = [""]
     for character in " ".join(text.split()):
         if font.getlength(lines[-1] + character) <= width_px:
@@ -87,7 +87,7 @@ def _as_image(image_HWC: NDArray[np.uint8]) -> Image.Image:
 
 
 def to_data_uri(image_HWC: NDArray[np.uint8], *, quality: int = 82, longest_side_px: int | None = None) -> str:
-    """Give the picture as a JPEG inside a `data:` address, for a page that needs no other file.
+    """Return the picture as a JPEG inside a `data:` address, for a page that needs no other file.
 
     Args:
         image_HWC: (height, width, 3) RGB or (height, width) grey, uint8.

@@ -15,7 +15,7 @@ _LINE_LENGTH = 96
 
 
 def speed_against_score(benchmark: pd.DataFrame) -> go.Figure:
-    """Give latency against the score, one marker a variant, its area the file's size; what could not run is listed.
+    """Return latency against the score, one marker a variant, its area the file's size; what could not run is listed.
 
     Variants that failed their gate are hollow. The recommended one of each device is ringed and named.
 
@@ -38,7 +38,7 @@ def speed_against_score(benchmark: pd.DataFrame) -> go.Figure:
 
 
 def _variant(row: pd.Series, look: tuple[str, str], largest_mib: float) -> go.Scatter:
-    """Give the marker of one variant, with a line from p50 to p95; without a size it is as large as the largest."""
+    """Return the marker of one variant, with a line from p50 to p95; without a size it is as large as the largest."""
     size_mib, late_ms, name = row.get("size_mib"), row.get("latency_p95_ms"), str(row["variant"])
     size_px = 12 + 22 * (math.sqrt(size_mib / largest_mib) if pd.notna(size_mib) else 1.0)
     delay_ms = late_ms - row["latency_p50_ms"] if pd.notna(late_ms) else 0.0

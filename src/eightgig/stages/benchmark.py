@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 def create_pipeline(case: Case, evaluation: Node) -> Pipeline:
-    """Give the nodes from `weights` and the exported files to the results and `benchmark_table`.
+    """Return the nodes from `weights` and the exported files to the results and `benchmark_table`.
 
     Args:
         case: of the pipeline.
@@ -114,7 +114,7 @@ def compare_variants(
 
 
 def _table_of(rows: "list[VariantRow]") -> Table:
-    """Give the rows with all that the task tells in columns of their own; the score has its column already."""
+    """Return the rows with all that the task tells in columns of their own; the score has its column already."""
     import pandas as pd
 
     others = [{n: v for n, v in row.quality.items() if n != row.score_name} for row in rows]
@@ -125,7 +125,7 @@ def _table_of(rows: "list[VariantRow]") -> Table:
 def _from_picture_to_answer(
     case: Case, weights: Weights, store: ImageStore, index: int, task: Task, runner: "Runner"
 ) -> Callable[[], object]:
-    """Give the call that a user makes: one stored picture to what the network says of it."""
+    """Return the call that a user makes: one stored picture to what the network says of it."""
 
     def call() -> object:
         return task.answers(runner.run(one_input(case, weights.card, store, index)))[0]

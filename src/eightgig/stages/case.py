@@ -35,19 +35,19 @@ class Case(Protocol):
         """The case's own parameter records."""
 
     def num_outputs(self, store: Any) -> int:
-        """Give how many classes the network tells apart; of a language model, the size of its vocabulary."""
+        """Return how many classes the network tells apart; of a language model, the size of its vocabulary."""
 
     def build_network(self, model: Any, num_classes: int) -> Network:
-        """Give the network, with the weights it starts from."""
+        """Return the network, with the weights it starts from."""
 
     def blank(self, card: Any) -> ModelParameters:
-        """Give the parameters that build the network of a card, with random weights."""
+        """Return the parameters that build the network of a card, with random weights."""
 
     def prepare(self, network: Any, store: Any, indices: list[int], *, size: int, train: Any) -> None:
         """Fit to the training samples what of the network is not learnt by gradients, in place."""
 
     def card(self, network: Any, store: Any, *, size: int, common: Mapping[str, Any]) -> WeightsCard:
-        """Give the card of a trained network: what all cards have, and how its inputs are made."""
+        """Return the card of a trained network: what all cards have, and how its inputs are made."""
 
     def workload(
         self,
@@ -59,7 +59,7 @@ class Case(Protocol):
         teacher: str | None = None,
         precision: Precision = "fp32",
     ) -> WorkloadSpec:
-        """Say where the memory planner's child process finds what this case trains.
+        """Return where the memory planner's child process finds what this case trains.
 
         Args:
             model: whatever weights it names play no part.
@@ -71,51 +71,51 @@ class Case(Protocol):
         """
 
     def writing(self, model: Any, num_classes: int) -> WorkloadSpec | None:
-        """Say where the memory planner finds the network while it writes text; None where it does not."""
+        """Return where the memory planner finds the network while it writes text; None where it does not."""
 
     def objective(self, network: Any, train: Any) -> Objective:
-        """Give the loss and the score."""
+        """Return the loss and the score."""
 
     def soft_loss(self) -> SoftLoss | None:
-        """Give how far a student's outputs are from its teacher's; None compares logits."""
+        """Return how far a student's outputs are from its teacher's; None compares logits."""
 
     def train_batches(self, store: Any, indices: Iterable[int], *, size: int, batch_size: int, train: Any) -> Batches:
-        """Give the augmented batches of an epoch, shuffled."""
+        """Return the augmented batches of an epoch, shuffled."""
 
     def eval_batches(
         self, store: Any, indices: Iterable[int], *, size: int, batch_size: int, num_workers: int = 0
     ) -> Batches:
-        """Give batches without augmentation, in order, the same with any number of processes that load them."""
+        """Return batches without augmentation, in order, the same with any number of processes that load them."""
 
     def finished(self, network: Any, state: dict[str, Any]) -> dict[str, Any]:
-        """Give the weights to keep, from those of the network as it was trained."""
+        """Return the weights to keep, from those of the network as it was trained."""
 
     def check_store(self, card: Any, store: Any) -> None:
         """Refuse a store whose samples the network of a card cannot read. StoreError says why."""
 
     def inputs(self, card: Any, batch: Any) -> dict[str, Any]:
-        """Give a batch as tensors by the names of the deployed module's inputs, as its card says."""
+        """Return a batch as tensors by the names of the deployed module's inputs, as its card says."""
 
     def one_input(self, card: Any, store: Any, index: int) -> dict[str, Any]:
-        """Give one stored sample as `inputs` would, from what a user would bring: a picture's bytes, a text."""
+        """Return one stored sample as `inputs` would, from what a user would bring: a picture's bytes, a text."""
 
     def example(self, card: Any) -> dict[str, Any]:
-        """Give one empty sample of the full size, as `inputs` would."""
+        """Return one empty sample of the full size, as `inputs` would."""
 
     def free_axes(self) -> Mapping[int, str]:
-        """Give the axes of the inputs that may have any length, with their names; the batch among them."""
+        """Return the axes of the inputs that may have any length, with their names; the batch among them."""
 
     def deployed(self, network: Any) -> Any:
-        """Give the module that is exported and measured: takes `inputs` by position, gives the task's output."""
+        """Return the module that is exported and measured: takes `inputs` by position, gives the task's output."""
 
     def file_card(self, card: Any) -> dict[str, str]:
-        """Give what an exported file says of itself."""
+        """Return what an exported file says of itself."""
 
     def task(self, classes: Sequence[str]) -> Task:
-        """Give how the deployed module's outputs are read and judged."""
+        """Return how the deployed module's outputs are read and judged."""
 
     def truths(self, batch: Any) -> list[Any]:
-        """Give what is right for each sample of an evaluation batch, as the task wants it."""
+        """Return what is right for each sample of an evaluation batch, as the task wants it."""
 
 
 def stage_node(
@@ -127,7 +127,7 @@ def stage_node(
 
 
 def _with_records_of(case: Any, function: Callable[..., Any]) -> Callable[..., Any]:
-    """Give the function with the case's own records in its annotations: Kedro checks parameters by them."""
+    """Return the function with the case's own records in its annotations: Kedro checks parameters by them."""
     records = getattr(case, "records", {})
     own = FunctionType(function.__code__, function.__globals__, function.__name__, function.__defaults__)
     own.__kwdefaults__, own.__doc__, own.__module__ = function.__kwdefaults__, function.__doc__, function.__module__

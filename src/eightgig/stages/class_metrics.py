@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def evaluation(case: Case) -> Node:
-    """Give the benchmark's node from `weights` to `metrics` and the tables of results."""
+    """Return the benchmark's node from `weights` to `metrics` and the tables of results."""
     held_out = {"weights": "weights", "store": "store", "splits": "splits", "benchmark": "params:benchmark"}
     held_out["plan"] = "params:plan"
     results = ["metrics", "per_class_table", "confusion_table", "predictions_table"]
@@ -53,7 +53,7 @@ def evaluate(
 def _probabilities(
     case: Case, weights: Weights, store: ImageStore, indices: list[int], runner: "Runner", batch_size: int
 ) -> Any:
-    """Give float64 NK probabilities of one runner for the pictures `indices`, in their order."""
+    """Return float64 NK probabilities of one runner for the pictures `indices`, in their order."""
     import numpy as np
 
     from eightgig.export.runners import softmax

@@ -31,7 +31,7 @@ BEGUN_BY_COMPRESS = tuple(f"{__name__}:CompressionWork.{name}" for name in ("rec
 
 
 def create_pipeline(case: Case) -> Pipeline:
-    """Give the node from `weights` to `compressed_weights` and `compression`."""
+    """Return the node from `weights` to `compressed_weights` and `compression`."""
     inputs = {
         "weights": "weights",
         "store": "store",
@@ -85,7 +85,7 @@ def compress_network(
 
 
 def generation_of_plan(plan: MemoryPlan) -> "Generation":
-    """Give the GPU generation whose hidden memory a plan counts: its card's; `none` on the CPU."""
+    """Return the GPU generation whose hidden memory a plan counts: its card's; `none` on the CPU."""
     from eightgig.vram.cards.catalog import cards
 
     if plan.device == "cpu":
@@ -121,7 +121,7 @@ class CompressionWork:
     tracker: Tracker
 
     def make(self, form: Form, predictor: "Predictor", whole: "Complexity") -> tuple[Weights, CompressedForm]:
-        """Give one form's weights, and its row of the report."""
+        """Return one form's weights, and its row of the report."""
         from eightgig.core.seeding import seed_everything
 
         seed_everything(self.train.seed)
@@ -150,14 +150,14 @@ class CompressionWork:
         return self.weights_of(form, network, result), row
 
     def recipe(self, form: Form) -> TrainParameters:
-        """Give the training recipe with this form's epochs and learning rate."""
+        """Return the training recipe with this form's epochs and learning rate."""
         own = self.compress.student if form == "student" else self.compress.prune
         return self.train.model_copy(
             update={"epochs": own.epochs, "learning_rate": own.learning_rate, "patience": None}
         )
 
     def start(self, form: Form) -> Network:
-        """Give the network that a form starts from: cut from the trained one, or another."""
+        """Return the network that a form starts from: cut from the trained one, or another."""
         student = self.compress.student
         if form != "student":
             return self.pruned(self.compress.prune.keep_flops)
@@ -173,7 +173,7 @@ class CompressionWork:
         return replace(network, **changes)
 
     def pruned(self, keep_flops: float) -> Network:
-        """Give the trained network with channels removed."""
+        """Return the trained network with channels removed."""
         from eightgig.models.pruning import prune_channels
 
         network = restore(self.case, self.weights)
@@ -223,7 +223,7 @@ class CompressionWork:
         return job.result(network, self.objective(form, network, recipe))
 
     def objective(self, form: Form, network: Network, recipe: TrainParameters) -> Objective:
-        """Give the case's own loss, with the trained network as the teacher where the form has one."""
+        """Return the case's own loss, with the trained network as the teacher where the form has one."""
         from eightgig.training.distillation import DistillationObjective
 
         hard = self.case.objective(network, recipe)
@@ -240,7 +240,7 @@ class CompressionWork:
         )
 
     def predict(self, form: Form, network: Network, predictor: "Predictor") -> int:
-        """Give the bytes that a training step of a form will take at its peak, its teacher included."""
+        """Return the bytes that a training step of a form will take at its peak, its teacher included."""
         from eightgig.models.reshape import shapes_of
         from eightgig.vram.tracing.options import options_of
 
@@ -258,7 +258,7 @@ class CompressionWork:
         return predictor.predict(spec, options, generation=generation_of_plan(plan)).peak_allocated
 
     def weights_of(self, form: Form, network: Network, result: TrainingResult) -> Weights:
-        """Give a form's best weights with their card."""
+        """Return a form's best weights with their card."""
         card = self.weights.card
         own = card_of(
             self.case,
@@ -272,11 +272,11 @@ class CompressionWork:
         return Weights(result.best_state, own.model_copy(update={"compression": form, "made_from_sha256": card.sha256}))
 
     def complexity(self, network: Network) -> "Complexity":
-        """Give a network's parameters, and its FLOPs for one picture."""
+        """Return a network's parameters, and its FLOPs for one picture."""
         from eightgig.models.complexity import complexity_of
 
         return complexity_of(network.module, self.example())
 
     def example(self) -> Any:
-        """Give one empty picture as the networks take them."""
+        """Return one empty picture as the networks take them."""
         return self.case.example(self.weights.card)["images"]

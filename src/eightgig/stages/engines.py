@@ -25,7 +25,7 @@ _COLUMNS = (
 def build_engines(
     onnx_fp32: bytes, onnx_fp16: bytes, onnx_int8_trt: bytes, export: ExportParameters
 ) -> tuple[dict[str, Engine], Table]:
-    """Give the engines that can be built here, by name, and a row for each that was wanted.
+    """Return the engines that can be built here, by name, and a row for each that was wanted.
 
     An engine that cannot be built has its reason as status; nothing fails without TensorRT.
     """
@@ -52,7 +52,7 @@ def build_engines(
 
 
 def request_for(onnx_file: bytes, tensorrt: TensorrtParameters) -> EngineRequest:
-    """Give what an engine of the file is to be: of texts, any number of tokens up to what the file's card allows."""
+    """Return what an engine of the file is to be: of texts, any number of tokens up to what the file's card allows."""
     from eightgig.export.onnx import load_onnx, read_card
     from eightgig.export.tensorrt.records import ShapeProfile
 
@@ -68,12 +68,12 @@ def request_for(onnx_file: bytes, tensorrt: TensorrtParameters) -> EngineRequest
 
 
 def source_of(engine: str) -> str:
-    """Give the name of the ONNX file that an engine is made from."""
+    """Return the name of the ONNX file that an engine is made from."""
     return _FILES[engine]
 
 
 def precision_of(variant: str) -> str:
-    """Give the precision that a file's name claims: `student_int8_cpu` claims int8; without a word it is fp32."""
+    """Return the precision that a file's name claims: `student_int8_cpu` claims int8; without a word it is fp32."""
     return next((part for part in reversed(variant.split("_")) if part in ("fp32", "fp16", "int8")), "fp32")
 
 

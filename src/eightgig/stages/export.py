@@ -24,7 +24,7 @@ _EVAL_BATCH = 16
 
 
 def create_pipeline(case: Case, *more: Node, compressed: Node | None = None) -> Pipeline:
-    """Give the nodes from `weights` and `compressed_weights` to the ONNX files, the engines and `parity`.
+    """Return the nodes from `weights` and `compressed_weights` to the ONNX files, the engines and `parity`.
 
     Args:
         case: of the pipeline.
@@ -52,14 +52,14 @@ def create_pipeline(case: Case, *more: Node, compressed: Node | None = None) -> 
 
 
 def export_fp32(case: Case, weights: Weights, export: ExportParameters) -> tuple[bytes, MeasuredPhase]:
-    """Give the network as a float32 ONNX file with its card inside, and the memory that the export took."""
+    """Return the network as a float32 ONNX file with its card inside, and the memory that the export took."""
     with MemoryMeter("export", "cpu") as meter:
         file = _to_onnx(case, weights, export)
     return file, meter.result()
 
 
 def export_fp16(onnx_fp32: bytes) -> bytes:
-    """Give the file with weights and computation in float16, but for casts and what lies behind the last layer.
+    """Return the file with weights and computation in float16, but for casts and what lies behind the last layer.
 
     A detector's boxes are computed there: half precision would round them to half a pixel.
     """
@@ -73,7 +73,7 @@ def export_fp16(onnx_fp32: bytes) -> bytes:
 def quantize(
     case: Case, weights: Weights, store: ImageStore, splits: Table, export: ExportParameters, onnx_fp32: bytes
 ) -> tuple[bytes, bytes, QuantizationReport]:
-    """Give the INT8 files for the CPU and for TensorRT, and how they were chosen.
+    """Return the INT8 files for the CPU and for TensorRT, and how they were chosen.
 
     Calibrated on training pictures as they look without augmentation, judged on validation pictures: the test pictures
     stay unseen until the benchmark.
@@ -102,7 +102,7 @@ def export_compressed(
     compressed_weights: dict[str, Weights],
     quantization: QuantizationReport,
 ) -> dict[str, bytes]:
-    """Give each compressed network in float32, and in INT8 by the recipe that was chosen for the whole one."""
+    """Return each compressed network in float32, and in INT8 by the recipe that was chosen for the whole one."""
     from eightgig.export.int8.calibration import calibrate
     from eightgig.export.int8.quantizer import quantize as to_int8
 
@@ -131,7 +131,7 @@ def check_parity(
     onnx_int8_cpu: bytes,
     onnx_int8_trt: bytes,
 ) -> ParityTable:
-    """Give how far each file's probabilities are from torch's on held-out pictures, after proving its precision.
+    """Return how far each file's probabilities are from torch's on held-out pictures, after proving its precision.
 
     INT8 rounds, so it seldom meets a tolerance: its row tells the one that it would have needed, and its accuracy
     decides (see the benchmark). TensorRT's INT8 file is computed in float on exactly its INT8 values: this machine's
@@ -178,7 +178,7 @@ def _to_onnx(case: Case, weights: Weights, export: ExportParameters) -> bytes:
 
 
 def _score_on(batches: list[tuple[dict[str, Any], list[Any]]], task: Task) -> Callable[["Runner"], float]:
-    """Give the judge of a runner: its score on the batches."""
+    """Return the judge of a runner: its score on the batches."""
 
     def score(runner: "Runner") -> float:
         judge = task.judge()

@@ -28,7 +28,7 @@ Result = TypeVar("Result")
 
 
 def inference_plan(plan: PlanParameters) -> MemoryPlan:
-    """Give the budget of a pass that nobody predicted, on this machine's device; it promises nothing."""
+    """Return the budget of a pass that nobody predicted, on this machine's device; it promises nothing."""
     from eightgig.stages.compress import generation_of_plan
     from eightgig.vram.cards.found import card_found
     from eightgig.vram.runtime.numerics import EXACT
@@ -67,7 +67,7 @@ def inference_plan(plan: PlanParameters) -> MemoryPlan:
 
 @contextmanager
 def running(case: Case, weights: Weights, plan: PlanParameters | MemoryPlan) -> Iterator["Runner"]:
-    """Give the trained network as a runner: arrays in, arrays out, on the GPU where there is one.
+    """Yield the trained network as a runner: arrays in, arrays out, on the GPU where there is one.
 
     The budget holds meanwhile. Where memory runs out the batch goes through in smaller pieces, with the same results.
 
@@ -129,7 +129,7 @@ class InPieces:
         self._memory, self._recorder = memory, FlightRecorder(memory)
 
     def __call__(self, function: Callable[[Any], Result], batch: Mapping[str, Any]) -> list[Result]:
-        """Give what a function gives for a batch, or for the pieces of it in their order.
+        """Return what a function gives for a batch, or for the pieces of it in their order.
 
         Args:
             function: of a batch.
@@ -191,11 +191,11 @@ class PiecewiseRunner:
         """Do nothing: who opened the runner closes it."""
 
     def describe(self) -> dict[str, Any]:
-        """Give what the runner tells of itself."""
+        """Return what the runner tells of itself."""
         return self._runner.describe()
 
     def run(self, feeds: "Feeds") -> "Arrays":
-        """Give the outputs by name."""
+        """Return the outputs by name."""
         import numpy as np
 
         given = self._in_pieces(self._runner.run, feeds)

@@ -16,7 +16,7 @@ logger = logging.getLogger(__name__)
 
 
 def create_pipeline() -> Pipeline:
-    """Give the nodes from `params:data` to `store` and `splits`."""
+    """Return the nodes from `params:data` to `store` and `splits`."""
     return stage_pipeline(
         "ingest",
         [
@@ -37,7 +37,7 @@ def create_pipeline() -> Pipeline:
 
 
 def collect(data: DataParameters) -> Source:
-    """Give the source of pictures that the parameters name."""
+    """Return the source of pictures that the parameters name."""
     return open_source(data)
 
 
@@ -71,7 +71,7 @@ def split(raw: RawPictures, manifest: Table, rejects: Table, data: DataParameter
 
 
 def build_store(raw: RawPictures, manifest: Table, splits: Table, data: DataParameters) -> StoreContent:
-    """Give what the store's dataset writes: the pictures of the splits, streamed.
+    """Return what the store's dataset writes: the pictures of the splits, streamed.
 
     It waits for the splits, so that a set which is refused replaces no store.
     """

@@ -36,10 +36,10 @@ def labelled_inputs(
 
 
 def one_input(case: Case, card: WeightsCard, store: ImageStore, index: int) -> Feeds:
-    """Give one stored sample as the network wants it, from what a user would bring."""
+    """Return one stored sample as the network wants it, from what a user would bring."""
     return feeds_of(case.one_input(card, store, index))
 
 
 def feeds_of(inputs: dict[str, Any]) -> Feeds:
-    """Give tensors by name as a runner takes them."""
+    """Return tensors by name as a runner takes them."""
     return {name: tensor.numpy() for name, tensor in inputs.items()}

@@ -9,7 +9,7 @@ _BATCHES_A_PROCESS = 8
 
 
 def for_evaluation(num_workers: int) -> dict[str, Any]:
-    """Give how batches without augmentation are loaded, as the loaders take it.
+    """Return how batches without augmentation are loaded, as the loaders take it.
 
     The processes end with each pass: those of training wait beside them meanwhile, and hold what they have read ahead.
 
@@ -22,5 +22,5 @@ def for_evaluation(num_workers: int) -> dict[str, Any]:
 
 
 def workers_for(num_samples: int, batch_size: int) -> int:
-    """Give how many processes should load so many samples once: as many as training takes, none for a few batches."""
+    """Return how many processes should load so many samples once: as many as training takes, none for a few batches."""
     return min(loader_processes("auto"), -(-num_samples // batch_size) // _BATCHES_A_PROCESS)

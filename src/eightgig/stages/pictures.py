@@ -17,7 +17,7 @@ class CaseOnPictures(Case, Protocol):
     """A case study whose samples are pictures; `PictureCase` answers what all of them answer alike."""
 
     def eval_picture(self, image_HWC: Any, *, image_size: int) -> Any:
-        """Give one picture (uint8, any size) as `eval_batches` would: a uint8 tensor, 3 x image_size x image_size."""
+        """Return one picture (uint8, any size) as `eval_batches` would: a uint8 tensor, 3 x image_size x image_size."""
 
 
 class PictureCase:
@@ -26,11 +26,11 @@ class PictureCase:
     channels_last = True
 
     def num_outputs(self, store: ImageStore) -> int:
-        """Give the number of classes."""
+        """Return the number of classes."""
         return len(store.classes)
 
     def blank(self, card: PictureCard) -> PictureModelParameters:
-        """Give the network's name and the size of its pictures."""
+        """Return the network's name and the size of its pictures."""
         return PictureModelParameters(name=card.model, weights="none", image_size=card.image_size)
 
     def prepare(
@@ -52,7 +52,7 @@ class PictureCase:
         size: int,
         common: Mapping[str, Any],
     ) -> PictureCard:
-        """Give the card, with size and colours."""
+        """Return the card, with size and colours."""
         return PictureCard(image_size=size, mean=network.mean, std=network.std, **common)
 
     def workload(
@@ -65,58 +65,58 @@ class PictureCase:
         teacher: str | None = None,
         precision: Precision = "fp32",
     ) -> WorkloadSpec:
-        """Say where the memory planner's child process finds what this case trains."""
+        """Return where the memory planner's child process finds what this case trains."""
         from eightgig.stages.workloads import spec_of
 
         factory = f"{type(self).__module__}:make_workload"
         return spec_of(factory, model, train, num_classes, shapes=shapes, teacher=teacher, precision=precision)
 
     def writing(self, model: Any, num_classes: int) -> WorkloadSpec | None:  # noqa: ARG002 - it does not
-        """Give None: it does not write."""
+        """Return None: it does not write."""
         return None
 
     def soft_loss(self) -> SoftLoss | None:
-        """Give None: logits are compared."""
+        """Return None: logits are compared."""
         return None
 
     def finished(self, network: Any, state: dict[str, Any]) -> dict[str, Any]:  # noqa: ARG002 - trained as it is
-        """Give the same weights."""
+        """Return the same weights."""
         return state
 
     def check_store(self, card: PictureCard, store: ImageStore) -> None:
         """Do nothing: a network reads any picture."""
 
     def eval_picture(self, image_HWC: Any, *, image_size: int) -> Any:
-        """Give one picture (uint8, any size) as `eval_batches` would: a uint8 tensor, 3 x image_size x image_size."""
+        """Return one picture (uint8, any size) as `eval_batches` would: a uint8 tensor, 3 x image_size x image_size."""
         raise NotImplementedError
 
     def inputs(self, card: PictureCard, batch: Any) -> dict[str, Any]:
-        """Give a batch's pictures as float32 N3HW, normalised as the network's card says."""
+        """Return a batch's pictures as float32 N3HW, normalised as the network's card says."""
         from eightgig.data.images.transforms import DeviceColour
 
         return {"images": DeviceColour(mean=card.mean, std=card.std).eval()(batch["images"])}
 
     def one_input(self, card: PictureCard, store: ImageStore, index: int) -> dict[str, Any]:
-        """Give one stored picture decoded, cropped, normalised."""
+        """Return one stored picture decoded, cropped, normalised."""
         picture = self.eval_picture(store.decode(index), image_size=card.image_size)
         return self.inputs(card, {"images": picture[None]})
 
     def example(self, card: PictureCard) -> dict[str, Any]:
-        """Give one empty picture."""
+        """Return one empty picture."""
         import torch
 
         return {"images": torch.zeros(1, 3, card.image_size, card.image_size)}
 
     def free_axes(self) -> Mapping[int, str]:
-        """Give the batch: pictures have one size."""
+        """Return the batch: pictures have one size."""
         return {0: "batch"}
 
     def deployed(self, network: PictureNetwork) -> Any:
-        """Give the network itself."""
+        """Return the network itself."""
         return network.module
 
     def file_card(self, card: PictureCard) -> dict[str, str]:
-        """Give the classes, the size and the colours."""
+        """Return the classes, the size and the colours."""
         from eightgig.export.card import ModelCard
 
         named = card.model_dump(include={"model", "classes", "mean", "std", "image_size"})
@@ -124,7 +124,7 @@ class PictureCase:
 
 
 def loading(train: TrainParameters) -> dict[str, Any]:
-    """Give how training batches are loaded, as the loaders take it."""
+    """Return how training batches are loaded, as the loaders take it."""
     import torch
 
     workers = loader_processes(train.num_workers)
@@ -132,7 +132,7 @@ def loading(train: TrainParameters) -> dict[str, Any]:
 
 
 def letterboxed(image_HWC: Any, image_size: int) -> Any:
-    """Give a whole picture on a square, grey beside it, as a uint8 tensor, 3 x image_size x image_size."""
+    """Return a whole picture on a square, grey beside it, as a uint8 tensor, 3 x image_size x image_size."""
     import numpy as np
     import torch
 

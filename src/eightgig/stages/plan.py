@@ -16,7 +16,7 @@ logger = logging.getLogger(__name__)
 
 
 def create_pipeline(case: Case) -> Pipeline:
-    """Give the node that makes `memory_plan`."""
+    """Return the node that makes `memory_plan`."""
     inputs = {"store": "store", "model": "params:model", "train": "params:train", "plan": "params:plan"}
     return stage_pipeline("plan", [stage_node(plan_memory, inputs, "memory_plan", case=case)])
 
@@ -24,7 +24,7 @@ def create_pipeline(case: Case) -> Pipeline:
 def plan_memory(
     case: Case, store: ImageStore, model: ModelParameters, train: TrainParameters, plan: PlanParameters
 ) -> MemoryPlan:
-    """Give the plan that fits the budget at the recipe's effective batch.
+    """Return the plan that fits the budget at the recipe's effective batch.
 
     Raises:
         BudgetError: nothing fits.
@@ -65,7 +65,7 @@ def plan_memory(
 
 
 def share_of_one_process(train: TrainParameters) -> int:
-    """Give the samples of an optimizer step that each process works on.
+    """Return the samples of an optimizer step that each process works on.
 
     Raises:
         ConfigurationError: they cannot be shared out evenly.

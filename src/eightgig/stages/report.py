@@ -61,7 +61,7 @@ class Results(Protocol):
         """The function that gives the figures."""
 
     def headline(self, shown: Mapping[str, Any]) -> "pages.Fact":
-        """Give how good the network is, in one figure."""
+        """Return how good the network is, in one figure."""
 
     def data(self, raw: Any, rejects: Table, store: Any, splits: Table, shown: Mapping[str, Any]) -> "pages.Section":
         """Show what the network learned from."""
@@ -74,7 +74,7 @@ class Results(Protocol):
 
 
 def create_pipeline(results: Results, *, compressed: bool = True) -> Pipeline:
-    """Give the nodes from all results to the figures and `report`.
+    """Return the nodes from all results to the figures and `report`.
 
     Args:
         results: the case's part of the page.
@@ -130,7 +130,7 @@ def draw_figures(
     export_memory: MeasuredPhase,
     benchmark: Table,
 ) -> tuple[Figure, Figure, Figure, Figure]:
-    """Give the figures that every page has: curves, memory over a step and by phase, speed."""
+    """Return the figures that every page has: curves, memory over a step and by phase, speed."""
     from eightgig.report import figures, memory, speed
 
     budget_gib = gib(memory_plan.budget_bytes)
@@ -167,7 +167,7 @@ def write_page(
     compression: CompressionReport | None = None,
     **shown: Any,
 ) -> str:
-    """Give the page: what was trained on what, the plan, the training, the results, the variants, the errors."""
+    """Return the page: what was trained on what, the plan, the training, the results, the variants, the errors."""
     from eightgig.report.page import Page, render_page
 
     card = weights.card

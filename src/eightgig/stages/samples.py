@@ -64,7 +64,7 @@ def require_one(num_found: int, predict: PredictParameters, rejects: Rejects) ->
 
 
 def thumbnail(image_HWC: Picture, side_px: int = 256) -> Any:
-    """Give the picture at most `side_px` a side: a sheet of 48 photos from a camera would otherwise hold gigabytes."""
+    """Return the picture at most `side_px` a side: a sheet of 48 photos from a camera would otherwise hold gigabytes."""
     import numpy as np
     from PIL import Image
 

@@ -70,7 +70,7 @@ class TilePlanner:
         return target_of(self._plan)
 
     def plan(self, height: int, width: int, overlap_of: Callable[[int], int]) -> TilePlan:
-        """Give the plan with the largest share of useful pixels that fits.
+        """Return the plan with the largest share of useful pixels that fits.
 
         Args:
             height: of the image, pixels.
@@ -94,7 +94,7 @@ class TilePlanner:
         raise refusals[min(refusals)]
 
     def _grids(self, height: int, width: int, overlap_of: Callable[[int], int]) -> "list[Grid]":
-        """Give the grids to try, the most useful first, of equal ones the smaller tile."""
+        """Return the grids to try, the most useful first, of equal ones the smaller tile."""
         from eightgig.tiles.grid import Grid
 
         overlap, whole = self._tiles.overlap, -(-max(height, width) // _STRIDE) * _STRIDE
@@ -148,7 +148,7 @@ class TilePlanner:
 
 
 def make_workload(whole: dict[str, Any]) -> "Workload":
-    """Give a case's workload without its loss: the network alone on pictures, as tiles are run."""
+    """Return a case's workload without its loss: the network alone on pictures, as tiles are run."""
     from dataclasses import replace
 
     from eightgig.vram.tracing.spec import WorkloadSpec
@@ -163,7 +163,7 @@ def make_workload(whole: dict[str, Any]) -> "Workload":
 
 @contextmanager
 def answering(case: Case, weights: Weights, plan: TilePlan) -> Iterator[Callable[[Any], Any]]:
-    """Give the trained network as a function from tiles (uint8 N3HW) to its output, on a GPU where there is one.
+    """Yield the trained network as a function from tiles (uint8 N3HW) to its output, on a GPU where there is one.
 
     The budget of the plan is enforced meanwhile.
     """
@@ -181,7 +181,7 @@ def answering(case: Case, weights: Weights, plan: TilePlan) -> Iterator[Callable
 
 
 def source_of(tiles: TilesParameters, folder: Path, sample: Callable[[], Any]) -> Path:
-    """Give the image that the user names, or a sample that is drawn into `folder`."""
+    """Return the image that the user names, or a sample that is drawn into `folder`."""
     import cv2
 
     if tiles.source is not None:
@@ -202,7 +202,7 @@ def report_of(
     found: dict[str, float],
     notes: tuple[str, ...] = (),
 ) -> TilesReport:
-    """Give the record of a run, and log how the image was read where that is not plain.
+    """Return the record of a run, and log how the image was read where that is not plain.
 
     Args:
         source: the image.

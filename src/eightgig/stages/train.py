@@ -17,7 +17,7 @@ from eightgig.vram.trace import VramTrace
 
 
 def create_pipeline(case: Case) -> Pipeline:
-    """Give the node from `store`, `splits` and `memory_plan` to `weights`, `history` and `vram_trace`."""
+    """Return the node from `store`, `splits` and `memory_plan` to `weights`, `history` and `vram_trace`."""
     inputs = {
         "store": "store",
         "splits": "splits",

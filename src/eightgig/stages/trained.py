@@ -10,7 +10,7 @@ from eightgig.stages.case import Case
 
 
 def indices_of(splits: Table, split: str) -> list[int]:
-    """Give the store's indices of one split."""
+    """Return the store's indices of one split."""
     return [int(index) for index in splits.loc[splits["split"] == split, "index"]]
 
 
@@ -24,7 +24,7 @@ def card_of(
     score_name: str,
     device_name: str,
 ) -> Any:
-    """Give the card of a network that was just trained."""
+    """Return the card of a network that was just trained."""
     import torch
 
     common = {
@@ -43,7 +43,7 @@ def card_of(
 
 
 def restore(case: Case, weights: Weights) -> Network:
-    """Give the trained network, in evaluation mode on the CPU.
+    """Return the trained network, in evaluation mode on the CPU.
 
     Raises:
         WeightsError: the weights do not fit the network that their card names.

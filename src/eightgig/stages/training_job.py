@@ -69,7 +69,7 @@ class TrainingJob:
     begun_by: tuple[str, ...] = ()
 
     def kept(self) -> "Checkpoints":
-        """Give the place where the run is kept, with its recipe."""
+        """Return the place where the run is kept, with its recipe."""
         from eightgig.training.checkpoint import Checkpoints
         from eightgig.training.progress import STATE_FORMAT
         from eightgig.training.recipe import Recipe
@@ -109,7 +109,7 @@ class TrainingJob:
         )
 
     def network(self) -> "tuple[Network, Objective]":
-        """Give the case's own network as training begins with it, and its loss."""
+        """Return the case's own network as training begins with it, and its loss."""
         from eightgig.core.seeding import seed_everything
 
         seed_everything(self.train.seed)
@@ -186,7 +186,7 @@ class TrainingJob:
 
 
 def digest_of(*indices: list[int]) -> str:
-    """Give a hash of lists of positions."""
+    """Return a hash of lists of positions."""
     import hashlib
     import json
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def torch_variants(case: Case, weights: Weights, device: str, *, example: "Feeds", compiles: bool) -> "list[Variant]":
-    """Give torch eager and torch.compile on `device`: in fp32, and on CUDA in fp16 too."""
+    """Return torch eager and torch.compile on `device`: in fp32, and on CUDA in fp16 too."""
     from eightgig.bench.variants import Variant
 
     weights_bytes = sum(tensor.numel() * tensor.element_size() for tensor in weights.state.values())
@@ -37,7 +37,7 @@ def torch_variants(case: Case, weights: Weights, device: str, *, example: "Feeds
 def onnx_variants(
     onnx_files: dict[str, bytes], device: str, *, memory_limit_bytes: int | None = None
 ) -> "list[Variant]":
-    """Give ONNX Runtime on `device` for each file; names on the GPU end in `_cuda`.
+    """Return ONNX Runtime on `device` for each file; names on the GPU end in `_cuda`.
 
     Args:
         onnx_files: by name.
@@ -66,7 +66,7 @@ def engine_variants(
     onnx_files: dict[str, bytes],
     tensorrt: TensorrtParameters,
 ) -> "list[Variant]":
-    """Give the TensorRT engines, those included that could not be built."""
+    """Return the TensorRT engines, those included that could not be built."""
     from eightgig.bench.variants import Variant
 
     variants = []

@@ -24,7 +24,7 @@ def spec_of(
     teacher: str | None,
     precision: Precision,
 ) -> WorkloadSpec:
-    """Give the address of a case's `make_workload` with its arguments as JSON holds them."""
+    """Return the address of a case's `make_workload` with its arguments as JSON holds them."""
     from eightgig.vram.tracing.spec import WorkloadSpec
 
     return WorkloadSpec(
@@ -51,7 +51,7 @@ def case_workload(
     teacher: str | None = None,
     precision: Precision = "fp32",
 ) -> "Workload":
-    """Give what a case trains, with the average of its weights where the recipe keeps one.
+    """Return what a case trains, with the average of its weights where the recipe keeps one.
 
     Args:
         case: builds the network and the loss.
@@ -86,7 +86,7 @@ def case_workload(
 def _taught(
     objective: Any, student: Any, teacher: Any, precision: Precision, soft_loss: SoftLoss | None
 ) -> tuple[Any, Any]:
-    """Give the objective with the teacher, and both networks as one module, so that both are moved and counted."""
+    """Return the objective with the teacher, and both networks as one module, so that both are moved and counted."""
     from torch import nn
 
     from eightgig.training.distillation import DistillationObjective

@@ -72,7 +72,7 @@ class BandsError(DataError):
 
 
 def plan_bands(image: Any, tiff: TiffFile | None, wanted: Wanted) -> BandPlan:
-    """Give how an image of libvips is to be read.
+    """Return how an image of libvips is to be read.
 
     Args:
         image: as libvips opened it.
@@ -131,7 +131,7 @@ def refuse_kind(page: TiffPage) -> None:
 
 
 def to_rgb(image: Any, plan: BandPlan) -> Any:
-    """Give an image of libvips as RGB of 8 bits; nothing is computed yet."""
+    """Return an image of libvips as RGB of 8 bits; nothing is computed yet."""
     first, count = plan.colours[0], len(plan.colours)
     is_run = plan.colours == tuple(range(first, first + count))
     colours = image.extract_band(first, n=count) if is_run else _joined([image[band] for band in plan.colours])
@@ -221,7 +221,7 @@ def _of_tiff(page: TiffPage, image: Any, notes: list[str]) -> tuple[tuple[int, .
 
 
 def _black_white(number_format: str, num_bands: int, wanted: Wanted, notes: list[str]) -> tuple[float, float] | None:
-    """Give the numbers that become 0 and 255; None for 8 bits as they are."""
+    """Return the numbers that become 0 and 255; None for 8 bits as they are."""
     if wanted.black_white is not None:
         black, white = wanted.black_white
         notes.append(f"scaled from {black:g}..{white:g} to 0..255, as chosen; what is outside is cut")

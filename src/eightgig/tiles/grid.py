@@ -101,7 +101,7 @@ class Grid:
         return self.height * self.width / (self.num_tiles * self.tile**2)
 
     def weights(self, spans: tuple[Span, ...], place: int) -> npt.NDArray[np.float32]:
-        """Give how much tile `place` of `rows` or `columns` counts, float32, one a pixel from `start` to `stop`.
+        """Return how much tile `place` of `rows` or `columns` counts, float32, one a pixel from `start` to `stop`.
 
         They rise from 0 to 1 over the overlap with the tile before, fall likewise towards the next, and are 1
         elsewhere, at the picture's border too; those of all tiles add up to 1 at each pixel.
@@ -122,7 +122,7 @@ class Grid:
 
 
 def rising(overlap: int) -> npt.NDArray[np.float32]:
-    """Give weights that rise by a cosine from 0 to 1 over the middle half of an overlap.
+    """Return weights that rise by a cosine from 0 to 1 over the middle half of an overlap.
 
     With their reverse they add up to 1. The quarter next to a tile's edge does not count: there the network saw the
     zeros that it puts around what it is given.

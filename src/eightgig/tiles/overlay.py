@@ -39,7 +39,7 @@ class Overlay:
             self._rows, self._labels = self._rows[whole:].copy(), self._labels[whole:].copy()
 
     def picture(self) -> Rows:
-        """Give what was made so far, uint8 RGB; rows and columns that do not fill a pixel at the end are left out."""
+        """Return what was made so far, uint8 RGB; rows and columns that do not fill a pixel at the end are left out."""
         parts = self._parts or [self._small(self._rows, self._labels)]
         return np.concatenate(parts)
 

@@ -63,7 +63,7 @@ class MaskPng:
 
 @contextmanager
 def open_mask_png(path: Path, width: int, height: int, colours_K3: NDArray[np.uint8]) -> Iterator[MaskPng]:
-    """Give a writer of the mask at `path`, which appears when the block ends well.
+    """Yield a writer of the mask at `path`, which appears when the block ends well.
 
     Args:
         path: of the PNG.

@@ -9,7 +9,7 @@ _SIDE, _TRIES = 256, 3
 
 
 def receptive_radius(module: nn.Module, *, share: float = 0.99, side: int = _SIDE) -> int:
-    """Give the distance in pixels within which `share` of what decides a pixel's logits lies, side / 2 at most.
+    """Return the distance in pixels within which `share` of what decides a pixel's logits lies, side / 2 at most.
 
     It is measured: the gradients of a middle pixel's logits by the pixels around it, on noise, their sizes added up by
     distance (the larger of the two directions).

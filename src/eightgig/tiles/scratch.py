@@ -75,7 +75,7 @@ class RowRing(_Scratch):
             self._write(self._offset(top + place, left), row_WC)
 
     def read(self, rows: tuple[int, int], columns: tuple[int, int]) -> Pixels:
-        """Give the part between two rows and two columns, R x W x channels."""
+        """Return the part between two rows and two columns, R x W x channels."""
         part_RWC = np.empty((rows[1] - rows[0], columns[1] - columns[0], self._channels), dtype=np.uint8)
         for place, row_WC in enumerate(part_RWC):
             self._read(self._offset(rows[0] + place, columns[0]), row_WC)
@@ -97,7 +97,7 @@ class Slots(_Scratch):
         self._write(slot * self._size, values)
 
     def read(self, slot: int, shape: tuple[int, ...]) -> npt.NDArray[np.float32]:
-        """Give what was written last."""
+        """Return what was written last."""
         values = np.empty(shape, dtype=np.float32)
         self._read(slot * self._size, values)
         return values

@@ -43,7 +43,7 @@ class RowSource(Protocol):
         """What a person should know of how it is read; whole once all rows were."""
 
     def read(self, top: int, bottom: int) -> Rows:
-        """Give the rows from `top` to before `bottom`; `top` is where the last call ended."""
+        """Return the rows from `top` to before `bottom`; `top` is where the last call ended."""
 
 
 class ArraySource:
@@ -55,7 +55,7 @@ class ArraySource:
         self._image_HWC = image_HWC
 
     def read(self, top: int, bottom: int) -> Rows:
-        """Give the rows from `top` to before `bottom`."""
+        """Return the rows from `top` to before `bottom`."""
         return self._image_HWC[top:bottom]
 
 
@@ -77,7 +77,7 @@ class WatchedSource:
         return self._source.notes
 
     def read(self, top: int, bottom: int) -> Rows:
-        """Give the rows from `top` to before `bottom`."""
+        """Return the rows from `top` to before `bottom`."""
         rows = self._source.read(top, bottom)
         self._show(rows)
         return rows
@@ -165,7 +165,7 @@ class _VipsSource:
         return (*self._file.remarks, *self._plan.notes, *([dark] if is_dark else []))
 
     def read(self, top: int, bottom: int) -> Rows:
-        """Give the rows from `top` to before `bottom`."""
+        """Return the rows from `top` to before `bottom`."""
         rows_RWC = np.empty((bottom - top, self.width, 3), dtype=np.uint8)
         # libvips keeps what it hands out for a while: in small pieces that does not grow with the image.
         step = max(1, _BYTES_AT_ONCE // (3 * self.width))

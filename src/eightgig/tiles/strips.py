@@ -55,7 +55,7 @@ class Strips(RowRing):
         self._source, self._grid, self._clock, self._num_read = source, grid, clock, 0
 
     def batches(self, size: int) -> Iterator[Batch]:
-        """Give all tiles, from left to right and top to bottom, at most `size` at once."""
+        """Yield all tiles, from left to right and top to bottom, at most `size` at once."""
         for row, span in enumerate(self._grid.rows):
             with self._clock.measure("read"):
                 self._read_until(min(span.position + self._grid.tile, self._grid.height))
@@ -96,7 +96,7 @@ def answer_all(
     take: Callable[[Batch, Answer], None],
     clock: Clock,
 ) -> None:
-    """Give each batch to `take`, with what `run` says to its images, while the next is in `run` on another thread.
+    """Return each batch to `take`, with what `run` says to its images, while the next is in `run` on another thread.
 
     Never more than two answers exist: what `take` was given is gone before the next but one is begun.
     """

@@ -33,7 +33,7 @@ class WholeFile(NamedTuple):
 
 
 def whole_file(path: Path) -> WholeFile:
-    """Give how the file is to be read.
+    """Return how the file is to be read.
 
     Raises:
         ImageRejectedError: pixels of a JPEG, PNG or WebP are missing or wrong.

@@ -13,17 +13,17 @@ def whole_uri(uri: str, project: Path) -> str:
 
 
 def is_local(uri: str) -> bool:
-    """Say whether it is a database file: it answers, or fails, and is never away for a while."""
+    """Return whether it is a database file: it answers, or fails, and is never away for a while."""
     return uri.startswith(_SQLITE)
 
 
 def database_file(uri: str) -> Path:
-    """Give the path to a local database."""
+    """Return the path to a local database."""
     return Path(uri.removeprefix(_SQLITE)).resolve()
 
 
 def artifact_location(uri: str, experiment: str) -> str | None:
-    """Say where a new experiment's files go: beside a database file; a server has a place of its own."""
+    """Return where a new experiment's files go: beside a database file; a server has a place of its own."""
     return (database_file(uri).parent / "mlruns" / experiment).as_uri() if is_local(uri) else None
 
 

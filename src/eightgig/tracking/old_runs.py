@@ -103,7 +103,7 @@ def reap(server: TrackingServer, spools: Path) -> None:
 
 
 def _may_be_over(spool: Spool, start: Start, *, of_any_host: bool) -> bool:
-    """Say whether a run has ended, or its process is gone, or is this one; then the lock has the last word."""
+    """Return whether a run has ended, or its process is gone, or is this one; then the lock has the last word."""
     if of_any_host and start.process.host != this_host():
         return True
     return start.process == Process.current() or start.process.is_gone() or _has_end(spool)

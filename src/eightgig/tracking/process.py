@@ -29,11 +29,11 @@ class Process(Record):
 
     @classmethod
     def current(cls) -> Self:
-        """Give this process."""
+        """Return this process."""
         return cls(host=this_host(), pid=os.getpid(), started=_started(os.getpid()) or "")
 
     def is_gone(self) -> bool:
-        """Say whether it has surely ended; False where that cannot be known, as for another host's."""
+        """Return whether it has surely ended; False where that cannot be known, as for another host's."""
         if self.host != this_host():
             return False
         if not psutil.pid_exists(self.pid):

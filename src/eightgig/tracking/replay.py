@@ -35,7 +35,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 def _addresses(folder: Path, to: str | None) -> dict[str, str]:
-    """Give the address to send to, by the one that was written down (without user name and password)."""
+    """Return the address to send to, by the one that was written down (without user name and password)."""
     if to:
         starts = [spool.start() for spool in spools_in(folder)]
         return {start.uri: whole_uri(to, Path.cwd()) for start in starts if start}

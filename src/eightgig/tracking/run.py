@@ -38,7 +38,7 @@ class Patience(Record):
 
 
 def active_run() -> "TrackedRun | None":
-    """Give the run that goes on in this process."""
+    """Return the run that goes on in this process."""
     return _active
 
 
@@ -98,7 +98,7 @@ class TrackedRun:
         return run
 
     def tracker(self) -> SpoolTracker:
-        """Give what the training loop logs to."""
+        """Return what the training loop logs to."""
         return self._tracker
 
     def log_metrics(self, metrics: Mapping[str, float], *, step: int | None = None) -> None:

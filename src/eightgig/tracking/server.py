@@ -77,7 +77,7 @@ def import_mlflow(uri: str = "") -> Any:
 
 
 def tags_of_this_process() -> dict[str, str]:
-    """Give the tags that MLflow sets on a run: user, source, commit."""
+    """Return the tags that MLflow sets on a run: user, source, commit."""
     import_mlflow()
     from mlflow.tracking.context.registry import resolve_tags
 
@@ -99,7 +99,7 @@ class TrackingServer:
         return self._client_or_none
 
     def find_or_create_run(self, start: Start) -> str:
-        """Give the id of the run with this spool's tag: made before a kill, by a request that seemed lost, or now."""
+        """Return the id of the run with this spool's tag: made before a kill, by a request that seemed lost, or now."""
         experiment_id = self._experiment(start)
         for run in self._runs_of(experiment_id, start.spool_id):
             return run.info.run_id
@@ -224,6 +224,6 @@ def _pages(search: Any, **wanted: Any) -> Iterator[Any]:
 
 
 def words(error: Exception) -> str:
-    """Give what an error says, in one line, without a password; of a failed connection its cause, which comes last."""
+    """Return what an error says, in one line, without a password; of a failed connection its cause, which comes last."""
     said = str(error).rpartition("Caused by ")[2] or type(error).__name__
     return re.sub(r"//[^/\s]*@", "//", " ".join(said.split()))[:200]

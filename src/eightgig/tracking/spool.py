@@ -118,7 +118,7 @@ class Spool:
         return {"kind": "file", "kept": kept, "folder": artifact_folder, "linked": linked, "source": str(path)}
 
     def kept(self, event: Event) -> Path | None:
-        """Give the path to what was set aside; None where it has been written over since (only a link can be)."""
+        """Return the path to what was set aside; None where it has been written over since (only a link can be)."""
         for name, stamp in event["linked"].items():
             if not (self.folder / name).is_file() or _stamp(self.folder / name) != tuple(stamp):
                 return None
@@ -152,7 +152,7 @@ def new_spool_id() -> str:
 
 
 def spools_in(root: Path) -> list[Spool]:
-    """Give the runs that lie in the spool folder, the oldest first."""
+    """Return the runs that lie in the spool folder, the oldest first."""
     return [Spool(path.parent) for path in sorted(root.glob(f"*/{_EVENTS}"))]
 
 

@@ -182,7 +182,7 @@ def read_checkpoint(path: Path, *, sha256: str) -> dict[str, Any]:
 
 
 def size_of(state: Any) -> int:
-    """Give about how many bytes a state takes on the disk."""
+    """Return about how many bytes a state takes on the disk."""
     import torch
 
     if isinstance(state, torch.Tensor):

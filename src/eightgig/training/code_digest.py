@@ -81,13 +81,13 @@ def imported_modules(called: tuple[str, ...], case: type | None = None) -> tuple
 
 
 def _all_that_runs(module: str) -> str:
-    """Give the code of a module; of a package what runs when it is passed on the way to one of its modules."""
+    """Return the code of a module; of a package what runs when it is passed on the way to one of its modules."""
     path = _path(module)
     return _only_called([module], set())[module] if path and path.name == "__init__.py" else _code(module)
 
 
 def _only_called(modules: list[str], names: set[str]) -> dict[str, str]:
-    """Give the code of modules without functions that neither have one of the names nor are called by one that has."""
+    """Return the code of modules without functions that neither have one of the names nor are called by one that has."""
     idle = {module: list(_functions(ast.parse(_code(module)))) for module in modules}
     while called := {function for functions in idle.values() for function in functions if function.name in names}:
         idle = {module: [one for one in functions if one not in called] for module, functions in idle.items()}
@@ -96,7 +96,7 @@ def _only_called(modules: list[str], names: set[str]) -> dict[str, str]:
 
 
 def _without(functions: Iterable[ast.FunctionDef], code: str) -> str:
-    """Give code with nothing in these functions: their first lines are left, which import nothing."""
+    """Return code with nothing in these functions: their first lines are left, which import nothing."""
     lines = code.splitlines()
     for function in functions:
         for number in range(function.lineno, function.end_lineno or 0):
@@ -119,7 +119,7 @@ def _names(function: ast.FunctionDef) -> Iterator[str]:
 
 
 def _imports(code: str) -> Iterator[str]:
-    """Give the modules of this project that code imports, as `import a.b`, `from a.b import c` or `from a import b`."""
+    """Yield the modules of this project that code imports, as `import a.b`, `from a.b import c` or `from a import b`."""
     for whole, module, members in _IMPORT.findall(code):
         name = whole or module
         if name.partition(".")[0] == _PACKAGE and (path := _path(name)):
@@ -131,7 +131,7 @@ def _imports(code: str) -> Iterator[str]:
 
 @cache
 def _path(module: str) -> Path | None:
-    """Give a module's file; None where it is neither of this project nor imported from a file."""
+    """Return a module's file; None where it is neither of this project nor imported from a file."""
     if module.partition(".")[0] != _PACKAGE:
         file = getattr(sys.modules.get(module), "__file__", None)
         return Path(file) if file else None
@@ -141,7 +141,7 @@ def _path(module: str) -> Path | None:
 
 @cache
 def _code(module: str) -> str:
-    """Give what runs of a module's source."""
+    """Return what runs of a module's source."""
     path = _path(module)
     return without_comments(path.read_text(encoding="utf-8")) if path else ""
 

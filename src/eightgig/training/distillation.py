@@ -51,11 +51,11 @@ class DistillationObjective:
         self._temperature, self._alpha, self._precision = temperature, alpha, precision
 
     def count(self, batch: Batch) -> int:
-        """Give the number of samples."""
+        """Return the number of samples."""
         return self._hard.count(batch)
 
     def loss_sum(self, module: nn.Module, batch: Batch, device: torch.device) -> Tensor:
-        """Give the summed loss of the student `module`."""
+        """Return the summed loss of the student `module`."""
         with _watched(module) as seen:
             hard_loss = self._hard.loss_sum(module, batch, device)
         inputs, logits = seen[-1]
@@ -63,7 +63,7 @@ class DistillationObjective:
         return self._alpha * soft_loss + (1 - self._alpha) * hard_loss
 
     def evaluate(self, module: nn.Module, batches: Iterable[Batch], device: torch.device) -> dict[str, float]:
-        """Give what the task's own objective gives."""
+        """Return what the task's own objective gives."""
         return self._hard.evaluate(module, batches, device)
 
     @torch.no_grad()
@@ -76,7 +76,7 @@ class DistillationObjective:
 
 
 def soft_loss_sum(student_NK: Tensor, teacher_NK: Tensor, *, temperature: float) -> Tensor:
-    """Give T^2 KL(teacher / T || student / T) of two networks' logits, in float32, summed over the samples."""
+    """Return T^2 KL(teacher / T || student / T) of two networks' logits, in float32, summed over the samples."""
     student = functional.log_softmax(student_NK.float() / temperature, dim=1)
     teacher = functional.log_softmax(teacher_NK.float() / temperature, dim=1)
     return temperature**2 * functional.kl_div(student, teacher, reduction="sum", log_target=True)

@@ -99,7 +99,7 @@ class Feed:
         self._window_samples = (batches.batch_size or 1) * accumulation * ranks.count
 
     def windows_after(self, done: int) -> int:
-        """Give how many windows of an epoch are left after `done` samples."""
+        """Return how many windows of an epoch are left after `done` samples."""
         return -(-(self.num_samples - done) // self._window_samples)
 
     def windows(self, epoch: int, done: int = 0) -> Iterator[Window]:

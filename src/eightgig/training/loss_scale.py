@@ -25,7 +25,7 @@ class ConstantScaler(GradScaler):
 
 
 def gradient_scaler(parameters: TrainParameters, device_type: str) -> GradScaler:
-    """Give the scaler that a recipe asks for."""
+    """Return the scaler that a recipe asks for."""
     if parameters.loss_scale == "dynamic":
         interval = parameters.loss_scale_growth_interval
         return GradScaler(device_type, init_scale=parameters.loss_scale_init, growth_interval=interval)

@@ -23,13 +23,13 @@ class Objective(Protocol):
     score_name: str
 
     def count(self, batch: Batch) -> int:
-        """Give the number of samples in the batch."""
+        """Return the number of samples in the batch."""
 
     def loss_sum(self, module: nn.Module, batch: Batch, device: torch.device) -> Tensor:
-        """Give the loss summed over the batch's samples, a scalar with gradients."""
+        """Return the loss summed over the batch's samples, a scalar with gradients."""
 
     def evaluate(self, module: nn.Module, batches: Iterable[Batch], device: torch.device) -> dict[str, float]:
-        """Give the mean validation `loss` and the `score` (higher is better) that chooses the best epoch, and more."""
+        """Return the mean validation `loss` and the `score` (higher is better) that chooses the best epoch, and more."""
 
 
 class ClassSums:
@@ -51,7 +51,7 @@ class ClassSums:
         self._count += len(labels_N)
 
     def figures(self) -> dict[str, float]:
-        """Give the mean loss, and the accuracy, which is the score."""
+        """Return the mean loss, and the accuracy, which is the score."""
         accuracy = self._correct.item() / self._count
         return {"loss": self._loss.item() / self._count, "score": accuracy, "accuracy": accuracy}
 
@@ -68,17 +68,17 @@ class ClassificationObjective:
         self._colour, self._label_smoothing = colour, label_smoothing
 
     def count(self, batch: Batch) -> int:
-        """Give the number of pictures."""
+        """Return the number of pictures."""
         return int(batch["labels"].shape[0])
 
     def loss_sum(self, module: nn.Module, batch: Batch, device: torch.device) -> Tensor:
-        """Give the summed cross-entropy of `images` (uint8 N3HW) against `labels` (int64 N)."""
+        """Return the summed cross-entropy of `images` (uint8 N3HW) against `labels` (int64 N)."""
         logits, labels = self._run(module, batch, device)
         return functional.cross_entropy(logits, labels, reduction="sum", label_smoothing=self._label_smoothing)
 
     @torch.no_grad()
     def evaluate(self, module: nn.Module, batches: Iterable[Batch], device: torch.device) -> dict[str, float]:
-        """Give mean loss and accuracy, without augmentation."""
+        """Return mean loss and accuracy, without augmentation."""
         module.eval()
         sums = ClassSums(device)
         for batch in batches:

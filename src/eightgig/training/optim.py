@@ -14,7 +14,7 @@ from eightgig.vram.plan import MemoryPlan, OptimizerName
 
 
 def learning_rate_at(step: int, *, num_steps: int, parameters: TrainParameters) -> float:
-    """Give the learning rate of optimizer step `step` (from 0) of `num_steps`.
+    """Return the learning rate of optimizer step `step` (from 0) of `num_steps`.
 
     It rises linearly over the warm-up, reaching `learning_rate` on its last step, and then falls by half a cosine,
     reaching `final_learning_rate` as the step after the last.
@@ -30,7 +30,7 @@ def learning_rate_at(step: int, *, num_steps: int, parameters: TrainParameters) 
 
 
 def build_optimizer(module: nn.Module, parameters: TrainParameters, plan: MemoryPlan) -> Optimizer:
-    """Give the optimizer that the plan names, with the kernel that it counts on.
+    """Return the optimizer that the plan names, with the kernel that it counts on.
 
     Biases and normalisation weights (one dimension) are not decayed: decay there only shrinks scales.
 

@@ -72,7 +72,7 @@ class Parallel:
             )
 
     def sharded(self, module: nn.Module) -> nn.Module:
-        """Give the module with its weights spread over the processes, where that was asked for."""
+        """Return the module with its weights spread over the processes, where that was asked for."""
         if not self.shards:
             return module
         options: dict[str, Any] = {
@@ -85,7 +85,7 @@ class Parallel:
         return module
 
     def prepared(self, module: nn.Module, optimizer: Optimizer) -> tuple[Any, Any]:
-        """Give module and optimizer as accelerate runs them."""
+        """Return module and optimizer as accelerate runs them."""
         if self.shards:
             return module, self.accelerator.prepare_optimizer(optimizer)
         autocast_forward(module, self.accelerator.device.type, self._precision)
@@ -97,7 +97,7 @@ class Parallel:
         return prepared
 
     def unwrapped(self, module: nn.Module) -> nn.Module:
-        """Give the network itself."""
+        """Return the network itself."""
         unwrapped: nn.Module = self.accelerator.unwrap_model(module)
         return unwrapped
 

@@ -12,7 +12,7 @@ from eightgig.vram.plan import Precision
 def allowed_precisions(
     choice: Literal["auto", "fp32", "bf16", "fp16"], device: DeviceKind, *, spreads: bool = False
 ) -> tuple[Precision, ...]:
-    """Give the precisions that a plan may choose from, the first unless something in it needs another.
+    """Return the precisions that a plan may choose from, the first unless something in it needs another.
 
     `auto` is fp16 (with a gradient scaler) on CUDA, or bf16 where the card has it and a scaler is in the way, and fp32
     on the CPU. Weights that are spread over processes (`spreads`) go without a scaler: bf16.

@@ -51,7 +51,7 @@ class Progress:
         self.epoch, self.samples, self.seconds, self.sums = self.epoch + 1, 0, 0.0, EpochSums()
 
     def state(self) -> dict[str, Any]:
-        """Give plain values and tensors."""
+        """Return plain values and tensors."""
         return {
             "best": vars(self.best),
             "epoch": self.epoch,
@@ -72,7 +72,7 @@ class Progress:
 
 
 def result_state(result: TrainingResult) -> dict[str, Any]:
-    """Give a finished run as plain values and tensors."""
+    """Return a finished run as plain values and tensors."""
     return {
         "best": {"weights": result.best_state, "epoch": result.best_epoch, "score": result.best_score},
         "history": [row.model_dump() for row in result.history],

@@ -27,7 +27,7 @@ class Ranks:
         return self.index == 0
 
     def summed(self, *values: float) -> list[float]:
-        """Give each value's sum over all processes, the same in all of them."""
+        """Return each value's sum over all processes, the same in all of them."""
         if self.count == 1:
             return list(values)
         tensor = torch.tensor(values, dtype=torch.float64, device=self.device)
@@ -35,7 +35,7 @@ class Ranks:
         return [float(value) for value in tensor.tolist()]
 
     def largest(self, *values: float) -> list[float]:
-        """Give each value's largest over all processes, the same in all of them."""
+        """Return each value's largest over all processes, the same in all of them."""
         if self.count == 1:
             return list(values)
         tensor = torch.tensor(values, dtype=torch.float64, device=self.device)
@@ -52,7 +52,7 @@ class Ranks:
 
 
 def buffers_of(module: nn.Module) -> list[Tensor]:
-    """Give the buffers that training changes and checkpoints keep."""
+    """Return the buffers that training changes and checkpoints keep."""
     names = module.state_dict().keys()
     return [buffer for name, buffer in module.named_buffers() if name in names]
 

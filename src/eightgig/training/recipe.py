@@ -29,20 +29,20 @@ class Recipe(Record):
         return cls(values=flat(parts), circumstances={"code": code, **circumstances()})
 
     def with_circumstances(self, **parts: Any) -> "Recipe":
-        """Give the same recipe, with more that may change."""
+        """Return the same recipe, with more that may change."""
         return self.model_copy(update={"circumstances": self.circumstances | flat(parts)})
 
     def changes(self, earlier: "Recipe") -> list[str]:
-        """Say what of the values is other than it was, for a person."""
+        """Return what of the values is other than it was, for a person."""
         return changes(self.values, earlier.values)
 
     def changed_circumstances(self, earlier: "Recipe") -> list[str]:
-        """Say what else is other than it was."""
+        """Return what else is other than it was."""
         return changes(self.circumstances, earlier.circumstances)
 
 
 def circumstances() -> dict[str, str]:
-    """Give what of this process may change the result by rounding."""
+    """Return what of this process may change the result by rounding."""
     import torch
 
     return {

@@ -74,7 +74,7 @@ class Pieces:
         self.largest = 0
 
     def of(self, batch: Batch) -> Iterator[Batch]:
-        """Give one batch of the run, or what it is cut into."""
+        """Yield one batch of the run, or what it is cut into."""
         for piece in cut(batch, self.limit):
             self.largest = max(self.largest, rows_of(piece))
             yield piece
@@ -115,7 +115,7 @@ class Recovery:
         self._batch_norm = any(isinstance(part, nn.modules.batchnorm._BatchNorm) for part in module.modules())
 
     def run(self, phase: Phase, work: Callable[[Pieces], Result]) -> Result:
-        """Give what `work` gives; when memory runs out in it, all is put back and it is done again from its start.
+        """Return what `work` gives; when memory runs out in it, all is put back and it is done again from its start.
 
         Args:
             phase: decides whose pieces get smaller.
@@ -170,7 +170,7 @@ class Recovery:
         self.plan = self.plan.model_copy(update=changed)
 
     def state(self) -> dict[str, Any]:
-        """Give what became of the plan, as plain values."""
+        """Return what became of the plan, as plain values."""
         return {
             "limits": {phase: pieces.limit for phase, pieces in self._pieces.items()},
             "recovered": [recovered.model_dump() for recovered in self.recovered],
@@ -234,7 +234,7 @@ class Recovery:
 
 
 def cut(batch: Batch, size: int | None) -> Iterator[Batch]:
-    """Give the batch in pieces of `size` samples along the first axis of each value; the last may have fewer."""
+    """Yield the batch in pieces of `size` samples along the first axis of each value; the last may have fewer."""
     rows = rows_of(batch)
     if size is None or rows <= size:
         yield batch
@@ -262,7 +262,7 @@ def forget_attempt(accelerator: Accelerator, optimizer: Optimizer) -> None:
 
 
 def rows_of(batch: Batch) -> int:
-    """Give the number of samples of a batch."""
+    """Return the number of samples of a batch."""
     return len(next(iter(batch.values())))
 
 

@@ -10,7 +10,7 @@ logger = logging.getLogger(__name__)
 
 
 def go_on_from(checkpoints: Checkpoints, choice: Resume) -> Checkpoint | None:
-    """Give the checkpoint that the run goes on from, or whose result it takes; None where it begins anew.
+    """Return the checkpoint that the run goes on from, or whose result it takes; None where it begins anew.
 
     Checkpoints that play no part any more are set aside.
 

@@ -11,17 +11,17 @@ from torch.optim import Optimizer
 
 
 def full(tensor: Tensor) -> Tensor:
-    """Give a tensor whole, where it is; every process has to call it."""
+    """Return a tensor whole, where it is; every process has to call it."""
     return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
 
 
 def local(tensor: Tensor) -> Tensor:
-    """Give this process's part of a tensor."""
+    """Return this process's part of a tensor."""
     return tensor.to_local() if isinstance(tensor, DTensor) else tensor
 
 
 def gathered(state: Any) -> Any:
-    """Give the same structure with what is spread over processes whole, on the CPU; all else is not copied.
+    """Return the same structure with what is spread over processes whole, on the CPU; all else is not copied.
 
     Every process has to call it, with the same structure.
     """
@@ -31,7 +31,7 @@ def gathered(state: Any) -> Any:
 
 
 def whole(state: Any, copies: dict[int, Tensor] | None = None) -> Any:
-    """Give the same structure with every tensor whole, copied to the CPU; one that stands twice is copied once.
+    """Return the same structure with every tensor whole, copied to the CPU; one that stands twice is copied once.
 
     Every process has to call it, with the same structure: what is spread is collected from all.
 
@@ -55,7 +55,7 @@ def copy_into(targets: Mapping[str, Tensor], values: Mapping[str, Tensor]) -> No
 
 
 def laid_out(state: dict[str, Any], optimizer: Optimizer) -> dict[str, Any]:
-    """Give an optimizer's whole state with what belongs to a spread weight spread in the same way."""
+    """Return an optimizer's whole state with what belongs to a spread weight spread in the same way."""
     weights = [weight for group in optimizer.param_groups for weight in group["params"]]
     places = [place for group in state["param_groups"] for place in group["params"]]
     of_place = dict(zip(places, weights, strict=True))

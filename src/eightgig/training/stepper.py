@@ -166,11 +166,11 @@ class Stepper:
         return computed.loss_sum, computed.norm if computed.finite else None
 
     def learning_rate(self) -> float:
-        """Give the rate of the next step."""
+        """Return the rate of the next step."""
         return learning_rate_at(self.num_steps, num_steps=self._steps, parameters=self.parameters)
 
     def state(self) -> dict[str, Any]:
-        """Give all that changes in training, as plain values and tensors; every process has to call it.
+        """Return all that changes in training, as plain values and tensors; every process has to call it.
 
         The tensors are those of training, not copies: they are to be saved before the next step.
         """
@@ -190,7 +190,7 @@ class Stepper:
         }
 
     def state_bytes(self) -> int:
-        """Give about how many bytes `state` takes on the disk."""
+        """Return about how many bytes `state` takes on the disk."""
         weights = size_of(self.parallel.unwrapped(self.module).state_dict())
         return weights * (2 if self.average else 1) + size_of(self.optimizer.state_dict())
 
@@ -215,7 +215,7 @@ class Stepper:
         self.recovery.restore(state["recovery"])
 
     def weights(self) -> dict[str, Tensor]:
-        """Give a copy of the weights and buffers, on the CPU; every process has to call it."""
+        """Return a copy of the weights and buffers, on the CPU; every process has to call it."""
         module = self.parallel.unwrapped(self.module)
         state: dict[str, Tensor] = whole(module.state_dict(keep_vars=True))  # so that tied weights are one tensor
         return state
@@ -225,7 +225,7 @@ class Stepper:
         return self.average.in_place() if self.average else nullcontext()
 
     def close(self) -> None:
-        """Give the device's memory back: the network is on the CPU again, as it came; nothing can be trained any more.
+        """Return the device's memory back: the network is on the CPU again, as it came; nothing can be trained any more.
 
         What accelerate wraps is cycles of references, which would keep weights and optimizer state on the card until
         Python happens to look for them.
@@ -267,7 +267,7 @@ class Stepper:
         return self._checked(torch.stack(losses).sum())
 
     def _seeded(self, batches: Sequence[Batch], pieces: Pieces) -> Iterator[tuple[int, Batch]]:
-        """Give what goes through the network at a time, with a seed for it."""
+        """Yield what goes through the network at a time, with a seed for it."""
         pieces.begin()
         for number, batch in enumerate(batches):
             before = (number * self.ranks.count + self.ranks.index) * self._loaded_batch  # in the window of all

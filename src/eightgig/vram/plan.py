@@ -183,11 +183,11 @@ class MemoryPlan(Record):
         return self.micro_batch * self.accumulation * self.processes
 
     def for_one_process(self) -> "MemoryPlan":
-        """Give the same steps for one process: with as many more micro-batches."""
+        """Return the same steps for one process: with as many more micro-batches."""
         return self.model_copy(update={"accumulation": self.accumulation * self.processes, "processes": 1})
 
     def phase(self, name: str) -> PhaseMemory:
-        """Give the prediction of one phase by its name."""
+        """Return the prediction of one phase by its name."""
         return next(phase for phase in self.predicted if phase.phase == name)
 
     def sentence(self) -> str:

@@ -23,7 +23,7 @@ def photos(make_folders):
 
 @pytest.fixture
 def opened(monkeypatch):
-    """Give the names of the files that are opened."""
+    """Return the names of the files that are opened."""
     names = []
 
     def counting(path, **options):

@@ -38,7 +38,7 @@ def leftovers(path: Path) -> list[str]:
 
 
 def writer_script(root: Path, path: Path, on_progress: str) -> str:
-    """Give a program that ingests `root` into `path` and runs `on_progress` after each picture (`done` of `all`)."""
+    """Return a program that ingests `root` into `path` and runs `on_progress` after each picture (`done` of `all`)."""
     return textwrap.dedent(f"""
         import os, resource, signal, sys, time
         from pathlib import Path

@@ -23,7 +23,7 @@ from eightgig.data.store.spool import fill_spool
 
 @pytest.fixture
 def pictures(make_folders, manifest_of):
-    """Give (root, manifest) of 40 pictures."""
+    """Return (root, manifest) of 40 pictures."""
     root = make_folders(daisy=20, rose=20)
     return root, manifest_of(root)[0]
 

@@ -22,7 +22,7 @@ pytestmark = pytest.mark.filterwarnings("default", "error:::eightgig")
 
 @pytest.fixture(scope="module")
 def run(session_factory, tmp_path_factory):
-    """Give a function that runs the case study with changed parameters, and returns its data."""
+    """Yield a function that runs the case study with changed parameters, and returns its data."""
     with pytest.MonkeyPatch.context() as monkeypatch:
 
         def once(**parameters):

@@ -97,7 +97,7 @@ def test_samplers_are_disjoint_and_complete(stores, tmp_path, kind, count):
 
 
 def results(stores, tmp_path, kind, *, epochs, strategy="ddp", kernel="fused", **train):
-    """Give the results of one process and of two, at the same effective batch, what was tracked, and the job of two."""
+    """Return the results of one process and of two, at the same effective batch, what was tracked, and the job of two."""
     tracker = Keeps()
     # Averages of weights stay out: what is compared is every step.
     accumulation = train.get("accumulation", 2)

@@ -25,7 +25,7 @@ def jpeg(seed: int, width: int = WIDTH, height: int = HEIGHT) -> bytes:
 
 @pytest.fixture
 def ingest():
-    """Give (manifest, boxes, rejects, folder) of a folder."""
+    """Return (manifest, boxes, rejects, folder) of a folder."""
 
     def make(root: Path, source: str = "auto", **parameters):
         folder = scan_detection_folder(root, source, parameters.get("annotations"), parameters.get("label_lines"))

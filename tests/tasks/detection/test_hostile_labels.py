@@ -81,7 +81,7 @@ def test_changed_bytes_raise_only_the_projects_errors(make_fuzzed, name, seed, i
 
 @pytest.fixture(scope="module")
 def make_fuzzed(tmp_path_factory):
-    """Give (folder, label file, its bytes) of a small set, made once for each format."""
+    """Return (folder, label file, its bytes) of a small set, made once for each format."""
     root = tmp_path_factory.mktemp("fuzzed")
     box = "<bndbox><xmin>1</xmin><ymin>2</ymin><xmax>30</xmax><ymax>40</ymax></bndbox>"
     files = {

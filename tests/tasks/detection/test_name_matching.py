@@ -27,7 +27,7 @@ def write(root, *paths, content=b""):
 
 
 def labelled(root):
-    """Give the boxes of each picture, and the reasons of all findings but of pictures without a split."""
+    """Return the boxes of each picture, and the reasons of all findings but of pictures without a split."""
     folder = scan_detection_folder(root)
     reasons = [each.reason for picture in folder.pictures for each in picture.findings]
     reasons += [each.reason for each in folder.findings if each.reason != "no_split"]
@@ -108,7 +108,7 @@ def write_coco(
 
 
 def widths(root):
-    """Give the width of each picture's only box, and (name, reason) of each refusal."""
+    """Return the width of each picture's only box, and (name, reason) of each refusal."""
     folder = scan_detection_folder(root)
     refused = [(each.path, each.reason) for each in folder.findings if each.action == "refused"]
     return {picture.path: [box.x2 for box in picture.boxes] for picture in folder.pictures}, refused

@@ -20,18 +20,18 @@ def empty():
 
 
 def source_of(grid):
-    """Give an image whose colours tell where they are."""
+    """Return an image whose colours tell where they are."""
     y_HW, x_HW = np.indices((grid.height, grid.width)) // STEP
     return ArraySource(np.stack([x_HW, y_HW, x_HW], axis=-1).astype(np.uint8))
 
 
 def place_of(image_CHW):
-    """Give where a tile begins, by its colours."""
+    """Return where a tile begins, by its colours."""
     return image_CHW[:2, 0, 0].astype(int) * STEP
 
 
 def detector(objects, *, tile=128, jitter=0.0, drop=lambda _: False):
-    """Give a perfect detector of `objects` (x1, y1, x2, y2, label): each tile shows it what lies in it."""
+    """Return a perfect detector of `objects` (x1, y1, x2, y2, label): each tile shows it what lies in it."""
 
     def look(image_CHW):
         corner_2, rng = place_of(image_CHW), np.random.default_rng(image_CHW[:2, 0, 0])

@@ -16,7 +16,7 @@ from eightgig.tasks.segmentation.transforms import crop_both_into, letterbox_bot
 
 
 def painted(height, width, cell=16):
-    """Give a picture whose brightness is the label of its mask, in cells large enough to survive resizing."""
+    """Return a picture whose brightness is the label of its mask, in cells large enough to survive resizing."""
     rng = np.random.default_rng(height * 1000 + width)
     labels_HW = rng.integers(0, 2, (-(-height // cell), -(-width // cell))).astype(np.uint8)
     labels_HW = np.kron(labels_HW, np.ones((cell, cell), np.uint8))[:height, :width]

@@ -16,7 +16,7 @@ from eightgig.data.store.reader import ImageStore, write_store
 
 @pytest.fixture
 def pictures(tmp_path):
-    """Give (folder, manifest, masks by path): four pictures whose masks are labels 0 to 2 and void."""
+    """Return (folder, manifest, masks by path): four pictures whose masks are labels 0 to 2 and void."""
     rng = np.random.default_rng(0)
     rows, masks = [], {}
     for number in range(4):

@@ -18,7 +18,7 @@ GOOD, BAD = ["splendid", "warm", "funny"], ["dull", "cold", "tedious"]
 
 
 def read(path, **options):
-    """Give (text, label) of what is kept, and what was refused."""
+    """Return (text, label) of what is kept, and what was refused."""
     data = TextDataParameters(source="auto", root=str(path), **options)
     raw = open_texts(data)
     manifest, rejects = build_manifest(raw, data)

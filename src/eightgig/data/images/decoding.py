@@ -82,7 +82,7 @@ class Decoded(NamedTuple):
 
 
 def inspect_image(path: Path, *, max_pixels: int, min_side: int) -> Inspection:
-    """Give what `path` holds, after decoding it fully.
+    """Return what `path` holds, after decoding it fully.
 
     Raises:
         ImageRejectedError: it cannot be used; the reason is one of this module's codes.
@@ -105,7 +105,7 @@ def inspect_image(path: Path, *, max_pixels: int, min_side: int) -> Inspection:
 
 
 def decode_rgb(data: bytes, *, max_pixels: int = PILLOW_LIMIT_PIXELS) -> Pixels:
-    """Give the upright RGB pixels of an encoded picture, uint8, height x width x 3.
+    """Return the upright RGB pixels of an encoded picture, uint8, height x width x 3.
 
     Grey, palette, CMYK and 1-bit become RGB; what is transparent is laid over white; 16-bit values are scaled by
     1/257; EXIF orientation is applied; of an animation the first frame is taken.
@@ -117,12 +117,12 @@ def decode_rgb(data: bytes, *, max_pixels: int = PILLOW_LIMIT_PIXELS) -> Pixels:
 
 
 def decode_with_notes(data: bytes, *, max_pixels: int = PILLOW_LIMIT_PIXELS) -> Decoded:
-    """Give the pixels as `decode_rgb` does, and what was found on the way."""
+    """Return the pixels as `decode_rgb` does, and what was found on the way."""
     return _decode(open_image(data, max_pixels))
 
 
 def decode_plain_jpeg(data: bytes) -> Pixels:
-    """Give what `decode_rgb` gives for a plain JPEG that was inspected and has not changed since: faster.
+    """Return what `decode_rgb` gives for a plain JPEG that was inspected and has not changed since: faster.
 
     Raises:
         ValueError: it cannot be decoded.

@@ -14,7 +14,7 @@ _XMP_ORIENTATION = re.compile(rb"tiff:Orientation(?:=\"|'|>)\s*([1-8])\b")
 
 
 def orientation_of(exif: bytes, xmp: bytes = b"") -> tuple[int, str]:
-    """Give the orientation, 1 to 8, and what is wrong with the metadata, or an empty text.
+    """Return the orientation, 1 to 8, and what is wrong with the metadata, or an empty text.
 
     Args:
         exif: with its signature or without; empty where there are none.

@@ -62,7 +62,7 @@ class ImageFile:
 
 
 def open_image(data: bytes, max_pixels: int) -> ImageFile:
-    """Give what `data` hold, by their header.
+    """Return what `data` hold, by their header.
 
     Raises:
         ImageRejectedError: no picture, one that is not read, too large, or without a whole header.
@@ -91,7 +91,7 @@ def require_known_bmp(image: Image.Image, data: bytes) -> None:
 
 
 def fault_of(error: Exception) -> ImageRejectedError:
-    """Give a decoder's complaint as a reason."""
+    """Return a decoder's complaint as a reason."""
     text = str(error) or type(error).__name__
     reason = "truncated" if any(sign in text.lower() for sign in _TRUNCATED) else "damaged"
     return ImageRejectedError(reason, text)

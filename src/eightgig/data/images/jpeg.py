@@ -72,7 +72,7 @@ class JpegParts(NamedTuple):
         return self.frame[5] if len(self.frame) > 5 else 0
 
     def stream(self, pieces: Sequence[Piece] | None = None) -> bytes:
-        """Give the picture data as a JPEG without anything around them."""
+        """Return the picture data as a JPEG without anything around them."""
         chosen = self.pieces if pieces is None else pieces
         return b"".join([_SOI, self._known_colours, *(part for piece in chosen for part in piece), _EOI])
 
@@ -85,7 +85,7 @@ class JpegParts(NamedTuple):
 
 
 def split_jpeg(data: bytes) -> JpegParts:
-    """Give the parts of a JPEG; what is missing is empty. It never fails."""
+    """Return the parts of a JPEG; what is missing is empty. It never fails."""
     splitter = _Splitter(data)
     while splitter.step():
         pass
@@ -182,12 +182,12 @@ def require_whole(data: bytes) -> None:
 
 
 def scans_alone(data: bytes) -> bytes:
-    """Give the picture data as a JPEG without anything around them."""
+    """Return the picture data as a JPEG without anything around them."""
     return split_jpeg(data).stream()
 
 
 def decode_scans(data: bytes) -> npt.NDArray[np.uint8]:
-    """Give the pixels of the picture data alone, uint8 height x width x 3, without a look at what is damaged.
+    """Return the pixels of the picture data alone, uint8 height x width x 3, without a look at what is damaged.
 
     Raises:
         ValueError: not even that can be decoded.
@@ -196,7 +196,7 @@ def decode_scans(data: bytes) -> npt.NDArray[np.uint8]:
 
 
 def jpeg_remark(data: bytes, num_channels: int) -> str:
-    """Give the decoder's first remark about a JPEG, an empty text where it has none; makes few pixels."""
+    """Return the decoder's first remark about a JPEG, an empty text where it has none; makes few pixels."""
     try:
         simplejpeg.decode_jpeg(data, "CMYK" if num_channels == 4 else "RGB", strict=True, **_EIGHTH)
     except ValueError as error:

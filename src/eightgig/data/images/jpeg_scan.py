@@ -39,7 +39,7 @@ class _Scan(NamedTuple):
 
 
 def broken_scan(frame_code: int, frame: bytes, pieces: Sequence[tuple[bytes, bytes]]) -> str:
-    """Say what shows that the picture data lost their place; an empty text where nothing does.
+    """Return what shows that the picture data lost their place; an empty text where nothing does.
 
     Args:
         frame_code: the second byte of the frame's marker.
@@ -130,7 +130,7 @@ def _ceil(number: int, by: int) -> int:
 
 
 def _tables(counts: bytes, values: bytes) -> tuple[Table, Table]:
-    """Give a Huffman table as for the first coefficient (value: bits that follow) and as for the others."""
+    """Return a Huffman table as for the first coefficient (value: bits that follow) and as for the others."""
     whole = 1 << _WINDOW_BITS
     first, other = np.zeros(whole, np.int64), np.zeros(whole, np.int64)
     at, place = 0, 0

@@ -22,13 +22,13 @@ class Placement(NamedTuple):
 
 
 def placement_of(height: int, width: int, side: int) -> Placement:
-    """Give where a picture of height x width lies on a square canvas: whole, as large as it can be, in the middle."""
+    """Return where a picture of height x width lies on a square canvas: whole, as large as it can be, in the middle."""
     inner_height, inner_width = inner_size(height, width, side)
     return Placement(side / max(height, width), (side - inner_width) // 2, (side - inner_height) // 2)
 
 
 def inner_size(height: int, width: int, side: int) -> tuple[int, int]:
-    """Give height and width of a letterboxed picture on its square."""
+    """Return height and width of a letterboxed picture on its square."""
     scale = side / max(height, width)
     return max(1, round(height * scale)), max(1, round(width * scale))
 

@@ -127,7 +127,7 @@ class ImageBatches(Dataset[Batch]):
         return self.__getitems__([key])
 
     def __getitems__(self, keys: list[Key]) -> Batch:
-        """Give the samples of `keys` as one batch.
+        """Return the samples of `keys` as one batch.
 
         Raises:
             StoreError: a picture is damaged; the message names it.
@@ -152,7 +152,7 @@ class ImageBatches(Dataset[Batch]):
 
 
 def empty_batch(num_images: int, image_size: int) -> torch.Tensor:
-    """Give memory for N x size x size x 3 bytes; in a worker it is shared, so that handing it over copies nothing."""
+    """Return memory for N x size x size x 3 bytes; in a worker it is shared, so that handing it over copies nothing."""
     shape = (num_images, image_size, image_size, 3)
     if get_worker_info() is None:
         return torch.empty(shape, dtype=torch.uint8)
@@ -178,7 +178,7 @@ def create_loader(
     multiprocessing_context: str | None = None,
     persistent_workers: bool = True,
 ) -> DataLoader[Batch]:
-    """Give a DataLoader of `Batch` over the pictures `indices` of `store`.
+    """Return a DataLoader of `Batch` over the pictures `indices` of `store`.
 
     Its `sampler` is a `KeyedSampler`: call `loader.sampler.set_epoch(epoch)` before each epoch. What is in a batch
     does not depend on `num_workers`.
@@ -228,7 +228,7 @@ def keyed_loader(
     multiprocessing_context: str | None = None,
     persistent_workers: bool = True,
 ) -> DataLoader[Made]:
-    """Give a DataLoader of a dataset that makes whole batches by keys; the arguments are those of `create_loader`."""
+    """Return a DataLoader of a dataset that makes whole batches by keys; the arguments are those of `create_loader`."""
     worker_options: dict[str, Any] = {}
     if num_workers > 0:
         worker_options = {
@@ -251,12 +251,12 @@ def keyed_loader(
 
 
 def with_workers(loader: DataLoader[Made], num_workers: int) -> DataLoader[Made]:
-    """Give a loader of the same batches with another number of processes."""
+    """Return a loader of the same batches with another number of processes."""
     return _remade(loader, num_workers=num_workers)
 
 
 def share_of(loader: DataLoader[Made], index: int, count: int) -> DataLoader[Made]:
-    """Give a loader of the batches that process `index` of `count` works on; together they have each batch once."""
+    """Return a loader of the batches that process `index` of `count` works on; together they have each batch once."""
     if count == 1:
         return loader
     sampler: Any = loader.sampler

@@ -72,14 +72,14 @@ class _Chunk(NamedTuple):
 
 
 def png_header(data: bytes | mmap.mmap) -> PngHeader | None:
-    """Give what the header says, unchecked; None where it is not there."""
+    """Return what the header says, unchecked; None where it is not there."""
     if data[:8] != SIGNATURE or data[12:16] != b"IHDR" or len(data) < 16 + _HEADER.size:
         return None
     return PngHeader(*_HEADER.unpack_from(data, 16))
 
 
 def split_png(data: bytes) -> PngParts:
-    """Give the parts of a PNG.
+    """Return the parts of a PNG.
 
     Raises:
         ImageRejectedError: `truncated`, `damaged` or `unsupported`, where that concerns pixels.
@@ -90,7 +90,7 @@ def split_png(data: bytes) -> PngParts:
 
 
 def check_png(data: bytes | mmap.mmap) -> PngParts:
-    """Give the parts of a PNG without its picture data, of which there may be more than memory.
+    """Return the parts of a PNG without its picture data, of which there may be more than memory.
 
     Raises:
         ImageRejectedError: as `split_png` does.
@@ -99,7 +99,7 @@ def check_png(data: bytes | mmap.mmap) -> PngParts:
 
 
 def _walk(data: bytes | mmap.mmap) -> tuple[PngParts, list[slice]]:
-    """Give the parts, and where the chunks lie that decide pixels."""
+    """Return the parts, and where the chunks lie that decide pixels."""
     header = png_header(data)
     if header is None:
         raise _headless(data)
@@ -199,7 +199,7 @@ def _note(chunk: _Chunk, parts: PngParts) -> None:
 
 
 def _text(name: bytes, body: bytes) -> bytes:
-    """Give what stands in a text chunk, no more than is looked into."""
+    """Return what stands in a text chunk, no more than is looked into."""
     _, _, text = body.partition(b"\0")
     is_packed = name == b"zTXt"
     if name == b"zTXt":

@@ -22,7 +22,7 @@ def windows(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
 
 
 def stream_map(function: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[Result]:
-    """Give `function(item)` for each item, in order, computed by as many threads as there are CPU cores.
+    """Yield `function(item)` for each item, in order, computed by as many threads as there are CPU cores.
 
     At most `BATCH_SIZE` results wait at a time (`Executor.map` alone would hold them all). Threads do here because
     the decoders, hashlib and file reads release the interpreter lock.

@@ -71,7 +71,7 @@ class TiffFile(NamedTuple):
 
 
 def read_tiff(path: Path) -> TiffFile | None:
-    """Give what a TIFF says, None for a file that is none.
+    """Return what a TIFF says, None for a file that is none.
 
     Raises:
         DataError: its directories cannot be read.

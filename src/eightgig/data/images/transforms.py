@@ -36,7 +36,7 @@ def random_resized_crop_box(
     scale: tuple[float, float] = (0.08, 1.0),
     ratio: tuple[float, float] = (3 / 4, 4 / 3),
 ) -> CropBox:
-    """Give a random box inside a picture of height x width, by the rule of torchvision's RandomResizedCrop.
+    """Return a random box inside a picture of height x width, by the rule of torchvision's RandomResizedCrop.
 
     Args:
         height: of the picture, pixels.
@@ -63,7 +63,7 @@ def _largest_middle_box(height: int, width: int, ratio: tuple[float, float]) -> 
 
 
 def center_crop_box(height: int, width: int, resize_ratio: float = 0.875) -> CropBox:
-    """Give the middle square whose side is `resize_ratio` of the shorter side.
+    """Return the middle square whose side is `resize_ratio` of the shorter side.
 
     Resized to 224 with ratio 0.875, this is torchvision's "resize the short side to 256, crop the middle 224".
     """
@@ -125,7 +125,7 @@ class DeviceColour(torch.nn.Module):
         factors: torch.Tensor | None = None,
         generator: torch.Generator | None = None,
     ) -> torch.Tensor:
-        """Give the float32 batch, N x 3 x H x W in the memory format that came in.
+        """Return the float32 batch, N x 3 x H x W in the memory format that came in.
 
         Args:
             images_N3HW: uint8, 0 to 255.
@@ -155,7 +155,7 @@ class DeviceColour(torch.nn.Module):
         return matrix_33.expand(num_images, 3, 3), shift_3.expand(num_images, 3)
 
     def _fold(self, means: torch.Tensor, factors: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Give each image's matrix (N x 3 x 3) and shift (N x 3) from 0-to-255 values to normalised ones.
+        """Return each image's matrix (N x 3 x 3) and shift (N x 3) from 0-to-255 values to normalised ones.
 
         Brightness makes b x of x; contrast then c x + (1 - c) m, m being the image's mean grey; saturation then
         s x + (1 - s) grey(x). No matrix products here: autocast would round them to 16 bits.
@@ -170,14 +170,14 @@ class DeviceColour(torch.nn.Module):
 
 
 def _channel_means(images_N3HW: torch.Tensor) -> torch.Tensor:
-    """Give the mean of each image's channels, float32 N x 3 on the images' device, 0 to 255."""
+    """Return the mean of each image's channels, float32 N x 3 on the images' device, 0 to 255."""
     if images_N3HW.device.type != "cpu":
         return images_N3HW.float().mean((2, 3))
     return torch.tensor([cv2.mean(image_HWC)[:3] for image_HWC in _as_arrays(images_N3HW)])
 
 
 def _as_arrays(images_N3HW: torch.Tensor) -> Pixels:
-    """Give the images as N x H x W x 3; copies nothing where they are channels last in memory."""
+    """Return the images as N x H x W x 3; copies nothing where they are channels last in memory."""
     return images_N3HW.permute(0, 2, 3, 1).contiguous().numpy()
 
 

@@ -29,7 +29,7 @@ class WebpParts(NamedTuple):
 
 
 def canvas_size(head: bytes) -> tuple[int, int] | None:
-    """Give width and height by the first bytes of a file; None where they are those of no WebP."""
+    """Return width and height by the first bytes of a file; None where they are those of no WebP."""
     if head[:4] != b"RIFF" or head[8:12] != b"WEBP" or len(head) < NUM_HEADER_BYTES:
         return None
     match head[12:16]:
@@ -44,7 +44,7 @@ def canvas_size(head: bytes) -> tuple[int, int] | None:
 
 
 def split_webp(data: bytes) -> WebpParts:
-    """Give the parts of a WebP whose container is not as it should be.
+    """Return the parts of a WebP whose container is not as it should be.
 
     Raises:
         ImageRejectedError: `truncated`: its first picture is not whole.

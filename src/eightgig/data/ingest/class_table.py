@@ -85,7 +85,7 @@ def _cityscapes(labels: Iterable[int]) -> ClassTable:
 
 
 def _in_order(colours: Mapping[str, Colour], void: Mapping[int, Colour]) -> ClassTable:
-    """Give a set whose labels are the positions of its classes, with what is void in it."""
+    """Return a set whose labels are the positions of its classes, with what is void in it."""
     by_colour = {colour: place for place, colour in enumerate(colours.values())}
     labels = {place: place for place in range(len(colours))}
     return ClassTable(
@@ -97,7 +97,7 @@ def _in_order(colours: Mapping[str, Colour], void: Mapping[int, Colour]) -> Clas
 
 
 def _voc_colour(label: int) -> Colour:
-    """Give VOC's colour of a label: its bits, three at a time, are the high bits of red, green and blue."""
+    """Return VOC's colour of a label: its bits, three at a time, are the high bits of red, green and blue."""
     red, green, blue = (
         sum(((label >> (3 * bit + channel)) & 1) << (7 - bit) for bit in range(3)) for channel in range(3)
     )
@@ -115,7 +115,7 @@ KNOWN_TABLES = {
 
 
 def find_table(root: Path, wanted: str | None) -> ClassTable:
-    """Give the table that is wanted, or the one that lies in `root`.
+    """Return the table that is wanted, or the one that lies in `root`.
 
     Raises:
         DataError: there is none, or it cannot be used.
@@ -136,7 +136,7 @@ def find_table(root: Path, wanted: str | None) -> ClassTable:
 
 
 def _file_called(path: Path) -> Path | None:
-    """Give the file of this name, in any case and either form of Unicode."""
+    """Return the file of this name, in any case and either form of Unicode."""
     if path.is_file() or not path.parent.is_dir():
         return path if path.is_file() else None
     same = [file for file in path.parent.iterdir() if name_key(file.name) == name_key(path.name) and file.is_file()]
@@ -144,7 +144,7 @@ def _file_called(path: Path) -> Path | None:
 
 
 def read_table(path: Path) -> ClassTable:
-    """Give the table in a file: a CSV with `name` and `label`, or `name` and `r`, `g`, `b`; or lines `r g b name`.
+    """Return the table in a file: a CSV with `name` and `label`, or `name` and `r`, `g`, `b`; or lines `r g b name`.
 
     Raises:
         DataError: it is something else, holds a name or a label twice, no class, or more than 255.

@@ -49,7 +49,7 @@ class _Scanned(NamedTuple):
 
 
 def scan_class_folders(root: Path, *, min_images_per_class: int = 1, layout: FolderLayout = "auto") -> ClassFolders:
-    """Give the pictures below `root`, one folder a class, at any depth; or such folders in train, val and test.
+    """Return the pictures below `root`, one folder a class, at any depth; or such folders in train, val and test.
 
     ImageNet is of the second kind (train/n01440764, val/n01440764): each class must have a picture in train.
 
@@ -82,7 +82,7 @@ def scan_class_folders(root: Path, *, min_images_per_class: int = 1, layout: Fol
 
 
 def _scan(root: Path, class_folders: Sequence[Path]) -> _Scanned:
-    """Give the pictures by class; refuse two folders whose names look the same, as nobody can tell them apart."""
+    """Return the pictures by class; refuse two folders whose names look the same, as nobody can tell them apart."""
     folder_of: dict[str, Path] = {}
     for folder in class_folders:
         other = folder_of.setdefault(composed(folder.name), folder)
@@ -97,7 +97,7 @@ def _scan(root: Path, class_folders: Sequence[Path]) -> _Scanned:
 
 
 def _scan_splits(root: Path, found: SplitFolders) -> ClassFolders:
-    """Give the pictures of ready-made splits; their classes are those of the training split."""
+    """Return the pictures of ready-made splits; their classes are those of the training split."""
     rows: list[tuple[str, str, str]] = []
     classes_of: dict[str, set[str]] = defaultdict(set)
     num_skipped = 0
@@ -187,7 +187,7 @@ def _refuse_loose_pictures(split_folder: Path) -> None:
 
 
 def _trained_classes(root: Path, classes_of: Mapping[str, set[str]]) -> tuple[str, ...]:
-    """Give the classes of the training split; refuse others, which nothing could be learned of."""
+    """Return the classes of the training split; refuse others, which nothing could be learned of."""
     trained = classes_of["train"]
     untrained = {name: split for split, names in classes_of.items() for name in sorted(names - trained)}
     if untrained:

@@ -54,7 +54,7 @@ def inspect_with_journal(
 
 
 def stamp_of(path: Path) -> Stamp:
-    """Give what tells whether a file has changed; (-1, -1) where there is none."""
+    """Return what tells whether a file has changed; (-1, -1) where there is none."""
     try:
         status = path.stat()
     except (OSError, ValueError):
@@ -98,7 +98,7 @@ class _Notes:
         self._keys, self._places = np.asarray(keys)[order], np.asarray(places)[order]
 
     def recall(self, path: str, stamp: Stamp) -> Inspected | None:
-        """Give what was found, unless the file is unknown or has changed."""
+        """Return what was found, unless the file is unknown or has changed."""
         rank = int(np.searchsorted(self._keys, _key(path), side="right")) - 1
         if rank < 0 or self._keys[rank] != _key(path):
             return None

@@ -28,7 +28,7 @@ def build_manifest(
     *,
     journal: Path | None = None,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Give (manifest, rejects): one row a usable picture, and one a file of which something is wrong, with its reason.
+    """Return (manifest, rejects): one row a usable picture, and one a file of which something is wrong, with its reason.
 
     The `action` of a reject is `refused`, or `kept` for a picture that is whole although a decoder remarks on it.
 
@@ -62,7 +62,7 @@ def require_usable(root: Path, manifest: pd.DataFrame, rejects: pd.DataFrame, pa
 
 
 def inspect_below(root: Path, path: str, parameters: PictureParameters) -> Inspection | ImageRejectedError:
-    """Give what the picture at `path`, relative to `root`, is, or why it cannot be used."""
+    """Return what the picture at `path`, relative to `root`, is, or why it cannot be used."""
     try:
         path.encode()
         return inspect_image(root / path, max_pixels=parameters.max_pixels, min_side=parameters.min_side)
@@ -73,7 +73,7 @@ def inspect_below(root: Path, path: str, parameters: PictureParameters) -> Inspe
 
 
 def printable(path: str) -> str:
-    """Give `path` as text that can be written to a table, also where its name is not UTF-8."""
+    """Return `path` as text that can be written to a table, also where its name is not UTF-8."""
     return path.encode("utf-8", "backslashreplace").decode()
 
 
@@ -97,7 +97,7 @@ def require_few_rejects(root: Path, num_usable: int, rejects: pd.DataFrame, max_
 def _inspect_all(
     folders: ClassFolders, parameters: DataParameters, on_progress: Progress | None, journal: Path | None
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Give the usable and the refused files, put together by columns: rows as objects would take several times more."""
+    """Return the usable and the refused files, put together by columns: rows as objects would take several times more."""
     accepted: dict[str, list[object]] = {name: [] for name in MANIFEST_COLUMNS}
     rejected: dict[str, list[object]] = {name: [] for name in REJECT_COLUMNS}
 

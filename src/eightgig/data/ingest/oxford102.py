@@ -21,7 +21,7 @@ _MAX_BYTES = 1 * GIB  # and unpacks to 0.35 GiB
 
 
 def read_oxford102(root: Path, *, allow_download: bool = True) -> ClassFolders:
-    """Give the flowers below `root`/flowers-102 by class; the set's own three splits are merged.
+    """Return the flowers below `root`/flowers-102 by class; the set's own three splits are merged.
 
     Raises:
         DataError: the files are not there and cannot be fetched, or their labels do not fit.

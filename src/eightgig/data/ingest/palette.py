@@ -13,7 +13,7 @@ _GOLDEN = 0.618034
 
 
 def colours_of(classes: Sequence[str]) -> npt.NDArray[np.uint8]:
-    """Give RGB colours, uint8 (K + 1) x 3, the last one for void: those of Cityscapes and CamVid for their classes."""
+    """Return RGB colours, uint8 (K + 1) x 3, the last one for void: those of Cityscapes and CamVid for their classes."""
     return np.array([*(_colour_of(name, place) for place, name in enumerate(classes)), VOID_COLOUR], dtype=np.uint8)
 
 
@@ -28,7 +28,7 @@ def _colour_of(name: str, place: int) -> Colour:
 
 
 def coloured(labels_HW: npt.NDArray[np.uint8], colours_K3: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-    """Give a mask as RGB, uint8 height x width x 3; labels beyond the classes are void.
+    """Return a mask as RGB, uint8 height x width x 3; labels beyond the classes are void.
 
     Args:
         labels_HW: positions in the classes, or 255.

@@ -31,7 +31,7 @@ class Source(Protocol):
 
 
 def open_source(parameters: DataParameters) -> Source:
-    """Give the source that the parameters name."""
+    """Return the source that the parameters name."""
     if parameters.source == "oxford102":
         return _Oxford102(parameters)
     if parameters.source == "folder":

@@ -26,7 +26,7 @@ class SplitFolders(NamedTuple):
 
 
 def find_splits(root: Path, folders: Sequence[Path], layout: FolderLayout) -> SplitFolders | None:
-    """Give the ready-made splits among `folders`, or None where each folder is a class.
+    """Return the ready-made splits among `folders`, or None where each folder is a class.
 
     Args:
         root: where the folders are, for messages.
@@ -55,7 +55,7 @@ def _class_folders(folder: Path) -> list[Path]:
 
 
 def _without_pictures(root: Path, named: Sequence[tuple[Path, Split]], others: Sequence[Path]) -> tuple[Path, ...]:
-    """Give the folders beside splits; refuse them where they hold pictures, of which nobody can tell what they are."""
+    """Return the folders beside splits; refuse them where they hold pictures, of which nobody can tell what they are."""
     holding = {folder: sum(map(is_picture, files_below(folder))) for folder in others}
     if any(holding.values()):
         beside = ", ".join(f"'{folder.name}' ({count} pictures)" for folder, count in holding.items() if count)

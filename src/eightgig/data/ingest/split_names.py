@@ -21,7 +21,7 @@ _GLUED = ("set", "data")  # testset, traindata
 
 
 def split_of(name: str) -> Split | None:
-    """Give the split that a whole name stands for (`Validation`, `train2017`, `test_set`), or None for another name.
+    """Return the split that a whole name stands for (`Validation`, `train2017`, `test_set`), or None for another name.
 
     Case, Unicode's normal form, digits and separators do not matter; an ending does: pass a file's stem.
     """
@@ -30,13 +30,13 @@ def split_of(name: str) -> Split | None:
 
 
 def split_within(name: str) -> Split | None:
-    """Give the split that a name speaks of among other words (`instances_train2017.json`), or None for none or two."""
+    """Return the split that a name speaks of among other words (`instances_train2017.json`), or None for none or two."""
     found = {split for word in _LETTERS.findall(name_key(name)) if (split := _split_of_word(word))}
     return found.pop() if len(found) == 1 else None
 
 
 def split_above(path: str) -> Split | None:
-    """Give the split of the nearest folder above `path` (forward slashes) that stands for one, or None."""
+    """Return the split of the nearest folder above `path` (forward slashes) that stands for one, or None."""
     return next((split for part in reversed(path.split("/")[:-1]) if (split := split_of(part))), None)
 
 

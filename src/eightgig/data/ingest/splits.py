@@ -13,7 +13,7 @@ Group = list[int]
 
 
 def make_splits(manifest: pd.DataFrame, *, val_fraction: float, test_fraction: float, seed: int) -> pd.DataFrame:
-    """Give one row a picture: `index` (its row in the manifest), `path`, `class_name`, `split`.
+    """Return one row a picture: `index` (its row in the manifest), `path`, `class_name`, `split`.
 
     `split` is `train`, `val` or `test`. In each class the shares are as wanted, as near as whole pictures and copies
     kept together allow; each split has at least one where the class has three different pictures. A picture's place
@@ -33,14 +33,14 @@ def make_splits(manifest: pd.DataFrame, *, val_fraction: float, test_fraction: f
 
 
 def given_splits(manifest: pd.DataFrame) -> npt.NDArray[np.object_]:
-    """Give the ready-made split of each row, empty texts where there is none; a table from a file has gaps instead."""
+    """Return the ready-made split of each row, empty texts where there is none; a table from a file has gaps instead."""
     if "split" not in manifest:
         return np.full(len(manifest), "", dtype=object)
     return manifest["split"].astype(object).fillna("").to_numpy(dtype=object)
 
 
 def draw_splits(manifest: pd.DataFrame, fractions: Mapping[str, float], seed: int) -> npt.NDArray[np.object_]:
-    """Give the split of each row: one of `fractions`, or `train`, drawn by class as `make_splits` tells."""
+    """Return the split of each row: one of `fractions`, or `train`, drawn by class as `make_splits` tells."""
     splits = np.full(len(manifest), "train", dtype=object)
     for rows in manifest.reset_index(drop=True).groupby("class_name").groups.values():
         groups = _shuffled_groups(manifest["content_hash"].iloc[rows].tolist(), list(rows), seed)

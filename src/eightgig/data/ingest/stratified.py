@@ -13,7 +13,7 @@ _FEW = 3
 def make_detection_splits(
     manifest: pd.DataFrame, boxes: pd.DataFrame, *, val_fraction: float, test_fraction: float, seed: int
 ) -> pd.DataFrame:
-    """Give one row a picture: `index` (its row in the manifest), `path`, `class_name`, `split`.
+    """Return one row a picture: `index` (its row in the manifest), `path`, `class_name`, `split`.
 
     `split` is `train`, `val` or `test`; ready-made ones are kept, and a missing one is drawn from the rest. Pictures
     are drawn by their rarest class (`class_name`, the class on the fewest pictures; empty without boxes), so that rare
@@ -37,7 +37,7 @@ def make_detection_splits(
 
 
 def _rarest_classes(num_images: int, boxes: pd.DataFrame) -> pd.Series:
-    """Give the class of each picture that is on the fewest pictures, the first in the list of classes of several."""
+    """Return the class of each picture that is on the fewest pictures, the first in the list of classes of several."""
     on_pictures = boxes[["index", "label", "class_name"]].drop_duplicates()
     counts = on_pictures["label"].map(on_pictures["label"].value_counts())
     ordered = on_pictures.assign(count=counts).sort_values(["index", "count", "label"]).drop_duplicates("index")

@@ -18,12 +18,12 @@ def is_passed_over(name: str) -> bool:
 
 
 def visible(folder: Path) -> list[Path]:
-    """Give what lies in a folder, in alphabetical order."""
+    """Return what lies in a folder, in alphabetical order."""
     return sorted(path for path in folder.iterdir() if not is_passed_over(path.name))
 
 
 def folders_in(folder: Path) -> list[Path]:
-    """Give the visible folders directly in a folder; its files, perhaps a million, are not looked at one by one."""
+    """Return the visible folders directly in a folder; its files, perhaps a million, are not looked at one by one."""
     with os.scandir(folder) as entries:
         return sorted(Path(entry) for entry in entries if not is_passed_over(entry.name) and entry.is_dir())
 
@@ -34,7 +34,7 @@ def is_picture(path: Path) -> bool:
 
 
 def files_below(folder: Path, above: frozenset[tuple[int, int]] = frozenset()) -> Iterator[Path]:
-    """Give all files at any depth, hidden ones too; `above` identifies the folders that lead here (links may loop)."""
+    """Yield all files at any depth, hidden ones too; `above` identifies the folders that lead here (links may loop)."""
     status = folder.stat()
     identity = (status.st_dev, status.st_ino)
     if identity in above:
@@ -52,7 +52,7 @@ def has_pictures(folder: Path) -> bool:
 
 
 def as_written(wanted: str, found: Iterable[str]) -> list[str]:
-    """Give those of `found`, which differ in form and case alone, that are most like `wanted`; two where two are."""
+    """Return those of `found`, which differ in form and case alone, that are most like `wanted`; two where two are."""
     listed = list(found)
     if wanted in listed:
         return [wanted]

@@ -51,7 +51,7 @@ class Pose:
 
 
 def place(pose: Pose, angle: float, size: Size, *, cup: float = 0) -> Pixels:
-    """Give the matrix (2, 3) of one petal of a tilted blossom, raised from its plane by `cup` radians."""
+    """Return the matrix (2, 3) of one petal of a tilted blossom, raised from its plane by `cup` radians."""
     length_px, half_width_px = size
     along = np.array([np.sin(angle), -np.cos(angle)])
     across = np.array([np.cos(angle), np.sin(angle)])
@@ -62,7 +62,7 @@ def place(pose: Pose, angle: float, size: Size, *, cup: float = 0) -> Pixels:
 
 
 def gain_of(pen: Pen, matrix: Pixels) -> float:
-    """Give how bright a petal is: those that point away from the light are darker."""
+    """Return how bright a petal is: those that point away from the light are darker."""
     along = matrix[:, 1] / (np.linalg.norm(matrix[:, 1]) + 1e-6)
     return float(1 + 0.13 * (along @ np.array(pen.light))) * pen.between(0.94, 1.05)
 

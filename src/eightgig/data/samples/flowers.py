@@ -42,7 +42,7 @@ _JPEG_QUALITY = 90
 def render_flowers(
     num_images: int, *, seed: int, image_side_px: tuple[int, int] = (220, 320)
 ) -> Iterator[tuple[str, bytes]]:
-    """Give pictures of flowers one by one as (path, JPEG bytes), the kinds in turn.
+    """Yield pictures of flowers one by one as (path, JPEG bytes), the kinds in turn.
 
     The same seed gives the same bytes, and any picture can be drawn alone:
     `render_flower("daisy", seed=seed_from(seed, "flower", "daisy", 3))` is `daisy/daisy_0003.jpg`.
@@ -118,13 +118,13 @@ def _compose(species: str, rng: np.random.Generator, height: int, width: int, li
 
 
 def _out_of_focus(layer: Pixels, rng: np.random.Generator) -> Pixels:
-    """Give a layer blurred, and a little darker than what stands before it."""
+    """Return a layer blurred, and a little darker than what stands before it."""
     dim = rng.uniform(0.7, 0.95)
     return cv2.multiply(cv2.GaussianBlur(layer, (0, 0), rng.uniform(1.5, 4.5)), np.array([dim, dim, dim, 1]))
 
 
 def _depths(rng: np.random.Generator) -> list[float]:
-    """Give how near each companion is (the main flower is at 1), the farthest first."""
+    """Return how near each companion is (the main flower is at 1), the farthest first."""
     return sorted(rng.uniform(0.45, 0.75, int(rng.choice([0, 0, 1, 2]))))
 
 
@@ -136,7 +136,7 @@ def _pose(rng: np.random.Generator, height: int, width: int, depth: float) -> Po
 
 
 def _tinted(rng: np.random.Generator, colours: tuple[Colour, ...]) -> Colour:
-    """Give one of the colours, a little varied."""
+    """Return one of the colours, a little varied."""
     colour = np.array(colours[int(rng.integers(len(colours)))])
     r, g, b = np.clip(colour * rng.uniform(0.85, 1.05) + rng.normal(0, 0.035, 3), 0.02, 1)
     return float(r), float(g), float(b)

@@ -77,7 +77,7 @@ def shade(colour: Colour, gain: float) -> Colour:
 
 
 def deepen(colour: Colour, amount: float) -> Colour:
-    """Give the colour of folds and shadows: richer rather than greyer, and warm where the colour is white."""
+    """Return the colour of folds and shadows: richer rather than greyer, and warm where the colour is white."""
     r, g, b = (
         max(0.0, part * warm) ** (1 + amount) * (1 - 0.3 * amount)
         for part, warm in zip(colour, (1, 0.96, 0.9), strict=True)
@@ -86,7 +86,7 @@ def deepen(colour: Colour, amount: float) -> Colour:
 
 
 def cloud(rng: np.random.Generator, height: int, width: int, *, coarsest: int = 3, octaves: int = 4) -> Pixels:
-    """Give soft random noise (height, width), about -1..1, from wide patches down to fine grain."""
+    """Return soft random noise (height, width), about -1..1, from wide patches down to fine grain."""
     total = np.zeros((height, width), np.float32)
     for octave in range(octaves):
         cells = coarsest * 2**octave
@@ -96,7 +96,7 @@ def cloud(rng: np.random.Generator, height: int, width: int, *, coarsest: int = 
 
 
 def _outline(shape: Shape, u: Pixels, v: Pixels, phase: float) -> tuple[Pixels, Pixels]:
-    """Give the half-width at each place and the length coordinate after notch and ruffle."""
+    """Return the half-width at each place and the length coordinate after notch and ruffle."""
     u = u * (1 + shape.ruffle * np.cos(v * 5.1 + phase)) + shape.notch * np.exp(-((v / 0.3) ** 2)) * u**3
     inside = np.clip(u, 0, 1)
     peak = shape.rise / (shape.rise + shape.fall)
@@ -108,7 +108,7 @@ def _outline(shape: Shape, u: Pixels, v: Pixels, phase: float) -> tuple[Pixels, 
 
 
 def _veins(shape: Shape, u: Pixels, across: Pixels) -> Pixels:
-    """Give the vein pattern, -1..1."""
+    """Return the vein pattern, -1..1."""
     if shape.vein_style == "pinnate":
         midrib = np.exp(-((across / 0.07) ** 2))
         return np.maximum(np.cos(6.283 * shape.vein_count * (u - 0.3 * np.abs(across))) ** 7, 2.2 * midrib)
@@ -163,7 +163,7 @@ def petal(
 
 
 def frame(at: Point, angle: float, size: Size) -> Pixels:
-    """Give the matrix (2, 3) that lays a sprite's unit axes at a point; angle 0 points up, growing clockwise."""
+    """Return the matrix (2, 3) that lays a sprite's unit axes at a point; angle 0 points up, growing clockwise."""
     sin, cos = np.sin(angle), np.cos(angle)
     length_px, half_width_px = size
     return np.array(
@@ -240,6 +240,6 @@ def stroke(
 
 
 def curve(start: Point, bend: Point, end: Point, steps: int = 24) -> NDArray[np.float64]:
-    """Give points (steps, 2) of the quadratic curve from start to end that leans towards `bend`."""
+    """Return points (steps, 2) of the quadratic curve from start to end that leans towards `bend`."""
     t = np.linspace(0, 1, steps)[:, None]
     return (1 - t) ** 2 * np.array(start) + 2 * t * (1 - t) * np.array(bend) + t**2 * np.array(end)

@@ -49,7 +49,7 @@ class Placed(NamedTuple):
 
 
 def blank_sheet(length_px: float, rng: np.random.Generator, light: Point, stride: float = 0.0) -> Sheet:
-    """Give an empty sheet for a thing that will be `length_px` long in the picture."""
+    """Return an empty sheet for a thing that will be `length_px` long in the picture."""
     side = max(round(length_px * _SPAN * _FINENESS), 8)
     return Sheet(np.zeros((side, side, 4), np.float32), rng, light, stride)
 
@@ -67,7 +67,7 @@ def place(layer: Pixels, at: Point, heading: float, length_px: float) -> Placed:
 
 
 def oval(x: float, y: float, across: float, along: float, turn: float = 0.0) -> Outline:
-    """Give the outline of an oval around a point; `across` and `along` are its radii, `turn` is clockwise."""
+    """Return the outline of an oval around a point; `across` and `along` are its radii, `turn` is clockwise."""
     sin, cos = np.sin(turn), np.cos(turn)
     return _CIRCLE @ np.array([[across * cos, -across * sin], [along * sin, along * cos]]) + (x, y)
 
@@ -75,7 +75,7 @@ def oval(x: float, y: float, across: float, along: float, turn: float = 0.0) -> 
 def ribbon(
     start: Point, bend: Point, end: Point, half_width: float, *, rise: float = 0.5, fall: float = 0.5
 ) -> Outline:
-    """Give the outline of a limb along the curve from start to end that leans towards `bend`.
+    """Return the outline of a limb along the curve from start to end that leans towards `bend`.
 
     Its half-width is `u**rise * (1-u)**fall`, scaled to `half_width`: an exponent near 0 gives a broad end, near 1 a
     pointed one.
@@ -94,7 +94,7 @@ def _width_profile(rise: float, fall: float) -> NDArray[np.float64]:
 
 
 def both_sides(outline: Outline) -> tuple[Outline, Outline]:
-    """Give an outline and its mirror image, left and right."""
+    """Return an outline and its mirror image, left and right."""
     return outline, outline * (-1, 1)
 
 
@@ -131,7 +131,7 @@ def mark(sheet: Sheet, colour: Colour, *outlines: Outline, strength: float = 1.0
 
 
 def finish(sheet: Sheet, roughness: float) -> Pixels:
-    """Give the sheet's layer with a grain of its own on the surface."""
+    """Return the sheet's layer with a grain of its own on the surface."""
     side = sheet.layer.shape[0]
     gain = 1 + np.float32(roughness) * cloud(sheet.rng, side, side, coarsest=7, octaves=2)
     colours = cv2.multiply(sheet.layer, cv2.merge([gain, gain, gain, np.ones_like(gain)]))
@@ -140,7 +140,7 @@ def finish(sheet: Sheet, roughness: float) -> Pixels:
 
 
 def _mask(sheet: Sheet, outlines: tuple[Outline, ...]) -> tuple[Pixels, slice, slice]:
-    """Give the covered share of each pixel around the outlines, and where on the layer that is."""
+    """Return the covered share of each pixel around the outlines, and where on the layer that is."""
     side = sheet.layer.shape[0]
     points = [outline * (side / 2 / _SPAN, -side / 2 / _SPAN) + (side - 1) / 2 for outline in outlines]
     everything = np.concatenate(points)

@@ -24,7 +24,7 @@ _STONES: tuple[Colour, ...] = ((0.50, 0.50, 0.48), (0.38, 0.34, 0.28), (0.62, 0.
 
 
 def water(rng: np.random.Generator, height: int, width: int) -> Pixels:
-    """Give an empty pond (height, width, 3), RGB 0 to 1: depth, ripples, what floats or lies there, some with a bank.
+    """Return an empty pond (height, width, 3), RGB 0 to 1: depth, ripples, what floats or lies there, some with a bank.
 
     It is painted at half size, since it is soft.
     """

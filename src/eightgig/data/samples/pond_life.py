@@ -97,7 +97,7 @@ def turtle(sheet: Sheet, colour: Colour) -> None:
 
 @cache
 def _seams() -> tuple[Outline, ...]:
-    """Give the outlines of the seams between a shell's plates."""
+    """Return the outlines of the seams between a shell's plates."""
     rows = (0.42, 0.12, -0.2, -0.5)
     across = [ribbon((-0.2, y), (0, y), (0.2, y), 0.025, rise=0.05, fall=0.05) for y in rows]
     sideways = [ribbon((0.2, y), (0.4, y), (0.6, y * 1.25), 0.025, rise=0.1) for y in rows]

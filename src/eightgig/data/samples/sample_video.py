@@ -45,7 +45,7 @@ class _Swimmer:
         self.at = ((x + margin) % (width + 2 * margin) - margin, (y + margin) % (height + 2 * margin) - margin)
 
     def shown(self, frame: int) -> Thing:
-        """Give the thing as it lies in a frame."""
+        """Return the thing as it lies in a frame."""
         layer = self.layers[frame % len(self.layers)]
         return Thing(self.label, depth_of(self.label), place(layer, self.at, self.heading, self.length_px))
 
@@ -53,7 +53,7 @@ class _Swimmer:
 def video_frames(
     num_frames: int | None, *, seed: int, size: tuple[int, int] = (640, 480)
 ) -> Iterator[tuple[NDArray[np.uint8], Boxes]]:
-    """Give the frames of a video one by one, (height, width, 3) RGB uint8, with the boxes of what is seen in each.
+    """Yield the frames of a video one by one, (height, width, 3) RGB uint8, with the boxes of what is seen in each.
 
     Args:
         num_frames: how many; None never ends.

@@ -33,7 +33,7 @@ def _pick(rng: np.random.Generator, choices: Sequence[T]) -> T:
 
 
 def _ground(rng: np.random.Generator, shape: tuple[int, int], colours: tuple[Colour, Colour], rough: float) -> Pixels:
-    """Give a picture (height, width, 3) that goes from one colour to another, with soft patches."""
+    """Return a picture (height, width, 3) that goes from one colour to another, with soft patches."""
     (height, width), (top, bottom) = shape, colours
     part = np.linspace(0, 1, height, dtype=np.float32)[:, None, None]
     plain = np.asarray(top, np.float32) * (1 - part) + np.asarray(bottom, np.float32) * part
@@ -158,7 +158,7 @@ BACKGROUNDS: tuple[Callable[[np.random.Generator, int, int], Pixels], ...] = (fo
 
 
 def background(rng: np.random.Generator, height: int, width: int) -> Pixels:
-    """Give a background (height, width, 3) of one of six kinds, painted at half size since it is out of focus."""
+    """Return a background (height, width, 3) of one of six kinds, painted at half size since it is out of focus."""
     paint = BACKGROUNDS[int(rng.integers(len(BACKGROUNDS)))]
     return cv2.resize(paint(rng, height // 2, width // 2), (width, height), interpolation=cv2.INTER_LINEAR)
 
@@ -195,7 +195,7 @@ def occlude(picture: Pixels, rng: np.random.Generator) -> None:
 
 
 def illuminate(picture: Pixels, rng: np.random.Generator, light: tuple[float, float]) -> Pixels:
-    """Give the picture under its light: direction, warmth, dappled shade, haze, vignette and exposure."""
+    """Return the picture under its light: direction, warmth, dappled shade, haze, vignette and exposure."""
     height, width = picture.shape[:2]
     y, x = np.meshgrid(
         np.linspace(-1, 1, height, dtype=np.float32), np.linspace(-1, 1, width, dtype=np.float32), indexing="ij"

@@ -46,7 +46,7 @@ class Thing(NamedTuple):
 def render_scenes(
     num_images: int, *, seed: int, image_side_px: tuple[int, int] = (220, 320)
 ) -> Iterator[tuple[str, bytes, list[LabelledBox]]]:
-    """Give scenes one by one as (name, JPEG bytes, boxes).
+    """Yield scenes one by one as (name, JPEG bytes, boxes).
 
     The same seed gives the same bytes, and any picture can be drawn alone:
     `render_scene(seed=seed_from(seed, "scene", 3))` is `scene_0003.jpg`.
@@ -108,7 +108,7 @@ def render_scene(*, seed: int, image_side_px: tuple[int, int] = (220, 320)) -> t
 
 
 def _photograph(picture: Pixels, rng: np.random.Generator, light: Point) -> NDArray[np.uint8]:
-    """Give the picture as a camera would: light, a little blur and noise."""
+    """Return the picture as a camera would: light, a little blur and noise."""
     height, width = picture.shape[:2]
     picture = illuminate(picture, rng, light)
     if rng.random() < 0.3:
@@ -118,7 +118,7 @@ def _photograph(picture: Pixels, rng: np.random.Generator, light: Point) -> NDAr
 
 
 def _arrange(rng: np.random.Generator, height: int, width: int, light: Point) -> list[Thing]:
-    """Give what lies on the pond, the deepest first; nothing of a class is hidden too far."""
+    """Return what lies on the pond, the deepest first; nothing of a class is hidden too far."""
     labels = [int(label) for label in rng.integers(len(CLASSES), size=int(rng.integers(2, 8)))]
     labels += [NO_CLASS] * int(rng.integers(0, 4))
     things: list[Thing] = []
@@ -145,14 +145,14 @@ def _drawn(label: int, seed: int, length_px: float, light: Point, stride: float)
 
 
 def depth_of(label: int) -> int:
-    """Give how deep a kind lies: fish below leaves, leaves below all others."""
+    """Return how deep a kind lies: fish below leaves, leaves below all others."""
     if label == NO_CLASS:
         return 1
     return 0 if CLASSES[label] in UNDER_WATER else 2
 
 
 def turned(light: Point, heading: float) -> Point:
-    """Give the picture's light (y down) in the axes of a sheet that will be turned by `heading`."""
+    """Return the picture's light (y down) in the axes of a sheet that will be turned by `heading`."""
     (x, y), sin, cos = light, float(np.sin(heading)), float(np.cos(heading))
     return x * cos + y * sin, x * sin - y * cos
 
@@ -165,7 +165,7 @@ def lay_thing(picture: Pixels, placed: Placed) -> None:
 
 
 def visible_boxes(things: list[Thing], height: int, width: int) -> tuple[Boxes, list[float]]:
-    """Give the boxes of what is seen of each thing of a class, and which share of it that is, in the things' order.
+    """Return the boxes of what is seen of each thing of a class, and which share of it that is, in the things' order.
 
     A thing owns the pixels in which it covers more than half and nothing above it does; its box encloses them. It
     has no box when less than `LEAST_VISIBLE` of it is seen.
@@ -189,7 +189,7 @@ def visible_boxes(things: list[Thing], height: int, width: int) -> tuple[Boxes, 
 
 
 def _within(placed: Placed, height: int, width: int) -> tuple[tuple[slice, slice], Pixels]:
-    """Give which rows and columns of the picture a thing touches, and its pixels there."""
+    """Return which rows and columns of the picture a thing touches, and its pixels there."""
     side = placed.rgba.shape[0]
     top, bottom = (min(max(edge, 0), height) for edge in (placed.top, placed.top + side))
     left, right = (min(max(edge, 0), width) for edge in (placed.left, placed.left + side))

@@ -46,7 +46,7 @@ class Canvas:
         return self.mask_HW.shape[0] / self.unit_px
 
     def between(self, low: float, high: float) -> float:
-        """Give a number between two."""
+        """Return a number between two."""
         return float(self.rng.uniform(low, high))
 
     def chance(self, share: float) -> bool:
@@ -81,13 +81,13 @@ class Canvas:
         cv2.polylines(self.mask_HW, [corners], False, LABELS.get(name, VOID), thick_px)
 
     def tinted(self, *colours: Colour, spread: int = 18) -> Colour:
-        """Give one of the colours, a little changed."""
+        """Return one of the colours, a little changed."""
         chosen = np.array(colours[int(self.rng.integers(len(colours)))])
         red, green, blue = (chosen + self.rng.integers(-spread, spread + 1, 3)).clip(0, 255).tolist()
         return red, green, blue
 
 
 def shade(colour: Colour, gain: float) -> Colour:
-    """Give a colour darker (below 1) or lighter."""
+    """Return a colour darker (below 1) or lighter."""
     red, green, blue = (min(255, round(part * gain)) for part in colour)
     return red, green, blue

@@ -35,7 +35,7 @@ _VEHICLES: tuple[tuple[things.Draw, float, float], ...] = (  # with its length i
 def render_streets(
     num_images: int, *, seed: int, width: int = 256, height: int = 192
 ) -> Iterator[tuple[str, bytes, NDArray[np.uint8]]]:
-    """Give scenes one by one as (name, JPEG bytes, mask_HW).
+    """Yield scenes one by one as (name, JPEG bytes, mask_HW).
 
     The same seed gives the same bytes, and any scene can be drawn alone:
     `render_street(seed=seed_from(seed, "street", 3))` is `street_0003.jpg`.
@@ -74,7 +74,7 @@ def _numbered(number: int, seed: int, width: int, height: int) -> tuple[str, byt
 def render_street(
     *, seed: int, width: int = 256, height: int = 192, unit_px: float | None = None
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """Give one scene as (image_HW3 RGB, mask_HW), both uint8.
+    """Return one scene as (image_HW3 RGB, mask_HW), both uint8.
 
     Args:
         seed: of the scene.
@@ -132,7 +132,7 @@ def _traffic(canvas: Canvas, kerb: float) -> None:
 
 
 def _photographed(canvas: Canvas) -> NDArray[np.uint8]:
-    """Give the picture as a camera sees it: uneven light, a little blur, noise."""
+    """Return the picture as a camera sees it: uneven light, a little blur, noise."""
     height, width = canvas.mask_HW.shape
     blurred_HW3 = cv2.GaussianBlur(canvas.image_HW3, (3, 3), canvas.between(0.3, 0.6)).astype(np.float32)
     across_W = np.linspace(canvas.between(0.85, 1.1), canvas.between(0.85, 1.1), width, dtype=np.float32)

@@ -17,7 +17,7 @@ _WINNER_WAIT_S = 1.0
 
 @contextmanager
 def exclusive_replacement(path: Path) -> Iterator[Path]:
-    """Give a temporary path beside `path`; when the block ends well, it replaces `path` in one step.
+    """Yield a temporary path beside `path`; when the block ends well, it replaces `path` in one step.
 
     After any failure `path` is what it was before. What a killed writer left is removed by the next one. The
     operating system drops a dead process's lock, so no lock is ever stale.

@@ -37,7 +37,7 @@ class RaggedBoxes(NamedTuple):
 
 
 def ragged_boxes(manifest: pd.DataFrame, boxes: pd.DataFrame, stored_shapes_N2: npt.NDArray[np.int32]) -> RaggedBoxes:
-    """Give the boxes of the manifest's rows, in their order, in pixels of the pictures as they are stored.
+    """Return the boxes of the manifest's rows, in their order, in pixels of the pictures as they are stored.
 
     Args:
         manifest: N pictures with `height` and `width`; the `index` of a box is a label of the manifest's own index.

@@ -39,6 +39,6 @@ class StoreContent:
             )
 
     def _classes(self) -> list[str]:
-        """Give the names by their labels; each class has a picture, or the set would have been refused."""
+        """Return the names by their labels; each class has a picture, or the set would have been refused."""
         named = self.manifest.drop_duplicates("label").sort_values("label")
         return [str(name) for name in named["class_name"]]

@@ -61,13 +61,13 @@ class HDF5Output(h5py.File):
 
 
 def fixed_texts(texts: Sequence[str]) -> npt.NDArray[np.bytes_]:
-    """Give texts as a column for a dataset, each as long as the longest."""
+    """Return texts as a column for a dataset, each as long as the longest."""
     encoded = [text.encode() for text in texts]
     return np.array(encoded, dtype=h5py.string_dtype(length=max([1, *map(len, encoded)])))
 
 
 def text_attribute(file: h5py.File, name: str) -> str:
-    """Give an attribute as text, whichever way it was written; empty where there is none."""
+    """Return an attribute as text, whichever way it was written; empty where there is none."""
     value = file.attrs.get(name, "")
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
 

@@ -19,7 +19,7 @@ _MOST_TIMES_PACKED = 1100  # deflate does not get below 1/1032
 
 
 def open_foreign(path: Path) -> h5py.File:
-    """Give the file, opened for reading; it can be used by a `with` block.
+    """Return the file, opened for reading; it can be used by a `with` block.
 
     Raises:
         FAULTS: it cannot be opened, or has what HDF5 might not come to an end with.
@@ -35,7 +35,7 @@ def open_foreign(path: Path) -> h5py.File:
 
 
 def plain_dataset(file: h5py.File, name: str, kinds: tuple[str, ...] = (), *, is_packed: bool = False) -> h5py.Dataset:
-    """Give a dataset whose bytes lie in this very file, no more of them than there can be.
+    """Return a dataset whose bytes lie in this very file, no more of them than there can be.
 
     Args:
         file: opened.

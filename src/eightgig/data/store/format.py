@@ -84,7 +84,7 @@ class Index:
     mask_crc32: npt.NDArray[np.uint32] = field(default_factory=lambda: np.zeros(0, np.uint32))
 
     def sha256(self) -> str:
-        """Give the hash of the index; as it holds every picture's checksum, it names the whole content."""
+        """Return the hash of the index; as it holds every picture's checksum, it names the whole content."""
         version = VERSIONS[self.kind]
         digest = hashlib.sha256(json.dumps([FORMAT, version, self.tier, self.classes, self.paths]).encode())
         for name, dtype in DTYPES[self.kind].items():
@@ -93,7 +93,7 @@ class Index:
 
 
 def read_index(path: Path) -> tuple[Index, int]:
-    """Give the checked index of the store at `path` and where in the file its block of pictures begins.
+    """Return the checked index of the store at `path` and where in the file its block of pictures begins.
 
     Raises:
         StoreError: there is no file, or it is not a store of this format, incomplete or damaged.
@@ -135,7 +135,7 @@ def _require_header(file: h5py.File, path: Path) -> Kind:
 
 
 def _column(file: h5py.File, name: str, dtype: str) -> h5py.Dataset:
-    """Give one of the index's columns, of the type and shape that it must have."""
+    """Return one of the index's columns, of the type and shape that it must have."""
     dataset = plain_dataset(file, name, (dtype,))
     if dataset.ndim != 1 + (name in _ROW_WIDTHS) or dataset.shape[1:] not in ((), (_ROW_WIDTHS.get(name),)):
         raise ValueError(f"'{name}' has shape {dataset.shape}")

@@ -17,7 +17,7 @@ _PNG_SIGNATURE, _SIZE_AT = b"\x89PNG\r\n\x1a\n", 16
 
 
 def encode_mask(labels_HW: Labels) -> bytes:
-    """Give the mask as a PNG of one byte a pixel."""
+    """Return the mask as a PNG of one byte a pixel."""
     written, png = cv2.imencode(".png", labels_HW, [cv2.IMWRITE_PNG_COMPRESSION, 6])
     if not written:
         raise ValueError(f"a mask of shape {labels_HW.shape} and type {labels_HW.dtype} cannot be written as PNG")
@@ -25,7 +25,7 @@ def encode_mask(labels_HW: Labels) -> bytes:
 
 
 def decode_mask(png: bytes, *, height: int, width: int, num_classes: int) -> Labels:
-    """Give the mask that `encode_mask` wrote.
+    """Return the mask that `encode_mask` wrote.
 
     Raises:
         ValueError: it is no PNG, of another size, or holds labels beyond the classes.
@@ -44,7 +44,7 @@ def decode_mask(png: bytes, *, height: int, width: int, num_classes: int) -> Lab
 
 
 def resize_mask(labels_HW: Labels, height: int, width: int) -> Labels:
-    """Give the mask at another size; each pixel takes the class of the nearest one, so no class appears between two."""
+    """Return the mask at another size; each pixel takes the class of the nearest one, so no class appears between two."""
     if labels_HW.shape == (height, width):
         return labels_HW
     return np.asarray(cv2.resize(labels_HW, (width, height), interpolation=cv2.INTER_NEAREST_EXACT), dtype=np.uint8)

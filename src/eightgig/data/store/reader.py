@@ -67,7 +67,7 @@ class ImageStore:
         return {**self.__dict__, "_readers": {}}
 
     def read_bytes(self, index: int) -> bytes:
-        """Give the stored bytes of picture `index`: its file as it was, or its pixels in the decoded tier.
+        """Return the stored bytes of picture `index`: its file as it was, or its pixels in the decoded tier.
 
         Raises:
             StoreError: they are not the bytes that were stored; names the store, the picture and its source.
@@ -77,7 +77,7 @@ class ImageStore:
         return self._read(index, int(part.index.offsets[place]), int(ends[place]), int(part.index.crc32[place]))
 
     def decode(self, index: int) -> Pixels:
-        """Give the upright RGB pixels of picture `index`, uint8, height x width x 3; not to be written to.
+        """Return the upright RGB pixels of picture `index`, uint8, height x width x 3; not to be written to.
 
         Raises:
             StoreError: its bytes are damaged.
@@ -96,7 +96,7 @@ class ImageStore:
             raise self._damaged(index, str(error)) from error
 
     def boxes(self, index: int) -> Boxes:
-        """Give a copy of the boxes of picture `index`, in pixels of what `decode` gives.
+        """Return a copy of the boxes of picture `index`, in pixels of what `decode` gives.
 
         Raises:
             StoreError: the store holds classes instead.
@@ -109,7 +109,7 @@ class ImageStore:
         return Boxes(part.index.boxes[own].copy(), part.index.box_labels[own].copy())
 
     def mask(self, index: int) -> Labels:
-        """Give the mask of picture `index`, uint8, height x width: positions in `classes`, or 255 where it is void.
+        """Return the mask of picture `index`, uint8, height x width: positions in `classes`, or 255 where it is void.
 
         Raises:
             StoreError: its bytes are damaged, or the store holds something else.
@@ -136,7 +136,7 @@ class ImageStore:
                 progress(number, len(self))
 
     def _locate(self, index: int) -> tuple[Part, int]:
-        """Give the file that holds a picture, and the picture's place in it."""
+        """Return the file that holds a picture, and the picture's place in it."""
         if not 0 <= index < len(self):
             raise IndexError(f"{self.path}: there is no picture {index}; it holds 0 to {len(self) - 1}")
         number = int(np.searchsorted(self._ends, index, side="right"))

@@ -55,7 +55,7 @@ class Rules:
 
 
 def choose_rules(tier: Tier, short_side: int | None, decoded_side: int) -> Rules:
-    """Give the rules of a tier; `jpeg` leaves files as they are unless their short side is longer than `short_side`."""
+    """Return the rules of a tier; `jpeg` leaves files as they are unless their short side is longer than `short_side`."""
     if tier == "decoded":
         return Rules(tier, lambda source: _pixels(source, decoded_side), lambda _: (decoded_side, decoded_side))
     if short_side is None:
@@ -64,7 +64,7 @@ def choose_rules(tier: Tier, short_side: int | None, decoded_side: int) -> Rules
 
 
 def sources_of(manifest: pd.DataFrame, root: Path) -> list[Source]:
-    """Give the pictures of the manifest's rows, in their order."""
+    """Return the pictures of the manifest's rows, in their order."""
     columns = ("path", "codec", "height", "width", "byte_count", *({"mask_path"} & {*manifest.columns}))
     rows = zip(*(manifest[name].tolist() for name in columns), strict=True)
     return [Source(root / path, *more) for path, *more in rows]
@@ -81,7 +81,7 @@ def with_masks(rules: Rules, read_mask: ReadMask) -> Rules:
 
 
 def recipe_of(manifest: pd.DataFrame, root: Path, boxes: pd.DataFrame | None, settings: Sequence[object]) -> str:
-    """Give a hash of all that decides what is stored; of masks their sizes and times, as the manifest does not tell."""
+    """Return a hash of all that decides what is stored; of masks their sizes and times, as the manifest does not tell."""
     digest = hashlib.sha256(json.dumps([FORMAT, VERSIONS, settings]).encode())
     for table in (manifest, boxes):
         if table is not None:

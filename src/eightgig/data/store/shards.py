@@ -36,12 +36,12 @@ class Part:
 
 
 def shards_folder(path: Path, recipe: str) -> str:
-    """Give the name of the folder beside a store in which its shards lie."""
+    """Return the name of the folder beside a store in which its shards lie."""
     return f"store-{hashlib.sha256(f'{path.name}{recipe}'.encode()).hexdigest()[:12]}"
 
 
 def read_parts(path: Path) -> list[Part]:
-    """Give the checked parts of the store at `path`: itself, or the files that it lists.
+    """Return the checked parts of the store at `path`: itself, or the files that it lists.
 
     Raises:
         StoreError: there is no store, or it or one of its files is missing, incomplete, exchanged or damaged.
@@ -68,7 +68,7 @@ def read_parts(path: Path) -> list[Part]:
 
 
 def cut_into_shards(sizes_N: npt.NDArray[np.int64], shard_bytes: int | None) -> list[tuple[int, int]]:
-    """Give the first row of each shard and the one behind its last; each has a row, and else at most `shard_bytes`."""
+    """Return the first row of each shard and the one behind its last; each has a row, and else at most `shard_bytes`."""
     if shard_bytes is None:
         return [(0, len(sizes_N))]
     firsts, held = [0], 0
@@ -110,7 +110,7 @@ def write_list(path: Path, names: Sequence[str], hashes: Sequence[str]) -> None:
 
 
 def listed_shards(path: Path) -> list[tuple[str, str]] | None:
-    """Give names and hashes of the files that a store consists of; None where the file is no list, or none at all.
+    """Return names and hashes of the files that a store consists of; None where the file is no list, or none at all.
 
     Raises:
         StoreError: the list is damaged.

@@ -76,7 +76,7 @@ def _note(spool: IO[bytes], journal: IO[bytes], rows: list[Spooled]) -> None:
 
 
 def _whole(path: Path, journal_path: Path) -> list[Spooled]:
-    """Give the rows of the journal whose bytes are there and have their checksums, up to the first that has not."""
+    """Return the rows of the journal whose bytes are there and have their checksums, up to the first that has not."""
     if not path.is_file() or not journal_path.is_file():
         return []
     journal, done = journal_path.read_bytes(), list[Spooled]()

@@ -21,7 +21,7 @@ _SEPARATORS = (
 
 
 def train_bpe(texts: Iterable[str], *, vocab_size: int) -> str:
-    """Give a byte-level BPE (as GPT-2's) of `vocab_size` tokens at most, trained on the texts.
+    """Return a byte-level BPE (as GPT-2's) of `vocab_size` tokens at most, trained on the texts.
 
     Every text has tokens in it, for the 256 bytes are tokens. The same texts give the same tokenizer.
     """
@@ -39,7 +39,7 @@ def train_bpe(texts: Iterable[str], *, vocab_size: int) -> str:
 
 
 def parse_tokenizer(tokenizer_json: str) -> Tokenizer:
-    """Give the tokenizer of a `tokenizer.json`, tried on a few letters, so that what is no tokenizer is known at once.
+    """Return the tokenizer of a `tokenizer.json`, tried on a few letters, so that what is no tokenizer is known at once.
 
     Raises:
         ConfigurationError: it is none, or one that cannot be used.
@@ -61,7 +61,7 @@ def parse_tokenizer(tokenizer_json: str) -> Tokenizer:
 
 
 def fingerprint(tokenizer_json: str) -> str:
-    """Give the SHA-256 of what decides the tokens: how texts are cut or padded plays no part.
+    """Return the SHA-256 of what decides the tokens: how texts are cut or padded plays no part.
 
     Raises:
         ConfigurationError: it is no text of a tokenizer.
@@ -96,7 +96,7 @@ def _require_usable_ids(values: Mapping[str, Any]) -> None:
 
 
 def separator_of(tokenizer: Tokenizer, end_of_text: int | None = None) -> int:
-    """Give the id of the token between documents.
+    """Return the id of the token between documents.
 
     Args:
         tokenizer: whose tokens they are.
@@ -117,7 +117,7 @@ def separator_of(tokenizer: Tokenizer, end_of_text: int | None = None) -> int:
 
 
 def byte_lengths(tokenizer: Tokenizer) -> NDArray[np.int64]:
-    """Give the bytes of UTF-8 that each token of a byte-level BPE stands for, by id; special tokens stand for none.
+    """Return the bytes of UTF-8 that each token of a byte-level BPE stands for, by id; special tokens stand for none.
 
     Raises:
         ConfigurationError: its tokens are not bytes, so bits per byte would not be defined.

@@ -89,7 +89,7 @@ class TokenContent:
                 ) from error
 
     def _columns(self) -> dict[str, NDArray[Any]]:
-        """Give the datasets of the file."""
+        """Return the datasets of the file."""
         kind = np.uint16 if self.vocab_size <= 2**16 else np.uint32
         columns = {
             "tokens": _joined([np.asarray(ids, dtype=kind) for ids in self.tokens], kind),
@@ -173,7 +173,7 @@ class TokenStore:
         return digest.hexdigest()
 
     def tokens(self, index: int) -> NDArray[np.int64]:
-        """Give the ids of a sample. StoreError: they are damaged."""
+        """Return the ids of a sample. StoreError: they are damaged."""
         ids = self._slice("tokens", self._offsets, index).astype(np.int64)
         if ids.size and int(ids.max()) >= self.vocab_size:
             raise StoreError(
@@ -182,7 +182,7 @@ class TokenStore:
         return ids
 
     def text(self, index: int) -> str:
-        """Give the text of a sample. StoreError: it is damaged, or the store keeps no texts."""
+        """Return the text of a sample. StoreError: it is damaged, or the store keeps no texts."""
         if self._text_offsets is None:
             raise StoreError(f"{self.path}: keeps no texts.")
         content = bytes(self._slice("texts", self._text_offsets, index))
@@ -292,7 +292,7 @@ def _refuse_foreign(file: h5py.File, path: Path) -> None:
 
 
 def _kept_as(values: NDArray[Any]) -> dict[str, Any]:
-    """Give how h5py is to keep values: in pieces that have checksums; what is empty has none."""
+    """Return how h5py is to keep values: in pieces that have checksums; what is empty has none."""
     chunk = min(len(values), max(1, _CHUNK_BYTES // values.itemsize))
     return {"chunks": (chunk,), "fletcher32": True, "compression": "gzip", "compression_opts": 1} if chunk else {}
 

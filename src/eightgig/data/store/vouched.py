@@ -18,7 +18,7 @@ def write_vouched(path: Path, content: bytes, voucher: Path, text: str) -> None:
 
 
 def waiting_voucher(voucher: Path) -> Path:
-    """Give where a voucher waits until its file is there."""
+    """Return where a voucher waits until its file is there."""
     return voucher.with_name(f".{voucher.name}.next")
 
 
@@ -28,7 +28,7 @@ def has_voucher(voucher: Path) -> bool:
 
 
 def read_vouchers(voucher: Path) -> list[str]:
-    """Give the texts that may vouch for the file, the present one first.
+    """Return the texts that may vouch for the file, the present one first.
 
     Raises:
         FileNotFoundError: there is none.

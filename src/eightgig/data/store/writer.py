@@ -217,7 +217,7 @@ def _is_there(path: Path, target: Path) -> bool:
 
 
 def _shard_folders(path: Path) -> set[Path]:
-    """Give the folders in which the shards of the present store lie."""
+    """Return the folders in which the shards of the present store lie."""
     try:
         return {(path.parent / name).parent for name, _ in listed_shards(path) or ()}
     except StoreError:
@@ -229,7 +229,7 @@ def _unfinished(path: Path) -> Path:
 
 
 def _parts_folder(path: Path, target: Path, recipe: str) -> Path:
-    """Give the folder of unfinished work, with what an earlier run of the same recipe left."""
+    """Return the folder of unfinished work, with what an earlier run of the same recipe left."""
     folder = _unfinished(path)
     if target.is_dir():  # killed after all was written, before the list named it; or some of it was damaged since
         shutil.rmtree(folder, ignore_errors=True)

@@ -53,7 +53,7 @@ class Calibration:
 
 
 def calibrate(onnx_fp32: bytes, batches: Iterable[Feeds], *, parameters: QuantizeParameters) -> Calibration:
-    """Give the ranges by every method of `parameters`, from one pass over the samples.
+    """Return the ranges by every method of `parameters`, from one pass over the samples.
 
     Least and largest values are exact; the other methods see every n-th value, at most 2 x 131072 a tensor. Memory
     is that of four samples, whatever the size of `batches`.
@@ -151,7 +151,7 @@ def _float_tensors(model: onnx.ModelProto) -> list[str]:
 
 
 def _watched(model: onnx.ModelProto, names: list[str], values_a_batch: int) -> onnx.ModelProto:
-    """Give the graph with three more outputs a tensor: least, largest, and every n-th value.
+    """Return the graph with three more outputs a tensor: least, largest, and every n-th value.
 
     n is odd, so that it falls on all columns of a picture whose width is a power of 2.
     """
@@ -195,7 +195,7 @@ def _small_batches(batches: Iterable[Feeds], wanted: int, batch_size: int) -> It
 
 
 def _batch_size(model: onnx.ModelProto) -> int:
-    """Give 4, or what the graph wants where its batch is not dynamic."""
+    """Return 4, or what the graph wants where its batch is not dynamic."""
     sizes = [value.type.tensor_type.shape.dim for value in model.graph.input]
     return next((dims[0].dim_value for dims in sizes if dims and dims[0].dim_value > 0), _BATCH_SIZE)
 

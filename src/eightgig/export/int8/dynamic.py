@@ -18,7 +18,7 @@ from eightgig.export.precision import layer_precisions
 
 
 def quantize_dynamically(onnx_fp32: bytes) -> bytes:
-    """Give the file with its matrix products in INT8, scaled by each tensor's own range as it comes.
+    """Return the file with its matrix products in INT8, scaled by each tensor's own range as it comes.
 
     Raises:
         ExportError: not a float32 file of `export_onnx`.

@@ -34,7 +34,7 @@ class MatrixLayer:
 
 
 def matrix_layers(model: onnx.ModelProto) -> list[MatrixLayer]:
-    """Give all layers that can be quantized, in the graph's order; ConvTranspose has no INT8 kernel and is not one."""
+    """Return all layers that can be quantized, in the graph's order; ConvTranspose has no INT8 kernel and is not one."""
     constants = {tensor.name: tensor for tensor in model.graph.initializer}
     return [
         _layer(node, constants)
@@ -44,13 +44,13 @@ def matrix_layers(model: onnx.ModelProto) -> list[MatrixLayer]:
 
 
 def other_matrix_nodes(model: onnx.ModelProto) -> list[str]:
-    """Give the names of matrix nodes that are never quantized: products of two computed tensors, ConvTranspose."""
+    """Return the names of matrix nodes that are never quantized: products of two computed tensors, ConvTranspose."""
     layers = {layer.name for layer in matrix_layers(model)}
     return [node.name for node in model.graph.node if node.op_type in MATRIX_OPERATORS and node.name not in layers]
 
 
 def nodes_before(model: onnx.ModelProto, layers: Iterable[str]) -> set[str]:
-    """Give the names of the nodes from which one of `layers` is reached, without those layers that reach no other.
+    """Return the names of the nodes from which one of `layers` is reached, without those layers that reach no other.
 
     What is left lies behind all matrix layers: a detector's decode, a softmax. Eight bits there would hold boxes of
     0 to 640 beside scores of 0 to 1 in one scale.
@@ -68,7 +68,7 @@ def nodes_before(model: onnx.ModelProto, layers: Iterable[str]) -> set[str]:
 
 
 def nodes_behind(model: onnx.ModelProto) -> list[str]:
-    """Give the names of the nodes behind all matrix layers, in the graph's order: a detector's decode.
+    """Return the names of the nodes behind all matrix layers, in the graph's order: a detector's decode.
 
     A last matrix layer is none of them, nor is anything from which a matrix layer is reached.
     """

@@ -61,7 +61,7 @@ class _Graph:
         return maker if maker is not None and maker.op_type == "DequantizeLinear" else None
 
     def stored(self, name: str) -> onnx.TensorProto | None:
-        """Give the constant behind a tensor, through a DequantizeLinear: quantized already, or by a QuantizeLinear."""
+        """Return the constant behind a tensor, through a DequantizeLinear: quantized already, or by a QuantizeLinear."""
         maker = self.dequantizer(name)
         if maker is None:
             return None
@@ -70,7 +70,7 @@ class _Graph:
         return self.constants.get(pair.input[0] if pair is not None and quantized_here else maker.input[0])
 
     def quantizer(self, node: onnx.NodeProto) -> onnx.NodeProto | None:
-        """Give the QuantizeLinear right before a node."""
+        """Return the QuantizeLinear right before a node."""
         maker = self.makers.get(node.input[0])
         return maker if maker is not None and maker.op_type == "QuantizeLinear" else None
 

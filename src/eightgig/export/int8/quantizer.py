@@ -39,7 +39,7 @@ _TENSORRT_OPTIONS: dict[str, Any] = {
 
 
 def quantize(calibration: Calibration, recipe: Int8Recipe) -> bytes:
-    """Give the INT8 file, with the float file's card and what was done to it; the same inputs give the same bytes.
+    """Return the INT8 file, with the float file's card and what was done to it; the same inputs give the same bytes.
 
     More in the card: `quantization` in words, `quantization_recipe` and `float_layers` as JSON (all matrix layers that
     are not INT8), `calibration_images`.
@@ -65,7 +65,7 @@ def quantize(calibration: Calibration, recipe: Int8Recipe) -> bytes:
 
 
 def quantize_layers(calibration: Calibration, recipe: Int8Recipe, layers: list[MatrixLayer]) -> onnx.ModelProto:
-    """Give the graph with `layers`, and what the recipe quantizes between them, in Q/DQ form."""
+    """Return the graph with `layers`, and what the recipe quantizes between them, in Q/DQ form."""
     is_for_cpu = recipe.target == "int8_cpu"
     ranges = calibration.ranges[recipe.method]
     names = [layer.name for layer in layers]
@@ -101,7 +101,7 @@ def quantize_layers(calibration: Calibration, recipe: Int8Recipe, layers: list[M
 
 
 def simulate(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Give the same graph with every quantized constant as the float value that it stands for.
+    """Return the same graph with every quantized constant as the float value that it stands for.
 
     Its answers are those of exact INT8 arithmetic, on any machine, and no runtime can turn it into INT8 kernels.
     """
@@ -131,7 +131,7 @@ def _chosen_layers(calibration: Calibration, recipe: Int8Recipe) -> list[MatrixL
 
 
 def _between(model: onnx.ModelProto, names: list[str], ranges: Iterable[tuple[str, Range]]) -> list[str]:
-    """Give the nodes to quantize that are no matrix layer: none behind the last of them, no attention masks."""
+    """Return the nodes to quantize that are no matrix layer: none behind the last of them, no attention masks."""
     before = nodes_before(model, names)
     huge = {name for name, (low, high) in ranges if max(-low, high) > _LARGEST_VALUE} | {
         tensor.name

@@ -16,7 +16,7 @@ _BIN_STEP = 16
 
 
 def read_range(method: CalibrationMethod, whole: Range, values_N: Values, *, parameters: QuantizeParameters) -> Range:
-    """Give the range to quantize, which holds 0.
+    """Return the range to quantize, which holds 0.
 
     Args:
         method: how.

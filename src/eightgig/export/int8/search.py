@@ -40,7 +40,7 @@ class Int8Result:
 def search_int8(
     onnx_fp32: bytes, calibration: Iterable[Feeds], judge: Judge, *, parameters: QuantizeParameters
 ) -> Int8Result:
-    """Give the fastest INT8 file for the CPU and the most accurate for TensorRT that keep `parameters.max_drop`.
+    """Return the fastest INT8 file for the CPU and the most accurate for TensorRT that keep `parameters.max_drop`.
 
     Recipes for the whole network are tried first. Where none keeps the gate, the layers that cost most alone stay in
     float: 1, 2, 4, ... of them, at most half, then as few as bisection finds. Where that fails too, the most accurate
@@ -78,7 +78,7 @@ def search_int8(
 
 
 def mark(candidates: Sequence[Int8Candidate]) -> list[Int8Candidate]:
-    """Give the candidates of one target with `on_pareto` and `chosen` set.
+    """Return the candidates of one target with `on_pareto` and `chosen` set.
 
     Chosen among those that pass: the fastest for the CPU (differences below 2 % are noise), the fewest float layers
     for TensorRT, then the best score, then the first. Where none passes: the best score.
@@ -153,7 +153,7 @@ class _Search:
                 methods = (self.chosen.recipe.method,)
 
     def _operators(self) -> tuple[QuantizedOperators, ...]:
-        """Give `all` for convolutional networks, and both where LayerNormalization has no INT8 kernel to join them.
+        """Return `all` for convolutional networks, and both where LayerNormalization has no INT8 kernel to join them.
 
         Measured on two cores of a busy AVX2 CPU, EfficientNet-B3 at 300: `matrix` took 1.2 to 1.3 x as long as `all`;
         leaving Sigmoid, SiLU or the depthwise layers in float gained nothing either.

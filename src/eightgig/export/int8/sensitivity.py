@@ -16,7 +16,7 @@ _ERRORS_ONLY = 3
 
 
 def measure_sensitivity(calibration: Calibration, recipe: Int8Recipe) -> list[LayerSensitivity]:
-    """Give what each matrix layer does to the outputs when it alone is quantized, the most sensitive first.
+    """Return what each matrix layer does to the outputs when it alone is quantized, the most sensitive first.
 
     Alone, and not alone left in float: the runs are then nearly as fast as float ones, and a layer's share does not
     hide behind what the others do. Measured in float arithmetic on INT8 values, on `calibration.samples`.
@@ -39,7 +39,7 @@ def measure_sensitivity(calibration: Calibration, recipe: Int8Recipe) -> list[La
 
 
 def divergence(reference: Sequence[Array], found: Sequence[Array]) -> float:
-    """Give the mean over outputs of the error's power by the variance of the reference."""
+    """Return the mean over outputs of the error's power by the variance of the reference."""
     shares = []
     for right, other in zip(reference, found, strict=True):
         error = np.square(other.astype(np.float64) - right).mean()
@@ -48,7 +48,7 @@ def divergence(reference: Sequence[Array], found: Sequence[Array]) -> float:
 
 
 def _answers(calibration: Calibration, model: onnx.ModelProto) -> list[Array]:
-    """Give the float outputs, each with all samples in one flat array: texts differ in length."""
+    """Return the float outputs, each with all samples in one flat array: texts differ in length."""
     options = onnxruntime.SessionOptions()
     options.log_severity_level = _ERRORS_ONLY
     session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])

@@ -9,7 +9,7 @@ _MIN_ROUNDS = 5
 
 
 def latency_ratio(candidate: Runner, reference: Runner, feeds: Feeds, *, seconds: float = 0.7) -> float:
-    """Give the median of the candidate's time by the reference's; the two run in turn, so a slow moment slows both.
+    """Return the median of the candidate's time by the reference's; the two run in turn, so a slow moment slows both.
 
     Args:
         candidate: open.

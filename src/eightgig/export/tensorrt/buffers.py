@@ -38,18 +38,18 @@ class Buffers:
         return sum(block.nbytes for block in self._blocks.values())
 
     def address(self, name: str) -> int:
-        """Give where the tensor begins; it stays there."""
+        """Return where the tensor begins; it stays there."""
         return self._blocks[name].data_ptr()
 
     def view(self, name: str, shape: Shape) -> Tensor:
-        """Give the beginning of the block as a tensor of `shape`, without copying."""
+        """Return the beginning of the block as a tensor of `shape`, without copying."""
         dtype = self._dtypes[name]
         used = self._blocks[name][: prod(shape) * dtype.itemsize]
         return used.view(dtype).view(shape)
 
 
 def torch_dtype(tensor: EngineTensor) -> torch.dtype:
-    """Give torch's dtype of an input or output. ExportError where torch has none of that name."""
+    """Return torch's dtype of an input or output. ExportError where torch has none of that name."""
     dtype = getattr(torch, tensor.dtype, None)
     if not isinstance(dtype, torch.dtype):
         raise ExportError(

@@ -59,7 +59,7 @@ def build_engine(
     choice: ToolkitChoice = "auto",
     timing_cache: Path | None = None,
 ) -> Engine:
-    """Give the engine for a card, with a manifest that says what it computes in and what it is bound to.
+    """Return the engine for a card, with a manifest that says what it computes in and what it is bound to.
 
     Args:
         onnx_file: self-contained, in the precision that is wanted.
@@ -206,7 +206,7 @@ def _inspect(toolkit: Toolkit, log: BuildLog, plan: Any) -> tuple[EngineLayer, .
 
 
 def _exempt_nodes(model: onnx.ModelProto, matrix_nodes: Iterable[str], claimed: str) -> tuple[str, ...]:
-    """Give those of the matrix nodes that the file's card lists as being in another precision."""
+    """Return those of the matrix nodes that the file's card lists as being in another precision."""
     card = {entry.key: entry.value for entry in model.metadata_props}
     listed = set(names_in(card, "float_layers" if claimed == "int8" else "float32_nodes"))
     return tuple(name for name in matrix_nodes if name in listed)

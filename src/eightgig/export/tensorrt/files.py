@@ -21,7 +21,7 @@ class ReadyEngine(NamedTuple):
 
 
 def manifest_path(engine_path: Path) -> Path:
-    """Give where the manifest of `NAME.engine` lies."""
+    """Return where the manifest of `NAME.engine` lies."""
     return engine_path.with_suffix(".manifest.json")
 
 
@@ -33,7 +33,7 @@ def write_engine(engine_path: Path, engine: Engine) -> None:
 
 
 def read_engine(engine_path: Path) -> Engine:
-    """Give the engine as it was written.
+    """Return the engine as it was written.
 
     Raises:
         ExportError: one of the two files is missing, damaged, edited or of another version.
@@ -69,7 +69,7 @@ def ready_engine(
     claimed: str | None = None,
     choice: ToolkitChoice = "auto",
 ) -> ReadyEngine:
-    """Give the engine that was found where it is the one that is wanted here, and otherwise a new one.
+    """Return the engine that was found where it is the one that is wanted here, and otherwise a new one.
 
     A damaged, edited or foreign engine is never used and never ends a run: it is built again, and the reason is given.
 

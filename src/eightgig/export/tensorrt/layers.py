@@ -40,7 +40,7 @@ class _Tensor(NamedTuple):
 
 
 def layers_from_log(messages: Iterable[str]) -> tuple[EngineLayer, ...]:
-    """Give the layers that the build's VERBOSE messages list; none when they list none."""
+    """Return the layers that the build's VERBOSE messages list; none when they list none."""
     return tuple(
         _layer_from_line(match)
         for message in messages
@@ -51,7 +51,7 @@ def layers_from_log(messages: Iterable[str]) -> tuple[EngineLayer, ...]:
 
 
 def layers_from_inspector(text: str) -> tuple[EngineLayer, ...]:
-    """Give the layers of the JSON that an EngineInspector writes for an engine built with DETAILED profiling.
+    """Return the layers of the JSON that an EngineInspector writes for an engine built with DETAILED profiling.
 
     Raises:
         ExportError: it is no such JSON, or holds only names, as it does without DETAILED.
@@ -98,13 +98,13 @@ def require_engine_precision(
 
 
 def unproven_nodes(layers: Iterable[EngineLayer], matrix_nodes: Iterable[str]) -> tuple[str, ...]:
-    """Give the matrix nodes of an ONNX file that no matrix layer of its engine names."""
+    """Return the matrix nodes of an ONNX file that no matrix layer of its engine names."""
     named = {name for layer in layers if layer.is_matrix for name in layer.onnx_layers}
     return tuple(name for name in matrix_nodes if name not in named)
 
 
 def changed_nodes(layers: Iterable[EngineLayer], precisions: Mapping[str, str]) -> dict[str, str]:
-    """Give the nodes that the engine multiplies in another precision than the ONNX file does, with the engine's.
+    """Return the nodes that the engine multiplies in another precision than the ONNX file does, with the engine's.
 
     Strong types hold tensors, not always products: TensorRT for RTX 1.7.1 makes one fp16 product of a cast to float32,
     a product in float32 and a cast back.
@@ -175,7 +175,7 @@ def _is_matrix(name: str, kind: str) -> bool:
 
 
 def _of_products(inputs: Sequence[_Tensor], constants: Sequence[_Tensor]) -> str:
-    """Give the common type of both factors: data and the largest constant, or else the first two inputs.
+    """Return the common type of both factors: data and the largest constant, or else the first two inputs.
 
     A layer may read a third tensor (a residual), scales and a bias, which take no part in the products; nor does the
     mask that fused attention reads.

@@ -38,7 +38,7 @@ class BuildLog:
 
 @contextmanager
 def listen(toolkit: Toolkit) -> Iterator[BuildLog]:
-    """Give a log that fills with all that TensorRT says inside the block, to be used by one build at a time.
+    """Yield a log that fills with all that TensorRT says inside the block, to be used by one build at a time.
 
     TensorRT keeps a pointer to the first logger of a process for good, so there is one for all builds and it is never
     freed; what changes is where it writes.

@@ -17,7 +17,7 @@ class EngineMachine(Record):
 
 
 def this_machine() -> EngineMachine:
-    """Give the machine, with the card that torch uses."""
+    """Return the machine, with the card that torch uses."""
     import torch
 
     system = f"{platform.system()} {platform.machine()}"

@@ -15,18 +15,18 @@ _REBUILD = "Build the engine again from its ONNX file."
 
 
 def sealed(manifest: EngineManifest) -> EngineManifest:
-    """Give the manifest with the seal over its other fields."""
+    """Return the manifest with the seal over its other fields."""
     return manifest.model_copy(update={"seal": seal_of(manifest)})
 
 
 def seal_of(manifest: EngineManifest) -> str:
-    """Give the SHA-256 over all fields but the seal, in one fixed form."""
+    """Return the SHA-256 over all fields but the seal, in one fixed form."""
     fields = manifest.model_dump(mode="json", exclude={"seal"})
     return sha256_of(json.dumps(fields, sort_keys=True, ensure_ascii=False).encode("utf-8"))
 
 
 def parse_manifest(text: str) -> EngineManifest:
-    """Give the manifest as it was written.
+    """Return the manifest as it was written.
 
     Raises:
         ExportError: it is not JSON, has other fields than this version writes, or was changed after it was sealed.

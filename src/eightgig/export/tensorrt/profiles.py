@@ -10,7 +10,7 @@ _DTYPES = {"FLOAT": "float32", "HALF": "float16", "BF16": "bfloat16"}  # others 
 
 
 def read_inputs(network: Any, request: EngineRequest) -> tuple[EngineTensor, ...]:
-    """Give the inputs with the range that `request` sets for their free dimensions.
+    """Return the inputs with the range that `request` sets for their free dimensions.
 
     Raises:
         ExportError: an input's range is missing or does not fit it, or one is set for an input that is not there.
@@ -26,12 +26,12 @@ def read_inputs(network: Any, request: EngineRequest) -> tuple[EngineTensor, ...
 
 
 def read_outputs(network: Any) -> tuple[EngineTensor, ...]:
-    """Give the outputs; their free dimensions follow from the inputs."""
+    """Return the outputs; their free dimensions follow from the inputs."""
     return tuple(_tensor(network.get_output(index)) for index in range(network.num_outputs))
 
 
 def dtype_name(datatype: Any) -> str:
-    """Give TensorRT's DataType as numpy and torch call it, for example `float16`."""
+    """Return TensorRT's DataType as numpy and torch call it, for example `float16`."""
     return _DTYPES.get(datatype.name, datatype.name.lower())
 
 

@@ -127,12 +127,12 @@ class EngineManifest(Record):
 
     @property
     def matrix_layers_by_precision(self) -> dict[str, int]:
-        """Give how many matrix layers compute in which precision."""
+        """Return how many matrix layers compute in which precision."""
         return dict(Counter(layer.precision for layer in self.layers if layer.is_matrix).most_common())
 
     @property
     def layers_by_type(self) -> dict[str, int]:
-        """Give how many layers there are of each of TensorRT's types."""
+        """Return how many layers there are of each of TensorRT's types."""
         return dict(Counter(layer.layer_type for layer in self.layers).most_common())
 
 

@@ -72,7 +72,7 @@ class TensorRTRunner:
             session.close()
 
     def describe(self) -> dict[str, Any]:
-        """Give toolkit and version, card, and how many matrix layers really run in which precision."""
+        """Return toolkit and version, card, and how many matrix layers really run in which precision."""
         manifest = self._engine.manifest
         return {
             "runtime": self._toolkit.title,
@@ -88,7 +88,7 @@ class TensorRTRunner:
 
     @torch.inference_mode()
     def run(self, feeds: Feeds) -> Arrays:
-        """Give the outputs by name, floats as float32.
+        """Return the outputs by name, floats as float32.
 
         Raises:
             ExportError: an input is missing or of a shape that the engine was not built for, or the runner was left.

@@ -9,7 +9,7 @@ _OTHER_WAY = "with TensorRT for RTX (pip install tensorrt-rtx) for a named compu
 
 
 def target_of(request: EngineRequest, toolkit: Toolkit, machine: EngineMachine) -> tuple[int, int]:
-    """Give the compute capability to build for.
+    """Return the compute capability to build for.
 
     TensorRT measures kernels on the card itself; TensorRT for RTX needs no card, but knows only some.
 
@@ -27,7 +27,7 @@ def target_of(request: EngineRequest, toolkit: Toolkit, machine: EngineMachine) 
 
 
 def member_of(capability: tuple[int, int]) -> str:
-    """Give a capability's name in TensorRT for RTX's `ComputeCapability`."""
+    """Return a capability's name in TensorRT for RTX's `ComputeCapability`."""
     return f"SM{capability[0]}{capability[1]}"
 
 

@@ -41,14 +41,14 @@ class Toolkit:
         return self.name == "tensorrt_rtx"
 
     def network_flags(self) -> int:
-        """Give the flags that make a network strongly typed, where that is not the only kind."""
+        """Return the flags that make a network strongly typed, where that is not the only kind."""
         if self.is_rtx or int(self.version.split(".")[0]) >= _FIRST_ALWAYS_TYPED_MAJOR:
             return 0
         return 1 << int(self.module.NetworkDefinitionCreationFlag.STRONGLY_TYPED)
 
 
 def missing_reason(choice: ToolkitChoice = "auto") -> str | None:
-    """Say why there is no such toolkit, with the line that installs it; None where it is installed. Imports nothing."""
+    """Return why there is no such toolkit, with the line that installs it; None where it is installed. Imports nothing."""
     wanted: tuple[ToolkitName, ...] = ("tensorrt", "tensorrt_rtx") if choice == "auto" else (choice,)
     if any(find_spec(name) for name in wanted):
         return None
@@ -57,7 +57,7 @@ def missing_reason(choice: ToolkitChoice = "auto") -> str | None:
 
 
 def find_toolkit(choice: ToolkitChoice = "auto") -> Toolkit:
-    """Give the installed toolkit.
+    """Return the installed toolkit.
 
     Args:
         choice: `auto` takes TensorRT where there is a GPU for it, and otherwise TensorRT for RTX.

@@ -7,5 +7,5 @@ from eightgig.tasks.classification.pipeline import classifier_pipeline
 
 
 def create_pipeline() -> Pipeline:
-    """Give the whole case study; each stage runs alone by its tag, for example `--tags train`."""
+    """Return the whole case study; each stage runs alone by its tag, for example `--tags train`."""
     return classifier_pipeline("flower_classifier", PictureClassifier())

@@ -36,12 +36,12 @@ class CardScore(Record):
 
 
 def card_scores(guide: Guide) -> tuple[CardScore, ...]:
-    """Give every card's score, in the guide's order."""
+    """Return every card's score, in the guide's order."""
     return tuple(_score(guide, card) for card in guide.cards)
 
 
 def several_cards(guide: Guide, card_name: str, num_cards: int, *, shared_lanes: bool) -> dict[str, DataParallel]:
-    """Give data parallel training on `num_cards` of a card, by the title of each workload that it trains.
+    """Return data parallel training on `num_cards` of a card, by the title of each workload that it trains.
 
     A workload that waits for the launch of its kernels is left out: more cards would wait as long.
     """
@@ -56,18 +56,18 @@ def several_cards(guide: Guide, card_name: str, num_cards: int, *, shared_lanes:
 
 
 def trained_rows(guide: Guide, card_name: str) -> Iterator[GuideRow]:
-    """Give the rows of a card that fit and that train, which is what exchanges gradients."""
+    """Yield the rows of a card that fit and that train, which is what exchanges gradients."""
     mine = (row for row in guide.rows if row.card == card_name and row.fits)
     return (row for row in mine if row.weight_bytes and row.seconds_per_step)
 
 
 def needs_more_than(guide: Guide, card_name: str) -> list[GuideRow]:
-    """Give the workloads that do not fit a card, or only by recomputing or moving activations."""
+    """Return the workloads that do not fit a card, or only by recomputing or moving activations."""
     return [row for row in guide.rows if row.card == card_name and row.limit == "memory"]
 
 
 def speed_against_reference(guide: Guide, card_name: str) -> float | None:
-    """Give the geometric mean of a card's speed over the reference card's; None where they share no workload.
+    """Return the geometric mean of a card's speed over the reference card's; None where they share no workload.
 
     The geometric mean, since it alone does not depend on which card is the reference.
     """

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def buying_section(guide: Guide) -> "report.Section":
-    """Say when a bigger card pays."""
+    """Return when a bigger card pays."""
     from eightgig.report.page import Section
     from eightgig.report.page import Table as PageTable
 
@@ -43,7 +43,7 @@ def buying_section(guide: Guide) -> "report.Section":
 
 
 def several_cards_section(guide: Guide) -> "report.Section":
-    """Say what a second card is worth, and the power that it asks for."""
+    """Return what a second card is worth, and the power that it asks for."""
     from eightgig.report.page import Section
     from eightgig.report.page import Table as PageTable
 

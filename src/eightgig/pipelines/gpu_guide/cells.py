@@ -7,7 +7,7 @@ _FITS, _FITS_SLOWER, _DOES_NOT_FIT = 0, 1, 2  # indices of eightgig.report.guide
 
 
 def fits_cells(guide: Guide) -> Table:
-    """Give the cells of the map of what fits."""
+    """Return the cells of the map of what fits."""
     import pandas as pd
 
     return pd.DataFrame(
@@ -25,7 +25,7 @@ def fits_cells(guide: Guide) -> Table:
 
 
 def speed_cells(guide: Guide) -> Table:
-    """Give the cells of the map of speed."""
+    """Return the cells of the map of speed."""
     import pandas as pd
 
     return pd.DataFrame(

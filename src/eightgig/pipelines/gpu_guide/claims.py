@@ -16,19 +16,19 @@ from eightgig.vram.cards.catalog import ArticleFigure, article_figures
 
 
 def claims() -> tuple[Claim, ...]:
-    """Give the article's claims on memory, time and machines, in its order."""
+    """Return the article's claims on memory, time and machines, in its order."""
     listed = json.loads(files(__package__).joinpath("claims.json").read_text(encoding="utf-8"))
     return tuple(Claim.model_validate(values) for values in listed)
 
 
 def answers(guide: Guide) -> tuple[Answer, ...]:
-    """Give the answer to every figure of hardware and every claim, by chapter."""
+    """Return the answer to every figure of hardware and every claim, by chapter."""
     answered = [_figure(figure) for figure in article_figures()] + [answer(claim, guide) for claim in claims()]
     return tuple(sorted(answered, key=lambda one: [int(part) for part in one.chapter.split(".")]))
 
 
 def answer(claim: Claim, guide: Guide) -> Answer:
-    """Give the answer to one claim.
+    """Return the answer to one claim.
 
     Raises:
         ConfigurationError: there is no rule of the claim's name.

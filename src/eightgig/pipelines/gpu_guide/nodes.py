@@ -25,7 +25,7 @@ _BOUNDLESS_GIB = 1024.0
 def plan_everything(
     compare: CompareParameters, plan: PlanParameters, model: str | None, own_model: OwnModelParameters
 ) -> tuple[Guide, Table]:
-    """Give the guide, and its rows as a table: every workload on every card, and as the article runs it.
+    """Return the guide, and its rows as a table: every workload on every card, and as the article runs it.
 
     What does not fit a card is a row that says so, with what would.
     """
@@ -60,7 +60,7 @@ def plan_everything(
 
 
 def answer_claims(guide: Guide) -> Table:
-    """Give the article's claims with the answers, one row each."""
+    """Return the article's claims with the answers, one row each."""
     import pandas as pd
 
     from eightgig.pipelines.gpu_guide.claims import answers
@@ -69,7 +69,7 @@ def answer_claims(guide: Guide) -> Table:
 
 
 def draw_figures(guide: Guide) -> tuple[Figure, Figure]:
-    """Give the heat maps: what fits, and how fast."""
+    """Return the heat maps: what fits, and how fast."""
     from eightgig.pipelines.gpu_guide.cells import fits_cells, speed_cells
     from eightgig.report.guide import fits_heat_map, speed_heat_map
 
@@ -80,7 +80,7 @@ def draw_figures(guide: Guide) -> tuple[Figure, Figure]:
 def write_page(
     title: str, guide: Guide, claims: Table, fits_figure: Figure, speed_figure: Figure, plan: PlanParameters
 ) -> str:
-    """Give the guide's page."""
+    """Return the guide's page."""
     from eightgig.pipelines.gpu_guide import buying, page
     from eightgig.report.page import Page, render_page
 

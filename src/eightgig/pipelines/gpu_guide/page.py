@@ -40,7 +40,7 @@ _TIME_COLUMNS = {
 
 
 def headline(guide: Guide, claims: Table) -> "list[report.Fact]":
-    """Give the figures a person should see first."""
+    """Return the figures a person should see first."""
     from eightgig.report.page import Fact
 
     mine = [row for row in guide.rows if row.card == guide.reference_card]
@@ -160,7 +160,7 @@ def cards_section(guide: Guide) -> "report.Section":
 
 
 def method_section(guide: Guide, plan: PlanParameters) -> "report.Section":
-    """Say how the figures were made, and how far to trust them."""
+    """Return how the figures were made, and how far to trust them."""
     from eightgig.report.page import Fact, Facts, Section
 
     loaders = ", ".join(f"{name} {rate:g}" for name, rate in LOADER_IMAGES_PER_CORE_SECOND.items())

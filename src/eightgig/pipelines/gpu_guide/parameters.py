@@ -77,7 +77,7 @@ class OwnModelParameters(Record):
     clips_gradients: bool = True
 
     def workload(self, factory: str) -> WorkloadParameters:
-        """Give the workload of the function at `factory`."""
+        """Return the workload of the function at `factory`."""
         return WorkloadParameters(
             title=factory,
             factory=factory,

@@ -7,7 +7,7 @@ from eightgig.stages.case import case_pipeline, stage_node, stage_pipeline
 
 
 def create_pipeline() -> Pipeline:
-    """Give the guide: `--tags plan` plans, `--tags report` answers and draws anew from what was planned."""
+    """Return the guide: `--tags plan` plans, `--tags report` answers and draws anew from what was planned."""
     planned = {
         "compare": "params:compare",
         "plan": "params:plan",

@@ -81,15 +81,15 @@ class Guide(Record):
     torch_version: str = ""
 
     def card(self, name: str) -> Card:
-        """Give a card of this run by its name."""
+        """Return a card of this run by its name."""
         return next(card for card in self.cards if card.name == name)
 
     def row(self, name: str, card: str) -> GuideRow | None:
-        """Give a workload on a card, or None where it was not planned."""
+        """Return a workload on a card, or None where it was not planned."""
         return next((row for row in self.rows if (row.name, row.card) == (name, card)), None)
 
     def article_row(self, name: str) -> GuideRow | None:
-        """Give the article's own way of running a workload."""
+        """Return the article's own way of running a workload."""
         return next((row for row in self.article_rows if row.name == name), None)
 
 
@@ -139,7 +139,7 @@ class Claim(Record):
         return f"{self.low:g}{high} {self.unit}".strip()
 
     def answered(self, found: str, verdict: Verdict, basis: str, remark: str = "") -> Answer:
-        """Give the answer to this claim."""
+        """Return the answer to this claim."""
         return Answer(
             chapter=self.chapter,
             claim=self.claim,
@@ -152,5 +152,5 @@ class Claim(Record):
 
 
 def not_planned(claim: Claim) -> Answer:
-    """Give the answer to a claim on what this run left out."""
+    """Return the answer to a claim on what this run left out."""
     return claim.answered("", "not tested", "", "not planned in this run: its workload or card was left out")

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 def row_of_plan(
     name: str, workload: WorkloadParameters, card: Card, plan: "MemoryPlan", *, cores: int, loader: Loader = "store"
 ) -> GuideRow:
-    """Give the row of a workload for which a plan was found.
+    """Return the row of a workload for which a plan was found.
 
     Args:
         name: the workload's short name.
@@ -53,7 +53,7 @@ def row_of_plan(
 
 
 def row_that_does_not_fit(name: str, workload: WorkloadParameters, card: Card, why: str) -> GuideRow:
-    """Give the row of a workload for which there is no plan, with the planner's words."""
+    """Return the row of a workload for which there is no plan, with the planner's words."""
     return _row(name, workload, card, fits=False).model_copy(update={"limit": "memory", "remark": why})
 
 

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 def image_classifier(name: str, *, image_size: int, num_classes: int) -> "Workload":
-    """Give a classifier of torchvision with cross-entropy (article 2.1.1, 5.1)."""
+    """Return a classifier of torchvision with cross-entropy (article 2.1.1, 5.1)."""
     import torch
     from torch.nn import functional
     from torchvision.models import get_model
@@ -26,7 +26,7 @@ def image_classifier(name: str, *, image_size: int, num_classes: int) -> "Worklo
 
 
 def object_detector(name: str, *, image_size: int, num_classes: int, num_boxes: int = 32) -> "Workload":
-    """Give YOLOv5 with its own loss, so many boxes a picture (article 5.2)."""
+    """Return YOLOv5 with its own loss, so many boxes a picture (article 5.2)."""
     import torch
 
     from eightgig.tasks.detection.model import SIZES, YoloV5
@@ -50,7 +50,7 @@ def object_detector(name: str, *, image_size: int, num_classes: int, num_boxes: 
 
 
 def semantic_segmenter(*, height: int, width: int, num_classes: int) -> "Workload":
-    """Give the article's U-Net with cross-entropy over pixels (article 2.1.2)."""
+    """Return the article's U-Net with cross-entropy over pixels (article 2.1.2)."""
     import torch
     from torch.nn import functional
 
@@ -68,7 +68,7 @@ def semantic_segmenter(*, height: int, width: int, num_classes: int) -> "Workloa
 
 
 def text_classifier(*, num_tokens: int, num_classes: int, num_layers: int = 12) -> "Workload":
-    """Give BERT-base with a classification head (article 2.2.1)."""
+    """Return BERT-base with a classification head (article 2.2.1)."""
     import torch
     from transformers import BertConfig, BertForSequenceClassification
 
@@ -85,7 +85,7 @@ def text_classifier(*, num_tokens: int, num_classes: int, num_layers: int = 12) 
 
 
 def language_model(*, num_tokens: int, width: int, num_layers: int, num_heads: int) -> "Workload":
-    """Give a GPT-2 that learns the next token (article 3.1.1)."""
+    """Return a GPT-2 that learns the next token (article 3.1.1)."""
     import torch
 
     from eightgig.vram.tracing.workload import Workload
@@ -98,7 +98,7 @@ def language_model(*, num_tokens: int, width: int, num_layers: int, num_heads: i
 
 
 def text_generator(*, num_tokens: int, traced_tokens: int, width: int, num_layers: int, num_heads: int) -> "Workload":
-    """Give a GPT-2 that writes the last `traced_tokens` of `num_tokens`, with a cache of keys and values (2.2.2).
+    """Return a GPT-2 that writes the last `traced_tokens` of `num_tokens`, with a cache of keys and values (2.2.2).
 
     The last tokens hold most, and all cost much the same; tracing every one of them would take minutes. A greedy choice
     stands for the article's sampling: both look at one row of the vocabulary.
@@ -129,7 +129,7 @@ def text_generator(*, num_tokens: int, traced_tokens: int, width: int, num_layer
 
 
 def policy_gradient(*, num_states: int = 4, num_actions: int = 2, hidden: int = 128) -> "Workload":
-    """Give the article's PPO update: policy and value network, clipped ratio, both losses at once (2.3).
+    """Return the article's PPO update: policy and value network, clipped ratio, both losses at once (2.3).
 
     A sample is one step of an episode.
     """
@@ -164,5 +164,5 @@ def _gpt2(width: int, num_layers: int, num_heads: int, *, use_cache: bool) -> "n
 
 
 def _own_loss(module: "nn.Module", batch: Any) -> "Tensor":
-    """Give the loss that a network of transformers computes when it is given labels."""
+    """Return the loss that a network of transformers computes when it is given labels."""
     return module(**batch).loss

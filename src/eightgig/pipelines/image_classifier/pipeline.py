@@ -8,5 +8,5 @@ from eightgig.tasks.classification.throughput import ThroughputResults
 
 
 def create_pipeline() -> Pipeline:
-    """Give the whole case study; each stage runs alone by its tag, for example `--tags train`."""
+    """Return the whole case study; each stage runs alone by its tag, for example `--tags train`."""
     return classifier_pipeline("image_classifier", PictureClassifier(), ThroughputResults())

@@ -65,7 +65,7 @@ def _size(num_parameters: int, parameters_share: float, flops: int, flops_share:
 
 
 def _figures(variant: str, measured: Rows) -> tuple[str, str, str, str, str]:
-    """Give the score, points lost, milliseconds, how many times ONNX float32, and MiB; empty where it did not run."""
+    """Return the score, points lost, milliseconds, how many times ONNX float32, and MiB; empty where it did not run."""
     row, whole, reference = (measured.get(name, {}) for name in (variant, "onnx_fp32", "torch_cpu"))
     if any(found.get("status") != "ok" for found in (row, whole, reference)):
         return ("", "", "", "", "")

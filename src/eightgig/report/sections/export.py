@@ -150,7 +150,7 @@ def _recommendations(benchmark: Table) -> Iterator[str]:
 
 
 def _variant_table(benchmark: Table) -> Table:
-    """Give the columns that a person compares, in their words."""
+    """Return the columns that a person compares, in their words."""
     words = benchmark[["status", "note", "gate", "computes_in"]].astype("string").fillna("")
     other = (words["computes_in"] != "") & (words["computes_in"] != benchmark["precision"])
     verdict = benchmark["passed"].map({True: "passed", False: "failed"}).fillna("")
@@ -168,7 +168,7 @@ def _variant_table(benchmark: Table) -> Table:
 
 
 def _speed_table(benchmark: Table, latency: Table, unit: str) -> Table:
-    """Give the times of one call, and samples a second by batch size."""
+    """Return the times of one call, and samples a second by batch size."""
     wide = latency.pivot_table(
         index="variant", columns="batch_size", values="throughput_samples_per_second", sort=False
     ).round(1)

@@ -23,7 +23,7 @@ _ON_CPU = (
 
 
 def timeline_table(plan: MemoryPlan) -> Table:
-    """Give the rows `done, phase` and GiB by holder that the figure of one step wants."""
+    """Return the rows `done, phase` and GiB by holder that the figure of one step wants."""
     import pandas as pd
 
     holders = list(plan.predicted[0].parts)
@@ -32,13 +32,13 @@ def timeline_table(plan: MemoryPlan) -> Table:
 
 
 def measured_peak_gib(trace: VramTrace) -> float | None:
-    """Give what training held at most, where it can be held against the prediction."""
+    """Return what training held at most, where it can be held against the prediction."""
     seen = [phase.measured for phase in trace.phases if phase.phase == "train" and is_comparable(phase.measured)]
     return gib(seen[0].peak_bytes) if seen else None
 
 
 def phases_table(plan: MemoryPlan, trace: VramTrace, export: MeasuredPhase) -> Table:
-    """Give the rows `phase, part, gib, kind` that the figure by phase wants."""
+    """Return the rows `phase, part, gib, kind` that the figure by phase wants."""
     import pandas as pd
 
     predicted = [
@@ -107,7 +107,7 @@ def _decided(plan: MemoryPlan, trace: VramTrace, history: Table) -> "report.Fact
 
 
 def _scale(plan: MemoryPlan, history: Table) -> "Iterator[report.Fact]":
-    """Give how the loss of fp16 training was scaled, and how many steps were skipped for it."""
+    """Yield how the loss of fp16 training was scaled, and how many steps were skipped for it."""
     from eightgig.report.page import Fact
 
     if plan.loss_scale is None:
@@ -118,7 +118,7 @@ def _scale(plan: MemoryPlan, history: Table) -> "Iterator[report.Fact]":
 
 
 def _cache(plan: MemoryPlan, trace: VramTrace) -> "Iterator[report.Fact]":
-    """Give what it cost and brought to give back the allocator's cache."""
+    """Yield what it cost and brought to give back the allocator's cache."""
     from eightgig.report.page import Fact
 
     cleared = trace.cache_clearings
@@ -135,7 +135,7 @@ def _optimizer(plan: MemoryPlan) -> str:
 
 
 def _times(plan: MemoryPlan, history: Table) -> "Iterator[report.Fact]":
-    """Give a step's predicted and measured time, each where it is known."""
+    """Yield a step's predicted and measured time, each where it is known."""
     from eightgig.report.page import Fact
 
     if plan.seconds_per_step is not None:
@@ -147,7 +147,7 @@ def _times(plan: MemoryPlan, history: Table) -> "Iterator[report.Fact]":
 
 
 def _measured_seconds_per_step(plan: MemoryPlan, history: Table) -> float | None:
-    """Give the median of the epochs, without the first, which warms up, where there are more."""
+    """Return the median of the epochs, without the first, which warms up, where there are more."""
     rates = history["samples_per_second"].iloc[1 if len(history) > 1 else 0 :].median()
     return plan.effective_batch / float(rates) if rates > 0 else None
 
@@ -189,7 +189,7 @@ def _recoveries(trace: VramTrace) -> "Iterator[report.Table]":
 
 
 def _step_caption(plan: MemoryPlan) -> str:
-    """Say what is drawn: of many micro-batches the first, whose gradients are new, and one more."""
+    """Return what is drawn: of many micro-batches the first, whose gradients are new, and one more."""
     drawn = f"; 2 of its {plan.accumulation} micro-batches are drawn" if plan.accumulation > 2 else ""
     return f"Who holds the memory over one training step (predicted{drawn})"
 
@@ -232,7 +232,7 @@ def _is_chosen(way: Considered, plan: MemoryPlan) -> bool:
 
 
 def _layers_table(plan: MemoryPlan) -> "report.Table":
-    """Give the modules among the largest owners; an owner without one is an op of the whole model, told by holder."""
+    """Return the modules among the largest owners; an owner without one is an op of the whole model, told by holder."""
     from eightgig.report.page import Table as PageTable
 
     peak = max(phase.peak_bytes for phase in plan.predicted)
@@ -281,7 +281,7 @@ def _measured_cells(compared: PhaseComparison | None) -> Iterable[str | None]:
 
 
 def _compared(plan: MemoryPlan, trace: VramTrace, export: MeasuredPhase) -> tuple[PhaseComparison, ...]:
-    """Give the phases of training, and the export, which another stage has measured."""
+    """Return the phases of training, and the export, which another stage has measured."""
     predicted = plan.phase("export").peak_bytes
     return (*trace.phases, PhaseComparison(phase="export", predicted_bytes=predicted, measured=export))
 

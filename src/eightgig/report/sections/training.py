@@ -19,7 +19,7 @@ _MOST_PICTURES = 24
 def headline(
     quality: "report.Fact", card: WeightsCard, plan: MemoryPlan, trace: VramTrace, benchmark: Table, unit: str
 ) -> "list[report.Fact]":
-    """Give the figures a person should see first; `quality` is how good the network is, `unit` what a sample is."""
+    """Return the figures a person should see first; `quality` is how good the network is, `unit` what a sample is."""
     from eightgig.report.page import Fact
 
     train = trace.phases[0]
@@ -47,7 +47,7 @@ def headline(
 
 
 def judged_on(benchmark: Table, unit: str) -> str:
-    """Give on how many samples the variants were judged, for behind a score that is not of all test samples."""
+    """Return on how many samples the variants were judged, for behind a score that is not of all test samples."""
     if "judged_on" not in benchmark:  # a table of an older version
         return ""
     judged, held_out = int(benchmark["judged_on"].iloc[0]), int(benchmark["held_out"].iloc[0])

@@ -99,7 +99,7 @@ def train_in_ranks(job: TrainingJob) -> TrainingResult:
 
 
 def with_less(plan: MemoryPlan, recovered: Recovered) -> MemoryPlan:
-    """Give the plan with the smaller batch, at the same effective one."""
+    """Return the plan with the smaller batch, at the same effective one."""
     if recovered.phase == "validate":
         changes: dict[str, Any] = {"eval_batch": recovered.batch}
         code, what = "VRAM102", f"memory ran out in validation: now {recovered.batch} samples at a time"
@@ -118,7 +118,7 @@ def threads_of_each(distributed: DistributedParameters) -> str:
 
 
 def launcher(distributed: DistributedParameters, job_path: Path, *, node: int = 0) -> list[str]:
-    """Give the command that starts the processes of one machine.
+    """Return the command that starts the processes of one machine.
 
     Raises:
         ConfigurationError: several machines, and no address at which they meet.

@@ -20,13 +20,13 @@ class PictureClassifier(PictureCase):
     records = RECORDS
 
     def build_network(self, model: PictureModelParameters, num_classes: int) -> PictureNetwork:
-        """Give the classifier by its name, with `num_classes` outputs."""
+        """Return the classifier by its name, with `num_classes` outputs."""
         from eightgig.tasks.classification.model import build_classifier
 
         return build_classifier(model.name, weights=model.weights, num_classes=num_classes, dropout=model.dropout)
 
     def objective(self, network: PictureNetwork, train: ClassifierTrainParameters) -> Objective:
-        """Give cross-entropy, with colour changes on the device."""
+        """Return cross-entropy, with colour changes on the device."""
         from eightgig.data.images.transforms import DeviceColour
         from eightgig.training.objective import ClassificationObjective
 
@@ -42,7 +42,7 @@ class PictureClassifier(PictureCase):
         batch_size: int,
         train: ClassifierTrainParameters,
     ) -> Batches:
-        """Give random crops, or centre crops where nothing varies, shuffled anew in each epoch."""
+        """Return random crops, or centre crops where nothing varies, shuffled anew in each epoch."""
         from eightgig.data.images.loader import create_loader
 
         return create_loader(
@@ -58,7 +58,7 @@ class PictureClassifier(PictureCase):
     def eval_batches(
         self, store: ImageStore, indices: Iterable[int], *, size: int, batch_size: int, num_workers: int = 0
     ) -> Batches:
-        """Give centre crops in the order of `indices`."""
+        """Return centre crops in the order of `indices`."""
         from eightgig.data.images.loader import create_loader
 
         return create_loader(
@@ -71,7 +71,7 @@ class PictureClassifier(PictureCase):
         )
 
     def eval_picture(self, image_HWC: Any, *, image_size: int) -> Any:
-        """Give the centre crop of one picture as a uint8 tensor, 3 x image_size x image_size."""
+        """Return the centre crop of one picture as a uint8 tensor, 3 x image_size x image_size."""
         import numpy as np
         import torch
 
@@ -82,13 +82,13 @@ class PictureClassifier(PictureCase):
         return torch.from_numpy(out_HWC).permute(2, 0, 1)
 
     def task(self, classes: Sequence[str]) -> Task:
-        """Give how logits are read and judged."""
+        """Return how logits are read and judged."""
         from eightgig.bench.classification import ClassificationTask
 
         return ClassificationTask(classes)
 
     def truths(self, batch: Any) -> list[Any]:
-        """Give each picture's class, as a position in the classes."""
+        """Return each picture's class, as a position in the classes."""
         return [int(label) for label in batch["labels"]]
 
 
@@ -100,7 +100,7 @@ def make_workload(
     teacher: str | None = None,
     precision: Precision = "fp32",
 ) -> Any:
-    """Give the network, its loss and empty batches, as the train stage runs them; weights play no part."""
+    """Return the network, its loss and empty batches, as the train stage runs them; weights play no part."""
     import torch
 
     from eightgig.stages.workloads import case_workload

@@ -39,7 +39,7 @@ _NOT_EXPANDING = {"_depthwise_conv": "conv_dw", "_bn1": "bn1", "_project_conv": 
 
 
 def packaged_weights() -> dict[str, Tensor]:
-    """Give the packaged ImageNet weights under timm's names, 1,000 classes.
+    """Return the packaged ImageNet weights under timm's names, 1,000 classes.
 
     Raises:
         WeightsError: the package is not installed, or a weight has no place in timm's model.
@@ -49,12 +49,12 @@ def packaged_weights() -> dict[str, Tensor]:
 
 
 def describe_packaged() -> str:
-    """Give one line that names the package, its version and what the weights were trained on."""
+    """Return one line that names the package, its version and what the weights were trained on."""
     return f"package {PACKAGE} {version(PACKAGE)} (ImageNet, 1,000 classes)"
 
 
 def timm_name(name: str) -> str:
-    """Give timm's name of the packaged weight `name`; WeightsError when it has none."""
+    """Return timm's name of the packaged weight `name`; WeightsError when it has none."""
     block = re.fullmatch(r"_blocks\.(\d+)\.(\w+)\.(\w+)", name)
     if block:
         index, layer, tensor = int(block[1]), block[2], block[3]

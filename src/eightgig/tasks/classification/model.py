@@ -22,7 +22,7 @@ Library = Literal["torchvision", "timm"]
 
 
 def build_classifier(name: str, *, weights: str, num_classes: int, dropout: float | None = None) -> PictureNetwork:
-    """Give the classifier `name` with `num_classes` outputs, on the CPU, in float32.
+    """Return the classifier `name` with `num_classes` outputs, on the CPU, in float32.
 
     A pretrained head is kept when its class count is `num_classes`, otherwise it is initialised anew.
 

@@ -11,7 +11,7 @@ from eightgig.tasks.classification.report import ClassificationResults
 
 
 def classifier_pipeline(name: str, case: Case, results: Results | None = None) -> Pipeline:
-    """Give the case study `name` from pictures in class folders to a page.
+    """Return the case study `name` from pictures in class folders to a page.
 
     Args:
         name: of the pipeline.

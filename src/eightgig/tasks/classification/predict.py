@@ -30,7 +30,7 @@ _TABLE_COLUMNS = ("file", "class_name", "probability", "top_5")
 
 
 def create_pipeline(case: Case) -> Pipeline:
-    """Give the node from `weights` to `predict_table`, `predict_rejects_table` and `predict_sheet`."""
+    """Return the node from `weights` to `predict_table`, `predict_rejects_table` and `predict_sheet`."""
     inputs = {
         "weights": "weights",
         "store": "store",

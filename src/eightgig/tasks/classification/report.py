@@ -31,7 +31,7 @@ class ClassificationResults:
     }
 
     def draw(self, splits: Table, per_class: Table, confusion: Table) -> tuple[Figure, Figure, Figure]:
-        """Give what was taken for what, precision and recall by class, and the pictures of each class."""
+        """Return what was taken for what, precision and recall by class, and the pictures of each class."""
         from eightgig.report import figures
 
         by_split = splits.sort_values(
@@ -45,7 +45,7 @@ class ClassificationResults:
         )
 
     def headline(self, shown: Mapping[str, Any]) -> "report.Fact":
-        """Give the accuracy."""
+        """Return the accuracy."""
         from eightgig.report.page import Fact
 
         metrics: ClassificationReport = shown["metrics"]

@@ -32,7 +32,7 @@ class AnchorFit(Record):
     num_boxes: int
 
     def by_level(self, num_levels: int = 3) -> tuple[tuple[tuple[float, float], ...], ...]:
-        """Give the anchors of each level, the finest first, as `build_yolov5` takes them."""
+        """Return the anchors of each level, the finest first, as `build_yolov5` takes them."""
         num_anchors = len(self.anchors) // num_levels
         return tuple(self.anchors[i * num_anchors : (i + 1) * num_anchors] for i in range(num_levels))
 
@@ -40,7 +40,7 @@ class AnchorFit(Record):
 def fit_anchors(
     boxes_wh_M2: Sides, *, image_size: int, num_anchors: int = 9, threshold: float = 4.0, seed: int = 0
 ) -> AnchorFit:
-    """Give COCO's nine anchors where they fit 98 % of the boxes, and otherwise better ones; the same for a seed.
+    """Return COCO's nine anchors where they fit 98 % of the boxes, and otherwise better ones; the same for a seed.
 
     An anchor fits a box when neither side is more than `threshold` times the other's: only then does training match
     them. Better ones are the centres of clusters of the logarithms of the sides, then shaken at random for as long as
@@ -75,7 +75,7 @@ def fit_anchors(
 
 
 def recall_of(anchors_A2: Sides, boxes_wh_M2: Sides, *, threshold: float = 4.0) -> float:
-    """Give the share of boxes that some anchor fits, 0 to 1; 0 without boxes."""
+    """Return the share of boxes that some anchor fits, 0 to 1; 0 without boxes."""
     if len(boxes_wh_M2) == 0:
         return 0.0
     return float((_nearness(anchors_A2, boxes_wh_M2) > 1 / threshold).mean())

@@ -122,7 +122,7 @@ class DetectionFolder:
 
 
 def require_names(where: str, names: Sequence[str]) -> tuple[str, ...]:
-    """Give the class names in Unicode's composed form, which must be different texts without control characters.
+    """Return the class names in Unicode's composed form, which must be different texts without control characters.
 
     Raises:
         DataError: they are not; the first bad one is named.
@@ -141,17 +141,17 @@ def require_names(where: str, names: Sequence[str]) -> tuple[str, ...]:
 
 
 def class_name(name: str) -> str:
-    """Give a class's name as it is compared: composed, without blanks at its ends."""
+    """Return a class's name as it is compared: composed, without blanks at its ends."""
     return composed(name.strip())
 
 
 def in_two_splits(path: str, first: str, second: str, file: str = "", line: int | None = None) -> Finding:
-    """Give the finding that a picture of split `first` is named by `second` too."""
+    """Return the finding that a picture of split `first` is named by `second` too."""
     return Finding(path, "in_two_splits", f"in {first} and {second}; kept in {first}", "kept", file, line)
 
 
 def not_found(name: str, match: Match, file: str, line: int | None = None) -> Finding:
-    """Give the finding that no picture, or not one alone, can be meant by a label's `name`."""
+    """Return the finding that no picture, or not one alone, can be meant by a label's `name`."""
     if len(match.paths) > 1:
         shown = all_quoted(match.paths[:_MOST_NAMED])
         return Finding(
@@ -164,13 +164,13 @@ def not_found(name: str, match: Match, file: str, line: int | None = None) -> Fi
 
 
 def claimed_twice(name: str, path: str, file: str, line: int | None = None) -> Finding:
-    """Give the finding that another name of the same labels means the picture at `path` with more right."""
+    """Return the finding that another name of the same labels means the picture at `path` with more right."""
     detail = f"it could only mean {quoted(path, name)}, which another name of these labels means, or means as well"
     return Finding(name, "ambiguous_picture", detail, "refused", file, line)
 
 
 def without_split(pictures: Iterable[AnnotatedPicture]) -> tuple[Finding, ...]:
-    """Give a finding for each picture without a ready-made split, where others have one."""
+    """Return a finding for each picture without a ready-made split, where others have one."""
     listed = tuple(pictures)
     if not any(picture.split for picture in listed):
         return ()

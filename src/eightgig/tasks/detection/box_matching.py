@@ -34,7 +34,7 @@ class Match(NamedTuple):
 
 
 def match(detections: Detections, truth: Boxes, *, iou: float = 0.5, confidence: float = 0.25) -> Match:
-    """Give hits, misses and false alarms of one picture by COCO's rule: class by class, the best score chooses first.
+    """Return hits, misses and false alarms of one picture by COCO's rule: class by class, the best score chooses first.
 
     Args:
         detections: of the picture, best first.
@@ -62,7 +62,7 @@ def confusion_table(
     iou: float = 0.5,
     confidence: float = 0.25,
 ) -> pd.DataFrame:
-    """Give counts with the true class in the rows (`actual`), the class found in the columns (`predicted`).
+    """Return counts with the true class in the rows (`actual`), the class found in the columns (`predicted`).
 
     Hits are on the diagonal. What then is left is paired whatever its class: those are the confusions. A true box
     without a pair was taken for `background` (last column), a detection without one found it there (last row).
@@ -79,7 +79,7 @@ def confusion_table(
 
 
 def compare_detections(reference: Sequence[Detections], found: Sequence[Detections]) -> DetectionDifference:
-    """Give how far `found` is from `reference`, picture by picture: the parity of an exported detector.
+    """Return how far `found` is from `reference`, picture by picture: the parity of an exported detector.
 
     Raises:
         DataError: not of the same number of pictures, or of none.
@@ -105,13 +105,13 @@ def compare_detections(reference: Sequence[Detections], found: Sequence[Detectio
 
 
 def _overlaps(first_xyxy_M4: NDArray[np.float32], second_xyxy_M4: NDArray[np.float32]) -> Overlaps:
-    """Give the IoU of every first with every second box; 0 where both are empty."""
+    """Return the IoU of every first with every second box; 0 where both are empty."""
     overlaps = box_iou(torch.from_numpy(first_xyxy_M4), torch.from_numpy(second_xyxy_M4))
     return overlaps.nan_to_num_().numpy()
 
 
 def _pairs(overlaps_DT: Overlaps, iou: float) -> Places:
-    """Give rows (D, T): from the first row on, each takes the free column that it overlaps most."""
+    """Return rows (D, T): from the first row on, each takes the free column that it overlaps most."""
     free_DT = overlaps_DT.copy()
     pairs = []
     for row in range(len(free_DT) if free_DT.size else 0):
@@ -125,7 +125,7 @@ def _pairs(overlaps_DT: Overlaps, iou: float) -> Places:
 def _actual_and_predicted(
     found: Detections, truth: Boxes, num_classes: int, iou: float, confidence: float
 ) -> tuple[Places, Places]:
-    """Give the true label and the label found of every hit, confusion, miss and false alarm of one picture."""
+    """Return the true label and the label found of every hit, confusion, miss and false alarm of one picture."""
     hits_H2, misses, alarms = match(found, truth, iou=iou, confidence=confidence)
     confused_C2 = _pairs(_overlaps(found.boxes_xyxy_M4[alarms], truth.xyxy_M4[misses]), iou)
     pairs_P2 = np.concatenate([hits_H2, np.stack([alarms[confused_C2[:, 0]], misses[confused_C2[:, 1]]], axis=1)])

@@ -29,7 +29,7 @@ class ObjectDetector(PictureCase):
     records = RECORDS
 
     def build_network(self, model: PictureModelParameters, num_classes: int) -> PictureNetwork:
-        """Give YOLOv5 of the size that `model` names."""
+        """Return YOLOv5 of the size that `model` names."""
         from eightgig.tasks.detection.model import build_yolov5
 
         return build_yolov5(model.name.removeprefix("eightgig/"), weights=model.weights, num_classes=num_classes)
@@ -63,7 +63,7 @@ class ObjectDetector(PictureCase):
         )
 
     def objective(self, network: PictureNetwork, train: DetectorTrainParameters) -> Objective:
-        """Give the loss of boxes, objectness and classes; the score is mAP50."""
+        """Return the loss of boxes, objectness and classes; the score is mAP50."""
         from eightgig.data.images.transforms import DeviceColour
         from eightgig.tasks.detection.metrics import map50
         from eightgig.tasks.detection.objective import DetectionObjective
@@ -73,7 +73,7 @@ class ObjectDetector(PictureCase):
         return DetectionObjective(colour, module, parameters=train.loss, num_classes=module.num_classes, score=map50)
 
     def soft_loss(self) -> SoftLoss | None:
-        """Give how far a student's maps are from its teacher's, where the teacher sees objects."""
+        """Return how far a student's maps are from its teacher's, where the teacher sees objects."""
         from eightgig.tasks.detection.objective import soft_detection_loss_sum
 
         return soft_detection_loss_sum
@@ -87,7 +87,7 @@ class ObjectDetector(PictureCase):
         batch_size: int,
         train: DetectorTrainParameters,
     ) -> Batches:
-        """Give mosaics with their boxes, shuffled anew in each epoch."""
+        """Return mosaics with their boxes, shuffled anew in each epoch."""
         from eightgig.tasks.detection.loader import create_detection_loader
 
         return create_detection_loader(
@@ -103,7 +103,7 @@ class ObjectDetector(PictureCase):
     def eval_batches(
         self, store: ImageStore, indices: Iterable[int], *, size: int, batch_size: int, num_workers: int = 0
     ) -> Batches:
-        """Give whole pictures, letterboxed, in the order of `indices`."""
+        """Return whole pictures, letterboxed, in the order of `indices`."""
         from eightgig.tasks.detection.loader import create_detection_loader
 
         return create_detection_loader(
@@ -116,24 +116,24 @@ class ObjectDetector(PictureCase):
         )
 
     def eval_picture(self, image_HWC: Any, *, image_size: int) -> Any:
-        """Give the whole picture, letterboxed."""
+        """Return the whole picture, letterboxed."""
         return letterboxed(image_HWC, image_size)
 
     def deployed(self, network: PictureNetwork) -> Any:
-        """Give the network with its decoding: images_N3HW -> predictions_NPK."""
+        """Return the network with its decoding: images_N3HW -> predictions_NPK."""
         from eightgig.tasks.detection.model import WithDecode
 
         module: Any = network.module
         return WithDecode(module).eval()
 
     def task(self, classes: Sequence[str]) -> Task:
-        """Give how predictions are read and judged."""
+        """Return how predictions are read and judged."""
         from eightgig.tasks.detection.task import DetectionTask
 
         return DetectionTask(classes)
 
     def truths(self, batch: Any) -> list[Any]:
-        """Give each picture's `Boxes`, in pixels of the canvas."""
+        """Return each picture's `Boxes`, in pixels of the canvas."""
         from eightgig.tasks.detection.found_boxes import boxes_in
 
         return boxes_in(batch)
@@ -147,7 +147,7 @@ def make_workload(
     teacher: str | None = None,
     precision: Precision = "fp32",
 ) -> Any:
-    """Give the network, its loss and empty batches, as the train stage runs them; weights play no part."""
+    """Return the network, its loss and empty batches, as the train stage runs them; weights play no part."""
     import torch
 
     from eightgig.stages.workloads import case_workload

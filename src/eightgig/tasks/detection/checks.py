@@ -27,7 +27,7 @@ class CheckedBox(NamedTuple):
 def check_boxes(
     folder: DetectionFolder, picture: AnnotatedPicture, width: int, height: int, min_side: float
 ) -> tuple[list[CheckedBox], list[Finding]]:
-    """Give the boxes that can be used, in pixels, and a finding for each that was changed or left out.
+    """Return the boxes that can be used, in pixels, and a finding for each that was changed or left out.
 
     Where a finding's action is `refused`, the picture must not be used.
 

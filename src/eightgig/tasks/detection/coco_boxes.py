@@ -12,7 +12,7 @@ _TRUE = ("1", "1.0", "true", "yes")
 
 
 def corners_of(annotation: dict[str, Any]) -> tuple[Corners, str]:
-    """Give left, top, right and bottom in pixels, and what they were taken from (`bbox`, `polygon` or `run lengths`).
+    """Return left, top, right and bottom in pixels, and what they were taken from (`bbox`, `polygon` or `run lengths`).
 
     Raises:
         ValueError: it has neither, or they cannot be understood.
@@ -37,7 +37,7 @@ def is_crowd(annotation: dict[str, Any]) -> bool:
 
 
 def _around(polygons: Sequence[Any]) -> Corners:
-    """Give the box around polygons, each x1, y1, x2, y2, ...; some tools leave out the outer list."""
+    """Return the box around polygons, each x1, y1, x2, y2, ...; some tools leave out the outer list."""
     flat = polygons if not isinstance(polygons[0], list) else [value for each in polygons for value in _checked(each)]
     values = [number(value) for value in _checked(flat)]
     if not all(map(math.isfinite, values)):
@@ -52,7 +52,7 @@ def _checked(polygon: Any) -> list[Any]:
 
 
 def _around_runs(segmentation: dict[str, Any]) -> Corners:
-    """Give the box around run lengths: pixels go down the columns, runs of nothing and of the object take turns."""
+    """Return the box around run lengths: pixels go down the columns, runs of nothing and of the object take turns."""
     size, counts = segmentation.get("size"), segmentation.get("counts")
     height, width = (whole_number(side) for side in size) if isinstance(size, list) and len(size) == 2 else (None, None)
     if not height or not width or height < 0 or width < 0:
@@ -74,14 +74,14 @@ def _around_runs(segmentation: dict[str, Any]) -> Corners:
 
 
 def _rows(start: int, end: int, height: int) -> tuple[int, int]:
-    """Give the first and last row of a run, which covers all of them where it goes on in the next column."""
+    """Return the first and last row of a run, which covers all of them where it goes on in the next column."""
     if start // height != (end - 1) // height:
         return 0, height - 1
     return start % height, (end - 1) % height
 
 
 def _uncompressed(text: str) -> Iterator[int]:
-    """Give the run lengths that COCO's code writes as text: 5 bits a letter, from the fourth on as differences."""
+    """Yield the run lengths that COCO's code writes as text: 5 bits a letter, from the fourth on as differences."""
     runs: list[int] = []
     value = shift = 0
     for letter in text:

@@ -39,7 +39,7 @@ class _Categories:
 
 
 def read_coco(listing: Listing, paths: Sequence[Path], left_out: Sequence[str] = ()) -> DetectionFolder:
-    """Give the pictures and boxes of JSON files, one a split where their names or folders say so.
+    """Return the pictures and boxes of JSON files, one a split where their names or folders say so.
 
     The classes are the categories in the order of their numbers.
 
@@ -91,7 +91,7 @@ def _collect(
 
 
 def _read_file(listing: Listing, file: CocoFile, categories: _Categories) -> Iterator[AnnotatedPicture | Finding]:
-    """Give each picture of a file, and findings about entries without one."""
+    """Yield each picture of a file, and findings about entries without one."""
     by_image: dict[Id, list[Json]] = defaultdict(list)
     for each in file.annotations:
         key = file.ids.key(each.get("image_id")) if isinstance(each, dict) else None
@@ -121,7 +121,7 @@ def _read_file(listing: Listing, file: CocoFile, categories: _Categories) -> Ite
 
 
 def _entries(file: CocoFile) -> Iterator[Json | Finding]:
-    """Give the entries that can be used; two pictures with one id cannot, as nobody knows whose the boxes are."""
+    """Yield the entries that can be used; two pictures with one id cannot, as nobody knows whose the boxes are."""
     names: dict[Id, list[str]] = defaultdict(list)
     for image in filter(lambda image: _is_image(file, image), file.images):
         names[_key(file, image)].append(image["file_name"])
@@ -150,7 +150,7 @@ def _key(file: CocoFile, image: Json) -> Id:
 
 
 def _orphans(file: CocoFile, by_image: Mapping[Id, list[Json]]) -> Iterator[Finding]:
-    """Give the annotations of pictures that the file does not list."""
+    """Yield the annotations of pictures that the file does not list."""
     known = {_key(file, image) for image in file.images if isinstance(image, dict)}
     for key, orphans in by_image.items():
         if key not in known:
@@ -198,7 +198,7 @@ def _read_boxes(
 
 
 def _line(annotation: Json) -> int | None:
-    """Give the annotation's id, which stands for a line; a table's whole numbers have 63 bits."""
+    """Return the annotation's id, which stands for a line; a table's whole numbers have 63 bits."""
     key = whole_number(annotation.get("id"))
     return key if key is not None and 0 <= key < 2**63 else None
 
@@ -245,7 +245,7 @@ def _not_read(file: str) -> Finding:
 
 
 def _unlabelled(listing: Listing, pictures: Iterable[str]) -> Iterator[Finding]:
-    """Give the pictures that no file names, in folders where others are named."""
+    """Yield the pictures that no file names, in folders where others are named."""
     named = set(pictures)
     folders = {posixpath.dirname(path) for path in named}
     for path in listing.pictures:

@@ -52,7 +52,7 @@ class Ids:
     by_number: bool = True
 
     def key(self, value: object) -> Id | None:
-        """Give what an id is compared by, or None where it is none."""
+        """Return what an id is compared by, or None where it is none."""
         whole = whole_number(value)
         if self.by_number or not isinstance(value, str):
             return whole if whole is not None else value if isinstance(value, str) and value else None
@@ -60,7 +60,7 @@ class Ids:
 
 
 def load_coco(listing: Listing, path: Path) -> CocoFile:
-    """Give what a JSON file holds.
+    """Return what a JSON file holds.
 
     Raises:
         DataError: it is not COCO's JSON.
@@ -100,7 +100,7 @@ def looks_like_coco(path: Path) -> bool:
 
 
 def classes_of(files: Sequence[CocoFile]) -> tuple[list[str], dict[Id, str]]:
-    """Give the names of the classes, in the order of the categories' numbers, and the name of each category.
+    """Return the names of the classes, in the order of the categories' numbers, and the name of each category.
 
     Raises:
         DataError: two files have different categories.

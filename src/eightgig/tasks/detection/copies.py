@@ -26,7 +26,7 @@ class UsablePicture:
 
 
 def settle_copies(pictures: Sequence[UsablePicture]) -> tuple[list[UsablePicture], list[Finding]]:
-    """Give the pictures in their order, and findings about those that show the same as another one.
+    """Return the pictures in their order, and findings about those that show the same as another one.
 
     Copies with different boxes are all left out, since nobody can tell which are right. Copies in several ready-made
     splits go to the first of train, val and test, so that nothing which is trained on is measured on too.

@@ -34,7 +34,7 @@ def suppress(
     most: int = 300,
     multi_label: bool = False,
 ) -> list[Detections]:
-    """Give each picture's detections: of boxes of one class that overlap, the one with the best score.
+    """Return each picture's detections: of boxes of one class that overlap, the one with the best score.
 
     A score is objectness times class probability.
 

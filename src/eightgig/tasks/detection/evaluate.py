@@ -21,7 +21,7 @@ _COLUMNS = ("index", "path", "kind", "class_name", "score", "x1", "y1", "x2", "y
 
 
 def evaluation(case: Case) -> Node:
-    """Give the benchmark's node from `weights` to `metrics` and the tables of results."""
+    """Return the benchmark's node from `weights` to `metrics` and the tables of results."""
     held_out = {"weights": "weights", "store": "store", "splits": "splits", "benchmark": "params:benchmark"}
     held_out["plan"] = "params:plan"
     results = ["metrics", "per_class_table", "confusion_table", "pr_curve_table", "detections_table"]

@@ -18,7 +18,7 @@ _SMALLEST_SIDE_PX = 320
 
 
 def draw_detections(image_HWC: Pixels, found: Detections, classes: Sequence[str]) -> Pixels:
-    """Give a copy of the picture with what was found in it, a colour a class, with names and scores."""
+    """Return a copy of the picture with what was found in it, a colour a class, with names and scores."""
     captions = [
         f"{classes[label]} {score:.2f}"
         for label, score in zip(found.labels_M.tolist(), found.scores_M.tolist(), strict=True)
@@ -27,13 +27,13 @@ def draw_detections(image_HWC: Pixels, found: Detections, classes: Sequence[str]
 
 
 def draw_truth(image_HWC: Pixels, boxes: Boxes, classes: Sequence[str]) -> Pixels:
-    """Give a copy of the picture with its true boxes, a colour a class, with names."""
+    """Return a copy of the picture with its true boxes, a colour a class, with names."""
     captions = [classes[label] for label in boxes.labels_M.tolist()]
     return _drawn(image_HWC, boxes.xyxy_M4, captions, class_colours(boxes.labels_M))
 
 
 def draw_found(image_HWC: Pixels, rows: pd.DataFrame) -> Pixels:
-    """Give a copy of the picture with hits in green, misses in orange and false alarms in red.
+    """Return a copy of the picture with hits in green, misses in orange and false alarms in red.
 
     Args:
         image_HWC: uint8 RGB.
@@ -56,7 +56,7 @@ def _drawn(
 
 
 def pr_curves(curves: pd.DataFrame) -> go.Figure:
-    """Give precision over recall, a line a class.
+    """Return precision over recall, a line a class.
 
     Args:
         curves: columns `class, recall, precision`, shares from 0 to 1.
@@ -77,7 +77,7 @@ def pr_curves(curves: pd.DataFrame) -> go.Figure:
 
 
 def per_class_ap(per_class: pd.DataFrame) -> go.Figure:
-    """Give the average precision of each class at IoU 0.5 and over 0.5 to 0.95, the weakest class at the bottom.
+    """Return the average precision of each class at IoU 0.5 and over 0.5 to 0.95, the weakest class at the bottom.
 
     Args:
         per_class: columns `class, boxes, ap50, ap50_95`; classes without a box are left out.
@@ -92,7 +92,7 @@ def per_class_ap(per_class: pd.DataFrame) -> go.Figure:
 
 
 def frames_per_second(benchmark: pd.DataFrame) -> go.Figure:
-    """Give the frames a second that each variant allows, of the network alone and from a stored picture to boxes.
+    """Return the frames a second that each variant allows, of the network alone and from a stored picture to boxes.
 
     Args:
         benchmark: columns `variant, latency_p50_ms`, and if known `end_to_end_ms`; rows without latency are left out.
@@ -120,7 +120,7 @@ def frames_per_second(benchmark: pd.DataFrame) -> go.Figure:
 
 
 def milliseconds(stages: Mapping[str, float]) -> go.Figure:
-    """Give one bar with the mean milliseconds that a frame spends in each stage."""
+    """Return one bar with the mean milliseconds that a frame spends in each stage."""
     figure = go.Figure()
     for index, (name, time_ms) in enumerate(stages.items()):
         figure.add_bar(

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def create_pipeline() -> Pipeline:
-    """Give the nodes from `params:data` to `store` and `splits`."""
+    """Return the nodes from `params:data` to `store` and `splits`."""
     found = {"raw": "raw", "manifest": "manifest", "boxes": "boxes", "data": "params:data"}
     return stage_pipeline(
         "ingest",
@@ -31,7 +31,7 @@ def create_pipeline() -> Pipeline:
 
 
 def collect(data: DetectionDataParameters) -> Source:
-    """Give the source of annotated pictures that the parameters name."""
+    """Return the source of annotated pictures that the parameters name."""
     from eightgig.tasks.detection.sources import open_detection_source
 
     return open_detection_source(data)
@@ -68,7 +68,7 @@ def split(raw: RawPictures, manifest: Table, boxes: Table, rejects: Table, data:
 
 
 def build_store(raw: RawPictures, manifest: Table, boxes: Table, splits: Table, data: DetectionDataParameters) -> Any:
-    """Give what the store's dataset writes: the pictures of the splits with their boxes, streamed.
+    """Return what the store's dataset writes: the pictures of the splits with their boxes, streamed.
 
     It waits for the splits, so that a set which is refused replaces no store.
     """

@@ -25,7 +25,7 @@ _LOOKED_INTO = 16  # XML files: one set holds one kind, and the first of them sh
 def scan_detection_folder(
     root: Path, source: str = "auto", annotations: str | None = None, label_lines: LineForm | None = None
 ) -> DetectionFolder:
-    """Give the pictures and boxes below `root`; no picture is opened.
+    """Return the pictures and boxes below `root`; no picture is opened.
 
     Args:
         root: the folder of pictures and labels.
@@ -47,7 +47,7 @@ def scan_detection_folder(
 
 
 def find_format(root: Path, annotations: str | None = None) -> Format:
-    """Give the format of a folder, by the names of its files.
+    """Return the format of a folder, by the names of its files.
 
     Raises:
         DataError: there is no such folder, or it is in no known format or in several.
@@ -118,7 +118,7 @@ def _foreign(listing: Listing) -> str:
 
 
 def _data_yaml(listing: Listing) -> Path | None:
-    """Give data.yaml, or the one YAML file directly in the root that has names."""
+    """Return data.yaml, or the one YAML file directly in the root that has names."""
     files = [file for file in listing.files if "/" not in file and file.lower().endswith(_YAML_ENDINGS)]
     for file in files:
         if file.lower() in ("data.yaml", "data.yml"):
@@ -138,7 +138,7 @@ def _has_names(path: Path) -> bool:
 
 
 def _coco_files(listing: Listing) -> tuple[list[Path], list[str]]:
-    """Give COCO's JSON files, and those that look like it too but are left out beside files named as COCO's."""
+    """Return COCO's JSON files, and those that look like it too but are left out beside files named as COCO's."""
     jsons = [file for file in listing.files if file.lower().endswith(".json")]
     named = _named_coco_files(listing)
     others = [
@@ -150,7 +150,7 @@ def _coco_files(listing: Listing) -> tuple[list[Path], list[str]]:
 
 
 def _named_coco_files(listing: Listing) -> list[Path]:
-    """Give the JSON files named as COCO's, or as Roboflow's in each split's folder."""
+    """Return the JSON files named as COCO's, or as Roboflow's in each split's folder."""
     jsons = [file for file in listing.files if file.lower().endswith(".json")]
     instances = [file for file in jsons if Path(file).name.lower().startswith("instances_") and _is_near(file)]
     roboflow = [file for file in jsons if file.lower().endswith("_annotations.coco.json")]

@@ -61,11 +61,11 @@ class Listing:
         return by_key
 
     def below(self, folder: str) -> tuple[str, ...]:
-        """Give the pictures below `folder`, at any depth."""
+        """Return the pictures below `folder`, at any depth."""
         return tuple(path for path in self.pictures if not folder or path.startswith(f"{folder}/"))
 
     def relative(self, path: Path | str) -> str | None:
-        """Give an absolute path relative to the root, or None where it is not below it; the disk is not asked."""
+        """Return an absolute path relative to the root, or None where it is not below it; the disk is not asked."""
         try:
             inside = Path(os.path.normpath(path)).relative_to(self.root).as_posix()
         except ValueError:
@@ -73,24 +73,24 @@ class Listing:
         return "" if inside == "." else inside
 
     def shown(self, path: Path) -> str:
-        """Give a file's name for a person: relative to the root where it lies below it."""
+        """Return a file's name for a person: relative to the root where it lies below it."""
         return self.relative(path) or str(path)
 
     def match(self, name: str, *, beside: str, split: str = "") -> Match:
-        """Give the pictures that a label may mean by `name`, as `PictureIndex.match` does."""
+        """Return the pictures that a label may mean by `name`, as `PictureIndex.match` does."""
         return self._index.match(name, beside=beside, split=split)
 
     def same_file(self, path: str) -> list[str]:
-        """Give the files of this path in any case and form of Unicode: the one most like it, or several."""
+        """Return the files of this path in any case and form of Unicode: the one most like it, or several."""
         return as_written(path, self._files_by_key.get(name_key(path), ()))
 
     def same_folder(self, path: str) -> list[str]:
-        """Give the folders of this path, likewise."""
+        """Return the folders of this path, likewise."""
         return as_written(path, self._folders_by_key.get(name_key(path), ()))
 
 
 def list_files(root: Path) -> Listing:
-    """Give the files below `root`, hidden ones left out. Links are followed, unless they lead back to a folder above.
+    """Return the files below `root`, hidden ones left out. Links are followed, unless they lead back to a folder above.
 
     Raises:
         DataError: there is no such folder, or it cannot be read.
@@ -107,7 +107,7 @@ def list_files(root: Path) -> Listing:
 
 
 def _files_below(folder: Path, above: frozenset[Path] = frozenset()) -> Iterator[Path]:
-    """Give the files; `above` holds the real folders that lead here, so that links cannot loop."""
+    """Yield the files; `above` holds the real folders that lead here, so that links cannot loop."""
     real = folder.resolve()
     if real in above:
         return

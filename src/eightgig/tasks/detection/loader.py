@@ -83,7 +83,7 @@ class BoxBatches(Dataset[BoxBatch]):
         return self.__getitems__([key])
 
     def __getitems__(self, keys: list[Key]) -> BoxBatch:
-        """Give the samples of `keys` as one batch.
+        """Return the samples of `keys` as one batch.
 
         Raises:
             StoreError: a picture is damaged; the message names it.
@@ -167,7 +167,7 @@ def create_detection_loader(
     persistent_workers: bool = True,
     num_epochs: int | None = None,
 ) -> DataLoader[BoxBatch]:
-    """Give a DataLoader of `BoxBatch` over the pictures `indices` of `store`.
+    """Return a DataLoader of `BoxBatch` over the pictures `indices` of `store`.
 
     Its `sampler` is a `KeyedSampler`: call `loader.sampler.set_epoch(epoch)` before each epoch, from 1 on. What is in a
     batch does not depend on `num_workers`.

@@ -24,7 +24,7 @@ REJECT_COLUMNS = ("path", "class_name", "reason", "detail", "file", "line", "act
 def build_detection_manifest(
     folder: DetectionFolder, parameters: DetectionDataParameters, on_progress: Progress | None = None
 ) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
-    """Give (manifest, boxes, rejects).
+    """Return (manifest, boxes, rejects).
 
     The manifest has one row a usable picture, with its ready-made `split` or an empty text. The boxes have one row a
     box: `index` is a row of the manifest, corners are pixels of the upright picture. The rejects have one row for

@@ -28,7 +28,7 @@ _CONFIDENCES = np.linspace(0.0, 1.0, 1001)
 def mean_average_precision(
     detections: Sequence[Detections], truths: Sequence[Boxes], classes: Sequence[str]
 ) -> tuple[DetectionReport, pd.DataFrame]:
-    """Give the report and the precision-recall curves [class, recall, precision] at IoU 0.5.
+    """Return the report and the precision-recall curves [class, recall, precision] at IoU 0.5.
 
     A curve has 101 rows, recall 0 to 1 in steps of 0.01; classes without a box have none.
 
@@ -67,12 +67,12 @@ def mean_average_precision(
 
 
 def map50(detections: Sequence[Detections], truths: Sequence[Boxes], num_classes: int) -> float:
-    """Give the mean average precision at IoU 0.5 alone, 0 to 1: a tenth of the work. DataError as above."""
+    """Return the mean average precision at IoU 0.5 alone, 0 to 1: a tenth of the work. DataError as above."""
     return _mean(_evaluated(detections, truths, num_classes, _IOUS[:1]).eval["precision"])
 
 
 def map50_95(detections: Sequence[Detections], truths: Sequence[Boxes], num_classes: int) -> float:
-    """Give the mean over IoU 0.50, 0.55, ... 0.95 of the mean average precision, 0 to 1. DataError as above."""
+    """Return the mean over IoU 0.50, 0.55, ... 0.95 of the mean average precision, 0 to 1. DataError as above."""
     return _mean(_evaluated(detections, truths, num_classes, _IOUS).eval["precision"])
 
 
@@ -101,7 +101,7 @@ def _working_points(evaluation: Any, label: int) -> _WorkingPoints:
 
 
 def _best_point(points: Sequence[_WorkingPoints]) -> tuple[int, float]:
-    """Give the place in `_CONFIDENCES` with the highest mean F1, the middle one of those that are equally good."""
+    """Return the place in `_CONFIDENCES` with the highest mean F1, the middle one of those that are equally good."""
     mean_f1s = np.mean([point.f1s for point in points], axis=0)
     equals = np.flatnonzero(mean_f1s == mean_f1s.max())
     best = int(equals[len(equals) // 2])
@@ -146,7 +146,7 @@ def _evaluated(
 
 
 def _coco(pictures: Sequence[tuple[NDArray[Any], NDArray[Any], NDArray[Any]]], num_classes: int) -> COCO:
-    """Give boxes, labels and scores of pictures as COCO's index of them, made in memory."""
+    """Return boxes, labels and scores of pictures as COCO's index of them, made in memory."""
     coco, annotations = COCO(), list[dict[str, Any]]()
     for image, (boxes_xyxy_M4, labels_M, scores_M) in enumerate(pictures):
         sizes_M2 = boxes_xyxy_M4[:, 2:] - boxes_xyxy_M4[:, :2]

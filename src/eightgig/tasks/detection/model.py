@@ -75,7 +75,7 @@ class Bottleneck(nn.Module):
         self.shortcut = shortcut
 
     def forward(self, x: Tensor) -> Tensor:
-        """Give N x channels x H x W."""
+        """Return N x channels x H x W."""
         y: Tensor = self.space(self.point(x))
         return x + y if self.shortcut else y
 
@@ -91,7 +91,7 @@ class C3(nn.Module):
         self.blocks = nn.Sequential(*[Bottleneck(half, shortcut=shortcut) for _ in range(repeats)])
 
     def forward(self, x: Tensor) -> Tensor:
-        """Give N x out_channels x H x W."""
+        """Return N x out_channels x H x W."""
         joined: Tensor = self.join(torch.cat([self.blocks(self.enter(x)), self.skip(x)], 1))
         return joined
 
@@ -105,7 +105,7 @@ class SPPF(nn.Module):
         self.pool = nn.MaxPool2d(5, stride=1, padding=2)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Give N x channels x H x W."""
+        """Return N x channels x H x W."""
         first = self.enter(x)
         second = self.pool(first)
         third = self.pool(second)
@@ -126,7 +126,7 @@ class Neck(nn.Module):
         self.merge = nn.ModuleList([C3(wide, narrow, repeats, shortcut=False) for wide, narrow in widths])
 
     def forward(self, p3: Tensor, p4: Tensor, p5: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Give the maps at strides 8, 16 and 32."""
+        """Return the maps at strides 8, 16 and 32."""
         top = self.narrow[0](p5)  # c4 x H/32
         middle = self.merge[0](torch.cat([_doubled(top), p4], 1))  # c4 x H/16
         middle = self.narrow[1](middle)  # c3 x H/16
@@ -167,7 +167,7 @@ class YoloV5(nn.Module):
             _start_head(head, stride, num_classes)
 
     def forward(self, images_N3HW: Tensor) -> RawMaps:
-        """Give the raw maps of float32 images, 0 to 1, whose height and width are multiples of 32."""
+        """Return the raw maps of float32 images, 0 to 1, whose height and width are multiples of 32."""
         x, levels = images_N3HW, []
         for stage in self.backbone:
             x = stage(x)
@@ -176,11 +176,11 @@ class YoloV5(nn.Module):
         return tuple(self._as_map(head(x)) for head, x in zip(self.heads, features, strict=True))
 
     def decode(self, raw: RawMaps) -> Tensor:
-        """Give predictions_NPK of this network's raw maps; see `decode_predictions`."""
+        """Return predictions_NPK of this network's raw maps; see `decode_predictions`."""
         return decode_predictions(raw, self.anchors)
 
     def get_classifier(self) -> list[nn.Module]:
-        """Give the layers whose outputs are counted in classes; the name is timm's."""
+        """Return the layers whose outputs are counted in classes; the name is timm's."""
         return list(self.heads)
 
     def _as_map(self, outputs: Tensor) -> Tensor:
@@ -197,12 +197,12 @@ class WithDecode(nn.Module):
         self.network = network
 
     def forward(self, images_N3HW: Tensor) -> Tensor:
-        """Give float32 N x P x (5 + K), as `decode_predictions` does."""
+        """Return float32 N x P x (5 + K), as `decode_predictions` does."""
         return self.network.decode(self.network(images_N3HW))
 
 
 def decode_predictions(raw: Sequence[Tensor], anchors: Tensor, strides: Sequence[int] = STRIDES) -> Tensor:
-    """Give float32 N x P x (5 + K): centre x, y, width, height in pixels, objectness 0..1, class probabilities 0..1.
+    """Return float32 N x P x (5 + K): centre x, y, width, height in pixels, objectness 0..1, class probabilities 0..1.
 
     With s the sigmoid of a raw value, a centre is (2 s - 0.5 + cell) stride and a side (2 s)^2 anchor. Half precision
     cannot tell pixels apart beyond 2,048, so all is computed in float32.
@@ -217,7 +217,7 @@ def decode_predictions(raw: Sequence[Tensor], anchors: Tensor, strides: Sequence
 
 
 def build_yolov5(name: str, *, weights: str, num_classes: int, anchors: Anchors | None = None) -> PictureNetwork:
-    """Give the detector `name` with `num_classes` classes, on the CPU, in float32.
+    """Return the detector `name` with `num_classes` classes, on the CPU, in float32.
 
     Heads whose class count differs from the file's start anew; all else must match.
 

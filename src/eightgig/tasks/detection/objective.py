@@ -54,16 +54,16 @@ class DetectionObjective:
         self._num_classes, self._score, self._confidence, self._iou = num_classes, score, confidence, iou
 
     def count(self, batch: Batch) -> int:
-        """Give the number of pictures."""
+        """Return the number of pictures."""
         return int(batch["images"].shape[0])
 
     def loss_sum(self, module: nn.Module, batch: Batch, device: torch.device) -> Tensor:
-        """Give the loss summed over the pictures."""
+        """Return the loss summed over the pictures."""
         return self._loss(self._run(module, batch, device), batch, device).total
 
     @torch.no_grad()
     def evaluate(self, module: nn.Module, batches: Iterable[Batch], device: torch.device) -> dict[str, float]:
-        """Give the mean loss and its parts, and the score of the detections."""
+        """Return the mean loss and its parts, and the score of the detections."""
         module.eval()
         losses, count = [], 0
         detections: list[Detections] = []
@@ -100,7 +100,7 @@ class DetectionObjective:
 
 
 def soft_detection_loss_sum(student: Sequence[Tensor], teacher: Sequence[Tensor], *, temperature: float) -> Tensor:
-    """Give how far a student's raw maps are from its teacher's, summed over the pictures; 0 where they agree.
+    """Return how far a student's raw maps are from its teacher's, summed over the pictures; 0 where they agree.
 
     Objectness is compared in all cells. Boxes (squared error of the sigmoids) and classes count as much as the teacher
     believes that there is an object: cells of background have nothing to teach. Means are over a picture's cells, and
@@ -121,7 +121,7 @@ def soft_detection_loss_sum(student: Sequence[Tensor], teacher: Sequence[Tensor]
 
 
 def _soft_level(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
-    """Give 3 x N: the sums over one level's cells of objectness, of boxes and classes weighed, and of the weights."""
+    """Return 3 x N: the sums over one level's cells of objectness, of boxes and classes weighed, and of the weights."""
     belief = teacher[..., 4].sigmoid()
     boxes = (student[..., :4].sigmoid() - teacher[..., :4].sigmoid()).square().sum(-1)
     objectness = _divergence(student[..., 4], teacher[..., 4], temperature)
@@ -130,7 +130,7 @@ def _soft_level(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
 
 
 def _divergence(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
-    """Give T^2 KL(teacher / T || student / T) of independent yes-or-no logits, element by element."""
+    """Return T^2 KL(teacher / T || student / T) of independent yes-or-no logits, element by element."""
     softened, wanted = student / temperature, teacher / temperature
     yes = functional.binary_cross_entropy_with_logits
     difference = yes(softened, wanted.sigmoid(), reduction="none") - yes(wanted, wanted.sigmoid(), reduction="none")
@@ -138,7 +138,7 @@ def _divergence(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
 
 
 def true_boxes(batch: Batch) -> list[Boxes]:
-    """Give each picture's boxes in pixels of the picture, without the padding."""
+    """Return each picture's boxes in pixels of the picture, without the padding."""
     truths = []
     for position, labels_M in enumerate(batch["box_labels"].cpu().numpy()):
         boxes_M4 = batch["boxes"][position].cpu().numpy()[labels_M >= 0]
@@ -147,7 +147,7 @@ def true_boxes(batch: Batch) -> list[Boxes]:
 
 
 def in_source(boxes_xyxy_M4: Any, batch: Batch, position: int) -> Any:
-    """Give boxes of the network's input in pixels of the picture they were found in, cut at its edges."""
+    """Return boxes of the network's input in pixels of the picture they were found in, cut at its edges."""
     scale, offset, size = (batch[name][position].cpu().numpy() for name in ("scale", "offset", "sizes"))
     corners_M22 = (boxes_xyxy_M4.reshape(-1, 2, 2) - offset) / scale
     return corners_M22.clip(0, size[::-1]).reshape(-1, 4).astype("float32")

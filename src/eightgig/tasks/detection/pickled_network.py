@@ -101,13 +101,13 @@ class PickledNetwork:
         self._zip.close()
 
     def find(self) -> InertObject | None:
-        """Give the network, or None where no object with modules is under any of the keys."""
+        """Return the network, or None where no object with modules is under any of the keys."""
         content = self._content()
         candidates = [content.get(key) for key in self._keys] if isinstance(content, dict) else []
         return next((x for x in candidates if isinstance(x, InertObject) and _entries(x, "_modules")), None)
 
     def tensors(self, network: InertObject) -> dict[str, Tensor]:
-        """Give the network's parameters and buffers by their dotted names, on the CPU, as they were saved."""
+        """Return the network's parameters and buffers by their dotted names, on the CPU, as they were saved."""
         return {name: self._tensor(noted) for name, noted in self._walk(network)}
 
     def _content(self) -> Any:
@@ -195,7 +195,7 @@ class _InertUnpickler(pickle.Unpickler):
     """Reads a pickle without importing anything: what it names becomes a stand-in."""
 
     def find_class(self, module: str, name: str) -> Any:
-        """Give what stands for `module.name`; functions are made anew, for a pickle may write to what it is given."""
+        """Return what stands for `module.name`; functions are made anew, for a pickle may write to what it is given."""
         match module, name:
             case "torch._utils", "_rebuild_tensor_v2":
                 return lambda storage, offset, size, stride, *_: _NotedTensor(storage, offset, size, stride)
@@ -210,7 +210,7 @@ class _InertUnpickler(pickle.Unpickler):
         return InertObject
 
     def persistent_load(self, pid: Any) -> Any:
-        """Give the description of a storage as it is: ("storage", type, key, device, number of elements)."""
+        """Return the description of a storage as it is: ("storage", type, key, device, number of elements)."""
         return pid
 
 

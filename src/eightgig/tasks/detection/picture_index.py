@@ -52,7 +52,7 @@ class PictureIndex:
             self._by_stem[posixpath.splitext(name)[0]].append(path)
 
     def match(self, name: str, *, beside: str, split: str = "") -> Match:
-        """Give the pictures that a label may mean by `name`.
+        """Return the pictures that a label may mean by `name`.
 
         First as a path, from the label's own folder and from the root; then by its last part, where the folders before
         it agree as far as both have some; then with another ending; and last with other folders.
@@ -109,7 +109,7 @@ def rightful(claims: Sequence[tuple[str, Match]]) -> list[bool]:
 
 
 def num_shared(first: Sequence[str], second: Sequence[str]) -> int:
-    """Give how many parts of two paths agree, counted from the end."""
+    """Return how many parts of two paths agree, counted from the end."""
     count = 0
     for one, other in zip(reversed(first), reversed(second), strict=False):
         if one != other:
@@ -133,7 +133,7 @@ def _folders(path: str) -> list[str]:
 
 
 def _spellings(name: str) -> Iterator[str]:
-    """Give a name as it stands, and what is left of an address or of another system's path."""
+    """Yield a name as it stands, and what is left of an address or of another system's path."""
     text = name.strip().replace("\\", "/")
     yield text
     if "?d=" in text:  # Label Studio's local files: /data/local-files/?d=shots/a.jpg

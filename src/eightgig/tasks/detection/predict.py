@@ -46,7 +46,7 @@ class DetectorPredictParameters(PredictParameters):
 
 
 def create_pipeline(case: Case) -> Pipeline:
-    """Give the node from `weights` to `predict_table`, `predict_rejects_table` and `predict_sheet`."""
+    """Return the node from `weights` to `predict_table`, `predict_rejects_table` and `predict_sheet`."""
     inputs = {
         "weights": "weights",
         "store": "store",
@@ -102,7 +102,7 @@ def predict_boxes(
 
 
 def _rows(file: str, names: list[str], found: Any) -> list[tuple[object, ...]]:
-    """Give a row a box, or one without a box where nothing was found."""
+    """Return a row a box, or one without a box where nothing was found."""
     columns = zip(names, found.scores_M.round(4).tolist(), found.boxes_xyxy_M4.round(1).tolist(), strict=True)
     boxes = [(file, name, score, *box) for name, score, box in columns]
     return [*boxes] or [(file, *[None] * (len(_TABLE_COLUMNS) - 1))]

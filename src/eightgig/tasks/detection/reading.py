@@ -12,7 +12,7 @@ MAX_LIST_BYTES = 2**28
 
 
 def read_label(path: Path, max_bytes: int = MAX_LABEL_BYTES) -> bytes:
-    """Give the bytes of a label file.
+    """Return the bytes of a label file.
 
     Raises:
         ImageRejectedError: it cannot be opened, or is far too long for a label.
@@ -27,7 +27,7 @@ def read_label(path: Path, max_bytes: int = MAX_LABEL_BYTES) -> bytes:
 
 
 def read_label_text(path: Path, max_bytes: int = MAX_LABEL_BYTES) -> str:
-    """Give the text of a label file, without the byte order mark that some editors write.
+    """Return the text of a label file, without the byte order mark that some editors write.
 
     Raises:
         ImageRejectedError: as for `read_label`, or it is not UTF-8; the place is named.
@@ -39,13 +39,13 @@ def read_label_text(path: Path, max_bytes: int = MAX_LABEL_BYTES) -> str:
 
 
 def numbered_lines(text: str) -> list[tuple[int, str]]:
-    """Give the lines that are not blank, counted from 1 as editors count them, without blanks at their ends."""
+    """Return the lines that are not blank, counted from 1 as editors count them, without blanks at their ends."""
     lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
     return [(number, line.strip()) for number, line in enumerate(lines, start=1) if line.strip()]
 
 
 def number(value: object) -> float:
-    """Give a number that stands in a label as a number or as text; NaN and infinity are numbers too.
+    """Return a number that stands in a label as a number or as text; NaN and infinity are numbers too.
 
     Raises:
         ValueError: it is neither.
@@ -61,7 +61,7 @@ def number(value: object) -> float:
 
 
 def whole_number(value: object) -> int | None:
-    """Give a whole number that stands in a label as 7, 7.0 or text of it; None for anything else."""
+    """Return a whole number that stands in a label as 7, 7.0 or text of it; None for anything else."""
     if isinstance(value, str):
         text = value.strip()  # 12e4 as text is no number: it may be a part of a hash
         return int(text.partition(".")[0]) if re.fullmatch(r"[+-]?[0-9]{1,18}(\.0*)?", text) else None

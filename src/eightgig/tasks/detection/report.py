@@ -55,7 +55,7 @@ class DetectionResults:
         benchmark: Table,
         video_report: VideoReport,
     ) -> tuple[Figure, ...]:
-        """Give precision over recall, the average precision of each class, what was taken for what, and the speeds."""
+        """Return precision over recall, the average precision of each class, what was taken for what, and the speeds."""
         from eightgig.report import figures
         from eightgig.tasks.detection import figures as detections
 
@@ -75,7 +75,7 @@ class DetectionResults:
         )
 
     def headline(self, shown: Mapping[str, Any]) -> "report.Fact":
-        """Give the mean average precision."""
+        """Return the mean average precision."""
         from eightgig.report.page import Fact
 
         metrics: DetectionReport = shown["metrics"]

@@ -15,7 +15,7 @@ DrawnBox = tuple[int, float, float, float, float]
 
 
 def open_detection_source(parameters: DetectionDataParameters) -> Source:
-    """Give the source that the parameters name; its `RawPictures.source` is `yolo`, `voc` or `coco`."""
+    """Return the source that the parameters name; its `RawPictures.source` is `yolo`, `voc` or `coco`."""
     return _Rendered(parameters) if parameters.source == "rendered" else _UserFolder(parameters)
 
 

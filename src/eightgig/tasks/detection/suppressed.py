@@ -7,12 +7,12 @@ from eightgig.tasks.detection.predict import DetectorPredictParameters
 
 
 def suppression() -> Node:
-    """Give the export's node from `onnx_fp32` to `onnx_suppressed`."""
+    """Return the export's node from `onnx_fp32` to `onnx_suppressed`."""
     return stage_node(suppress_inside, {"onnx_fp32": "onnx_fp32", "predict": "params:predict"}, "onnx_suppressed")
 
 
 def suppress_inside(onnx_fp32: bytes, predict: DetectorPredictParameters) -> bytes:
-    """Give the float32 file with non-maximum suppression inside, as `predict` would do it."""
+    """Return the float32 file with non-maximum suppression inside, as `predict` would do it."""
     from eightgig.tasks.detection.suppression import with_suppression
 
     return with_suppression(onnx_fp32, confidence=predict.confidence, iou=predict.iou, most=predict.most)

@@ -58,7 +58,7 @@ suppression (float[batch, P, columns] predictions) => (float[found, 7] detection
 
 
 def with_suppression(onnx_file: bytes, *, confidence: float, iou: float, most: int = 300) -> bytes:
-    """Give the file with `detections` in place of `predictions`, for a batch of any size, with the same card.
+    """Return the file with `detections` in place of `predictions`, for a batch of any size, with the same card.
 
     `detections` is float32 D x 7: image in the batch, x1, y1, x2, y2, score, label; image by image, the best score
     first. They are those of `eightgig.tasks.detection.detections.suppress`: a prediction counts as its most probable
@@ -95,7 +95,7 @@ def with_suppression(onnx_file: bytes, *, confidence: float, iou: float, most: i
 
 
 def detections_of(outputs: Mapping[str, Array], num_images: int) -> list[Detections]:
-    """Give the detections of each image from what a runner gave for a file of `with_suppression`.
+    """Return the detections of each image from what a runner gave for a file of `with_suppression`.
 
     Raises:
         ExportError: there is no output `detections` D x 7.
@@ -110,7 +110,7 @@ def detections_of(outputs: Mapping[str, Array], num_images: int) -> list[Detecti
 
 
 def _sizes(model: onnx.ModelProto) -> tuple[int, int]:
-    """Give P and 5 + K."""
+    """Return P and 5 + K."""
     outputs = {value.name: value.type.tensor_type for value in model.graph.output}
     wanted = outputs.get("predictions")
     sizes = [dim.dim_value for dim in wanted.shape.dim] if wanted is not None else []

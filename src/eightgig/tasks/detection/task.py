@@ -38,26 +38,26 @@ class DetectionTask:
         self._classes, self._confidence, self._iou, self._sure = classes, confidence, iou, sure
 
     def answers(self, outputs: Arrays) -> list[Detections]:
-        """Give the detections of each picture of predictions_NPK."""
+        """Return the detections of each picture of predictions_NPK."""
         return suppress(outputs[self.output], confidence=self._confidence, iou=self._iou, multi_label=True)
 
     def judge(self) -> Judge:
-        """Give what counts as COCO does, over all pictures together."""
+        """Return what counts as COCO does, over all pictures together."""
         return JudgeOfAll(self.quality)
 
     def comparer(self) -> Comparer:
-        """Give what compares all pictures together: whether any box is sure decides which count."""
+        """Return what compares all pictures together: whether any box is sure decides which count."""
         return ComparerOfAll(self.compare)
 
     def quality(self, answers: Sequence[Detections], truths: Sequence[Boxes]) -> dict[str, float]:
-        """Give mAP50 and mAP50-95, as COCO counts; zeros where no picture has a box."""
+        """Return mAP50 and mAP50-95, as COCO counts; zeros where no picture has a box."""
         if not any(len(truth.labels_M) for truth in truths):
             return {self.score_name: 0.0, "mAP50_95": 0.0}
         report, _ = mean_average_precision(answers, truths, self._classes)
         return {self.score_name: report.map50, "mAP50_95": report.map50_95}
 
     def compare(self, reference: Sequence[Detections], found: Sequence[Detections]) -> Comparison:
-        """Give how far the sure boxes are apart.
+        """Return how far the sure boxes are apart.
 
         The difference is the largest of: that of two scores; a tenth of what an overlap lacks of 1; and, for a box
         that only one of both has, how far its score is above the least that counts.
@@ -75,13 +75,13 @@ class DetectionTask:
         )
 
     def _least(self, reference: Sequence[Detections]) -> float:
-        """Give the smallest score that counts; a network that is sure of nothing is compared by all that it says."""
+        """Return the smallest score that counts; a network that is sure of nothing is compared by all that it says."""
         is_sure = any((one.scores_M >= self._sure).any() for one in reference)
         return self._sure if is_sure else self._confidence
 
 
 def _left_over(first: Detections, second: Detections) -> list[Detections]:
-    """Give of each side the boxes without a partner, where there are any."""
+    """Return of each side the boxes without a partner, where there are any."""
     pairs = match(second, Boxes(first.boxes_xyxy_M4, first.labels_M), confidence=-np.inf)
     sides = ((first, pairs.misses), (second, pairs.false_alarms))
     return [_those(side, places) for side, places in sides if len(places)]

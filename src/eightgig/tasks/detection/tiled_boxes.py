@@ -67,7 +67,7 @@ def merge_boxes(
     scratch: Path,
     clock: Clock | None = None,
 ) -> Detections:
-    """Give the detections of the whole picture, best first; a box that was united has the best score of its parts.
+    """Return the detections of the whole picture, best first; a box that was united has the best score of its parts.
 
     Args:
         source: the picture.
@@ -163,7 +163,7 @@ def _parts_of_same(found: _Found, cut: int, others: npt.NDArray[np.int64]) -> li
 
 
 def _near(found: _Found, grid: Grid) -> Iterator[tuple[int, npt.NDArray[np.int64]]]:
-    """Give the place of each cut box, and those of boxes of its class in tiles that may overlap with its own."""
+    """Yield the place of each cut box, and those of boxes of its class in tiles that may overlap with its own."""
     cells_M2 = (found.tiles_xyxy_M4[:, :2] // grid.tile).astype(int)
     places: dict[tuple[int, int], list[int]] = {}
     for place, (column, row) in enumerate(cells_M2.tolist()):
@@ -177,7 +177,7 @@ def _near(found: _Found, grid: Grid) -> Iterator[tuple[int, npt.NDArray[np.int64
 
 
 def _overlap(boxes_M4: Floats, box_4: Floats) -> Floats:
-    """Give what boxes share, M x 4; where that is nothing, a side is 0 or less."""
+    """Return what boxes share, M x 4; where that is nothing, a side is 0 or less."""
     return np.concatenate(
         [np.maximum(boxes_M4[:, :2], box_4[..., :2]), np.minimum(boxes_M4[:, 2:], box_4[..., 2:])], axis=1
     )
@@ -195,7 +195,7 @@ def _iou(boxes_M4: Floats, others_M4: Floats) -> Floats:
 
 
 def _groups(count: int, pairs_P2: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """Give each place the smallest place that pairs lead to from it."""
+    """Return each place the smallest place that pairs lead to from it."""
     groups_M = np.arange(count)
     while len(pairs_P2):
         smallest_P = groups_M[pairs_P2].min(axis=1)

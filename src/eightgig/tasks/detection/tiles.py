@@ -22,7 +22,7 @@ _COLUMNS = ("class_name", "score", "x1", "y1", "x2", "y2")
 
 
 def create_pipeline(case: Case) -> Pipeline:
-    """Give the node from `weights` to `tiles_report`, `tiles_boxes_table` and `tiles_sheet`."""
+    """Return the node from `weights` to `tiles_report`, `tiles_boxes_table` and `tiles_sheet`."""
     inputs = {
         "weights": "weights",
         "train": "params:train",

@@ -23,7 +23,7 @@ _SMALLEST_SIDE_PX, _LEAST_VISIBLE, _MOST_STRETCHED = 2.0, 0.1, 100.0
 
 
 def letterboxed(boxes_xyxy_M4: npt.NDArray[np.float32], placement: Placement) -> npt.NDArray[np.float32]:
-    """Give boxes of a picture as boxes on its canvas."""
+    """Return boxes of a picture as boxes on its canvas."""
     moved_M4 = boxes_xyxy_M4 * placement.scale + np.tile([placement.left, placement.top], 2)
     return moved_M4.astype(np.float32)
 
@@ -31,13 +31,13 @@ def letterboxed(boxes_xyxy_M4: npt.NDArray[np.float32], placement: Placement) ->
 def unletterboxed(
     boxes_xyxy_M4: npt.NDArray[np.float32], placement: Placement, height: int, width: int
 ) -> npt.NDArray[np.float32]:
-    """Give boxes on a canvas as boxes of the picture of height x width, clipped to it."""
+    """Return boxes on a canvas as boxes of the picture of height x width, clipped to it."""
     moved_M4 = (boxes_xyxy_M4 - np.tile([placement.left, placement.top], 2)) / placement.scale
     return np.clip(moved_M4, 0, [width, height, width, height]).astype(np.float32)
 
 
 def random_affine(augment: BoxAugmentParameters, rng: random.Random, *, middle: float, side: int) -> Matrix:
-    """Give a 3 x 3 matrix: turned, scaled and sheared about (middle, middle), which comes near the canvas' middle."""
+    """Return a 3 x 3 matrix: turned, scaled and sheared about (middle, middle), which comes near the canvas' middle."""
     angle = math.radians(rng.uniform(-augment.degrees, augment.degrees))
     scale = rng.uniform(1 - augment.scale, 1 + augment.scale)
     shear_x, shear_y = (math.tan(math.radians(rng.uniform(-augment.shear, augment.shear))) for _ in range(2))
@@ -50,7 +50,7 @@ def random_affine(augment: BoxAugmentParameters, rng: random.Random, *, middle: 
 
 
 def mosaic_places(sizes: Sequence[tuple[int, int]], side: int, rng: random.Random) -> list[Matrix]:
-    """Give where four pictures (height, width) lie on a canvas of 2 side x 2 side: corner to corner at a random point.
+    """Return where four pictures (height, width) lie on a canvas of 2 side x 2 side: corner to corner at a random point.
 
     Each is as large as fits a square of `side`. Matrices are 3 x 3.
     """
@@ -122,7 +122,7 @@ def hsv_jitter(image_HWC: Pixels, augment: BoxAugmentParameters, rng: random.Ran
 
 
 def joined(parts: Sequence[Boxes]) -> Boxes:
-    """Give the boxes of several pictures on one canvas as one."""
+    """Return the boxes of several pictures on one canvas as one."""
     return Boxes(np.concatenate([part.xyxy_M4 for part in parts]), np.concatenate([part.labels_M for part in parts]))
 
 

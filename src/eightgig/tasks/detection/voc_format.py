@@ -43,7 +43,7 @@ class _Claim(NamedTuple):
 
 
 def read_voc(listing: Listing, folder: Path | None) -> DetectionFolder:
-    """Give the pictures and boxes of the XML files below `folder`; without one, of all below the root.
+    """Return the pictures and boxes of the XML files below `folder`; without one, of all below the root.
 
     The classes are the names of all objects in alphabetical order. A picture is found by the name in its XML file, or
     by the XML file's own where that one is wrong.
@@ -104,7 +104,7 @@ class _Splits(NamedTuple):
 
 
 def _listed_splits(listing: Listing) -> _Splits:
-    """Give each name's first split: that of train, val and test, and train for what only trainval names."""
+    """Return each name's first split: that of train, val and test, and train for what only trainval names."""
     splits = _Splits({}, {})
     for split, file in sorted(_lists(listing), key=lambda each: (_is_union(each[1]), SPLITS.index(each[0]))):
         for line, text in _lines(listing, file):
@@ -140,7 +140,7 @@ def _stem(path: str) -> str:
 def _with_splits(
     pictures: Mapping[str, AnnotatedPicture], splits: _Splits
 ) -> tuple[dict[str, AnnotatedPicture], list[Finding]]:
-    """Give the pictures with the splits of the lists, which name them with or without folder, ending or a flag."""
+    """Return the pictures with the splits of the lists, which name them with or without folder, ending or a flag."""
     made: dict[str, AnnotatedPicture] = {}
     findings: list[Finding] = []
     used: set[str] = set()
@@ -159,14 +159,14 @@ def _with_splits(
 
 
 def _listed_name(text: str, known: Collection[str]) -> str:
-    """Give a name without the flag that VOC's lists of a class have behind it; a name may have blanks itself."""
+    """Return a name without the flag that VOC's lists of a class have behind it; a name may have blanks itself."""
     whole = text.replace("\\", "/").removeprefix("./")
     name, _, flag = whole.rpartition(" ")
     return name.strip() if whole not in known and flag in ("1", "0", "-1") else whole
 
 
 def _names_of(path: str) -> Iterator[str]:
-    """Give what a list may call a picture: the end of its path from any folder on, with the ending or without."""
+    """Yield what a list may call a picture: the end of its path from any folder on, with the ending or without."""
     parts = name_key(path).split("/")
     for place in range(len(parts)):
         name = "/".join(parts[place:])
@@ -204,7 +204,7 @@ def _own(listing: Listing, file: str) -> Match:
 
 
 def _find(listing: Listing, file: str, content: Parsed, own_pictures: Collection[str]) -> _Claim | Finding:
-    """Give the picture of an XML file: that of its <filename>, or else of its own name.
+    """Return the picture of an XML file: that of its <filename>, or else of its own name.
 
     A copied file often keeps the <filename> of the one it was made from. Where both names have a picture, the file's
     own is right if the other picture has a file of its own name too; else nobody can tell.
@@ -279,7 +279,7 @@ def _box(each: VocObject, labels: Mapping[str, int]) -> RawBox:
 
 
 def _unlabelled(listing: Listing, pictures: Mapping[str, AnnotatedPicture]) -> Iterator[Finding]:
-    """Give the pictures without an XML file, in folders where others have one (not folders of masks)."""
+    """Yield the pictures without an XML file, in folders where others have one (not folders of masks)."""
     folders = {posixpath.dirname(path) for path in pictures}
     for path in listing.pictures:
         if posixpath.dirname(path) in folders and path not in pictures:

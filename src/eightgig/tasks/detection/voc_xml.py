@@ -39,7 +39,7 @@ class VocFile:
 
 
 def parse_voc(data: bytes) -> VocFile:
-    """Give the content of an XML file.
+    """Return the content of an XML file.
 
     Raises:
         ImageRejectedError: it is not VOC's XML, or it has a document type, where entities could be declared.
@@ -87,13 +87,13 @@ class _Reader:
         self._text: list[str] = []
 
     def size(self) -> tuple[int, int] | None:
-        """Give width and height; a size of nothing is what some tools write when they do not know it."""
+        """Return width and height; a size of nothing is what some tools write when they do not know it."""
         texts = (self.texts.get(f"size/{side}", "") for side in ("width", "height"))
         width, height = (whole_number(text) or 0 for text in texts)
         return (width, height) if 0 < width < _LARGEST_SIDE and 0 < height < _LARGEST_SIDE else None
 
     def objects(self) -> tuple[VocObject, ...]:
-        """Give the objects in the order of the file."""
+        """Return the objects in the order of the file."""
         return tuple(
             VocObject(each.line, each.texts.get("name", ""), {edge: each.texts.get(f"bndbox/{edge}") for edge in EDGES})
             for each in self._elements

@@ -54,7 +54,7 @@ class _Label:
 
 
 def read_yolo(listing: Listing, data_yaml: Path | None, form: LineForm | None = None) -> DetectionFolder:
-    """Give the pictures and boxes that `data_yaml` names; without one, those of the whole folder.
+    """Return the pictures and boxes that `data_yaml` names; without one, those of the whole folder.
 
     A folder without data.yaml has the names of its classes in `classes.txt`, one a line.
 
@@ -90,12 +90,12 @@ def read_yolo(listing: Listing, data_yaml: Path | None, form: LineForm | None = 
 
 
 def replace_form(rules: LineRules, form: LineForm | None) -> LineRules:
-    """Give the rules with the user's word before data.yaml's."""
+    """Return the rules with the user's word before data.yaml's."""
     return rules if form is None else LineRules(form, rules.keypoints if form == "keypoints" else None)
 
 
 def label_paths(listing: Listing, picture: str) -> list[str]:
-    """Give the label files of `picture`: none, one, or several of one name in different case.
+    """Return the label files of `picture`: none, one, or several of one name in different case.
 
     The last `images` in its path reads `labels`, or else it is beside the picture; it is called as the picture with
     .txt instead of the ending or after it. Case and Unicode's form do not matter.
@@ -159,7 +159,7 @@ def _picture_folder(listing: Listing) -> tuple[str, ...]:
 
 
 def _first_splits(listed: list[Listed]) -> tuple[dict[str, str], dict[str, tuple[Finding, ...]]]:
-    """Give each picture's first split, and findings where it is named for another one too."""
+    """Return each picture's first split, and findings where it is named for another one too."""
     splits: dict[str, str] = {}
     doubles: dict[str, tuple[Finding, ...]] = defaultdict(tuple)
     for each in listed:
@@ -228,7 +228,7 @@ def _told_of_form(form: LineForm, lines: Iterable[tuple[str, Line]], file: str) 
 
 
 def _without_picture(listing: Listing, files_of: Mapping[str, list[str]]) -> Iterator[Finding]:
-    """Give the labels of pictures that are not there."""
+    """Yield the labels of pictures that are not there."""
     expected = {file for files in files_of.values() for file in files}
     for file in listing.files:
         if is_label(file) and file not in expected:
@@ -242,7 +242,7 @@ def is_label(file: str) -> bool:
 
 
 def _shared(pictures: Iterable[AnnotatedPicture]) -> Iterator[Finding]:
-    """Give the pictures (a.jpg and a.png) that have one label file together."""
+    """Yield the pictures (a.jpg and a.png) that have one label file together."""
     listed = [picture for picture in pictures if picture.file]
     counts = Counter(picture.file for picture in listed)
     for picture in listed:
@@ -252,7 +252,7 @@ def _shared(pictures: Iterable[AnnotatedPicture]) -> Iterator[Finding]:
 
 
 def _unlisted(files_of: Mapping[str, list[str]], splits: Mapping[str, str]) -> Iterator[Finding]:
-    """Give the folders of pictures with labels that data.yaml names for no split."""
+    """Yield the folders of pictures with labels that data.yaml names for no split."""
     left_out = Counter(posixpath.dirname(path) for path, files in files_of.items() if files and path not in splits)
     for folder, count in sorted(left_out.items()):
         detail = f"{count} pictures with labels in '{folder or '.'}' are in no split that is named; left out"

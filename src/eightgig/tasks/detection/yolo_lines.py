@@ -65,7 +65,7 @@ class Line(NamedTuple):
 
 
 def parse_line(text: str, num_classes: int, line: int) -> Line:
-    """Give what a line holds.
+    """Return what a line holds.
 
     Raises:
         ImageRejectedError: it holds something else than numbers, too few, numbers in pixels, or an unknown class.
@@ -87,7 +87,7 @@ def parse_line(text: str, num_classes: int, line: int) -> Line:
 
 
 def find_form(root: Path, rules: LineRules, lines: Sequence[tuple[str, Line]]) -> LineForm:
-    """Give what the lines of a whole set are.
+    """Return what the lines of a whole set are.
 
     Args:
         root: of the set, for the message.
@@ -109,7 +109,7 @@ def find_form(root: Path, rules: LineRules, lines: Sequence[tuple[str, Line]]) -
 
 
 def box_of(line: Line, form: LineForm, keypoints: Keypoints | None) -> RawBox:
-    """Give the box of a line.
+    """Return the box of a line.
 
     Raises:
         ImageRejectedError: it has another count of numbers than its form.
@@ -124,7 +124,7 @@ def box_of(line: Line, form: LineForm, keypoints: Keypoints | None) -> RawBox:
 
 
 def _fits(line: Line, form: LineForm, keypoints: Keypoints | None) -> tuple[str, bool]:
-    """Give what is wanted of a line with more than four numbers, and whether it is that."""
+    """Return what is wanted of a line with more than four numbers, and whether it is that."""
     points = line.values - _OF_A_BOX
     if form == "boxes":
         return "4 numbers of a box", False

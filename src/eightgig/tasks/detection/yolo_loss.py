@@ -62,7 +62,7 @@ def detection_loss_sum(
     parameters: DetectionLossParameters,
     strides: Sequence[int] = STRIDES,
 ) -> DetectionLoss:
-    """Give the loss summed over the pictures.
+    """Return the loss summed over the pictures.
 
     A picture's loss is its own: means over its matches and its cells, level by level. So the sums of any micro-batches
     add up to that of the whole batch. Computed in float32, or float64 if `raw` is.
@@ -96,7 +96,7 @@ def detection_loss_sum(
 def find_candidates(
     boxes_NM4: Tensor, labels_NM: Tensor, anchors_A2: Tensor, map_size: Sequence[int], anchor_ratio: float
 ) -> Candidates:
-    """Give the candidates of one level.
+    """Return the candidates of one level.
 
     Args:
         boxes_NM4: xyxy in cells of the level.
@@ -128,7 +128,7 @@ def find_candidates(
 
 
 def complete_iou(first: Tensor, second: Tensor) -> Tensor:
-    """Give the complete IoU of boxes (... x 4: centre x, y, width, height): 1 for the same, down to below -1.
+    """Return the complete IoU of boxes (... x 4: centre x, y, width, height): 1 for the same, down to below -1.
 
     IoU less the squared distance of the centres over the squared diagonal around both, less a term for the difference
     of the aspect ratios, whose weight gets no gradient. torchvision's own picks by booleans.
@@ -152,20 +152,20 @@ def _angle(sides: Tensor) -> Tensor:
 
 
 def _neighbours(like: Tensor) -> Tensor:
-    """Give 5 x 2: from a cell to itself and to those left, above, right and below. Made where it is used."""
+    """Return 5 x 2: from a cell to itself and to those left, above, right and below. Made where it is used."""
     unit = torch.eye(2, dtype=like.dtype, device=like.device)
     return torch.cat([torch.zeros_like(unit[:1]), -unit, unit])
 
 
 def _is_near(centres_NM2: Tensor) -> Tensor:
-    """Say which of the five cells are within half a cell of the centre: its own and up to two more; bool N x M x 5."""
+    """Return which of the five cells are within half a cell of the centre: its own and up to two more; bool N x M x 5."""
     fraction_NM2 = centres_NM2 - centres_NM2.floor()
     low, high = fraction_NM2 < 0.5, fraction_NM2 > 0.5
     return torch.cat([torch.ones_like(low[..., :1]), low, high], -1)
 
 
 def _level_loss(raw_NAHWC: Tensor, at: Candidates, anchors_A2: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Give one level's box, objectness and class loss of each picture, not weighed."""
+    """Return one level's box, objectness and class loss of each picture, not weighed."""
     image = torch.arange(len(raw_NAHWC), device=raw_NAHWC.device)[:, None]
     found = _precise(raw_NAHWC[image, at.anchor, at.row, at.column])  # N x Q x (5 + K)
     near = found[..., :4].sigmoid()
@@ -177,7 +177,7 @@ def _level_loss(raw_NAHWC: Tensor, at: Candidates, anchors_A2: Tensor) -> tuple[
 
 
 def _objectness_target(iou_NQ: Tensor, at: Candidates, shape: Sequence[int]) -> Tensor:
-    """Give N x A x H x W: the best IoU of those that are learnt in a cell, 0 where none is."""
+    """Return N x A x H x W: the best IoU of those that are learnt in a cell, 0 where none is."""
     num_images, num_anchors, height, width = shape[:4]
     nowhere = num_anchors * height * width
     slot = torch.where(at.mask, (at.anchor * height + at.row) * width + at.column, nowhere)
@@ -194,7 +194,7 @@ def _class_loss(logits_NQK: Tensor, at: Candidates) -> Tensor:
 
 
 def _mean(values_NQ: Tensor, mask_NQ: Tensor) -> Tensor:
-    """Give each picture's mean over what counts, 0 where nothing does."""
+    """Return each picture's mean over what counts, 0 where nothing does."""
     return (values_NQ * mask_NQ).sum(1) / mask_NQ.sum(1).clamp(min=1)
 
 

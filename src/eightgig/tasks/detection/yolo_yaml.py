@@ -47,7 +47,7 @@ class DataYaml(NamedTuple):
 
 
 def read_data_yaml(listing: Listing, path: Path) -> DataYaml:
-    """Give the names of the classes, the pictures of all splits, what the labels hold, and findings.
+    """Return the names of the classes, the pictures of all splits, what the labels hold, and findings.
 
     `names` is a list, or numbers from 0 with names. `train`, `val` and `test` (or what else these splits are called)
     are each a folder, several, or a text file with one picture a line, relative to `path:`, to the file or to the root,
@@ -75,7 +75,7 @@ def read_data_yaml(listing: Listing, path: Path) -> DataYaml:
 
 
 def load_mapping(path: Path) -> dict[str, object]:
-    """Give what a YAML file says, every value as text (`no`, `1.0` and `12` are names here, not values).
+    """Return what a YAML file says, every value as text (`no`, `1.0` and `12` are names here, not values).
 
     Raises:
         DataError: it cannot be read, or is not a mapping.
@@ -108,7 +108,7 @@ def _names(path: Path, content: dict[str, object]) -> list[str]:
 
 
 def _classes_without_name(path: Path) -> list[str]:
-    """Give the classes whose name is `null`, `~` or nothing: only with quotation marks are these names."""
+    """Return the classes whose name is `null`, `~` or nothing: only with quotation marks are these names."""
     root = yaml.compose(read_label_text(path, _MAX_YAML_BYTES), Loader=yaml.BaseLoader)
     sections = root.value if isinstance(root, yaml.MappingNode) else []
     names = next((node for key, node in sections if key.value == "names"), None)
@@ -126,7 +126,7 @@ def _is_nothing(node: yaml.Node) -> bool:
 
 
 def _split_entries(path: Path, content: dict[str, object]) -> list[tuple[Split, str]]:
-    """Give the entries of each split, by whatever name it has, in the order of the splits."""
+    """Return the entries of each split, by whatever name it has, in the order of the splits."""
     keys: list[tuple[Split, str]] = [(split, key) for key in content if (split := split_of(str(key)))]
     return [
         (split, entry)
@@ -143,7 +143,7 @@ def _entries(path: Path, value: object) -> list[str]:
 
 
 def _rules(path: Path, content: dict[str, object]) -> LineRules:
-    """Give what is said of the lines; `kpt_shape` comes first, as only labels with keypoints have it."""
+    """Return what is said of the lines; `kpt_shape` comes first, as only labels with keypoints have it."""
     task = content.get("task")
     form = _TASKS.get(task.strip().lower()) if isinstance(task, str) else None
     shape = content.get("kpt_shape", "")
@@ -159,7 +159,7 @@ def _rules(path: Path, content: dict[str, object]) -> LineRules:
 
 
 def _resolve(listing: Listing, path: Path, base: object, entry: str) -> str | None:
-    """Give the folder or list that an entry means, relative to the root.
+    """Return the folder or list that an entry means, relative to the root.
 
     Tools write paths relative to quite different places, some one folder too high.
     """

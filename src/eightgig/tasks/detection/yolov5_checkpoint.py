@@ -55,7 +55,7 @@ class ImportedCheckpoint(NamedTuple):
 
 
 def is_pickled_network(path: Path) -> bool:
-    """Say whether `path` is a readable .pt or .pth file that holds a network as a Python object."""
+    """Return whether `path` is a readable .pt or .pth file that holds a network as a Python object."""
     if path.suffix.lower() not in (".pt", ".pth") or not path.is_file():
         return False
     try:
@@ -66,7 +66,7 @@ def is_pickled_network(path: Path) -> bool:
 
 
 def read_yolov5_checkpoint(path: Path) -> ImportedCheckpoint:
-    """Give weights and class names of an official checkpoint of v6.0 or later, on the CPU.
+    """Return weights and class names of an official checkpoint of v6.0 or later, on the CPU.
 
     Raises:
         WeightsError: no such file, not such a checkpoint, damaged, too large, or a weight without a place here.

@@ -19,10 +19,10 @@ class Actions(Protocol):
         """Draw actions; give them with their log-probabilities (N,)."""
 
     def log_probabilities(self, outputs: Tensor, actions: Tensor) -> Tensor:
-        """Give the log-probabilities (N,) of actions."""
+        """Return the log-probabilities (N,) of actions."""
 
     def entropies(self, outputs: Tensor) -> Tensor:
-        """Give the entropies (N,) of the policy."""
+        """Return the entropies (N,) of the policy."""
 
 
 class DiscreteActions:
@@ -35,11 +35,11 @@ class DiscreteActions:
         return actions.squeeze(-1), log_probabilities.gather(-1, actions).squeeze(-1)
 
     def log_probabilities(self, outputs: Tensor, actions: Tensor) -> Tensor:
-        """Give the log-probabilities (N,) of actions."""
+        """Return the log-probabilities (N,) of actions."""
         return -functional.cross_entropy(outputs, actions, reduction="none")
 
     def entropies(self, outputs: Tensor) -> Tensor:
-        """Give the entropies (N,) of the policy."""
+        """Return the entropies (N,) of the policy."""
         log_probabilities = outputs.log_softmax(-1)
         return -(log_probabilities.exp() * log_probabilities).sum(-1)
 
@@ -57,15 +57,15 @@ class RealActions:
         return actions, self.log_probabilities(outputs, actions)
 
     def log_probabilities(self, outputs: Tensor, actions: Tensor) -> Tensor:
-        """Give the log-probabilities (N,) of actions, each the sum over its numbers."""
+        """Return the log-probabilities (N,) of actions, each the sum over its numbers."""
         off = (actions - outputs) / self._log_std.exp()
         return (-0.5 * off.square() - self._log_std - _HALF_LOG_2PI).sum(-1)
 
     def entropies(self, outputs: Tensor) -> Tensor:
-        """Give the entropies (N,) of the policy, each the sum over the numbers of an action."""
+        """Return the entropies (N,) of the policy, each the sum over the numbers of an action."""
         return (self._log_std + 0.5 + _HALF_LOG_2PI).sum().expand(len(outputs))
 
 
 def actions_of(agent: ActorCritic) -> Actions:
-    """Give what an agent's outputs mean."""
+    """Return what an agent's outputs mean."""
     return DiscreteActions() if agent.log_std is None else RealActions(agent.log_std)

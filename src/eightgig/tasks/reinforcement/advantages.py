@@ -15,7 +15,7 @@ def advantages_of(
     gamma: float,
     gae_lambda: float,
 ) -> Floats:
-    """Give how much better than expected each action was, of T steps of N copies.
+    """Return how much better than expected each action was, of T steps of N copies.
 
     An episode that came to its end (`terminated`) is worth nothing after it. One that was only cut off (`truncated`)
     would have gone on: the value of its last observation stands for the rest (Pardo et al., Time Limits in

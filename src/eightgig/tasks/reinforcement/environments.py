@@ -13,7 +13,7 @@ from eightgig.models.agents import EnvironmentParameters, Spaces
 
 
 def make_environments(environment: EnvironmentParameters, num_envs: int | None = None) -> Any:
-    """Give copies that run side by side: the environment's own vectorised form where it has one.
+    """Return copies that run side by side: the environment's own vectorised form where it has one.
 
     Raises:
         ConfigurationError: there is no such environment here.
@@ -34,7 +34,7 @@ def make_environments(environment: EnvironmentParameters, num_envs: int | None =
 
 
 def make_rendered(environment: EnvironmentParameters) -> Any:
-    """Give one copy that draws what happens, as arrays.
+    """Return one copy that draws what happens, as arrays.
 
     Raises:
         ConfigurationError: there is no such environment here.
@@ -48,7 +48,7 @@ def make_rendered(environment: EnvironmentParameters) -> Any:
 
 
 def spaces_of(environment: EnvironmentParameters) -> Spaces:
-    """Give an environment's spaces.
+    """Return an environment's spaces.
 
     Raises:
         ConfigurationError: there is no such environment here, or one of its spaces is neither discrete nor a box.

@@ -9,7 +9,7 @@ _FEWEST_FOR_A_BAND = 3
 
 
 def learning_curves(curves: pd.DataFrame, *, random_return: float, threshold: float | None) -> go.Figure:
-    """Give the mean return of the last 100 episodes over the steps of the environment.
+    """Return the mean return of the last 100 episodes over the steps of the environment.
 
     One line a seed; with three seeds and more their median, over a band from the worst to the best.
 
@@ -49,7 +49,7 @@ def learning_curves(curves: pd.DataFrame, *, random_return: float, threshold: fl
 
 
 def learning_signs(curves: pd.DataFrame) -> go.Figure:
-    """Give the signs of how training went: entropy, divergence, clipped share, explained variance of the values."""
+    """Return the signs of how training went: entropy, divergence, clipped share, explained variance of the values."""
     from plotly.subplots import make_subplots
 
     names = {
@@ -75,7 +75,7 @@ def learning_signs(curves: pd.DataFrame) -> go.Figure:
 
 
 def parts_of_a_step(parts: pd.DataFrame) -> go.Figure:
-    """Give the time of 1,000 steps of the environment by part, a bar a device.
+    """Return the time of 1,000 steps of the environment by part, a bar a device.
 
     Args:
         parts: `device`, `part`, `seconds_per_1000_steps`.

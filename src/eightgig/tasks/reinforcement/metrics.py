@@ -86,7 +86,7 @@ def play(environment: EnvironmentParameters, spaces: Spaces, policy: Policy, *, 
 
 
 def report_of(played: Played, environment: EnvironmentParameters, *, seed: int) -> ReturnsReport:
-    """Give the report on episodes."""
+    """Return the report on episodes."""
     import gymnasium
 
     low, high = confidence_interval(played.returns)
@@ -106,7 +106,7 @@ def report_of(played: Played, environment: EnvironmentParameters, *, seed: int) 
 
 
 def confidence_interval(values: NDArray[np.float64]) -> tuple[float, float]:
-    """Give the interval of 95 % of the mean, by Student's t."""
+    """Return the interval of 95 % of the mean, by Student's t."""
     from scipy.special import stdtrit
 
     mean = float(values.mean())
@@ -117,7 +117,7 @@ def confidence_interval(values: NDArray[np.float64]) -> tuple[float, float]:
 
 
 def random_policy(spaces: Spaces, *, seed: int) -> Policy:
-    """Give a policy that draws actions evenly; real ones from within their bounds, or normal where there are none."""
+    """Return a policy that draws actions evenly; real ones from within their bounds, or normal where there are none."""
     generator = np.random.default_rng(seed)
 
     def policy(observations: Floats) -> NDArray[Any]:

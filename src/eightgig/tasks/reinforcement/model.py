@@ -42,11 +42,11 @@ class ActorCritic(nn.Module):
         self.register_buffer("std", torch.ones(num_observations))
 
     def scaled(self, observations: Tensor) -> Tensor:
-        """Give observations less `mean`, divided by `std`, none further than 10 from zero."""
+        """Return observations less `mean`, divided by `std`, none further than 10 from zero."""
         return ((observations - self.mean) / self.std).clamp(-_FURTHEST, _FURTHEST)
 
     def forward(self, observations: Tensor) -> tuple[Tensor, Tensor]:
-        """Give (N, num_actions) logits or means, and (N,) values, for (N, num_observations) scaled observations."""
+        """Return (N, num_actions) logits or means, and (N,) values, for (N, num_observations) scaled observations."""
         return self.policy(observations), self.value(observations).squeeze(-1)
 
 
@@ -65,7 +65,7 @@ class DeployedPolicy(nn.Module):
         self.register_buffer("high", torch.tensor(high, dtype=torch.float32))
 
     def forward(self, observations: Tensor) -> Tensor:
-        """Give the best actions."""
+        """Return the best actions."""
         outputs: Tensor = self.agent.policy(self.agent.scaled(observations))
         if self.agent.log_std is None:
             return outputs.argmax(-1)
@@ -80,14 +80,14 @@ class _QuickTanh(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, values: Tensor) -> Tensor:
-        """Give the tangents."""
+        """Return the tangents."""
         tangents = (2 * values).sigmoid_().mul_(2).sub_(1)
         ctx.save_for_backward(tangents)
         return tangents
 
     @staticmethod
     def backward(ctx: Any, gradients: Tensor) -> Tensor:
-        """Give what the values' gradients are."""
+        """Return what the values' gradients are."""
         (tangents,) = ctx.saved_tensors
         return torch.ops.aten.tanh_backward(gradients, tangents)
 
@@ -96,7 +96,7 @@ class Tanh(nn.Module):
     """As `nn.Tanh`, and quick where it is trained on the CPU; without gradients it is torch's own."""
 
     def forward(self, values: Tensor) -> Tensor:
-        """Give the tangents."""
+        """Return the tangents."""
         if not torch.is_grad_enabled() or values.device.type != "cpu":
             return values.tanh()
         tangents: Tensor = _QuickTanh.apply(values)

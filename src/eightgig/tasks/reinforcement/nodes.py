@@ -60,7 +60,7 @@ def plan_agent(
     exploration: Exploration,
     plan: PlanParameters,
 ) -> MemoryPlan:
-    """Give what a minibatch's step would take of the card, though the CPU is the better place for it."""
+    """Return what a minibatch's step would take of the card, though the CPU is the better place for it."""
     from eightgig.stages.plan import say
     from eightgig.vram.planning.planner import make_plan
     from eightgig.vram.planning.request import PlanRequest
@@ -93,7 +93,7 @@ def plan_agent(
 
 
 def make_workload(spaces: dict[str, Any], agent: dict[str, Any], train: dict[str, Any]) -> "Workload":
-    """Give the networks and the loss of a minibatch, for the memory planner."""
+    """Return the networks and the loss of a minibatch, for the memory planner."""
     import torch
 
     from eightgig.models.agents import Spaces
@@ -202,7 +202,7 @@ def evaluate(weights: Weights, parameters: EvaluateParameters) -> ReturnsReport:
 
 
 def export_policy(weights: Weights) -> bytes:
-    """Give the policy as an ONNX file: from observations as the environment shows them to the best action."""
+    """Return the policy as an ONNX file: from observations as the environment shows them to the best action."""
     import torch
 
     from eightgig.export.onnx import export_onnx
@@ -311,7 +311,7 @@ def measure_decisions(weights: Weights, onnx_fp32: bytes, parameters: SpeedParam
 
 
 def film(weights: Weights, parameters: FilmParameters) -> tuple[Picture, float]:
-    """Give frames of one episode, played with the best actions; drawn without a screen."""
+    """Return frames of one episode, played with the best actions; drawn without a screen."""
     import os
 
     os.environ.setdefault("SDL_VIDEODRIVER", "dummy")  # pygame draws in memory
@@ -337,7 +337,7 @@ def _best(weights: Weights) -> "Policy":
 
 
 def _best_actions(agent: "ActorCritic", spaces: "Spaces") -> "Policy":
-    """Give the policy that always takes the best action; it decides where the agent is, which may be a card."""
+    """Return the policy that always takes the best action; it decides where the agent is, which may be a card."""
     import torch
 
     from eightgig.tasks.reinforcement.model import DeployedPolicy

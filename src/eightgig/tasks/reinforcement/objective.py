@@ -35,7 +35,7 @@ class Transitions:
         return Transitions(**{name: tensor[chosen] for name, tensor in vars(self).items()})
 
     def normalized(self) -> "Transitions":
-        """Give the same with advantages of mean 0 and deviation 1; of a single one, as it is."""
+        """Return the same with advantages of mean 0 and deviation 1; of a single one, as it is."""
         if len(self) == 1:
             return self
         advantages = (self.advantages - self.advantages.mean()) / (self.advantages.std() + 1e-8)
@@ -74,7 +74,7 @@ class Losses:
 
 
 def ppo_loss(agent: ActorCritic, batch: Transitions, recipe: PPOParameters, *, clip: float) -> Losses:
-    """Give the loss of a minibatch.
+    """Return the loss of a minibatch.
 
     Args:
         agent: the networks.
@@ -95,7 +95,7 @@ def ppo_loss(agent: ActorCritic, batch: Transitions, recipe: PPOParameters, *, c
 
 
 def _smaller_gain(ratio: Tensor, advantages: Tensor, clip: float) -> Tensor:
-    """Give min(ratio * advantage, clipped ratio * advantage) of each transition.
+    """Return min(ratio * advantage, clipped ratio * advantage) of each transition.
 
     Where the clipped one is smaller it is a constant, so that only the choice is left for the backward pass.
     """

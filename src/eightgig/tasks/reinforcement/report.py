@@ -25,7 +25,7 @@ _FIGURES = ("learning", "signs", "parts")
 
 
 def create_pipeline() -> Pipeline:
-    """Give the nodes from all results to the figures and `report`."""
+    """Return the nodes from all results to the figures and `report`."""
     names = (
         "exploration",
         "memory_plan",
@@ -52,7 +52,7 @@ def create_pipeline() -> Pipeline:
 def draw_figures(
     history: Table, exploration: Exploration, metrics: ReturnsReport, parts_table: Table
 ) -> tuple[Figure, Figure, Figure]:
-    """Give the learning curves, the signs of training, and the time by part."""
+    """Return the learning curves, the signs of training, and the time by part."""
     from eightgig.tasks.reinforcement import figures as agents
 
     random_return = exploration.returns.mean_return
@@ -81,7 +81,7 @@ def write_page(
     signs_figure: Figure,
     parts_figure: Figure,
 ) -> str:
-    """Give the page."""
+    """Return the page."""
     from eightgig.report.page import Page, render_page
     from eightgig.report.sections.training import making_section
 

@@ -104,7 +104,7 @@ class Collector:
 
     @torch.no_grad()
     def collect(self, agent: ActorCritic, num_steps: int) -> Rollout:
-        """Give the next `num_steps` steps of each copy."""
+        """Return the next `num_steps` steps of each copy."""
         num_envs, device = len(self._observations), agent.mean.device
         observations = np.empty((num_steps + 1, *self._observations.shape), dtype=np.float32)
         rewards = np.zeros((num_steps, num_envs), dtype=np.float32)
@@ -136,7 +136,7 @@ class Collector:
         )
 
     def _step(self, actions: NDArray[Any]) -> tuple[Floats, NDArray[np.bool_], NDArray[np.bool_], list[Episode]]:
-        """Give rewards, terminated, truncated, and the episodes that ended."""
+        """Return rewards, terminated, truncated, and the episodes that ended."""
         self.done.append(actions)
         with self._clock.part("environment"):
             shown, given, terminated, truncated, _ = self._environments.step(actions)
@@ -155,7 +155,7 @@ class Collector:
 
 @torch.no_grad()
 def transitions_of(rollout: Rollout, agent: ActorCritic, recipe: PPOParameters) -> Transitions:
-    """Give the steps of a rollout that count, with their advantages and returns."""
+    """Return the steps of a rollout that count, with their advantages and returns."""
     device = agent.mean.device
     observations = agent.scaled(torch.from_numpy(rollout.observations).to(device))
     values = agent.value(observations).squeeze(-1)

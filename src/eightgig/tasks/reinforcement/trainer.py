@@ -98,7 +98,7 @@ class Progress:
 
 
 def build_agent(spaces: Spaces, parameters: AgentParameters, *, seed: int = 0) -> ActorCritic:
-    """Give the networks for an environment, with the weights that belong to a seed."""
+    """Return the networks for an environment, with the weights that belong to a seed."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed_from(seed, "weights"))
         return ActorCritic(
@@ -228,7 +228,7 @@ class _Run:
         return Trained(self.agent.cpu(), self.seed, progress.curve, seconds, self.best, resumed_at)
 
     def _ready(self) -> Collector:
-        """Give what collects the next rollout: as it was, as it was before a stop, or with new episodes."""
+        """Return what collects the next rollout: as it was, as it was before a stop, or with new episodes."""
         number, since = divmod(self.progress.update, self.updates_played)
         if self.collector is None or not since:
             self.collector = self._begun(number)
@@ -305,7 +305,7 @@ class _Run:
         self.played = state["played"]
 
     def _to_play(self) -> dict[str, torch.Tensor] | None:
-        """Give what brings the environments back to where they are; None where new episodes are next."""
+        """Return what brings the environments back to where they are; None where new episodes are next."""
         update = self.progress.update
         if self.collector is None or update == self.updates or update % self.updates_played == 0:
             return None
@@ -355,7 +355,7 @@ class _Run:
         return losses[0]
 
     def _minibatches(self, transitions: Transitions) -> Iterator[Transitions]:
-        """Give the minibatches of all epochs."""
+        """Yield the minibatches of all epochs."""
         ready = Transitions.normalized if self.recipe.normalize_advantages else lambda batch: batch
         if len(transitions) <= self.recipe.minibatch_size:  # their order plays no part
             yield from repeat(ready(transitions), self.recipe.epochs)

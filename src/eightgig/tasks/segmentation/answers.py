@@ -23,7 +23,7 @@ class PixelClasses:
         self._case, self._card, self._runner = case, card, runner
 
     def __call__(self, image_HWC: Any) -> Any:
-        """Give labels_HW, uint8, in the size of the picture (uint8 height x width x 3).
+        """Return labels_HW, uint8, in the size of the picture (uint8 height x width x 3).
 
         The picture is letterboxed to the network's size; its logits are enlarged before the likeliest is taken, so that
         borders are as smooth as the picture is large. That is done on the CPU: a photo's logits may be larger than a

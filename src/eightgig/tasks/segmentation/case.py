@@ -26,7 +26,7 @@ class SemanticSegmenter(PictureCase):
     records = RECORDS
 
     def build_network(self, model: PictureModelParameters, num_classes: int) -> PictureNetwork:
-        """Give the U-Net, or the network of torchvision, that `model` names."""
+        """Return the U-Net, or the network of torchvision, that `model` names."""
         from eightgig.tasks.segmentation.model import build_segmenter
 
         return build_segmenter(model.name, weights=model.weights, num_classes=num_classes)
@@ -59,7 +59,7 @@ class SemanticSegmenter(PictureCase):
         module.class_weights.copy_(weights_K)
 
     def objective(self, network: PictureNetwork, train: SegmenterTrainParameters) -> Objective:
-        """Give cross-entropy and Dice over pixels, with colour changes on the device."""
+        """Return cross-entropy and Dice over pixels, with colour changes on the device."""
         from eightgig.data.images.transforms import DeviceColour
         from eightgig.tasks.segmentation.objective import SegmentationObjective
 
@@ -68,7 +68,7 @@ class SemanticSegmenter(PictureCase):
         return SegmentationObjective(colour, module.class_weights, train.loss)
 
     def soft_loss(self) -> SoftLoss | None:
-        """Give how far a student's classes of pixels are from its teacher's."""
+        """Return how far a student's classes of pixels are from its teacher's."""
         from eightgig.tasks.segmentation.objective import soft_segmentation_loss_sum
 
         return soft_segmentation_loss_sum
@@ -82,7 +82,7 @@ class SemanticSegmenter(PictureCase):
         batch_size: int,
         train: SegmenterTrainParameters,
     ) -> Batches:
-        """Give random crops with their masks, shuffled anew in each epoch, small first if so asked."""
+        """Return random crops with their masks, shuffled anew in each epoch, small first if so asked."""
         from eightgig.tasks.segmentation.loader import create_mask_loader
         from eightgig.tasks.segmentation.parameters import ProgressiveSize
 
@@ -98,7 +98,7 @@ class SemanticSegmenter(PictureCase):
     def eval_batches(
         self, store: ImageStore, indices: Iterable[int], *, size: int, batch_size: int, num_workers: int = 0
     ) -> Batches:
-        """Give whole pictures with their masks, letterboxed, in the order of `indices`."""
+        """Return whole pictures with their masks, letterboxed, in the order of `indices`."""
         from eightgig.tasks.segmentation.loader import create_mask_loader
 
         return create_mask_loader(
@@ -111,17 +111,17 @@ class SemanticSegmenter(PictureCase):
         )
 
     def eval_picture(self, image_HWC: Any, *, image_size: int) -> Any:
-        """Give the whole picture, letterboxed."""
+        """Return the whole picture, letterboxed."""
         return letterboxed(image_HWC, image_size)
 
     def task(self, classes: Sequence[str]) -> Task:
-        """Give how logits are read and judged."""
+        """Return how logits are read and judged."""
         from eightgig.tasks.segmentation.metrics import SegmentationTask
 
         return SegmentationTask(classes)
 
     def truths(self, batch: Any) -> list[Any]:
-        """Give each picture's labels_HW on the canvas."""
+        """Return each picture's labels_HW on the canvas."""
         return list(batch["masks"].numpy())
 
 
@@ -133,7 +133,7 @@ def make_workload(
     teacher: str | None = None,
     precision: Precision = "fp32",
 ) -> Any:
-    """Give the network, its loss and empty batches, as the train stage runs them; weights play no part."""
+    """Return the network, its loss and empty batches, as the train stage runs them; weights play no part."""
     import torch
 
     from eightgig.stages.workloads import case_workload

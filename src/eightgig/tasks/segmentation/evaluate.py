@@ -22,7 +22,7 @@ _SHOWN = 12
 
 
 def evaluation(case: CaseOnPictures) -> Node:
-    """Give the benchmark's node from `weights` to `metrics` and the tables of results."""
+    """Return the benchmark's node from `weights` to `metrics` and the tables of results."""
     held_out = {"weights": "weights", "store": "store", "splits": "splits", "benchmark": "params:benchmark"}
     held_out["plan"] = "params:plan"
     results = ["metrics", "per_class_table", "confusion_table", "pictures_table", "overlays_sheet"]

@@ -22,14 +22,14 @@ _SWATCH_PX = 64
 
 
 def overlaid(image_HWC: Pixels, labels_HW: Labels, classes: Sequence[str], *, opacity: float = _OPACITY) -> Pixels:
-    """Give the picture under the colours of its classes, uint8 RGB; where the mask is void it stays as it is."""
+    """Return the picture under the colours of its classes, uint8 RGB; where the mask is void it stays as it is."""
     colours_HW3 = coloured(labels_HW, colours_of(classes))
     blended_HWC = cv2.addWeighted(image_HWC, 1 - opacity, colours_HW3, opacity, 0)
     return np.where((labels_HW == VOID)[..., None], image_HWC, blended_HWC).astype(np.uint8)
 
 
 def triptych(image_HWC: Pixels, truth_HW: Labels, found_HW: Labels, classes: Sequence[str], caption: str) -> list[Tile]:
-    """Give three tiles: the picture, its true mask, and the mask that was found."""
+    """Return three tiles: the picture, its true mask, and the mask that was found."""
     colours = colours_of(classes)
     return [
         Tile(image_HWC, caption),
@@ -39,14 +39,14 @@ def triptych(image_HWC: Pixels, truth_HW: Labels, found_HW: Labels, classes: Seq
 
 
 def legend_tiles(labels: Sequence[int], classes: Sequence[str]) -> list[Tile]:
-    """Give a tile in the colour of each class, with its name under it."""
+    """Return a tile in the colour of each class, with its name under it."""
     colours = colours_of(classes)
     swatches = [np.full((_SWATCH_PX, _SWATCH_PX, 3), colours[label], np.uint8) for label in labels]
     return [Tile(swatch, classes[label]) for swatch, label in zip(swatches, labels, strict=True)]
 
 
 def legend(classes: Sequence[str], *, columns: int = 10) -> Pixels:
-    """Give all classes with their colours as one picture, uint8 RGB."""
+    """Return all classes with their colours as one picture, uint8 RGB."""
     from eightgig.report.pictures import contact_sheet
 
     return contact_sheet(legend_tiles(range(len(classes)), classes), columns=columns, tile_side_px=110)
@@ -63,7 +63,7 @@ def write_mask_png(path: Path, labels_HW: Labels, classes: Sequence[str]) -> Non
 
 
 def iou_by_class(per_class: pd.DataFrame) -> go.Figure:
-    """Give the intersection over union and the recall of each class, the weakest class at the bottom.
+    """Return the intersection over union and the recall of each class, the weakest class at the bottom.
 
     Args:
         per_class: columns `class, pixels, iou, recall`; classes without a true pixel are left out.
@@ -79,7 +79,7 @@ def iou_by_class(per_class: pd.DataFrame) -> go.Figure:
 
 
 def pixels_by_class(pixels: pd.DataFrame) -> go.Figure:
-    """Give the share of the pixels that each class has, in each split.
+    """Return the share of the pixels that each class has, in each split.
 
     Args:
         pixels: columns `class_name, split, num_pixels`.
@@ -97,6 +97,6 @@ def pixels_by_class(pixels: pd.DataFrame) -> go.Figure:
 
 
 def as_percent(confusion: pd.DataFrame) -> pd.DataFrame:
-    """Give a confusion matrix of pixels in hundredths of each true class, which people can read."""
+    """Return a confusion matrix of pixels in hundredths of each true class, which people can read."""
     totals: NDArray[np.float64] = confusion.sum(axis=1).clip(lower=1).to_numpy(dtype=np.float64)
     return (100 * confusion.div(totals, axis=0)).round(0).astype(int)

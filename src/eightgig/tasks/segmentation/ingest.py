@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def create_pipeline() -> Pipeline:
-    """Give the nodes from `params:data` to `store` and `splits`."""
+    """Return the nodes from `params:data` to `store` and `splits`."""
     found = {"raw": "raw", "manifest": "manifest", "data": "params:data"}
     return stage_pipeline(
         "ingest",
@@ -31,7 +31,7 @@ def create_pipeline() -> Pipeline:
 
 
 def collect(data: SegmentationDataParameters) -> Source:
-    """Give the source of pictures with masks that the parameters name."""
+    """Return the source of pictures with masks that the parameters name."""
     from eightgig.tasks.segmentation.sources import open_mask_source
 
     return open_mask_source(data)
@@ -70,7 +70,7 @@ def split(
 
 
 def build_store(raw: RawPictures, manifest: Table, splits: Table, data: SegmentationDataParameters) -> Any:
-    """Give what the store's dataset writes: the pictures of the splits with their masks, streamed.
+    """Return what the store's dataset writes: the pictures of the splits with their masks, streamed.
 
     It waits for the splits, so that a set which is refused replaces no store.
     """

@@ -65,7 +65,7 @@ class MaskFolder:
 
 
 def scan_mask_folder(root: Path, source: str = "auto", class_table: str | None = None) -> MaskFolder:
-    """Give the pictures and masks below `root`.
+    """Return the pictures and masks below `root`.
 
     Raises:
         DataError: there is no such folder, its layout is another one, it holds no pair, or no table of classes.
@@ -98,13 +98,13 @@ def find_layout(root: Path) -> str:
 
 
 def _named(folder: Path, *names: str) -> list[Path]:
-    """Give the folders in `folder` that are called so, in any case, in the order of `names`."""
+    """Return the folders in `folder` that are called so, in any case, in the order of `names`."""
     inside = folders_in(folder)
     return [path for name in names for path in inside if name_key(path.name) == name]
 
 
 def _cityscapes(root: Path) -> tuple[list[MaskedPicture], list[Finding]]:
-    """Give train and val; the masks of the public test split hold nothing."""
+    """Return train and val; the masks of the public test split hold nothing."""
     images, truths = _named(root, "leftimg8bit"), _named(root, "gtfine")
     if not images:
         raise DataError(
@@ -161,7 +161,7 @@ def _folders(root: Path) -> tuple[list[MaskedPicture], list[Finding]]:
 
 
 def _pairs_of_folders(root: Path) -> list[_Pair]:
-    """Give the pairs for the layouts that are there: in the root, and in or beside the folder of each split."""
+    """Return the pairs for the layouts that are there: in the root, and in or beside the folder of each split."""
     pairs = []
     for above, split in ((root, None), *((path, split_of(path.name)) for path in folders_in(root))):
         images, masks = _named(above, *IMAGE_FOLDERS), _named(above, *MASK_FOLDERS)
@@ -175,14 +175,14 @@ def _pairs_of_folders(root: Path) -> list[_Pair]:
 
 
 def _masks_beside(split_folder: Path) -> list[Path]:
-    """Give the folder of masks beside one of a split's pictures: the same name, and a word for masks with it."""
+    """Return the folder of masks beside one of a split's pictures: the same name, and a word for masks with it."""
     stem = re.sub("[-_ ]*(images?|imgs?|pictures)$", "", name_key(split_folder.name))
     wanted = [f"{stem}{between}{word}" for between in ("", "_", "-", " ") for word in _MASKS_OF_SPLITS]
     return _named(split_folder.parent, *wanted)[:1]
 
 
 def _not_used(root: Path, pairs: Sequence[_Pair]) -> Iterator[Finding]:
-    """Give the folders that look like a part of the set, but are none of it."""
+    """Yield the folders that look like a part of the set, but are none of it."""
     used = {folder for pair in pairs for folder in (pair.images, pair.masks)}
     above = {pair.images.parent for pair in pairs if pair.images.parent != root}
     for pair in pairs:
@@ -251,7 +251,7 @@ class _Masks:
             self._stems[path] = stem
 
     def of(self, picture: Path) -> list[Path]:
-        """Give the masks that may be of `picture`, relative to its folder: none, one, or several of one name."""
+        """Return the masks that may be of `picture`, relative to its folder: none, one, or several of one name."""
         for stem in (picture.with_suffix("").as_posix(), picture.as_posix()):
             for suffix in MASK_SUFFIXES:
                 if found := self._by_key.get(name_key(stem + suffix)):
@@ -262,7 +262,7 @@ class _Masks:
         return []
 
     def unused(self) -> list[Path]:
-        """Give the masks that no picture was given, in alphabetical order."""
+        """Return the masks that no picture was given, in alphabetical order."""
         return sorted(set(self._stems) - self._used)
 
 

@@ -58,7 +58,7 @@ class MaskBatches(Dataset[MaskBatch]):
         return self.__getitems__([key])
 
     def __getitems__(self, keys: list[Key]) -> MaskBatch:
-        """Give the samples of `keys`, all of one epoch, as one batch.
+        """Return the samples of `keys`, all of one epoch, as one batch.
 
         Raises:
             StoreError: a picture or a mask is damaged; the message names it.
@@ -90,7 +90,7 @@ class ConstantSize:
         self._size = size
 
     def __call__(self, _epoch: int) -> int:
-        """Give it."""
+        """Return it."""
         return self._size
 
 
@@ -107,7 +107,7 @@ def create_mask_loader(
     pin_memory: bool = False,
     persistent_workers: bool = True,
 ) -> DataLoader[MaskBatch]:
-    """Give a DataLoader of `MaskBatch` over the pictures `indices` of `store`.
+    """Return a DataLoader of `MaskBatch` over the pictures `indices` of `store`.
 
     Its `sampler` is a `KeyedSampler`: call `loader.sampler.set_epoch(epoch)` before each epoch, from 1 on. What is in a
     batch does not depend on `num_workers`.

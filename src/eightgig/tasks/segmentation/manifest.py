@@ -37,7 +37,7 @@ class _Usable(NamedTuple):
 def build_mask_manifest(
     folder: MaskFolder, parameters: SegmentationDataParameters, on_progress: Progress | None = None
 ) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
-    """Give (manifest, pixels, rejects).
+    """Return (manifest, pixels, rejects).
 
     The manifest has one row a usable picture, with its mask and its ready-made `split` or an empty text. The pixels
     have one row for each class of each picture: `index` is a row of the manifest. The rejects have one row for
@@ -103,7 +103,7 @@ def _inspect(folder: MaskFolder, picture: MaskedPicture, parameters: Segmentatio
 
 
 def _remarks(usable: _Usable) -> list[Finding]:
-    """Give what decoders remark on a picture that is kept, and on its mask."""
+    """Return what decoders remark on a picture that is kept, and on its mask."""
     picture, remark = usable.picture, usable.mask_remark
     about_mask = f"{picture.mask_path}: {remark}" if remark else ""
     told = filter(None, [usable.inspection.remark, about_mask])

@@ -43,7 +43,7 @@ class InspectedMask(NamedTuple):
 
 
 def read_mask(path: Path, table: ClassTable, *, max_pixels: int) -> Labels:
-    """Give the labels of a mask, uint8 height x width: positions in the table's classes, or 255 where void.
+    """Return the labels of a mask, uint8 height x width: positions in the table's classes, or 255 where void.
 
     Raises:
         ImageRejectedError: `missing_mask`, `unreadable_mask`, `too_large_mask`, `lossy_mask`, `transparent_mask`,
@@ -53,7 +53,7 @@ def read_mask(path: Path, table: ClassTable, *, max_pixels: int) -> Labels:
 
 
 def inspect_mask(path: Path, table: ClassTable, *, max_pixels: int) -> InspectedMask:
-    """Give the labels as `read_mask` does, and what is wrong with the file."""
+    """Return the labels as `read_mask` does, and what is wrong with the file."""
     raw = read_raw_mask(path, max_pixels=max_pixels)
     found = find_numbers(raw.values_HW if raw.colours_HW3 is None else codes_of(raw.colours_HW3))
     if raw.colours_HW3 is not None:
@@ -170,7 +170,7 @@ def _is_grey_ramp(palette: Palette, values_V: Numbers) -> bool:
 
 
 def _palette_codes(palette: Palette, values_V: Numbers) -> Numbers:
-    """Give the colours of positions as numbers; UNKNOWN beyond the palette."""
+    """Return the colours of positions as numbers; UNKNOWN beyond the palette."""
     codes_P = codes_of(palette.colours_P3)
     inside_V = (values_V >= 0) & (values_V < len(codes_P))
     return np.where(inside_V, codes_P[values_V.clip(0, max(len(codes_P) - 1, 0))] if len(codes_P) else UNKNOWN, UNKNOWN)

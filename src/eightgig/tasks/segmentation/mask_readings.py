@@ -54,7 +54,7 @@ class Reading(NamedTuple):
 
 
 def find_numbers(numbers_HW: Numbers) -> Found:
-    """Give the numbers in a mask."""
+    """Return the numbers in a mask."""
     if numbers_HW.size and numbers_HW.min() >= 0 and numbers_HW.max() < _LARGEST_COUNTED:
         counts = np.bincount(numbers_HW.ravel())
         values_V = np.flatnonzero(counts)
@@ -72,7 +72,7 @@ def by_label(values_V: Numbers, table: ClassTable, kind: str = "labels") -> Read
 
 
 def stated(reading: Reading, values_V: Numbers, table: ClassTable) -> Reading:
-    """Give the same reading without what is custom alone: that 255 is void though the table does not say so."""
+    """Return the same reading without what is custom alone: that 255 is void though the table does not say so."""
     is_stated = np.isin(values_V, list(table.stated))
     return reading._replace(places_V=np.where(is_stated, reading.places_V, UNKNOWN))
 
@@ -84,17 +84,17 @@ def by_colour(codes_V: Numbers, table: ClassTable) -> Reading:
 
 
 def codes_of(rgb: npt.NDArray[np.uint8]) -> Numbers:
-    """Give each colour (the last axis) as one number."""
+    """Return each colour (the last axis) as one number."""
     return rgb.astype(np.int64) @ np.array([1 << 16, 1 << 8, 1])
 
 
 def grey_codes(values_V: Numbers) -> Numbers:
-    """Give grey values as colours; what is no grey of 8 bits is UNKNOWN."""
+    """Return grey values as colours; what is no grey of 8 bits is UNKNOWN."""
     return np.where((values_V >= 0) & (values_V <= 255), values_V * _GREY, UNKNOWN)
 
 
 def greys_of(codes_V: Numbers) -> Numbers:
-    """Give the grey values of colours with equal channels; UNKNOWN for others."""
+    """Return the grey values of colours with equal channels; UNKNOWN for others."""
     grey = codes_V & 255
     return np.where(codes_V == grey * _GREY, grey, UNKNOWN)
 
@@ -112,7 +112,7 @@ def other_places(one: Reading, other: Reading) -> npt.NDArray[np.bool_]:
 
 
 def require_whole(found: Found, reading: Reading, hint: str = "") -> Reading:
-    """Give the reading.
+    """Return the reading.
 
     Raises:
         ImageRejectedError: `unknown_label`: it does not know every number; `hint` is told too.

@@ -42,25 +42,25 @@ class SegmentationTask:
         self._classes = classes
 
     def answers(self, outputs: Arrays) -> list[PixelAnswer]:
-        """Give the answer for each picture of logits_NKHW."""
+        """Return the answer for each picture of logits_NKHW."""
         return [_answer(logits_KHW) for logits_KHW in outputs[self.output]]
 
     def judge(self) -> Judge:
-        """Give what counts pixels picture by picture."""
+        """Return what counts pixels picture by picture."""
         return _PixelJudge(self._classes)
 
     def comparer(self) -> Comparer:
-        """Give what compares pixels picture by picture."""
+        """Return what compares pixels picture by picture."""
         return _PixelComparer()
 
     def quality(self, answers: Sequence[PixelAnswer], truths: Sequence[Labels]) -> dict[str, float]:
-        """Give the mean IoU, the share of right pixels, and the mean of the classes' recalls."""
+        """Return the mean IoU, the share of right pixels, and the mean of the classes' recalls."""
         judge = self.judge()
         judge.add(answers, truths)
         return judge.quality()
 
     def compare(self, reference: Sequence[PixelAnswer], found: Sequence[PixelAnswer]) -> Comparison:
-        """Give how far the probabilities are apart, and the share of pixels with the same class."""
+        """Return how far the probabilities are apart, and the share of pixels with the same class."""
         comparer = self.comparer()
         comparer.add(reference, found)
         return comparer.comparison()
@@ -119,7 +119,7 @@ def _answer(logits_KHW: NDArray[np.float32]) -> PixelAnswer:
 
 
 def confusion_counts(answers: Sequence[PixelAnswer], truths: Sequence[Labels], num_classes: int) -> NDArray[np.int64]:
-    """Give how many pixels of each true class (rows) were taken for which (columns), int64 K x K, without void."""
+    """Return how many pixels of each true class (rows) were taken for which (columns), int64 K x K, without void."""
     counts = torch.zeros(num_classes, num_classes, dtype=torch.int64)
     for answer, labels_HW in zip(answers, truths, strict=True):
         found, true = (torch.from_numpy(each.astype(np.int64)) for each in (answer.labels_HW, labels_HW))
@@ -128,7 +128,7 @@ def confusion_counts(answers: Sequence[PixelAnswer], truths: Sequence[Labels], n
 
 
 def report_of(confusion_KK: NDArray[np.int64], classes: Sequence[str], num_images: int) -> SegmentationReport:
-    """Give the report of a confusion matrix (rows are true classes).
+    """Return the report of a confusion matrix (rows are true classes).
 
     Raises:
         DataError: it holds no pixel.

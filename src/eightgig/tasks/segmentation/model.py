@@ -21,7 +21,7 @@ _UNET_SIZE, _TORCHVISION_SIZE = 512, 520
 
 
 def build_segmenter(name: str, *, weights: str, num_classes: int) -> PictureNetwork:
-    """Give the network `name` with `num_classes` outputs a pixel, on the CPU, in float32.
+    """Return the network `name` with `num_classes` outputs a pixel, on the CPU, in float32.
 
     Args:
         name: `unet`, `unet_x0_25` (a quarter of its channels) and so on, or a segmentation model of torchvision
@@ -70,13 +70,13 @@ class Segmenter(nn.Module):
         self.register_buffer("class_weights", torch.ones(num_classes))
 
     def forward(self, images_N3HW: Tensor) -> Tensor:
-        """Give logits_NKHW."""
+        """Return logits_NKHW."""
         made: Any = self.network(images_N3HW)
         logits: Tensor = made["out"] if isinstance(made, dict) else made
         return logits
 
     def get_classifier(self) -> list[nn.Module]:
-        """Give the layers that make the logits: one, or two of LR-ASPP, whose outputs are added."""
+        """Return the layers that make the logits: one, or two of LR-ASPP, whose outputs are added."""
         network: Any = self.network
         if hasattr(network, "head"):
             return [network.head]
@@ -114,7 +114,7 @@ def _load(module: Segmenter, name: str, weights: str) -> str:
 
 
 def _by_our_names(tensors: Mapping[str, Tensor], module: Segmenter) -> dict[str, Tensor]:
-    """Give the tensors of a file of this project, or of the bare network, without side outputs."""
+    """Return the tensors of a file of this project, or of the bare network, without side outputs."""
     bare = not any(name.startswith("network.") for name in tensors)
     named = {f"network.{name}" if bare else name: tensor for name, tensor in tensors.items()}
     kept = {name: tensor for name, tensor in named.items() if not name.startswith("network.aux_classifier.")}

@@ -32,16 +32,16 @@ class SegmentationObjective:
         self._colour, self._class_weights, self._parameters = colour, class_weights, parameters
 
     def count(self, batch: Batch) -> int:
-        """Give the number of pictures."""
+        """Return the number of pictures."""
         return int(batch["images"].shape[0])
 
     def loss_sum(self, module: nn.Module, batch: Batch, device: torch.device) -> Tensor:
-        """Give the loss summed over the pictures; each picture's is a mean over its pixels."""
+        """Return the loss summed over the pictures; each picture's is a mean over its pixels."""
         return self._loss(*self._run(module, batch, device)).sum()
 
     @torch.no_grad()
     def evaluate(self, module: nn.Module, batches: Iterable[Batch], device: torch.device) -> dict[str, float]:
-        """Give the mean loss, the mean IoU of all pixels together, and the share of pixels that are right."""
+        """Return the mean loss, the mean IoU of all pixels together, and the share of pixels that are right."""
         module.eval()
         count, num_classes = 0, len(self._class_weights)
         loss = torch.zeros((), dtype=torch.float64, device=device)  # read at the end: to read is to wait for the card
@@ -70,7 +70,7 @@ class SegmentationObjective:
 
 
 def pixel_cross_entropy(logits_NKHW: Tensor, labels_NHW: Tensor, weights_K: Tensor) -> Tensor:
-    """Give each picture's cross-entropy: the mean over its pixels weighed by their classes; 0 if all are void."""
+    """Return each picture's cross-entropy: the mean over its pixels weighed by their classes; 0 if all are void."""
     losses_NHW = functional.cross_entropy(
         logits_NKHW, labels_NHW, weight=weights_K, ignore_index=VOID, reduction="none"
     )
@@ -80,7 +80,7 @@ def pixel_cross_entropy(logits_NKHW: Tensor, labels_NHW: Tensor, weights_K: Tens
 
 
 def dice_loss(logits_NKHW: Tensor, labels_NHW: Tensor) -> Tensor:
-    """Give each picture's 1 - Dice, the mean over the classes it holds; void pixels do not count.
+    """Return each picture's 1 - Dice, the mean over the classes it holds; void pixels do not count.
 
     Source: Milletari et al., "V-Net", 2016, with plain sums instead of sums of squares.
     """
@@ -98,7 +98,7 @@ def dice_loss(logits_NKHW: Tensor, labels_NHW: Tensor) -> Tensor:
 
 
 def soft_segmentation_loss_sum(student_NKHW: Tensor, teacher_NKHW: Tensor, *, temperature: float) -> Tensor:
-    """Give how far a student's classes are from its teacher's, the mean over pixels, summed over the pictures.
+    """Return how far a student's classes are from its teacher's, the mean over pixels, summed over the pictures.
 
     Kullback-Leibler divergence of the distributions softened by the temperature T, times T^2.
 
@@ -111,7 +111,7 @@ def soft_segmentation_loss_sum(student_NKHW: Tensor, teacher_NKHW: Tensor, *, te
 
 
 def confusion_of(predicted_NHW: Tensor, labels_NHW: Tensor, num_classes: int) -> Tensor:
-    """Give how many pixels of each true class (rows) were taken for which (columns), int64 K x K, without void."""
+    """Return how many pixels of each true class (rows) were taken for which (columns), int64 K x K, without void."""
     counts: Tensor = multiclass_confusion_matrix(
         predicted_NHW, labels_NHW, num_classes=num_classes, ignore_index=VOID, validate_args=False
     )
@@ -119,25 +119,25 @@ def confusion_of(predicted_NHW: Tensor, labels_NHW: Tensor, num_classes: int) ->
 
 
 def iou_of_classes(confusion_KK: Tensor) -> Tensor:
-    """Give each class' intersection over union, float64 K; NaN where the truth does not hold the class."""
+    """Return each class' intersection over union, float64 K; NaN where the truth does not hold the class."""
     counts = confusion_KK.double()
     right, true, found = counts.diagonal(), counts.sum(1), counts.sum(0)
     return torch.where(true > 0, right / (true + found - right).clamp_min(1), torch.nan)
 
 
 def mean_iou(confusion_KK: Tensor) -> float:
-    """Give the mean over the classes that the truth holds; 0 where it holds none."""
+    """Return the mean over the classes that the truth holds; 0 where it holds none."""
     ious = iou_of_classes(confusion_KK)
     return float(ious.nanmean()) if bool(ious.isfinite().any()) else 0.0
 
 
 def pixel_accuracy(confusion_KK: Tensor) -> float:
-    """Give the share of pixels that are not void whose class is right."""
+    """Return the share of pixels that are not void whose class is right."""
     return float(confusion_KK.diagonal().sum()) / max(1, int(confusion_KK.sum()))
 
 
 def median_frequency_weights(pixels_NK: Tensor, *, most: float) -> Tensor:
-    """Give a weight for each class, float32 K: the median frequency of all over its own, at most `most`.
+    """Return a weight for each class, float32 K: the median frequency of all over its own, at most `most`.
 
     A class' frequency is its share of the pixels of the pictures that hold it; a class that none holds weighs 1.
 

@@ -107,7 +107,7 @@ class ProgressiveSize:
         self._image_size, self._steps, self._num_epochs = image_size, steps, num_epochs
 
     def __call__(self, epoch: int) -> int:
-        """Give the side in `epoch`."""
+        """Return the side in `epoch`."""
         for step in self._steps:
             if epoch <= step.until * self._num_epochs:
                 return max(_STRIDE, round(step.size * self._image_size / _STRIDE) * _STRIDE)

@@ -20,7 +20,7 @@ _TILE_SIDE_PX = 320
 
 
 def create_pipeline(case: Case) -> Pipeline:
-    """Give the node from `weights` to `predict_table`, `predict_rejects_table` and `predict_sheet`."""
+    """Return the node from `weights` to `predict_table`, `predict_rejects_table` and `predict_sheet`."""
     inputs = {
         "weights": "weights",
         "store": "store",
@@ -83,7 +83,7 @@ def predict_masks_of(
 
 
 def _shares(labels_HW: Any) -> list[tuple[int, float]]:
-    """Give the classes that a mask holds with their shares of its pixels, the largest first."""
+    """Return the classes that a mask holds with their shares of its pixels, the largest first."""
     import numpy as np
 
     labels, counts = np.unique(labels_HW, return_counts=True)

@@ -61,7 +61,7 @@ class RawMask(NamedTuple):
 
 
 def read_raw_mask(path: Path, *, max_pixels: int) -> RawMask:
-    """Give what stands in a mask file.
+    """Return what stands in a mask file.
 
     Raises:
         ImageRejectedError: `missing_mask`, `unreadable_mask`, `too_large_mask`, `lossy_mask`, `transparent_mask`.
@@ -84,7 +84,7 @@ def read_raw_mask(path: Path, *, max_pixels: int) -> RawMask:
 
 
 def _content(path: Path, max_pixels: int) -> bytes:
-    """Give the file in memory: of one on disk Pillow reads whatever length stands in it."""
+    """Return the file in memory: of one on disk Pillow reads whatever length stands in it."""
     num_bytes = path.stat().st_size
     if num_bytes > MAX_BYTES_PER_PIXEL * max_pixels:
         raise ImageRejectedError("too_large_mask", f"{num_bytes:,} bytes can not be a mask of {max_pixels:,} pixels")
@@ -170,7 +170,7 @@ def _colours(image: Image.Image) -> RawMask:
 
 
 def _largest_value(image: Image.Image) -> int:
-    """Give what a PNM file calls white; 255 for the other formats."""
+    """Return what a PNM file calls white; 255 for the other formats."""
     tiles: Any = getattr(image, "tile", ())
     arguments = tiles[0][3] if image.format == "PPM" and tiles else ()
     found = arguments[1] if isinstance(arguments, tuple) and len(arguments) == 2 else _MOST_8_BITS

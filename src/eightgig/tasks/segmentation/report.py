@@ -41,7 +41,7 @@ class SegmentationResults:
     def draw(
         self, splits: Table, class_pixels: Table, per_class: Table, confusion: Table
     ) -> tuple[Figure, Figure, Figure]:
-        """Give the IoU of each class, what was taken for what, and the pixels of each class."""
+        """Return the IoU of each class, what was taken for what, and the pixels of each class."""
         from eightgig.report import figures
         from eightgig.tasks.segmentation import figures as segmentation
 
@@ -54,7 +54,7 @@ class SegmentationResults:
         )
 
     def headline(self, shown: Mapping[str, Any]) -> "report.Fact":
-        """Give the mean intersection over union."""
+        """Return the mean intersection over union."""
         from eightgig.report.page import Fact
 
         metrics: SegmentationReport = shown["metrics"]

@@ -12,7 +12,7 @@ from eightgig.tasks.segmentation.parameters import SegmentationDataParameters
 
 
 def open_mask_source(parameters: SegmentationDataParameters) -> Source:
-    """Give the source that the parameters name; its `RawPictures.source` is `cityscapes` or `folders`."""
+    """Return the source that the parameters name; its `RawPictures.source` is `cityscapes` or `folders`."""
     return _Rendered(parameters) if parameters.source == "rendered" else _UserFolder(parameters)
 
 

@@ -19,7 +19,7 @@ _SAMPLE_WIDTH, _SAMPLE_HEIGHT, _SAMPLE_UNIT_PX = 1536, 320, 0.75
 
 
 def create_pipeline(case: CaseOnPictures) -> Pipeline:
-    """Give the node from `weights` to `tiles_report` and `tiles_sheet`; files go to `tiles_folder`."""
+    """Return the node from `weights` to `tiles_report` and `tiles_sheet`; files go to `tiles_folder`."""
     inputs = {
         "weights": "weights",
         "train": "params:train",
@@ -114,7 +114,7 @@ def segment_image(
 
 
 def overlap_for(radius: int, tile: int) -> int:
-    """Give an overlap of twice the radius in which a network looks, rounded up to 8, between 16 and half a tile."""
+    """Return an overlap of twice the radius in which a network looks, rounded up to 8, between 16 and half a tile."""
     return max(16, min(-(-2 * radius // 8) * 8, tile // 16 * 8))
 
 

@@ -46,7 +46,7 @@ class UNet(nn.Module):
         self.head = nn.Conv2d(width, num_classes, kernel_size=1)
 
     def forward(self, images_N3HW: Tensor) -> Tensor:
-        """Give logits_NKHW in the size of the images."""
+        """Return logits_NKHW in the size of the images."""
         height, width = images_N3HW.shape[2:]
         levels = [self.down[0](_filled_up(images_N3HW))]
         for convolve in list(self.down)[1:]:
@@ -61,7 +61,7 @@ class UNet(nn.Module):
 
 
 def build_unet(name: str, *, num_classes: int) -> UNet:
-    """Give the U-Net of a name: `unet` is the article's, `unet_x0_25` has a quarter of its channels in each layer.
+    """Return the U-Net of a name: `unet` is the article's, `unet_x0_25` has a quarter of its channels in each layer.
 
     Raises:
         ConfigurationError: another name, or a share of the channels that leaves none or is above 4.

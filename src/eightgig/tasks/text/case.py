@@ -26,7 +26,7 @@ class TextCase:
     channels_last = False
 
     def blank(self, card: TextCard) -> TextModelParameters:
-        """Give the network by the configuration in its card, so that nothing is downloaded."""
+        """Return the network by the configuration in its card, so that nothing is downloaded."""
         from eightgig.tasks.text.model import config_of
 
         return TextModelParameters(
@@ -52,7 +52,7 @@ class TextCase:
             require_tokenizer(store, fingerprint(read_tokenizer(parameters)))
 
     def card(self, network: TextNetwork, store: TokenStore, *, size: int, common: Mapping[str, Any]) -> TextCard:
-        """Give the card, with the configuration and the tokenizer's fingerprint."""
+        """Return the card, with the configuration and the tokenizer's fingerprint."""
         return TextCard(max_tokens=size, config=network.config, tokenizer_sha256=store.tokenizer_sha256, **common)
 
     def workload(
@@ -65,22 +65,22 @@ class TextCase:
         teacher: str | None = None,
         precision: Precision = "fp32",
     ) -> WorkloadSpec:
-        """Say where the memory planner's child process finds what this case trains."""
+        """Return where the memory planner's child process finds what this case trains."""
         from eightgig.stages.workloads import spec_of
 
         factory = f"{type(self).__module__}:make_workload"
         return spec_of(factory, model, train, num_classes, shapes=shapes, teacher=teacher, precision=precision)
 
     def writing(self, model: Any, num_classes: int) -> WorkloadSpec | None:  # noqa: ARG002 - it does not
-        """Give None: it does not write."""
+        """Return None: it does not write."""
         return None
 
     def soft_loss(self) -> SoftLoss | None:
-        """Give None: logits are compared."""
+        """Return None: logits are compared."""
         return None
 
     def finished(self, network: Any, state: dict[str, Any]) -> dict[str, Any]:  # noqa: ARG002 - trained as it is
-        """Give the same weights."""
+        """Return the same weights."""
         return state
 
     def check_store(self, card: TextCard, store: TokenStore) -> None:
@@ -90,17 +90,17 @@ class TextCase:
         require_tokenizer(store, card.tokenizer_sha256)
 
     def free_axes(self) -> Mapping[int, str]:
-        """Give batch and tokens: texts may be of any number and length."""
+        """Return batch and tokens: texts may be of any number and length."""
         return {0: "batch", 1: "tokens"}
 
     def deployed(self, network: TextNetwork) -> Any:
-        """Give the network from tokens to logits."""
+        """Return the network from tokens to logits."""
         from eightgig.tasks.text.model import Logits
 
         return Logits(network.module)
 
     def file_card(self, card: TextCard) -> dict[str, str]:
-        """Give the classes, the longest text and the tokenizer's fingerprint."""
+        """Return the classes, the longest text and the tokenizer's fingerprint."""
         from eightgig.export.card import TextModelCard
 
         named = card.model_dump(include={"model", "classes", "max_tokens", "tokenizer_sha256"})
@@ -108,12 +108,12 @@ class TextCase:
 
 
 def dynamic_int8() -> Node:
-    """Give the node that makes the INT8 file without calibration, which the benchmark sets beside the others."""
+    """Return the node that makes the INT8 file without calibration, which the benchmark sets beside the others."""
     return stage_node(export_dynamic, {"onnx_fp32": "onnx_fp32"}, "compressed_onnx")
 
 
 def export_dynamic(onnx_fp32: bytes) -> dict[str, bytes]:
-    """Give the network with its matrix products in INT8, whose scales are found while it runs."""
+    """Return the network with its matrix products in INT8, whose scales are found while it runs."""
     from eightgig.export.int8.dynamic import quantize_dynamically
 
     return {"int8_dynamic_cpu": quantize_dynamically(onnx_fp32)}
@@ -121,7 +121,7 @@ def export_dynamic(onnx_fp32: bytes) -> dict[str, bytes]:
 
 @lru_cache(maxsize=4)
 def tokenizer_of(tokenizer_json: str) -> "Tokenizer":
-    """Give the tokenizer of a `tokenizer.json`, which cuts texts as that says and pads nothing."""
+    """Return the tokenizer of a `tokenizer.json`, which cuts texts as that says and pads nothing."""
     from tokenizers import Tokenizer
 
     tokenizer = Tokenizer.from_str(tokenizer_json)
@@ -130,7 +130,7 @@ def tokenizer_of(tokenizer_json: str) -> "Tokenizer":
 
 
 def cutting(tokenizer_json: str, model: TextModelParameters) -> str:
-    """Give the same tokenizer, cutting texts at the network's `max_tokens`, on the side that `model` says."""
+    """Return the same tokenizer, cutting texts at the network's `max_tokens`, on the side that `model` says."""
     from tokenizers import Tokenizer
 
     tokenizer = Tokenizer.from_str(tokenizer_json)
@@ -140,7 +140,7 @@ def cutting(tokenizer_json: str, model: TextModelParameters) -> str:
 
 
 def filling_up(tokenizer_json: str, model: TextModelParameters) -> str:
-    """Give the same tokenizer with the network's padding written in it, where `padding_in` finds it."""
+    """Return the same tokenizer with the network's padding written in it, where `padding_in` finds it."""
     from tokenizers import Tokenizer
 
     from eightgig.tasks.text.special_tokens import padding_of
@@ -152,20 +152,20 @@ def filling_up(tokenizer_json: str, model: TextModelParameters) -> str:
 
 @lru_cache(maxsize=4)
 def padding_in(tokenizer_json: str) -> int:
-    """Give the id that fills up texts in a batch; 0, which is BERT's, where the tokenizer was kept without."""
+    """Return the id that fills up texts in a batch; 0, which is BERT's, where the tokenizer was kept without."""
     padding = json.loads(tokenizer_json).get("padding") or {}
     return int(padding.get("pad_id", 0))
 
 
 def end_of_text(model: Any) -> int | None:
-    """Give the id of the token that ends a text by the network's configuration; None where it names none."""
+    """Return the id of the token that ends a text by the network's configuration; None where it names none."""
     from eightgig.tasks.text.special_tokens import end_of_text_id
 
     return end_of_text_id(model)
 
 
 def loading(train: TrainParameters) -> dict[str, Any]:
-    """Give how training batches are loaded, as `token_batches` takes it."""
+    """Return how training batches are loaded, as `token_batches` takes it."""
     import torch
 
     workers = loader_processes(train.num_workers)

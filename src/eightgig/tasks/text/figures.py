@@ -11,7 +11,7 @@ _BINS = 10
 
 
 def reliability(predictions: pd.DataFrame) -> go.Figure:
-    """Give how often the answers of each sureness were right; on the diagonal, probabilities may be believed.
+    """Return how often the answers of each sureness were right; on the diagonal, probabilities may be believed.
 
     Args:
         predictions: `probability` of the answer (0 to 1) and whether it was `correct`, a row a sample.
@@ -42,7 +42,7 @@ def reliability(predictions: pd.DataFrame) -> go.Figure:
 
 
 def lengths(tokens_N: NDArray[np.int64], max_tokens: int) -> go.Figure:
-    """Give how many texts have how many tokens, with the length at which longer ones were cut."""
+    """Return how many texts have how many tokens, with the length at which longer ones were cut."""
     figure = go.Figure(go.Histogram(x=tokens_N, nbinsx=40, marker={"color": BLUE}))
     figure.add_vline(x=max_tokens, line_dash="dot", annotation_text="cut here")
     figure.update_xaxes(title="tokens")
@@ -51,7 +51,7 @@ def lengths(tokens_N: NDArray[np.int64], max_tokens: int) -> go.Figure:
 
 
 def bits_by_document(bits: dict[str, float]) -> go.Figure:
-    """Give how well each held-out document was predicted, the best first."""
+    """Return how well each held-out document was predicted, the best first."""
     ordered = sorted(bits.items(), key=lambda item: -item[1])
     figure = go.Figure(
         go.Bar(
@@ -67,7 +67,7 @@ def bits_by_document(bits: dict[str, float]) -> go.Figure:
 
 
 def bits_by_epoch(bits: list[float]) -> go.Figure:
-    """Give the bits per byte of validation text after each epoch."""
+    """Return the bits per byte of validation text after each epoch."""
     epochs = list(range(1, len(bits) + 1))
     figure = go.Figure(go.Scatter(x=epochs, y=bits, mode="lines+markers", line={"color": BLUE}))
     figure.update_xaxes(title="epoch", dtick=max(1, len(bits) // 10))
@@ -76,6 +76,6 @@ def bits_by_epoch(bits: list[float]) -> go.Figure:
 
 
 def shortened(text: str, letters: int) -> str:
-    """Give a text on one line, cut at so many letters."""
+    """Return a text on one line, cut at so many letters."""
     line = " ".join(text.split())
     return line if len(line) <= letters else line[: letters - 3] + "..."

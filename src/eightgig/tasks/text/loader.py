@@ -72,7 +72,7 @@ class TokenBatches(Dataset[Batch]):
         return self.__getitems__([key])
 
     def __getitems__(self, keys: list[Key]) -> Batch:
-        """Give the samples of `keys`: `input_ids` and `attention_mask` (int64 NT), `labels` and `indices` (int64 N).
+        """Return the samples of `keys`: `input_ids` and `attention_mask` (int64 NT), `labels` and `indices` (int64 N).
 
         Raises:
             StoreError: a sample is damaged; the message names it.
@@ -113,7 +113,7 @@ def token_batches(
     pad_to: int | None = None,
     pad_id: int | None = 0,
 ) -> DataLoader[Batch]:
-    """Give a DataLoader of the samples `indices`; call `loader.sampler.set_epoch(epoch)` before each epoch.
+    """Return a DataLoader of the samples `indices`; call `loader.sampler.set_epoch(epoch)` before each epoch.
 
     Args:
         store: where the tokens are.

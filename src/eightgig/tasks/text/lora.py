@@ -13,7 +13,7 @@ _TARGETS = {"gpt2": ("c_attn", "c_proj", "c_fc"), "bert": ("query", "key", "valu
 
 
 def add_lora(module: nn.Module, parameters: LoraParameters) -> nn.Module:
-    """Give the network with frozen weights and trainable matrices.
+    """Return the network with frozen weights and trainable matrices.
 
     Args:
         module: a causal language model of transformers; it is changed.
@@ -53,7 +53,7 @@ def add_lora(module: nn.Module, parameters: LoraParameters) -> nn.Module:
 
 
 def merge_lora(module: nn.Module) -> nn.Module:
-    """Give the plain network of transformers, its weights with the matrices' products added."""
+    """Return the plain network of transformers, its weights with the matrices' products added."""
     adapted: Any = module
     merged: nn.Module = adapted.merge_and_unload()
     return merged

@@ -106,7 +106,7 @@ def read_documents(
 def _inspect(
     raw: RawTexts, data: TextDataParameters | CorpusDataParameters, report: Report | None
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Give the usable and the refused texts, by columns: rows as objects would take several times more memory."""
+    """Return the usable and the refused texts, by columns: rows as objects would take several times more memory."""
     accepted: dict[str, list[object]] = {name: [] for name in MANIFEST_COLUMNS}
     refused: dict[str, list[object]] = {name: [] for name in REJECT_COLUMNS}
     for number, row in enumerate(rows_of(raw, data), start=1):
@@ -146,7 +146,7 @@ def _refusal_of_names(row: TextRow, *, has_label: bool) -> Refusal | None:
 
 
 def _decoded(row: TextRow, data: TextDataParameters | CorpusDataParameters) -> tuple[str | None, Refusal | None]:
-    """Give the text without a byte order mark, or why it is none; cells of tables are UTF-8 by now."""
+    """Return the text without a byte order mark, or why it is none; cells of tables are UTF-8 by now."""
     content = row.content or b""
     try:
         text = content.decode(UTF8 if row.row else encoding_of(content, data.encoding))
@@ -167,7 +167,7 @@ def _hash_of(text: str) -> str:
 
 
 def _with_one_form(manifest: pd.DataFrame) -> pd.DataFrame:
-    """Give the classes one name each where an accent is stored in two ways: the one that comes first."""
+    """Return the classes one name each where an accent is stored in two ways: the one that comes first."""
     forms: dict[str, str] = {}
     for name in manifest["class_name"]:
         forms.setdefault(composed(name), name)
@@ -177,7 +177,7 @@ def _with_one_form(manifest: pd.DataFrame) -> pd.DataFrame:
 
 
 def _known_splits(raw: RawTexts, manifest: pd.DataFrame, data: TextDataParameters) -> "pd.Series[str]":
-    """Give the splits by this project's names.
+    """Return the splits by this project's names.
 
     Raises:
         DataError: the column that was asked for holds other words, or no row is for training.
@@ -238,7 +238,7 @@ def _refused(rows: pd.DataFrame, reason: str, detail: str) -> pd.DataFrame:
 
 
 def _share(manifest: pd.DataFrame, wanted: int, seed: int) -> pd.DataFrame:
-    """Give as many texts of each class, drawn by their content, in the manifest's order."""
+    """Return as many texts of each class, drawn by their content, in the manifest's order."""
     drawn = manifest.assign(_draw=[seed_from(seed, "share", content) for content in manifest["content_hash"]])
     place = drawn.groupby("class_name")["_draw"].rank(method="first")
     return manifest[place <= wanted // max(1, manifest["class_name"].nunique())]

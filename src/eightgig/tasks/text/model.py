@@ -47,13 +47,13 @@ class Logits(nn.Module):
         self.network = network
 
     def forward(self, input_ids_NT: Tensor, attention_mask_NT: Tensor | None = None) -> Tensor:
-        """Give the logits: NK of a classifier, NTV of a language model."""
+        """Return the logits: NK of a classifier, NTV of a language model."""
         logits: Tensor = self.network(input_ids=input_ids_NT, attention_mask=attention_mask_NT).logits
         return logits
 
 
 def build_text_network(parameters: TextModelParameters, head: Head, *, num_outputs: int) -> TextNetwork:
-    """Give the network with the weights that `parameters` names.
+    """Return the network with the weights that `parameters` names.
 
     Args:
         parameters: what and from where.
@@ -99,7 +99,7 @@ def padding_id_of(config: Any, parameters: TextModelParameters) -> int | None:
 
 
 def read_tokenizer(parameters: TextModelParameters) -> str:
-    """Give the network's tokenizer as the text of a `tokenizer.json`.
+    """Return the network's tokenizer as the text of a `tokenizer.json`.
 
     Raises:
         ConfigurationError: there is none.
@@ -127,7 +127,7 @@ def read_tokenizer(parameters: TextModelParameters) -> str:
 
 
 def package_folder(name: str) -> Path:
-    """Give the folder of weights inside an installed package, which is not imported.
+    """Return the folder of weights inside an installed package, which is not imported.
 
     Raises:
         ConfigurationError: no such package is known, or it is not installed.
@@ -277,14 +277,14 @@ def _quiet() -> "Iterator[None]":
 
 
 def shape_parameters(parameters: TextModelParameters) -> TextModelParameters:
-    """Give the same network with random weights: of a folder or a package its configuration, for the memory planner."""
+    """Return the same network with random weights: of a folder or a package its configuration, for the memory planner."""
     if parameters.weights == "none":
         return parameters
     return parameters.model_copy(update={"name": _folder(parameters), "weights": "none"})
 
 
 def config_of(text: str) -> dict[str, Any]:
-    """Give the configuration that `TextNetwork.config` and a card of weights hold, as `model.config` takes it.
+    """Return the configuration that `TextNetwork.config` and a card of weights hold, as `model.config` takes it.
 
     Raises:
         WeightsError: it is none.

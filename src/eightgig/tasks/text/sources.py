@@ -32,7 +32,7 @@ class RawTexts(Record):
 
 
 def open_texts(data: TextDataParameters) -> RawTexts:
-    """Give where the texts with labels are.
+    """Return where the texts with labels are.
 
     Raises:
         ConfigurationError: the package is not installed, or the root is missing or of another kind.
@@ -78,7 +78,7 @@ def _of_tables(root: Path, tables: tuple[TableFile, ...]) -> RawTexts:
 
 
 def open_corpus(data: CorpusDataParameters) -> RawTexts:
-    """Give where plain texts are; ConfigurationError as `open_texts`."""
+    """Return where plain texts are; ConfigurationError as `open_texts`."""
     if data.source == "packaged":
         root = _package("shakespeare", "shksprdata") / "texts"
         return RawTexts(layout="plays", root=str(root), origin="Shakespeare's works (package shakespeare)")

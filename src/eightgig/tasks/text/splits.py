@@ -12,7 +12,7 @@ make_text_splits = make_splits
 def make_document_splits(
     manifest: pd.DataFrame, *, val_fraction: float, test_fraction: float, seed: int
 ) -> pd.DataFrame:
-    """Give one row a document: `index` (its row in the manifest), `path`, `split`.
+    """Return one row a document: `index` (its row in the manifest), `path`, `split`.
 
     Documents stay whole. Test and validation take documents in a drawn order until they have their share of the bytes,
     at least one each; one that would more than double the share is passed over where others are left.

@@ -52,7 +52,7 @@ class AllocatorOptions:
             )
 
     def round_size(self, num_bytes: int) -> int:
-        """Give the size of the block that `num_bytes` need (round_size)."""
+        """Return the size of the block that `num_bytes` need (round_size)."""
         if num_bytes < SMALLEST_BLOCK:
             return SMALLEST_BLOCK
         if self.roundup_power2_divisions:
@@ -62,7 +62,7 @@ class AllocatorOptions:
         return (num_bytes + SMALLEST_BLOCK - 1) // SMALLEST_BLOCK * SMALLEST_BLOCK
 
     def segment_size(self, size: int) -> int:
-        """Give the bytes asked from the card for a block of `size` (get_allocation_size)."""
+        """Return the bytes asked from the card for a block of `size` (get_allocation_size)."""
         if size <= SMALL_REQUEST:
             return SMALL_SEGMENT
         if size < OWN_SEGMENT_REQUEST:
@@ -141,7 +141,7 @@ class BlockPool:
         del self.blocks[key]
 
     def first_of_at_least(self, size: int) -> int:
-        """Give the index in `keys` of the smallest block that holds `size`, the lowest address first."""
+        """Return the index in `keys` of the smallest block that holds `size`, the lowest address first."""
         return bisect_left(self.keys, size << _ADDRESS_BITS)
 
     def free_blocks(self) -> list[Block]:
@@ -190,7 +190,7 @@ class Card:
         self.peak_segments = max(self.peak_segments, self.num_segments)
 
     def place(self, num_bytes: int) -> int:
-        """Give the address of a new range of `num_bytes`."""
+        """Return the address of a new range of `num_bytes`."""
         return self._next_address(num_bytes)
 
     def _above_all(self, num_bytes: int) -> int:

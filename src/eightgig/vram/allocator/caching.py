@@ -101,7 +101,7 @@ class CachingAllocator:
         return self.card.peak_segments
 
     def malloc(self, num_bytes: int, stream: int = 0, pool_id: PoolId = DEFAULT_POOL) -> Block:
-        """Give a block of at least `num_bytes`, for one stream and pool.
+        """Return a block of at least `num_bytes`, for one stream and pool.
 
         Raises:
             SimulatedOutOfMemoryError: it does not fit under the cap, even after all free segments were given back.
@@ -139,12 +139,12 @@ class CachingAllocator:
         pool.add(block)
 
     def empty_cache(self, pool_ids: Iterable[PoolId] = (DEFAULT_POOL,)) -> None:
-        """Give back what is free in the pools of these ids, of all streams (torch.cuda.empty_cache)."""
+        """Return back what is free in the pools of these ids, of all streams (torch.cuda.empty_cache)."""
         chosen = set(pool_ids)
         self._source.release([pool for pool in self._pools.values() if pool.pool_id in chosen])
 
     def pool(self, is_small: bool, stream: int = 0, pool_id: PoolId = DEFAULT_POOL) -> BlockPool:
-        """Give the pool of free blocks of a kind; it is made when it is first asked for."""
+        """Return the pool of free blocks of a kind; it is made when it is first asked for."""
         return self._pools.setdefault((is_small, stream, pool_id), BlockPool(is_small, stream, pool_id))
 
     def pools(self) -> Sequence[BlockPool]:
@@ -205,7 +205,7 @@ class CachingAllocator:
         return block
 
     def _release_oversize(self, pool: BlockPool, size: int) -> bool:
-        """Give back one segment that is large enough, else the largest ones until they are; whether that was enough."""
+        """Return back one segment that is large enough, else the largest ones until they are; whether that was enough."""
         if self.options.max_split_bytes is None or self.expandable is not None:
             return False
         wanted = max(size, self.options.max_split_bytes)

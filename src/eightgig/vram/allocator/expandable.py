@@ -17,10 +17,10 @@ class SegmentSource(Protocol):
     """What makes blocks out of the card's memory, and gives free ones back."""
 
     def grow(self, pool: BlockPool, size: int) -> Block | None:
-        """Give a new block of at least `size`, in no pool; None where the card's cap is in the way."""
+        """Return a new block of at least `size`, in no pool; None where the card's cap is in the way."""
 
     def release(self, pools: Iterable[BlockPool]) -> None:
-        """Give back to the card what is free in these pools and can be given back."""
+        """Return back to the card what is free in these pools and can be given back."""
 
 
 class NativeSegments:
@@ -31,7 +31,7 @@ class NativeSegments:
         self._options = options
 
     def grow(self, pool: BlockPool, size: int) -> Block | None:
-        """Give a new segment as one block."""
+        """Return a new segment as one block."""
         num_bytes = self._options.segment_size(size)
         if not self._card.grants(num_bytes):
             return None
@@ -40,14 +40,14 @@ class NativeSegments:
         return Block(self._card.place(num_bytes), num_bytes, pool)
 
     def release(self, pools: Iterable[BlockPool]) -> None:
-        """Give back the segments that are free as a whole."""
+        """Return back the segments that are free as a whole."""
         for pool in pools:
             for block in pool.free_blocks():
                 if block.is_whole_segment:
                     self.release_segment(block)
 
     def release_segment(self, block: Block) -> None:
-        """Give back one segment: a free block without neighbours."""
+        """Return back one segment: a free block without neighbours."""
         block.pool.remove(block)
         self._card.take(-block.size)
         self._card.count_segment(-1)

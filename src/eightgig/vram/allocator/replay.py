@@ -45,7 +45,7 @@ class _Course:
 
 
 def replay(events: Iterable[Event], limit_bytes: int | None = None, segments: Segments = "native") -> Replay:
-    """Give the peaks of a trace under a cap (None: no cap). `segments="expandable"` is unproven.
+    """Return the peaks of a trace under a cap (None: no cap). `segments="expandable"` is unproven.
 
     Raises:
         SimulatedOutOfMemoryError: it does not fit under the cap.
@@ -66,7 +66,7 @@ def replay(events: Iterable[Event], limit_bytes: int | None = None, segments: Se
 
 
 def smallest_cap(events: Iterable[Event], segments: Segments = "native") -> int:
-    """Give the smallest cap in bytes, a multiple of 2 MiB, under which a trace does not run out.
+    """Return the smallest cap in bytes, a multiple of 2 MiB, under which a trace does not run out.
 
     A larger cap can fail where a smaller one holds: giving back segments earlier can leave better room later. The
     result is therefore the lower end of a range of caps that hold, found by bisection; the next few courses that a
@@ -101,7 +101,7 @@ def _bisect(trace: Sequence[Event], segments: Segments, fails: int, holds: int) 
 
 
 def _failing_above(trace: Sequence[Event], segments: Segments, last_good: int, surely_holds: int) -> int | None:
-    """Give the largest cap of the first failing course above `last_good`, or None where none was found."""
+    """Return the largest cap of the first failing course above `last_good`, or None where none was found."""
     for _ in range(COURSES_TRIED_ABOVE):
         if last_good + SEGMENT_STEP >= surely_holds:
             return None
@@ -144,7 +144,7 @@ def _run(allocator: CachingAllocator, events: Iterable[Event]) -> int:
 
 
 def _least(trace: Sequence[Event]) -> int:
-    """Give the peak of the rounded requests: no cap below it can hold, whatever the allocator does."""
+    """Return the peak of the rounded requests: no cap below it can hold, whatever the allocator does."""
     options = AllocatorOptions()
     sizes: dict[int, int] = {}
     total = peak = 0
@@ -159,7 +159,7 @@ def _least(trace: Sequence[Event]) -> int:
 
 
 def _last_step(course: _Course, at_most: int) -> int:
-    """Give the largest multiple of 2 MiB for which the course is the same, or `at_most` where that is less."""
+    """Return the largest multiple of 2 MiB for which the course is the same, or `at_most` where that is less."""
     return at_most if course.last_cap is None else min(at_most, course.last_cap // SEGMENT_STEP * SEGMENT_STEP)
 
 

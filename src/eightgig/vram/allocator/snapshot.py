@@ -83,7 +83,7 @@ def compare_snapshot(path: Path, device: int | None = None) -> SnapshotCompariso
 
 
 def events_of(history: History) -> tuple[Event, ...]:
-    """Give a history as a trace for `replay`: what was held at its beginning, then each request.
+    """Return a history as a trace for `replay`: what was held at its beginning, then each request.
 
     A block can be used again when its free is completed, not when it is requested.
     """
@@ -120,7 +120,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _busiest(snapshot: Snapshot, name: str) -> int:
-    """Give the device with the longest trace; of equal ones the one with most segments, then the first."""
+    """Return the device with the longest trace; of equal ones the one with most segments, then the first."""
     devices = {*range(len(snapshot.traces)), *snapshot.segments}
     if not devices:
         raise DataError(f"{name}: holds no device at all. Record on a GPU: torch.cuda.memory._record_memory_history().")

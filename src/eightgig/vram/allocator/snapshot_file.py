@@ -107,7 +107,7 @@ class Snapshot:
 
 
 def read_snapshot(path: Path) -> Snapshot:
-    """Give the content of a snapshot file. About a second for 4 MB: the safe reader is written in Python.
+    """Return the content of a snapshot file. About a second for 4 MB: the safe reader is written in Python.
 
     Raises:
         DataError: the file is missing, damaged, refers to code, or is not a snapshot.

@@ -80,7 +80,7 @@ class Follower:
             self._addresses.are_alike = False
 
     def _release(self, index: int, entry: TraceEntry) -> None:
-        """Give back all that is free at the first of several releases, or where that is not the rule, the one named."""
+        """Return back all that is free at the first of several releases, or where that is not the rule, the one named."""
         if self._history.releases == "named" and not self._history.is_expandable:
             found = [block for block in self._free_segments() if block.address == entry.address]
             self._note(entry, len(found) == 1)
@@ -119,7 +119,7 @@ class Follower:
         self.allocator.adopt(blocks, held)
 
     def _chain(self, segments: list[Segment]) -> Iterator[tuple[Block, HeldBlock | None]]:
-        """Give the blocks of neighbouring segments, from the first address to the last."""
+        """Yield the blocks of neighbouring segments, from the first address to the last."""
         first = segments[0]
         pool = self.allocator.pool(first.is_small, first.stream, first.pool_id)
         position = first.address
@@ -150,5 +150,5 @@ def _without_memory(block: Block) -> Block:
 
 
 def _releases_from(entries: tuple[TraceEntry, ...], index: int) -> list[TraceEntry]:
-    """Give all releases in a row from `index` on."""
+    """Return all releases in a row from `index` on."""
     return list(itertools.takewhile(lambda entry: entry.action in _RELEASES, itertools.islice(entries, index, None)))

@@ -48,7 +48,7 @@ class History:
 
 
 def history_of(snapshot: Snapshot, device: int) -> History:
-    """Give the history of one device.
+    """Return the history of one device.
 
     Raises:
         DataError: the trace and the segments contradict each other, or native and expandable segments are mixed.

@@ -104,7 +104,7 @@ class Undo:
         del self.held_starts[bisect_left(self.held_starts, entry.address)]
 
     def _block_when_freed(self, entry: TraceEntry, segment: Segment) -> HeldBlock:
-        """Give a block that was given back, with its size: what was asked for, rounded, and what was not split off.
+        """Return a block that was given back, with its size: what was asked for, rounded, and what was not split off.
 
         In a large native pool up to 1 MiB is never split off, and no free block is that small: what lies between the
         request's end and the next block that is held, if it is no more, belongs to the block. If it is more, a free

@@ -75,7 +75,7 @@ class Card(Record):
         return _PCIE_LANE_GB_PER_S[self.pcie_generation] * self.pcie_lanes
 
     def peak_flops(self, precision: Precision, *, tensor_cores: bool) -> float:
-        """Give floating-point operations a second at most.
+        """Return floating-point operations a second at most.
 
         Args:
             precision: of the inputs.
@@ -114,12 +114,12 @@ class ArticleFigure(Record):
 
 
 def cards() -> tuple[Card, ...]:
-    """Give the whole catalog, the article's cards first in each generation."""
+    """Return the whole catalog, the article's cards first in each generation."""
     return tuple(Card.model_validate(values) for values in _catalog()["cards"])
 
 
 def card_named(name: str) -> Card:
-    """Give a card by its name, for example `RTX 3070`; case, `NVIDIA` and `GeForce` play no part.
+    """Return a card by its name, for example `RTX 3070`; case, `NVIDIA` and `GeForce` play no part.
 
     Raises:
         ConfigurationError: the catalog has no such card; the message names those it has.
@@ -133,7 +133,7 @@ def card_named(name: str) -> Card:
 
 
 def article_figures() -> tuple[ArticleFigure, ...]:
-    """Give every figure of hardware that the article states (chapters 1, 4.3 and 6.2)."""
+    """Return every figure of hardware that the article states (chapters 1, 4.3 and 6.2)."""
     return tuple(ArticleFigure.model_validate(values) for values in _catalog()["article_figures"])
 
 

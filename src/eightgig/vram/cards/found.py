@@ -18,7 +18,7 @@ _GENERATIONS = {6: "Pascal", 7: "Volta or Turing", 8: "Ampere or Ada", 9: "Hoppe
 
 
 def card_found() -> Card | None:
-    """Give the card that runs of this process use, or None where there is none that the driver knows.
+    """Return the card that runs of this process use, or None where there is none that the driver knows.
 
     It is found by its UUID, for NVML counts otherwise than CUDA does; where CUDA does not tell the UUID, or NVML does
     not know it (some containers), it is the first that NVML counts. A card of the catalog is known by its name and
@@ -36,7 +36,7 @@ def _read(nvml: Any) -> Card:
 
 
 def _used_handle(nvml: Any) -> Any:
-    """Give the handle of the card in use; of a part of a card (MIG) the whole, whose clocks and lanes it has."""
+    """Return the handle of the card in use; of a part of a card (MIG) the whole, whose clocks and lanes it has."""
     if nvml.nvmlDeviceGetCount() > 1 and (uuid := used_uuid()):
         with suppress(nvml.NVMLError):
             handle = handle_of(nvml, uuid)
@@ -46,7 +46,7 @@ def _used_handle(nvml: Any) -> Any:
 
 
 def catalog_card(nvml_name: str, memory_gib: float) -> Card | None:
-    """Give the catalog's card that the driver calls `nvml_name` and that has about this much memory."""
+    """Return the catalog's card that the driver calls `nvml_name` and that has about this much memory."""
     near = [card for card in cards() if abs(card.memory_gib - memory_gib) <= _MEMORY_TOLERANCE_GIB]
     return next((card for card in near if nvml_name in card.nvml_names), None)
 

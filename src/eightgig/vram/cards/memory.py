@@ -34,7 +34,7 @@ class CardMemory(Record):
     spills: bool = False
 
     def share(self, budget_bytes: int, planned_context_bytes: int) -> Share:
-        """Give what a run with a budget may take: the memory planner and the cap at run time both ask this.
+        """Return what a run with a budget may take: the memory planner and the cap at run time both ask this.
 
         No more than the card has. Where it spills, also no more than is free: what is beyond that would not fail, but
         be many times slower. Where it does not, what others hold now may be given back later, and if it is not, the
@@ -52,7 +52,7 @@ class CardMemory(Record):
         return Share(num_bytes=limits[limit], limit=limit)
 
     def available_bytes(self, planned_context_bytes: int) -> int | None:
-        """Give what this process can hold in all beside the others: what is free, and what it holds already."""
+        """Return what this process can hold in all beside the others: what is free, and what it holds already."""
         if self.free_bytes is None:
             return None
         context = planned_context_bytes if self.context_bytes is None else self.context_bytes

@@ -12,7 +12,7 @@ T = TypeVar("T")
 
 
 def ask_nvml(question: Callable[[Any], T]) -> T | None:
-    """Give NVML's answer, or None where there is no driver, no binding, or the driver does not know.
+    """Return NVML's answer, or None where there is no driver, no binding, or the driver does not know.
 
     Args:
         question: what to ask; it is given the module `pynvml`, which is open meanwhile.
@@ -29,7 +29,7 @@ def ask_nvml(question: Callable[[Any], T]) -> T | None:
 
 
 def handle_of(nvml: Any, uuid: str) -> Any:
-    """Give NVML's handle of a card, or of a part of one (MIG), by the UUID that CUDA gives it."""
+    """Return NVML's handle of a card, or of a part of one (MIG), by the UUID that CUDA gives it."""
     try:
         return nvml.nvmlDeviceGetHandleByUUID(uuid)
     except nvml.NVMLError:  # CUDA gives a part of a card a UUID of its own, which NVML writes with another prefix
@@ -37,7 +37,7 @@ def handle_of(nvml: Any, uuid: str) -> Any:
 
 
 def used_uuid() -> str | None:
-    """Give the UUID of the card that this process uses: torch's current one, or the first that CUDA counts.
+    """Return the UUID of the card that this process uses: torch's current one, or the first that CUDA counts.
 
     None where the driver does not say.
     """
@@ -48,7 +48,7 @@ def used_uuid() -> str | None:
 
 
 def uuid_of(index: int) -> str:
-    """Give the UUID of a card as NVML writes it.
+    """Return the UUID of a card as NVML writes it.
 
     Args:
         index: of the card, as torch counts.
@@ -59,12 +59,12 @@ def uuid_of(index: int) -> str:
 
 
 def free_bytes_of(uuid: str) -> int | None:
-    """Give what is free of a card, or None where NVML does not say."""
+    """Return what is free of a card, or None where NVML does not say."""
     return ask_nvml(lambda nvml: int(nvml.nvmlDeviceGetMemoryInfo(handle_of(nvml, uuid)).free))
 
 
 def driver_model_of(uuid: str) -> DriverModel | None:
-    """Give the driver model that a card runs under on Windows; None elsewhere."""
+    """Return the driver model that a card runs under on Windows; None elsewhere."""
     return ask_nvml(lambda nvml: DRIVER_MODELS.get(nvml.nvmlDeviceGetCurrentDriverModel(handle_of(nvml, uuid))))
 
 

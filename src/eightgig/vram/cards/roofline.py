@@ -89,7 +89,7 @@ def step_seconds(
     recomputed_fraction: float = 0.0,
     tf32: Tf32 = "convolutions",
 ) -> StepTime:
-    """Give the time of one optimizer step on a card.
+    """Return the time of one optimizer step on a card.
 
     Args:
         costs: of one micro-batch (any phase but `optimizer`) and of the optimizer. An op of no flops and no bytes is a
@@ -120,12 +120,12 @@ def step_seconds(
 
 
 def loader_images_per_second(cores: int, loader: Loader = "store") -> float:
-    """Give the images a second that a number of CPU cores can feed: an assumption from one machine, times the cores."""
+    """Return the images a second that a number of CPU cores can feed: an assumption from one machine, times the cores."""
     return LOADER_IMAGES_PER_CORE_SECOND[loader] * cores
 
 
 def bottleneck_with_loader(step: StepTime, images_per_step: int, loader_rate: float | None) -> Bottleneck:
-    """Give what limits a step: `loader` when its images take longer to load than to train on.
+    """Return what limits a step: `loader` when its images take longer to load than to train on.
 
     Args:
         step: on the card.

@@ -41,7 +41,7 @@ class DataParallel(Record):
 def data_parallel(
     step_seconds: float, gradient_bytes: int, card: Card, num_cards: int, *, shared_lanes: bool = False
 ) -> DataParallel:
-    """Give the speed of `num_cards` cards that each do one step of their own and exchange their gradients.
+    """Return the speed of `num_cards` cards that each do one step of their own and exchange their gradients.
 
     A ring all-reduce moves 2 (n - 1) / n of the gradients over each card's link.
 
@@ -69,7 +69,7 @@ def data_parallel(
 
 
 def power_supply_w(card: Card, num_cards: int) -> int:
-    """Give the watts that a machine's power supply should have for a number of these cards.
+    """Return the watts that a machine's power supply should have for a number of these cards.
 
     Raises:
         ConfigurationError: the card's own power is not known.

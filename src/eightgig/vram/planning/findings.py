@@ -34,7 +34,7 @@ class Asked:
 
 
 def findings_of(asked: Asked) -> tuple[Finding, ...]:
-    """Give all findings of a plan, in the order of their codes."""
+    """Return all findings of a plan, in the order of their codes."""
     found = ((code, check(asked)) for code, check in FINDINGS.items())
     return tuple(Finding(code=code, message=message) for code, message in found if message)
 
@@ -166,7 +166,7 @@ def less_than_the_budget(asked: Asked) -> str | None:
 
 
 def limit_of_budget(asked_gib: float, memory: CardMemory, context_bytes: int) -> str | None:
-    """Give why a plan is for less than the budget that was asked for; None where it is not.
+    """Return why a plan is for less than the budget that was asked for; None where it is not.
 
     Args:
         asked_gib: the budget.

@@ -44,7 +44,7 @@ _LEVELS: tuple[Checkpointing, ...] = ("none", "selective", "full")
 
 
 def make_plan(request: PlanRequest, parameters: PlanParameters, *, predictor: Predictor | None = None) -> MemoryPlan:
-    """Give the first plan that fits, in the order of what it costs.
+    """Return the first plan that fits, in the order of what it costs.
 
     Args:
         request: what shall be run.
@@ -143,7 +143,7 @@ class _Search:
     def _largest_first(
         self, checkpointing: Checkpointing, sizes: list[int], *, offload: bool = False
     ) -> Iterator[Candidate]:
-        """Give the largest size; then, memory being nearly a straight line over it, the largest that should fit."""
+        """Yield the largest size; then, memory being nearly a straight line over it, the largest that should fit."""
         made = {size: self._candidate(checkpointing, size, offload=offload) for size in sizes}
         largest, smallest = made[sizes[0]], made[sizes[-1]]
         yield largest

@@ -15,7 +15,7 @@ _SENT_BLOCKS = 2
 
 
 def spread_over(prediction: Prediction, processes: int, largest_block: int) -> Prediction:
-    """Give what one process needs where FSDP2 spreads weights, gradients and optimizer state.
+    """Return what one process needs where FSDP2 spreads weights, gradients and optimizer state.
 
     Args:
         prediction: of a process alone.

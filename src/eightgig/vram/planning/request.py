@@ -70,7 +70,7 @@ class Candidate:
 
 
 def generation_of(request: PlanRequest) -> Generation:
-    """Give the GPU generation whose hidden memory counts for a request; `none` where it runs on the CPU."""
+    """Return the GPU generation whose hidden memory counts for a request; `none` where it runs on the CPU."""
     if request.device == "cpu":
         return "none"
     known: dict[str, Generation] = {"ada": "ada", "hopper": "hopper", "blackwell": "blackwell"}

@@ -28,7 +28,7 @@ class Target(Record):
 
 
 def target_of(parameters: PlanParameters, *, processes: int = 1) -> Target:
-    """Give where a run of this machine takes place; every plan of such a run asks this.
+    """Return where a run of this machine takes place; every plan of such a run asks this.
 
     Args:
         parameters: the device and card that were asked for.

@@ -100,7 +100,7 @@ def release_memory(*, on_card: bool) -> None:
 
 
 def cap_of(budget_bytes: int, context: Context, total_bytes: int, *, limit: Limit = "budget") -> int:
-    """Give what torch's allocator may hold: the budget (or the whole card, if that is less) less the context.
+    """Return what torch's allocator may hold: the budget (or the whole card, if that is less) less the context.
 
     Args:
         budget_bytes: what the run may take of the card.

@@ -68,7 +68,7 @@ class BufferCopies:
 
 
 def _beside(buffer: Tensor) -> Tensor:
-    """Give memory of the machine for a large buffer."""
+    """Return memory of the machine for a large buffer."""
     return torch.empty(buffer.shape, dtype=buffer.dtype, device="cpu", pin_memory=buffer.is_cuda)
 
 

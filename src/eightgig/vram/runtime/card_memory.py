@@ -7,7 +7,7 @@ from eightgig.vram.runtime.context import held_beside, used_by_this_process
 
 
 def memory_of_run(processes: int = 1) -> CardMemory:
-    """Give the memory of the card that a run uses; of several, with a process each, that of the one with least.
+    """Return the memory of the card that a run uses; of several, with a process each, that of the one with least.
 
     Where a full card spills, this process takes its context first, as it will for the run: what is free for it is what
     its context says (cudaMemGetInfo gives what the system grants, NVML what nobody holds). Several processes take
@@ -26,7 +26,7 @@ def memory_of_run(processes: int = 1) -> CardMemory:
 
 
 def open_card() -> CardMemory:
-    """Give the memory of torch's current card, with this process's context on it."""
+    """Return the memory of torch's current card, with this process's context on it."""
     import torch
 
     torch.zeros(1, device="cuda")  # makes the context, which is there only from the first use on
@@ -35,7 +35,7 @@ def open_card() -> CardMemory:
 
 
 def card_memory(index: int) -> CardMemory:
-    """Give a card's memory as it is now; no context is made where this process has none.
+    """Return a card's memory as it is now; no context is made where this process has none.
 
     Args:
         index: of the card, as torch counts.

@@ -21,7 +21,7 @@ class Context(Record):
 
 
 def context_to_keep(held_bytes: int | None, planned_bytes: int) -> Context:
-    """Give what is to be kept free for the context: the larger of what it takes now and what was planned.
+    """Return what is to be kept free for the context: the larger of what it takes now and what was planned.
 
     It is measured before the first convolution and matrix product have loaded their kernels, and grows by these.
 
@@ -35,7 +35,7 @@ def context_to_keep(held_bytes: int | None, planned_bytes: int) -> Context:
 
 
 def measured_context(planned_bytes: int) -> Context:
-    """Give the CUDA context of this process: what NVML says it uses, less what torch's allocator holds."""
+    """Return the CUDA context of this process: what NVML says it uses, less what torch's allocator holds."""
     import torch
 
     used = used_by_this_process(uuid_of(torch.cuda.current_device()))
@@ -43,7 +43,7 @@ def measured_context(planned_bytes: int) -> Context:
 
 
 def context_of(used_bytes: int | None, reserved_bytes: int, planned_bytes: int) -> Context:
-    """Give the context from what the process uses of the card, or the planned one where that is not known."""
+    """Return the context from what the process uses of the card, or the planned one where that is not known."""
     measured = held_beside(used_bytes, reserved_bytes)
     if measured is None:
         return Context(num_bytes=planned_bytes, source="planned")
@@ -51,12 +51,12 @@ def context_of(used_bytes: int | None, reserved_bytes: int, planned_bytes: int) 
 
 
 def held_beside(used_bytes: int | None, reserved_bytes: int) -> int | None:
-    """Give what a process uses of the card beside torch's allocator, or None where that is not known."""
+    """Return what a process uses of the card beside torch's allocator, or None where that is not known."""
     return None if used_bytes is None or used_bytes <= reserved_bytes else used_bytes - reserved_bytes
 
 
 def used_by_this_process(uuid: str) -> int | None:
-    """Give the bytes that this process uses of the card with this UUID, or None where NVML does not say."""
+    """Return the bytes that this process uses of the card with this UUID, or None where NVML does not say."""
     return ask_nvml(lambda nvml: own_bytes(nvml.nvmlDeviceGetComputeRunningProcesses(handle_of(nvml, uuid))))
 
 

@@ -29,7 +29,7 @@ class PhaseMemoryUse(Record):
 
     @classmethod
     def of_span(cls, phase: str, before: Peaks, after: Peaks) -> "PhaseMemoryUse":
-        """Give one span: peaks as at its end, and what was counted since its begin."""
+        """Return one span: peaks as at its end, and what was counted since its begin."""
         return cls(
             phase=phase,
             peak_allocated_bytes=after.peak_allocated_bytes,
@@ -42,7 +42,7 @@ class PhaseMemoryUse(Record):
         )
 
     def merged_with(self, later: "PhaseMemoryUse") -> "PhaseMemoryUse":
-        """Give both spans as one: the higher peaks, the sums of the counts."""
+        """Return both spans as one: the higher peaks, the sums of the counts."""
         allocated = _higher(self.peak_allocated_bytes, later.peak_allocated_bytes)
         reserved = _higher(self.peak_reserved_bytes, later.peak_reserved_bytes)
         return PhaseMemoryUse(
@@ -91,7 +91,7 @@ def _higher(one: int | None, other: int | None) -> int | None:
 
 
 def _fragmentation(allocated: int | None, reserved: int | None) -> float | None:
-    """Give 1 - allocated / reserved, at their peaks."""
+    """Return 1 - allocated / reserved, at their peaks."""
     if allocated is None or reserved is None:
         return None
     return 1 - allocated / reserved if reserved else 0.0

@@ -45,19 +45,19 @@ class Gauge(Protocol):
     """What a flight recorder reads."""
 
     def now(self) -> Reading:
-        """Give memory as it is now."""
+        """Return memory as it is now."""
 
     def allocated_bytes(self) -> int:
-        """Give what is held now: cheap enough for each step."""
+        """Return what is held now: cheap enough for each step."""
 
     def peaks(self) -> Peaks:
-        """Give the peaks since `reset_peaks`."""
+        """Return the peaks since `reset_peaks`."""
 
     def reset_peaks(self) -> None:
         """Start a new peak."""
 
     def empty_cache(self) -> int:
-        """Give back what the allocator holds and nobody uses; give the bytes."""
+        """Return back what the allocator holds and nobody uses; give the bytes."""
 
     def record_history(self, *, on: bool) -> None:
         """Keep, or stop keeping, where the last allocations were made."""
@@ -67,7 +67,7 @@ class Gauge(Protocol):
 
 
 def gauge_of(device: DeviceKind, planned_context_bytes: int) -> Gauge:
-    """Give the gauge of a device."""
+    """Return the gauge of a device."""
     return CudaGauge(planned_context_bytes) if device == "cuda" else ResidentGauge()
 
 
@@ -81,7 +81,7 @@ class CudaGauge:
         self._planned_context_bytes = planned_context_bytes
 
     def now(self) -> Reading:
-        """Give memory as it is now; what is neither free nor this process's is taken by others."""
+        """Return memory as it is now; what is neither free nor this process's is taken by others."""
         free_bytes, total_bytes = torch.cuda.mem_get_info()
         reserved_bytes = torch.cuda.memory_reserved()
         own_bytes = reserved_bytes + measured_context(self._planned_context_bytes).num_bytes
@@ -93,11 +93,11 @@ class CudaGauge:
         )
 
     def allocated_bytes(self) -> int:
-        """Give what is held in tensors."""
+        """Return what is held in tensors."""
         return torch.cuda.memory_allocated()
 
     def peaks(self) -> Peaks:
-        """Give the allocator's peaks and counts."""
+        """Return the allocator's peaks and counts."""
         return peaks_of(torch.cuda.memory_stats(), psutil.Process().memory_info().rss)
 
     def reset_peaks(self) -> None:
@@ -105,7 +105,7 @@ class CudaGauge:
         torch.cuda.reset_peak_memory_stats()
 
     def empty_cache(self) -> int:
-        """Give back all segments that nothing lies in; this waits for the card."""
+        """Return back all segments that nothing lies in; this waits for the card."""
         before = torch.cuda.memory_reserved()
         torch.cuda.empty_cache()
         return before - torch.cuda.memory_reserved()
@@ -131,7 +131,7 @@ class ResidentGauge:
         self._process = psutil.Process()
 
     def now(self) -> Reading:
-        """Give resident memory, and what the machine has available."""
+        """Return resident memory, and what the machine has available."""
         resident, machine = self.allocated_bytes(), psutil.virtual_memory()
         return Reading(
             allocated_bytes=resident,
@@ -141,11 +141,11 @@ class ResidentGauge:
         )
 
     def allocated_bytes(self) -> int:
-        """Give resident memory."""
+        """Return resident memory."""
         return int(self._process.memory_info().rss)
 
     def peaks(self) -> Peaks:
-        """Give resident memory as it is now: it has no peak that can be reset."""
+        """Return resident memory as it is now: it has no peak that can be reset."""
         return Peaks(resident_bytes=self.allocated_bytes())
 
     def reset_peaks(self) -> None:

@@ -41,7 +41,7 @@ class StepsInBackward:
             self._on = False
 
     def norm(self) -> Tensor:
-        """Give the norm of all gradients of the last block, without dimensions."""
+        """Return the norm of all gradients of the last block, without dimensions."""
         return torch.linalg.vector_norm(torch.stack(self._norms))
 
     def step(self, weight: Tensor) -> None:

@@ -52,7 +52,7 @@ class CacheClearings(Record):
     given_back_bytes: int = 0
 
     def with_one_more(self, seconds: float, given_back_bytes: int) -> "CacheClearings":
-        """Give the sums with one more."""
+        """Return the sums with one more."""
         return CacheClearings(
             count=self.count + 1,
             seconds=self.seconds + seconds,
@@ -110,7 +110,7 @@ class MemoryMeter:
         self.stop()
 
     def result(self) -> MeasuredPhase:
-        """Give what was measured so far."""
+        """Return what was measured so far."""
         on_cuda = self._device == "cuda"
         return MeasuredPhase(
             phase=self._phase,

@@ -115,7 +115,7 @@ class _Queue:
 
     @torch.no_grad()
     def back(self, waiting: _Waiting) -> Tensor:
-        """Give a tensor back on its device, and begin to fetch the one that is wanted next."""
+        """Return a tensor back on its device, and begin to fetch the one that is wanted next."""
         if waiting.fetched is None:
             self._fetch(waiting)
         tensor, waiting.fetched = waiting.fetched, None
@@ -175,7 +175,7 @@ class _HostMemory:
             self._slab, self._offset = 0, 0
 
     def take(self, num_bytes: int, *, pinned: bool) -> list[Tensor]:
-        """Give so many bytes, in as many pieces as it takes."""
+        """Return so many bytes, in as many pieces as it takes."""
         pieces = _Pieces()
         while num_bytes:
             if self._slab == len(self._slabs):
@@ -219,7 +219,7 @@ def _transfer(parts: list[Tensor], of_device: Tensor, *, outwards: bool) -> None
 
 
 def _bytes_of(tensor: Tensor) -> Tensor:
-    """Give a dense tensor's memory as bytes, in its order."""
+    """Return a dense tensor's memory as bytes, in its order."""
     return tensor.as_strided((tensor.numel(),), (1,)).view(torch.uint8)
 
 

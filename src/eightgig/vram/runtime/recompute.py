@@ -40,7 +40,7 @@ def apply_checkpointing(module: nn.Module, level: Checkpointing = "full") -> nn.
 
 
 def blocks_of(module: nn.Module) -> list[nn.Module]:
-    """Give the blocks that a network is a sequence of, as `apply_checkpointing` has it."""
+    """Return the blocks that a network is a sequence of, as `apply_checkpointing` has it."""
     containers = [part for part in module.modules() if isinstance(part, nn.Sequential | nn.ModuleList)]
     chosen: list[nn.Module] = []
     inside: set[int] = set()

@@ -133,7 +133,7 @@ class FlightRecorder:
         self._clearings = self._clearings.with_one_more(time.perf_counter() - begun, given_back)
 
     def report(self, outcome: str = "running") -> FlightReport:
-        """Give all that was recorded so far."""
+        """Return all that was recorded so far."""
         return FlightReport(
             device=self._plan.device,
             device_name=self._plan.device_name,

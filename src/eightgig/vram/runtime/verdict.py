@@ -91,7 +91,7 @@ def requested_bytes(message: str) -> int | None:
 
 
 def verdict_of(shortage: Shortage) -> Verdict:
-    """Give the first verdict that the numbers bear out, from what smaller batches do not cure to what they do."""
+    """Return the first verdict that the numbers bear out, from what smaller batches do not cure to what they do."""
     for judge in _JUDGES:
         if verdict := judge(shortage):
             return verdict
@@ -177,7 +177,7 @@ def too_big(s: Shortage) -> Verdict:
 
 
 def steady_growth(samples: Sequence[int]) -> int:
-    """Give how much the samples rose, or 0 when they did not rise in all parts alike (one jump is not a leak)."""
+    """Return how much the samples rose, or 0 when they did not rise in all parts alike (one jump is not a leak)."""
     if len(samples) < _MIN_LEAK_STEPS:
         return 0
     later = samples[len(samples) // 8 :]  # the first steps make what later ones keep: workspaces, caches

@@ -79,7 +79,7 @@ class Details(Record):
 
 
 def generation_of(compute_capability: tuple[int, int], card: str) -> Generation:
-    """Give the generation whose constants a card's measurements replace.
+    """Return the generation whose constants a card's measurements replace.
 
     Raises:
         ConfigurationError: no constants are kept for it.
@@ -94,7 +94,7 @@ def generation_of(compute_capability: tuple[int, int], card: str) -> Generation:
 
 
 def calibrated(base: Calibration, measured: CardMeasurements) -> Calibration:
-    """Give `base` with the constants of the card's generation replaced by what was measured.
+    """Return `base` with the constants of the card's generation replaced by what was measured.
 
     What could not be measured stays as it was.
 
@@ -110,7 +110,7 @@ def calibrated(base: Calibration, measured: CardMeasurements) -> Calibration:
 
 
 def staging_of(measured: CardMeasurements) -> tuple[Staging, ...]:
-    """Give what convolutions took by kind, constant, precision and layout: also what no constant is computed from."""
+    """Return what convolutions took by kind, constant, precision and layout: also what no constant is computed from."""
     groups: dict[tuple[str, str | None, str, Layout], list[float]] = {}
     for one in measured.scratch:
         if one.kind in _CONVOLUTIONS:
@@ -132,7 +132,7 @@ def staging_of(measured: CardMeasurements) -> tuple[Staging, ...]:
 
 
 def check(measured: CardMeasurements, hidden: HiddenMemory) -> tuple[Checked, ...]:
-    """Give each op that was measured beside the bytes that the constants say."""
+    """Return each op that was measured beside the bytes that the constants say."""
     return tuple(Checked(measured=one, said_bytes=_said(one, hidden)) for one in measured.scratch)
 
 
@@ -202,7 +202,7 @@ def _probed() -> str:
 
 
 def _figures(measured: CardMeasurements) -> dict[str, tuple[float, str]]:
-    """Give each constant that was measured, with how it was computed."""
+    """Return each constant that was measured, with how it was computed."""
     figures: dict[str, tuple[float, str]] = {}
     if measured.context_bytes is not None:
         how = "what the driver says the process used, less what torch's allocator held, with kernels loaded"
@@ -216,7 +216,7 @@ def _figures(measured: CardMeasurements) -> dict[str, tuple[float, str]]:
 
 
 def _constant_of(one: KernelScratch) -> str | None:
-    """Give the constant that hidden memory charges a convolution with: asked of it, so that both stay of one mind."""
+    """Return the constant that hidden memory charges a convolution with: asked of it, so that both stay of one mind."""
     if one.kind not in _CONVOLUTIONS:
         return None
     return next((name for name in _STAGED if _said(one, _nothing_but(name))), None)
@@ -224,7 +224,7 @@ def _constant_of(one: KernelScratch) -> str | None:
 
 @cache
 def _nothing_but(name: str) -> HiddenMemory:
-    """Give constants in which only one is not zero."""
+    """Return constants in which only one is not zero."""
     some = next(iter(load_calibration().generations.values()))
     values = {each: constant.model_copy(update={"value": float(each == name)}) for each, constant in some}
     return HiddenMemory(**values)

@@ -118,7 +118,7 @@ def operations(
     convolutions: Iterable[Convolution] = CONVOLUTIONS,
     attentions: Iterable[tuple[int, int, int, int]] = ATTENTIONS,
 ) -> Iterator[Operation]:
-    """Give the ops to measure; nothing is allocated before `prepare` is called."""
+    """Yield the ops to measure; nothing is allocated before `prepare` is called."""
     layouts: tuple[Layout, ...] = ("contiguous", "channels_last")
     for convolution in convolutions:
         for dtype in (torch.float16, torch.float32, torch.bfloat16):  # what recipes run first
@@ -133,7 +133,7 @@ def operations(
 
 
 def measure_operations(made: Iterable[Operation], beside: Beside) -> tuple[tuple[KernelScratch, ...], tuple[str, ...]]:
-    """Give what each op took, and of those that this card or torch cannot run, why."""
+    """Return what each op took, and of those that this card or torch cannot run, why."""
     measured, notes = [], []
     for operation in made:
         try:
@@ -280,7 +280,7 @@ def _train_a_little() -> None:
 
 
 def driver_version() -> str:
-    """Give the driver's version as NVML says it, or `unknown`."""
+    """Return the driver's version as NVML says it, or `unknown`."""
     import pynvml
 
     try:

@@ -81,7 +81,7 @@ def install() -> None:
 
 
 def is_on_device(tensor: Tensor) -> bool:
-    """Say whether a tensor is on the fake accelerator; `tensor.device` would be one more op through all modes."""
+    """Return whether a tensor is on the fake accelerator; `tensor.device` would be one more op through all modes."""
     device = getattr(tensor, "fake_device", None)
     return device is not None and device.type == DEVICE
 

@@ -60,7 +60,7 @@ class Calibration(Record):
     generations: dict[Generation, HiddenMemory]
 
     def of(self, generation: str) -> HiddenMemory:
-        """Give the constants of one generation.
+        """Return the constants of one generation.
 
         Raises:
             ConfigurationError: there are none.
@@ -74,7 +74,7 @@ class Calibration(Record):
 
 
 def load_calibration(path: Path | None = None) -> Calibration:
-    """Give the constants of a file; None reads the packaged one.
+    """Return the constants of a file; None reads the packaged one.
 
     Raises:
         ConfigurationError: the file is missing, is not JSON or lacks something.
@@ -94,7 +94,7 @@ def _load(path: Path) -> Calibration:
 
 
 def with_hidden(trace: AllocationTrace, hidden: HiddenMemory) -> AllocationTrace:
-    """Give the trace with hidden memory as events of its own, held as `workspace`."""
+    """Return the trace with hidden memory as events of its own, held as `workspace`."""
     events: list[Event] = []
     holders, owners = dict(trace.holders), dict(trace.owners)
     due = iter(trace.scratch)
@@ -133,7 +133,7 @@ def _convolution(sizes: tuple[int, ...], hidden: HiddenMemory) -> tuple[float, .
 
 
 def _convolution_backward(sizes: tuple[int, ...], hidden: HiddenMemory) -> tuple[float, ...]:
-    """Give the copies that cuDNN makes where its Tensor Core kernels want another layout than the tensors have."""
+    """Return the copies that cuDNN makes where its Tensor Core kernels want another layout than the tensors have."""
     inputs, outputs, _, _, groups, kernel, channels_a_group, channels_last, _ = sizes
     if channels_last or (groups > 1 and channels_a_group < _WIDE_GROUP):
         return (0,)  # narrow groups have kernels without Tensor Cores

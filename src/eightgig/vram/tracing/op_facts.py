@@ -37,7 +37,7 @@ class OpFacts:
     scratch: Callable[[Any, Any], Sizes | None] | None
 
     def cost(self, phase: str, args: Any, kwargs: dict[str, Any], out: Any) -> OpCost:
-        """Give what one call computes and moves."""
+        """Return what one call computes and moves."""
         tensors = [value for value in tree_iter((args, out)) if isinstance(value, Tensor)]
         precision: Precision = next((_PRECISIONS[t.dtype] for t in tensors if t.dtype in _PRECISIONS), "fp32")
         flops = self._flops(args, kwargs, out)
@@ -69,7 +69,7 @@ def _convolution_flops(inputs: Tensor, weight: Tensor, outputs: Tensor, *, trans
 
 @lru_cache(maxsize=4096)
 def facts_of(func: Any) -> OpFacts:
-    """Give the facts of an op's overload."""
+    """Return the facts of an op's overload."""
     schema = func._schema
     aliases = [out.alias_info for out in schema.returns]
     is_view = bool(aliases) and all(alias is not None and not alias.is_write for alias in aliases)

@@ -36,7 +36,7 @@ class StepOptions(Record):
 
 
 def options_of(plan: MemoryPlan, *, clips_gradients: bool, keeps_buffers: bool = False) -> StepOptions:
-    """Give the training step of a plan: all that both know by one name, so that nothing new is left behind.
+    """Return the training step of a plan: all that both know by one name, so that nothing new is left behind.
 
     Args:
         plan: as it was made.

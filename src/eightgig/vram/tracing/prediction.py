@@ -47,7 +47,7 @@ class Prediction(Record):
 
 
 def predict_from(trace: AllocationTrace, phase: Literal["train", "validate"]) -> Prediction:
-    """Give the prediction of a trace that has its hidden memory among its events (`hidden.with_hidden`)."""
+    """Return the prediction of a trace that has its hidden memory among its events (`hidden.with_hidden`)."""
     replayed = replay(trace.events)
     blocks = _held_at(trace, replayed.peak_position)
     return Prediction(

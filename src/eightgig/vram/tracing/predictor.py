@@ -41,7 +41,7 @@ class Predictor:
         self.close()
 
     def predict(self, workload: WorkloadSpec, options: StepOptions, *, generation: Generation = "ampere") -> Prediction:
-        """Give what a step takes on a GPU of a generation; `none` leaves out what only GPUs take.
+        """Return what a step takes on a GPU of a generation; `none` leaves out what only GPUs take.
 
         Raises:
             ConfigurationError: the workload cannot be built.
@@ -54,15 +54,15 @@ class Predictor:
         return self._predictions[key]
 
     def costs(self, workload: WorkloadSpec, options: StepOptions) -> tuple[OpCost, ...]:
-        """Give what each op of one micro-batch and of the optimizer's step computes and moves."""
+        """Return what each op of one micro-batch and of the optimizer's step computes and moves."""
         return self.trace(workload, options).costs
 
     def context_bytes(self, generation: Generation) -> int:
-        """Give what the CUDA context takes of a card of a generation."""
+        """Return what the CUDA context takes of a card of a generation."""
         return int(self._calibration.of(generation).context_bytes.value)
 
     def trace(self, workload: WorkloadSpec, options: StepOptions) -> AllocationTrace:
-        """Give the trace of a step, without hidden memory.
+        """Return the trace of a step, without hidden memory.
 
         Raises:
             ConfigurationError, PredictionError: as for `predict`.
@@ -135,7 +135,7 @@ class Predictor:
 def predict_memory(
     workload: WorkloadSpec | str, options: StepOptions, *, generation: Generation = "ampere"
 ) -> Prediction:
-    """Give what one step of a network takes, by the import path of what makes it: `package.module:make`.
+    """Return what one step of a network takes, by the import path of what makes it: `package.module:make`.
 
     Raises:
         ConfigurationError: there is no such function, or it does not make a workload.

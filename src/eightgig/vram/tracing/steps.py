@@ -30,7 +30,7 @@ from eightgig.vram.tracing.workload import Workload
 
 
 def trace_step(workload: Workload, options: StepOptions) -> AllocationTrace:
-    """Give the trace of the first steps from an empty card on, the last with the optimizer's state held from its start.
+    """Return the trace of the first steps from an empty card on, the last with the optimizer's state held from its start.
 
     Costs are of one micro-batch and one optimizer step. The module loses its values: build a workload for each trace.
     """

@@ -59,7 +59,7 @@ class Tracer(TorchDispatchMode):
         self._threads_with_matmul: set[int] = set()
 
     def trace(self) -> AllocationTrace:
-        """Give what was recorded so far."""
+        """Return what was recorded so far."""
         self._settle_takeover()
         return AllocationTrace(
             events=tuple(self._events),

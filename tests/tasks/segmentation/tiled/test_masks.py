@@ -16,7 +16,7 @@ from eightgig.tiles.source import ArraySource
 
 
 def blended(image_HWC, run, folder, *, num_classes, tile, overlap, batch=3):
-    """Give the whole mask; see that rows come in order and that pixels are counted right."""
+    """Return the whole mask; see that rows come in order and that pixels are counted right."""
     masks: list[Labels] = []
     rows = []
 
@@ -42,7 +42,7 @@ def blended(image_HWC, run, folder, *, num_classes, tile, overlap, batch=3):
 
 
 def brightness(images_N3HW):
-    """Give as many classes as there are quarters of brightness: a network that looks at single pixels."""
+    """Return as many classes as there are quarters of brightness: a network that looks at single pixels."""
     levels = torch.from_numpy(images_N3HW.copy()).float().mean(1) / 64
     return -(levels[:, None] - torch.arange(4)[None, :, None, None] - 0.5).abs()
 
@@ -66,7 +66,7 @@ def scratch(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def network():
-    """Give a small U-Net with random weights and statistics of real activations."""
+    """Return a small U-Net with random weights and statistics of real activations."""
     torch.manual_seed(0)
     unet = UNet(7, width=8)
     unet.train()

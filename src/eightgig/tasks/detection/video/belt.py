@@ -44,7 +44,7 @@ class Belt(Generic[Item]):
             return old
 
     def get(self) -> Item | None:
-        """Give the next item, when there is one; None when there will be none."""
+        """Return the next item, when there is one; None when there will be none."""
         with self._changed:
             while not self._items and not self._is_closed:
                 self._changed.wait(_WAIT_S)

@@ -61,7 +61,7 @@ class CameraSource:
 
 
 def _first_frame(capture: Any, name: str) -> Frame:
-    """Give the first frame; its size is checked before it is decoded, and after."""
+    """Return the first frame; its size is checked before it is decoded, and after."""
     is_there, frame_HWC = False, None
     if capture.isOpened():
         claimed = [int(capture.get(key)) for key in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT)]
@@ -76,7 +76,7 @@ def _first_frame(capture: Any, name: str) -> Frame:
 
 
 def _as_bgr(found_HWC: Frame) -> Frame:
-    """Give three channels: drivers of some cameras give grey, or a fourth one."""
+    """Return three channels: drivers of some cameras give grey, or a fourth one."""
     num_channels = found_HWC.shape[2] if found_HWC.ndim == 3 else 1
     rules = {1: cv2.COLOR_GRAY2BGR, 4: cv2.COLOR_BGRA2BGR}
     return np.asarray(cv2.cvtColor(found_HWC, rules[num_channels]), np.uint8) if num_channels in rules else found_HWC

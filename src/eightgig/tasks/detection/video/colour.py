@@ -19,7 +19,7 @@ class ToBgr:
         self._reformatter = VideoReformatter()
 
     def __call__(self, frame: av.VideoFrame) -> Frame:
-        """Give the pixels, BGR, height x width x 3; what is transparent is laid over white, as for pictures."""
+        """Return the pixels, BGR, height x width x 3; what is transparent is laid over white, as for pictures."""
         if not _may_be_transparent(frame):
             return self._converted(frame, "bgr24")
         pixels_HW4 = self._converted(frame, "bgra")
@@ -40,7 +40,7 @@ class ToBgr:
 
 
 def usual_matrix(frame: av.VideoFrame) -> Colorspace:
-    """Give the matrix that players take where a video names none."""
+    """Return the matrix that players take where a video names none."""
     return Colorspace.ITU709 if frame.width >= _HD_WIDTH or frame.height > _HD_HEIGHT else Colorspace.ITU601
 
 

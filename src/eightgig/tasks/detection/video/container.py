@@ -102,7 +102,7 @@ class ContainerSource:
         return True
 
     def _begin(self) -> av.VideoFrame:
-        """Give the first frame, and learn from it how the video is shown."""
+        """Return the first frame, and learn from it how the video is shown."""
         first = next(self._frames, None)
         if first is None:
             raise DataError(_nothing_decoded(self.name, self._decoder))
@@ -186,14 +186,14 @@ class ContainerSource:
         )
 
     def _unread(self, path: Path) -> str | None:
-        """Say how much lies behind the last frame, in containers of frames alone: there a decoder stopped early."""
+        """Return how much lies behind the last frame, in containers of frames alone: there a decoder stopped early."""
         if self._container.format.name not in _FRAMES_ALONE:
             return None
         count = path.stat().st_size - self._decoder.read_to
         return f"goes on for {count:,} bytes that hold no frame" if count > _MOST_BEHIND else None
 
     def _claimed_end_s(self) -> float | None:
-        """Give where the container says that the track ends, by its own clock; of some it is the end of all tracks."""
+        """Return where the container says that the track ends, by its own clock; of some it is the end of all tracks."""
         stream, container = self._decoder.stream, self._container
         begun_s, length_s = self._decoder.seconds(stream.start_time), self._decoder.seconds(stream.duration)
         if length_s is not None:
@@ -205,11 +205,11 @@ class ContainerSource:
         return length_s if length_s > begun_s else begun_s + length_s
 
     def _is_alone(self) -> bool:
-        """Say whether what the container claims is of this track."""
+        """Return whether what the container claims is of this track."""
         return self._decoder.stream.duration is not None or len(self._container.streams) == 1
 
     def _shown_s(self, frame: av.VideoFrame) -> float | None:
-        """Give when a frame is shown, by the container's clock."""
+        """Return when a frame is shown, by the container's clock."""
         if not self._has_frame_numbers:
             return self._decoder.seconds(frame.pts)
         after = None if self._last_number is None else self._last_number + 1
@@ -218,7 +218,7 @@ class ContainerSource:
 
 
 def orientation_in(frame: av.VideoFrame) -> Orientation:
-    """Give how a frame has to be turned, which the container or the codec has written beside it."""
+    """Return how a frame has to be turned, which the container or the codec has written beside it."""
     # `frame.side_data` would keep what keeps the frame: such a circle, of 1 to 50 MB, waits for the garbage collector.
     matrix: Any = SideDataContainer(frame).get("DISPLAYMATRIX")  # type: ignore[call-arg]
     return UPRIGHT if matrix is None else orientation_of(np.frombuffer(bytes(matrix), np.int32))

@@ -69,7 +69,7 @@ class Decoder:
     _sides: bytes | None = field(default=None, init=False)
 
     def frames(self) -> Generator[av.VideoFrame]:
-        """Give the frames."""
+        """Yield the frames."""
         self.stream.thread_type = "SLICE"
         self.stream.codec_context.options = dict(_MOST_PIXELS)
         for packet in self._packets():
@@ -80,11 +80,11 @@ class Decoder:
         yield from self._decoded(None)
 
     def seconds(self, ticks: int | None) -> float | None:
-        """Give a time stamp of the track as seconds of the container's clock."""
+        """Return a time stamp of the track as seconds of the container's clock."""
         return None if ticks is None else float(ticks * (self.stream.time_base or Fraction(1)))
 
     def _packets(self) -> Iterator["Packet[Any]"]:
-        """Give the track's packets; those of the others only tell how long the file is."""
+        """Yield the track's packets; those of the others only tell how long the file is."""
         try:
             for packet in self.container.demux():
                 if packet.size:
@@ -96,7 +96,7 @@ class Decoder:
             self.read_error = error.strerror or str(error)
 
     def _changes_size(self, packet: "Packet[Any]") -> bool:
-        """Say whether an MPEG-1 or -2 stream goes on in another size: its decoder would forget the frame it holds."""
+        """Return whether an MPEG-1 or -2 stream goes on in another size: its decoder would forget the frame it holds."""
         if self.stream.codec_context.name not in _FORGETFUL:
             return False
         head = bytes(packet)[:_SEQUENCE_WITHIN]
@@ -142,7 +142,7 @@ class Decoder:
 
 
 def video_track(container: InputContainer, name: str) -> VideoStream:
-    """Give the track that a player shows.
+    """Return the track that a player shows.
 
     Raises:
         DataError: there is none, or nothing here can decode it.

@@ -26,7 +26,7 @@ _WHITE = (255, 255, 255)
 
 
 def class_colours(labels_M: NDArray[np.int64], *, bgr: bool = False) -> list[Colour]:
-    """Give the colour of each label."""
+    """Return the colour of each label."""
     colours = [CLASS_COLOURS[label % len(CLASS_COLOURS)] for label in labels_M.tolist()]
     return [(blue, green, red) for red, green, blue in colours] if bgr else colours
 
@@ -51,7 +51,7 @@ def draw_boxes(
 
 
 def line_width(image_HWC: Pixels) -> int:
-    """Give the width of a line that is well seen in a picture of this size, pixels."""
+    """Return the width of a line that is well seen in a picture of this size, pixels."""
     return max(1, round(sum(image_HWC.shape[:2]) / 450))
 
 

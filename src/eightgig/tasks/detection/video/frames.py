@@ -68,10 +68,10 @@ def require_size(width: int, height: int, name: str) -> None:
 
 
 def known_rate(claimed: float | Fraction | None) -> float | None:
-    """Give what a source claims; None for the 0, -1, NaN or nonsense of one that does not know."""
+    """Return what a source claims; None for the 0, -1, NaN or nonsense of one that does not know."""
     return float(claimed) if claimed is not None and 0 < claimed <= _FASTEST_FPS else None
 
 
 def counted(count: int, thing: str = "frame") -> str:
-    """Give `1 frame`, or `1,234 frames`."""
+    """Return `1 frame`, or `1,234 frames`."""
     return f"{count:,} {thing}" if count == 1 else f"{count:,} {thing}s"

@@ -51,7 +51,7 @@ class Ending:
 
 
 def losses(decoder: Decoder, origin_s: float, first_frame_s: float | None, ending: Ending) -> Iterator[str]:
-    """Give a sentence for each thing that a video lacks.
+    """Yield a sentence for each thing that a video lacks.
 
     Args:
         decoder: at its end.
@@ -76,7 +76,7 @@ def losses(decoder: Decoder, origin_s: float, first_frame_s: float | None, endin
 
 
 def losses_on_the_way(decoder: Decoder, origin_s: float | None = None) -> Iterator[str]:
-    """Give a sentence for each thing that was lost before the end; of a live stream (no origin) also why that came."""
+    """Yield a sentence for each thing that was lost before the end; of a live stream (no origin) also why that came."""
     if decoder.torn.count:
         yield f"Its first {counted(decoder.torn.count)} may be torn: it was cut from the middle of a recording."
     if decoder.undecodable.count:

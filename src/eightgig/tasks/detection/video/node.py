@@ -27,7 +27,7 @@ _SAMPLE_FPS = 30.0
 
 
 def create_pipeline() -> Pipeline:
-    """Give the node from the exported files and a source of frames to `video_report` and `video_sheet`."""
+    """Return the node from the exported files and a source of frames to `video_report` and `video_sheet`."""
     files = {name: name for name in (*ONNX_FILES, "onnx_suppressed", "compressed_onnx", "engines", "engines_table")}
     inputs = {
         "weights": "weights",
@@ -91,7 +91,7 @@ def run_video(
 
 
 def _chosen(wanted: str, forms: "list[Variant]", benchmark: Table) -> "Variant":
-    """Give the form of that name; for `auto` the recommended one, of the GPU where one is."""
+    """Return the form of that name; for `auto` the recommended one, of the GPU where one is."""
     by_name = {form.name: form for form in forms}
     if wanted != "auto":
         if wanted not in by_name:
@@ -104,7 +104,7 @@ def _chosen(wanted: str, forms: "list[Variant]", benchmark: Table) -> "Variant":
 
 @contextmanager
 def _source_of(video: VideoParameters, folder: Path) -> Iterator[str | int]:
-    """Give the source that the user names, or a video that is rendered for the while."""
+    """Yield the source that the user names, or a video that is rendered for the while."""
     if video.source is not None:
         yield video.source
         return
@@ -116,14 +116,14 @@ def _source_of(video: VideoParameters, folder: Path) -> Iterator[str | int]:
 
 
 def _file_name(address: str | int) -> str:
-    """Give the stem of a file, `camera_0`, or of another address what a file may be called."""
+    """Return the stem of a file, `camera_0`, or of another address what a file may be called."""
     if isinstance(address, int) or address.isdigit():
         return f"camera_{address}"
     return re.sub(r"[^\w.-]+", "_", Path(address.partition("://")[2] or address).stem) + "_detected"
 
 
 def _stills(path: Path) -> Picture:
-    """Give some frames of a drawn video, spread over it."""
+    """Return some frames of a drawn video, spread over it."""
     from eightgig.report.pictures import Tile, contact_sheet
     from eightgig.tasks.detection.video.stills import stills
 

@@ -41,7 +41,7 @@ def detect_video(
     video_path: Path | None = None,
     track_path: Path | None = None,
 ) -> VideoReport:
-    """Give how fast the source was worked through; the boxes are in the files.
+    """Return how fast the source was worked through; the boxes are in the files.
 
     Ctrl-C ends the run early and well: the files hold what was done until then, and the report says `interrupted`.
     After any error there is no file, and the error is the one that a stage raised, in whatever thread.

@@ -50,7 +50,7 @@ _PATIENCE_S = 30.0  # until an address that is silent is given up
 
 
 def open_source(source: str | int | Path, *, allow: Sequence[str] = ()) -> FrameSource:
-    """Give the open source; leave it by its `with` block.
+    """Return the open source; leave it by its `with` block.
 
     Args:
         source: a path, the number of a camera (`0` or "0"), or an address.
@@ -118,7 +118,7 @@ def _opened(address: str, options: Mapping[str, str], timeout: float | None = No
 
 
 def _is_live(container: InputContainer) -> bool:
-    """Say whether an address gives frames in their own time: a file behind it knows its length or its bytes."""
+    """Return whether an address gives frames in their own time: a file behind it knows its length or its bytes."""
     kinds = set(container.format.name.split(","))
     return container.duration is None and (container.size <= 0 or bool(kinds & _BY_PLAYLIST))
 

@@ -71,7 +71,7 @@ class Clock:
         self._count += 1
 
     def summary(self) -> StageTime:
-        """Give median and mean; zeros when nothing was measured."""
+        """Return median and mean; zeros when nothing was measured."""
         median_s = float(np.median(self._latest_s)) if self._latest_s else 0.0
         return StageTime(median_ms=median_s * 1e3, mean_ms=self._total_s / max(self._count, 1) * 1e3)
 
@@ -183,5 +183,5 @@ class Stages:
 
 
 def resident_mib() -> float:
-    """Give the memory that this process has in use now, MiB."""
+    """Return the memory that this process has in use now, MiB."""
     return mib(psutil.Process().memory_info().rss)

@@ -33,7 +33,7 @@ class Start:
 
 
 def origin_of(start: Start) -> float:
-    """Give what the container's clock says when the video begins.
+    """Return what the container's clock says when the video begins.
 
     A file's clock begins at zero, and a first frame at 0.5 s is shown at 0.5 s. Not so where decoding begins at zero:
     then the first frame waits only because frames are stored in another order. A broadcast's clock runs from any
@@ -76,7 +76,7 @@ class Timeline:
         self.last_step_s = frame_s
 
     def time_of(self, shown_s: float | None) -> float:
-        """Give the time of the next frame, above that of the one before; `shown_s` is by the container's clock."""
+        """Return the time of the next frame, above that of the one before; `shown_s` is by the container's clock."""
         time_s = self._risen(shown_s)
         if self._last_s is not None:
             self.last_step_s = time_s - self._last_s
@@ -90,7 +90,7 @@ class Timeline:
         return self._num_lost if self._num_late <= _MOST_LATE * self._num_steps else 0
 
     def duration_of(self, claimed_s: float) -> float:
-        """Give how long the last frame is shown: as it claims, or else as long as the one before it."""
+        """Return how long the last frame is shown: as it claims, or else as long as the one before it."""
         return claimed_s if claimed_s > 0 else self.last_step_s
 
     def _note_step(self, before_s: float) -> None:

@@ -28,7 +28,7 @@ class Tracker:
         self._labels_T, self._ids_T, self._seen_T = (np.empty(0, np.int64) for _ in range(3))
 
     def update(self, detections: Detections) -> NDArray[np.int64]:
-        """Give the number of each detection of the next frame, from 1 on."""
+        """Return the number of each detection of the next frame, from 1 on."""
         self._frame += 1
         rows, columns = self._pairs(detections)
         ids_M = np.zeros(len(detections.labels_M), np.int64)

@@ -18,7 +18,7 @@ _CUT_OFF = "It was cut off: copy or record it once more, or repair it by a tool 
 
 
 def why_unreadable(path: Path) -> str:
-    """Give the reason that the file itself tells, and the way out, to follow "nothing that can be read as a video"."""
+    """Return the reason that the file itself tells, and the way out, to follow "nothing that can be read as a video"."""
     with path.open("rb") as file:
         head = file.read(_HEAD)
     if not head:
@@ -35,7 +35,7 @@ def why_unreadable(path: Path) -> str:
 
 
 def is_still(path: Path) -> bool:
-    """Say whether a file is a HEIC or AVIF picture, which FFmpeg takes for a video of its parts."""
+    """Return whether a file is a HEIC or AVIF picture, which FFmpeg takes for a video of its parts."""
     with path.open("rb") as file:
         head = file.read(_HEAD)
     return head[4:8] == b"ftyp" and head[8:12] in _STILL_BRANDS

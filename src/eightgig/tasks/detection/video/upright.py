@@ -32,7 +32,7 @@ UPRIGHT = Orientation()
 
 
 def orientation_of(matrix_9: NDArray[np.int32]) -> Orientation:
-    """Give the orientation that a display matrix asks for.
+    """Return the orientation that a display matrix asks for.
 
     Args:
         matrix_9: a, b, u, c, d, v, x, y, w as MP4 defines them: x' = ax + cy, y' = bx + dy.
@@ -47,7 +47,7 @@ def orientation_of(matrix_9: NDArray[np.int32]) -> Orientation:
 
 
 def upright_size(width: int, height: int, orientation: Orientation) -> tuple[int, int]:
-    """Give width and height of the upright frame."""
+    """Return width and height of the upright frame."""
     return (height, width) if orientation.swaps else (width, height)
 
 

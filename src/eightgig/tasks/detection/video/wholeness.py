@@ -24,7 +24,7 @@ _RIFF_UNFINISHED = (0, 2**32 - 1)
 
 
 def what_is_missing(path: Path) -> Finding:
-    """Give what a file lacks at its end, as far as its kind of container tells; raw streams tell nothing."""
+    """Return what a file lacks at its end, as far as its kind of container tells; raw streams tell nothing."""
     with path.open("rb") as file:
         size = file.seek(0, os.SEEK_END)
         head = _at(file, 0, 1024)
@@ -35,7 +35,7 @@ def what_is_missing(path: Path) -> Finding:
 
 
 def has_index(path: Path) -> bool:
-    """Say whether an MP4 or MOV file has its `moov`, without which none of it can be read."""
+    """Return whether an MP4 or MOV file has its `moov`, without which none of it can be read."""
     with path.open("rb") as file:
         size = file.seek(0, os.SEEK_END)
         return not _is_iso(_at(file, 0, 16)) or b"moov" in {kind for kind, _, _ in _boxes(file, size)}
@@ -51,7 +51,7 @@ def _is_iso(head: bytes) -> bool:
 
 
 def _boxes(file: BinaryIO, size: int) -> list[tuple[bytes, int, int]]:
-    """Give kind, beginning and end of the boxes of an MP4 file; the last may end behind the file."""
+    """Return kind, beginning and end of the boxes of an MP4 file; the last may end behind the file."""
     boxes: list[tuple[bytes, int, int]] = []
     at = 0
     while at + 8 <= size and len(boxes) < _MOST_PARTS:
@@ -87,7 +87,7 @@ def _matroska(file: BinaryIO, size: int) -> Finding:
 
 
 def _element(header: bytes, at: int) -> tuple[int, int, int | None]:
-    """Give an EBML element's kind (0 for none), where its content begins, and how long that is (None: unknown)."""
+    """Return an EBML element's kind (0 for none), where its content begins, and how long that is (None: unknown)."""
     kind_length = _width(header[0], most=4)
     length_length = _width(header[kind_length], most=8) if len(header) > kind_length else 1
     content_at = at + kind_length + length_length
@@ -99,7 +99,7 @@ def _element(header: bytes, at: int) -> tuple[int, int, int | None]:
 
 
 def _width(first: int, *, most: int) -> int:
-    """Give how many bytes a number of EBML takes, which its first byte tells; 0 where it is none."""
+    """Return how many bytes a number of EBML takes, which its first byte tells; 0 where it is none."""
     width = 9 - first.bit_length()
     return width if width <= most else 0
 
@@ -125,7 +125,7 @@ def _transport(file: BinaryIO, size: int) -> Finding:
 
 
 def _packet_length(head: bytes) -> int:
-    """Give the length of the packets of an MPEG-TS; 0 where it is none."""
+    """Return the length of the packets of an MPEG-TS; 0 where it is none."""
     for length, sync in _TS_PACKETS:
         if len(head) > 2 * length + sync and all(head[sync + n * length] == 0x47 for n in range(3)):
             return length

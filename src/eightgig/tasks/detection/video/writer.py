@@ -43,7 +43,7 @@ class DrawnVideo(Protocol):
 def video_file(
     path: Path | None, *, width: int, height: int, pixel_aspect: Fraction = Fraction(1)
 ) -> Iterator[DrawnVideo]:
-    """Give what takes the frames; the file is at `path` when the block ends well.
+    """Yield what takes the frames; the file is at `path` when the block ends well.
 
     Args:
         path: of the file, `.mp4`; None writes nothing.
@@ -157,7 +157,7 @@ class _Mp4:
 
 @contextmanager
 def track_file(path: Path | None, classes: Sequence[str]) -> Iterator[WriteLine]:
-    """Give a function that writes one line of JSON a frame; the file is at `path` when the block ends well.
+    """Yield a function that writes one line of JSON a frame; the file is at `path` when the block ends well.
 
     A line is `{"frame": 7, "time_s": 0.28, "detections": [{"id": 1, "class": "cup", "score": 0.91, "box": [left, top,
     right, bottom]}]}`, boxes in pixels of the frame.

@@ -53,7 +53,7 @@ def blend_masks(
     on_probabilities: OnProbabilities | None = None,
     clock: Clock | None = None,
 ) -> npt.NDArray[np.int64]:
-    """Give the number of pixels of each class, int64 K, after handing all rows with their labels to `on_rows`.
+    """Return the number of pixels of each class, int64 K, after handing all rows with their labels to `on_rows`.
 
     Args:
         source: the picture.
@@ -138,7 +138,7 @@ class _Blender:
         return part_KHW[:, :-overlap]
 
     def hand_over(self, row: int, picture: Strips, on_rows: OnRows) -> None:
-        """Give the strip's finished rows and labels, some at a time."""
+        """Return the strip's finished rows and labels, some at a time."""
         rows, width = self._grid.rows, self._grid.width
         stop = rows[row + 1].start if row < len(rows) - 1 else self._grid.height
         for top, bottom in row_pieces(rows[row].start, stop, width):
@@ -156,7 +156,7 @@ class _Blender:
 
 
 def _labels(logits_KHW: Logits) -> Pixels:
-    """Give the class of the largest logit, the first of equal ones; class by class, six times as fast as argmax(0)."""
+    """Return the class of the largest logit, the first of equal ones; class by class, six times as fast as argmax(0)."""
     best_HW = logits_KHW[0].copy()
     labels_HW = np.zeros(best_HW.shape, dtype=np.uint8)
     for label, values_HW in enumerate(logits_KHW[1:], start=1):

@@ -27,7 +27,7 @@ class MirroredSource:
         self._num_read = 0
 
     def read(self, top: int, bottom: int) -> Rows:
-        """Give the rows from `top` to before `bottom`."""
+        """Return the rows from `top` to before `bottom`."""
         wanted = self._places[top:bottom]
         self._read_until(int(wanted.max()) + 1)
         rows_RWC = np.stack([self._kept[int(place)] for place in wanted])[:, self._columns]
@@ -76,7 +76,7 @@ class InnerRows:
         self._on_rows(rows_RWC[inside], labels_RW[inside])
 
     def piece(self, write: Callable[[int, int, NDArray[np.float32]], None]) -> Callable[..., None]:
-        """Give what takes probabilities of the mirrored image, and writes those of the image itself."""
+        """Return what takes probabilities of the mirrored image, and writes those of the image itself."""
 
         def take(top: int, left: int, piece_KRC: NDArray[np.float32]) -> None:
             rows = [min(max(row - self._margin, 0), self._height) for row in (top, top + piece_KRC.shape[1])]
@@ -90,5 +90,5 @@ class InnerRows:
 
 
 def _mirrored(length: int, margin: int) -> NDArray[np.int64]:
-    """Give the place in the image of each place of the mirrored image."""
+    """Return the place in the image of each place of the mirrored image."""
     return np.pad(np.arange(length), margin, mode="reflect")

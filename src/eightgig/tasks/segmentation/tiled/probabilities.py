@@ -31,7 +31,7 @@ class Probabilities:
 
 @contextmanager
 def open_probabilities(path: Path, classes: tuple[str, ...], height: int, width: int) -> Iterator[Probabilities]:
-    """Give a writer of the file at `path`, which appears when the block ends well.
+    """Yield a writer of the file at `path`, which appears when the block ends well.
 
     Raises:
         StoreError: the disk does not hold it, or might not: the space for all of it, not compressed, must be there at

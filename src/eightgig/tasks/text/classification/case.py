@@ -28,17 +28,17 @@ class SentimentClassifier(TextCase):
     records = RECORDS
 
     def num_outputs(self, store: TokenStore) -> int:
-        """Give the number of classes."""
+        """Return the number of classes."""
         return len(store.classes)
 
     def build_network(self, model: TextModelParameters, num_classes: int) -> TextNetwork:
-        """Give the network with a head for the classes."""
+        """Return the network with a head for the classes."""
         from eightgig.tasks.text.model import build_text_network
 
         return build_text_network(model, "sequence_classification", num_outputs=num_classes)
 
     def objective(self, network: TextNetwork, train: SentimentTrainParameters) -> Objective:  # noqa: ARG002 - one loss
-        """Give cross-entropy."""
+        """Return cross-entropy."""
         from eightgig.tasks.text.classification.objective import SequenceObjective
 
         return SequenceObjective(label_smoothing=train.label_smoothing)
@@ -52,7 +52,7 @@ class SentimentClassifier(TextCase):
         batch_size: int,
         train: SentimentTrainParameters,
     ) -> Batches:
-        """Give texts of about one length at a time, shuffled anew in each epoch."""
+        """Return texts of about one length at a time, shuffled anew in each epoch."""
         from eightgig.tasks.text.loader import token_batches
 
         return token_batches(
@@ -69,7 +69,7 @@ class SentimentClassifier(TextCase):
     def eval_batches(
         self, store: TokenStore, indices: Iterable[int], *, size: int, batch_size: int, num_workers: int = 0
     ) -> Batches:
-        """Give texts in the order of `indices`, each batch padded to its longest."""
+        """Return texts in the order of `indices`, each batch padded to its longest."""
         from eightgig.tasks.text.loader import token_batches
 
         return token_batches(
@@ -85,33 +85,33 @@ class SentimentClassifier(TextCase):
         )
 
     def inputs(self, card: TextCard, batch: Any) -> dict[str, Any]:  # noqa: ARG002 - tokens are ready
-        """Give tokens, and which of them are none but padding."""
+        """Return tokens, and which of them are none but padding."""
         return {name: batch[name] for name in ("input_ids", "attention_mask")}
 
     def one_input(self, card: TextCard, store: TokenStore, index: int) -> dict[str, Any]:  # noqa: ARG002
-        """Give one stored text in tokens, from its letters."""
+        """Return one stored text in tokens, from its letters."""
         return tokens_of([store.text(index)], store.tokenizer_json)
 
     def example(self, card: TextCard) -> dict[str, Any]:
-        """Give one text of the full length."""
+        """Return one text of the full length."""
         import torch
 
         ids_NT = torch.zeros(1, card.max_tokens, dtype=torch.int64)
         return {"input_ids": ids_NT, "attention_mask": torch.ones_like(ids_NT)}
 
     def task(self, classes: Sequence[str]) -> Task:
-        """Give how logits are read and judged."""
+        """Return how logits are read and judged."""
         from eightgig.bench.classification import ClassificationTask
 
         return ClassificationTask(classes)
 
     def truths(self, batch: Any) -> list[Any]:
-        """Give each text's class, as a position in the classes."""
+        """Return each text's class, as a position in the classes."""
         return [int(label) for label in batch["labels"]]
 
 
 def tokens_of(texts: Sequence[str], tokenizer_json: str) -> dict[str, Any]:
-    """Give texts as the network takes them, padded to the longest: `input_ids` and `attention_mask`, int64 NT."""
+    """Return texts as the network takes them, padded to the longest: `input_ids` and `attention_mask`, int64 NT."""
     import torch
     from torch.nn.utils.rnn import pad_sequence
 
@@ -130,7 +130,7 @@ def make_workload(
     teacher: str | None = None,
     precision: Precision = "fp32",
 ) -> Any:
-    """Give the network, its loss and the longest batches, as the train stage runs them; weights play no part."""
+    """Return the network, its loss and the longest batches, as the train stage runs them; weights play no part."""
     import torch
 
     from eightgig.stages.workloads import case_workload

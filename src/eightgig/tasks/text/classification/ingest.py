@@ -13,7 +13,7 @@ _TEXTS_AT_A_TIME = 1024
 
 
 def create_pipeline() -> Pipeline:
-    """Give the nodes from `params:data` to `tokenizer`, `store` and `splits`."""
+    """Return the nodes from `params:data` to `tokenizer`, `store` and `splits`."""
     listed = {"raw": "raw", "manifest": "manifest", "data": "params:data"}
     stored = {"raw": "raw", "manifest": "manifest", "splits": "splits", "tokenizer": "tokenizer"}
     return stage_pipeline(
@@ -29,7 +29,7 @@ def create_pipeline() -> Pipeline:
 
 
 def collect(data: TextDataParameters) -> RawTexts:
-    """Give where the texts are that the parameters name."""
+    """Return where the texts are that the parameters name."""
     return open_texts(data)
 
 
@@ -55,7 +55,7 @@ def split(raw: RawTexts, manifest: Table, data: TextDataParameters, rejects: Tab
 
 
 def choose_tokenizer(model: TextModelParameters) -> str:
-    """Give the network's tokenizer as the text of a `tokenizer.json`, cutting texts and filling them up as it needs."""
+    """Return the network's tokenizer as the text of a `tokenizer.json`, cutting texts and filling them up as it needs."""
     from eightgig.tasks.text.case import cutting, filling_up
     from eightgig.tasks.text.model import read_tokenizer
 
@@ -70,7 +70,7 @@ def build_store(
     data: TextDataParameters,
     model: TextModelParameters,
 ) -> TokenContent:
-    """Give what the store's dataset writes: the tokens of the splits' texts, and the texts themselves."""
+    """Return what the store's dataset writes: the tokens of the splits' texts, and the texts themselves."""
     from eightgig.core.progress import track
     from eightgig.data.images.streaming import windows
     from eightgig.data.store.tokens import TokenContent

@@ -18,17 +18,17 @@ class SequenceObjective:
         self._label_smoothing = label_smoothing
 
     def count(self, batch: Batch) -> int:
-        """Give the number of texts."""
+        """Return the number of texts."""
         return int(batch["labels"].shape[0])
 
     def loss_sum(self, module: nn.Module, batch: Batch, device: torch.device) -> Tensor:
-        """Give the summed cross-entropy of `input_ids` (int64 NT) against `labels` (int64 N)."""
+        """Return the summed cross-entropy of `input_ids` (int64 NT) against `labels` (int64 N)."""
         logits_NK, labels_N = _run(module, batch, device)
         return functional.cross_entropy(logits_NK, labels_N, reduction="sum", label_smoothing=self._label_smoothing)
 
     @torch.no_grad()
     def evaluate(self, module: nn.Module, batches: Iterable[Batch], device: torch.device) -> dict[str, float]:
-        """Give mean loss and accuracy."""
+        """Return mean loss and accuracy."""
         module.eval()
         sums = ClassSums(device)
         for batch in batches:

@@ -25,7 +25,7 @@ _MOST_BYTES = 10 * 2**20
 
 
 def create_pipeline(case: Case) -> Pipeline:
-    """Give the node from `weights` and `tokenizer` to `predict_table` and `predict_rejects_table`."""
+    """Return the node from `weights` and `tokenizer` to `predict_table` and `predict_rejects_table`."""
     inputs = {
         "weights": "weights",
         "tokenizer": "tokenizer",

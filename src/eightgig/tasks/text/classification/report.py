@@ -35,7 +35,7 @@ class SentimentResults:
     }
 
     def draw(self, store: TokenStore, confusion: Table, predictions: Table) -> tuple[Figure, Figure, Figure]:
-        """Give what was taken for what, how often a probability came true, and how long the texts are."""
+        """Return what was taken for what, how often a probability came true, and how long the texts are."""
         from eightgig.report import figures
         from eightgig.tasks.text import figures as texts
 
@@ -46,7 +46,7 @@ class SentimentResults:
         )
 
     def headline(self, shown: Mapping[str, Any]) -> "report.Fact":
-        """Give the accuracy."""
+        """Return the accuracy."""
         from eightgig.report.page import Fact
 
         metrics: ClassificationReport = shown["metrics"]

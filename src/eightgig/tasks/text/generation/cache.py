@@ -4,7 +4,7 @@ from typing import Any
 
 
 def kv_cache_bytes(config: Any, *, batch: int, tokens: int, element_bytes: int) -> int:
-    """Give the bytes of the keys and values of `tokens` tokens in each of `batch` texts.
+    """Return the bytes of the keys and values of `tokens` tokens in each of `batch` texts.
 
     Args:
         config: of transformers; with grouped queries only as many heads have keys as it says.

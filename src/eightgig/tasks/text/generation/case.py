@@ -33,11 +33,11 @@ class TextGenerator(TextCase):
         self._writes_in = writes_in
 
     def num_outputs(self, store: TokenStore) -> int:
-        """Give the size of the vocabulary."""
+        """Return the size of the vocabulary."""
         return store.vocab_size
 
     def build_network(self, model: GeneratorModelParameters, num_classes: int) -> TextNetwork:
-        """Give the language model, with trainable matrices beside frozen weights where LoRA is asked for."""
+        """Return the language model, with trainable matrices beside frozen weights where LoRA is asked for."""
         from dataclasses import replace
 
         from eightgig.tasks.text.model import build_text_network
@@ -51,7 +51,7 @@ class TextGenerator(TextCase):
         return replace(network, module=add_lora(network.module, lora))
 
     def finished(self, network: TextNetwork, state: dict[str, Any]) -> dict[str, Any]:
-        """Give the weights with LoRA's matrices added to them, so that nothing behind need know of them."""
+        """Return the weights with LoRA's matrices added to them, so that nothing behind need know of them."""
         if getattr(network.parameters, "lora", None) is None:
             return state
         from eightgig.tasks.text.lora import merge_lora
@@ -61,14 +61,14 @@ class TextGenerator(TextCase):
         return {name: weight.clone() for name, weight in merge_lora(network.module).state_dict().items()}
 
     def writing(self, model: GeneratorModelParameters, num_classes: int) -> WorkloadSpec:
-        """Say where the memory planner finds the network writing the last tokens of a text of the full length."""
+        """Return where the memory planner finds the network writing the last tokens of a text of the full length."""
         from eightgig.vram.tracing.spec import WorkloadSpec
 
         options = {"model": model.model_dump(mode="json"), "num_classes": num_classes}
         return WorkloadSpec(factory=f"{__name__}:make_writing", options={**options, "precision": self._writes_in})
 
     def objective(self, network: TextNetwork, train: TrainParameters) -> Objective:  # noqa: ARG002 - one loss
-        """Give the cross-entropy of the next token."""
+        """Return the cross-entropy of the next token."""
         from eightgig.tasks.text.generation.objective import CausalObjective
 
         return CausalObjective()
@@ -76,40 +76,40 @@ class TextGenerator(TextCase):
     def train_batches(
         self, store: TokenStore, indices: Iterable[int], *, size: int, batch_size: int, train: TrainParameters
     ) -> Batches:
-        """Give blocks of text, shuffled anew in each epoch."""
+        """Return blocks of text, shuffled anew in each epoch."""
         return _blocks(store, indices, size=size, batch_size=batch_size, **loading(train))
 
     def eval_batches(
         self, store: TokenStore, indices: Iterable[int], *, size: int, batch_size: int, num_workers: int = 0
     ) -> Batches:
-        """Give blocks in the order of `indices`."""
+        """Return blocks in the order of `indices`."""
         how = for_evaluation(num_workers)
         return _blocks(store, indices, size=size, batch_size=batch_size, shuffle=False, seed=0, **how)
 
     def inputs(self, card: TextCard, batch: Any) -> dict[str, Any]:  # noqa: ARG002 - tokens are ready
-        """Give all tokens of the blocks but the last, which is only predicted."""
+        """Return all tokens of the blocks but the last, which is only predicted."""
         return {"input_ids": batch["input_ids"][:, :-1]}
 
     def one_input(self, card: TextCard, store: TokenStore, index: int) -> dict[str, Any]:
-        """Give one stored block."""
+        """Return one stored block."""
         import torch
 
         return self.inputs(card, {"input_ids": torch.from_numpy(store.tokens(index))[None]})
 
     def example(self, card: TextCard) -> dict[str, Any]:
-        """Give one block of the full length."""
+        """Return one block of the full length."""
         import torch
 
         return {"input_ids": torch.zeros(1, card.max_tokens, dtype=torch.int64)}
 
     def task(self, classes: Sequence[str]) -> Task:  # noqa: ARG002 - its classes are the vocabulary
-        """Give how logits are read and judged."""
+        """Return how logits are read and judged."""
         from eightgig.tasks.text.generation.metrics import LanguageTask
 
         return LanguageTask()
 
     def truths(self, batch: Any) -> list[Any]:
-        """Give the tokens that each block's tokens are followed by."""
+        """Return the tokens that each block's tokens are followed by."""
         return list(batch["input_ids"][:, 1:].numpy())
 
 
@@ -129,7 +129,7 @@ def make_workload(
     teacher: str | None = None,
     precision: Precision = "fp32",
 ) -> Any:
-    """Give the network, its loss and empty batches, as the train stage runs them; weights play no part."""
+    """Return the network, its loss and empty batches, as the train stage runs them; weights play no part."""
     import torch
 
     from eightgig.stages.workloads import case_workload
@@ -153,7 +153,7 @@ def make_workload(
 
 
 def make_writing(model: dict[str, Any], num_classes: int, precision: Precision = "fp32") -> Any:
-    """Give the network, its keys and values but for the last tokens of a text, and the writing of those.
+    """Return the network, its keys and values but for the last tokens of a text, and the writing of those.
 
     Weights, keys and values are of `precision`, as the generate stage has them.
 

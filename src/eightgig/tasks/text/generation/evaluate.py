@@ -15,7 +15,7 @@ from eightgig.vram.parameters import PlanParameters
 
 
 def evaluation(case: Case) -> Node:
-    """Give the benchmark's node from `weights` to `metrics`."""
+    """Return the benchmark's node from `weights` to `metrics`."""
     held_out = {"weights": "weights", "store": "store", "splits": "splits", "benchmark": "params:benchmark"}
     held_out["plan"] = "params:plan"
     return stage_node(evaluate, held_out, "metrics", case=case)

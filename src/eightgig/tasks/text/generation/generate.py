@@ -23,7 +23,7 @@ _ARTICLE_TOKENS = 100  # the article's measure (2.2.2)
 
 
 def create_pipeline(case: Case) -> Pipeline:
-    """Give the nodes from `weights` and `tokenizer` to `generated` and `generation_table`."""
+    """Return the nodes from `weights` and `tokenizer` to `generated` and `generation_table`."""
     trained = {"weights": "weights", "tokenizer": "tokenizer"}
     chosen = {"parameters": "params:generate", "plan": "params:plan"}
     writing = {**trained, "store": "store", "splits": "splits", **chosen}
@@ -101,7 +101,7 @@ def measure_writing(case: Case, weights: Weights, parameters: GenerateParameters
 
 
 def _module(case: Case, weights: Weights, parameters: GenerateParameters, plan: PlanParameters) -> Any:
-    """Give the trained network in the precision that it writes in."""
+    """Return the trained network in the precision that it writes in."""
     from eightgig.tasks.text.generation.precision import dtype_of, writing_precision
 
     precision = writing_precision(parameters.precision, resolve_device(plan.device))

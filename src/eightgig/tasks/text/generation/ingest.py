@@ -18,7 +18,7 @@ _SPLITS = ("train", "val", "test")
 
 
 def create_pipeline() -> Pipeline:
-    """Give the nodes from `params:data` to `tokenizer`, `store` and `splits`."""
+    """Return the nodes from `params:data` to `tokenizer`, `store` and `splits`."""
     documents = {"raw": "raw", "manifest": "manifest", "document_splits": "document_splits", "data": "params:data"}
     listed = {"raw": "raw", "manifest": "manifest", "rejects": "rejects", "data": "params:data"}
     return stage_pipeline(
@@ -36,7 +36,7 @@ def create_pipeline() -> Pipeline:
 
 
 def collect(data: CorpusDataParameters) -> RawTexts:
-    """Give where the texts are that the parameters name."""
+    """Return where the texts are that the parameters name."""
     return open_corpus(data)
 
 
@@ -71,7 +71,7 @@ def choose_tokenizer(
     model: GeneratorModelParameters,
     parameters: TokenizerParameters,
 ) -> str:
-    """Give the network's tokenizer, or a byte-level BPE trained on the training documents where it has none."""
+    """Return the network's tokenizer, or a byte-level BPE trained on the training documents where it has none."""
     from eightgig.data.store.tokenizers import train_bpe
     from eightgig.tasks.text.model import read_tokenizer
 
@@ -89,7 +89,7 @@ def pack(
     tokenizer: str,
     model: GeneratorModelParameters,
 ) -> tuple[TokenContent, Table]:
-    """Give the store's blocks of `max_tokens` + 1 tokens, and which split each is in.
+    """Return the store's blocks of `max_tokens` + 1 tokens, and which split each is in.
 
     Each token of a split but its first is predicted once; what is left of a split's last block is dropped.
     """

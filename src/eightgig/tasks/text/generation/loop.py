@@ -38,7 +38,7 @@ def generate(
     max_context: int,
     on_tokens: OnTokens | None = None,
 ) -> Generated:
-    """Give what the network writes behind each prompt.
+    """Return what the network writes behind each prompt.
 
     Args:
         module: a causal language model of transformers; the mode it is in is restored.
@@ -92,7 +92,7 @@ class _Writer:
         return Generated(self._written, [reason or "length" for reason in self._reasons])
 
     def _logits(self) -> Tensor:
-        """Give logits_NV of the next token: of the last token alone where the cache has the others."""
+        """Return logits_NV of the next token: of the last token alone where the cache has the others."""
         positions_NT = (self._mask_NT.cumsum(1) - 1).clamp(min=0)
         known = self._cache.get_seq_length() if self._cache is not None else 0
         given = self._module(

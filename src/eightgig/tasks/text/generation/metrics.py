@@ -48,7 +48,7 @@ def evaluate_language(
     device: torch.device,
     ask: Callable[[Telling, Batch], Iterable[Told]] = lambda tell, batch: [tell(batch)],
 ) -> LanguageReport:
-    """Give how well the network predicts the blocks.
+    """Return how well the network predicts the blocks.
 
     Args:
         module: of transformers, on `device`.
@@ -90,7 +90,7 @@ def evaluate_language(
 
 @torch.inference_mode()
 def tell(module: nn.Module, batch: Batch, device: torch.device) -> Told:
-    """Give what a network says of the blocks of a batch, its logits turned to float32 some tokens at a time."""
+    """Return what a network says of the blocks of a batch, its logits turned to float32 some tokens at a time."""
     logits_NTV, targets_NT = next_token_logits(module, batch, device)
     losses, right = list[Tensor](), torch.zeros((), dtype=torch.int64, device=device)
     parts = (logits_NTV.flatten(0, 1).split(_TOKENS_AT_A_TIME), targets_NT.flatten().split(_TOKENS_AT_A_TIME))
@@ -112,7 +112,7 @@ class LanguageTask:
     score_name = "next-token accuracy"
 
     def answers(self, outputs: Arrays) -> list[NDArray[np.float32]]:
-        """Give the probabilities_TV of each block of logits_NTV."""
+        """Return the probabilities_TV of each block of logits_NTV."""
         logits_NTV = np.asarray(outputs[self.output], dtype=np.float32)
         shares_NTV = logits_NTV - logits_NTV.max(-1, keepdims=True)
         np.exp(shares_NTV, out=shares_NTV)
@@ -120,21 +120,21 @@ class LanguageTask:
         return list(shares_NTV)
 
     def judge(self) -> Judge:
-        """Give what keeps the probability of the right token at each place."""
+        """Return what keeps the probability of the right token at each place."""
         return _TokenJudge()
 
     def comparer(self) -> Comparer:
-        """Give what keeps the largest difference of any probability."""
+        """Return what keeps the largest difference of any probability."""
         return _TokenComparer()
 
     def quality(self, answers: Sequence[NDArray[np.float32]], truths: Sequence[NDArray[np.int64]]) -> dict[str, float]:
-        """Give the share of tokens that were the likeliest, and the mean probability of the right one."""
+        """Return the share of tokens that were the likeliest, and the mean probability of the right one."""
         judge = self.judge()
         judge.add(answers, truths)
         return judge.quality()
 
     def compare(self, reference: Sequence[NDArray[np.float32]], found: Sequence[NDArray[np.float32]]) -> Comparison:
-        """Give the largest difference of any probability, and the share of places with the same likeliest token."""
+        """Return the largest difference of any probability, and the share of places with the same likeliest token."""
         comparer = self.comparer()
         comparer.add(reference, found)
         return comparer.comparison()

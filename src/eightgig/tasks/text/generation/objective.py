@@ -29,17 +29,17 @@ class CausalObjective:
         self._num_bytes = num_bytes
 
     def count(self, batch: Batch) -> int:
-        """Give the number of blocks."""
+        """Return the number of blocks."""
         return int(batch["input_ids"].shape[0])
 
     def loss_sum(self, module: nn.Module, batch: Batch, device: torch.device) -> Tensor:
-        """Give the sum over blocks (int64 N(T+1)) of the mean cross-entropy of their tokens, in nats."""
+        """Return the sum over blocks (int64 N(T+1)) of the mean cross-entropy of their tokens, in nats."""
         logits_NTV, targets_NT = next_token_logits(module, batch, device)
         return nats_sum(logits_NTV, targets_NT) / targets_NT.shape[1]
 
     @torch.no_grad()
     def evaluate(self, module: nn.Module, batches: Iterable[Batch], device: torch.device) -> dict[str, float]:
-        """Give the mean loss a token in nats, perplexity, next-token accuracy and bits per byte."""
+        """Return the mean loss a token in nats, perplexity, next-token accuracy and bits per byte."""
         module.eval()
         # Read at the end: to read is to wait for the card.
         nats = torch.zeros((), dtype=torch.float64, device=device)
@@ -58,14 +58,14 @@ class CausalObjective:
 
 
 def next_token_logits(module: nn.Module, batch: Batch, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Give logits_NTV for all tokens of the blocks but the last, and the tokens that follow them."""
+    """Return logits_NTV for all tokens of the blocks but the last, and the tokens that follow them."""
     ids: Tensor = batch["input_ids"].to(device, non_blocking=True)
     given: Any = module(input_ids=ids[:, :-1])
     return given.logits, ids[:, 1:]
 
 
 def nats_sum(logits_NTV: Tensor, targets_NT: Tensor) -> Tensor:
-    """Give the summed cross-entropy in float32, some tokens at a time.
+    """Return the summed cross-entropy in float32, some tokens at a time.
 
     In float32 the logits of GPT-2's vocabulary take 0.2 GiB for 1,024 tokens, and cross-entropy and its gradient as
     much again each: they are made anew for the backward pass instead of kept.
@@ -84,5 +84,5 @@ def _nats(logits_MV: Tensor, targets_M: Tensor) -> Tensor:
 
 
 def bits_per_byte(nats: float, num_bytes: float) -> float:
-    """Give the bits that one byte of text costs: unlike perplexity, it compares networks with different tokenizers."""
+    """Return the bits that one byte of text costs: unlike perplexity, it compares networks with different tokenizers."""
     return nats / math.log(2) / num_bytes

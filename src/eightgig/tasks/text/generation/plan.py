@@ -15,7 +15,7 @@ from eightgig.vram.plan import MemoryPlan
 
 
 def create_pipeline() -> Pipeline:
-    """Give the node that makes `memory_plan`."""
+    """Return the node that makes `memory_plan`."""
     parameters = {name: f"params:{name}" for name in ("model", "train", "plan")}
     parameters["precision"] = "params:generate.precision"  # alone: another prompt changes no plan
     node = stage_node(plan_with_writing, {"store": "store", **parameters}, "memory_plan", name="plan_memory")
@@ -29,7 +29,7 @@ def plan_with_writing(
     plan: PlanParameters,
     precision: str,
 ) -> MemoryPlan:
-    """Give the plan as all cases have it, its writing predicted in the precision that the generate stage will take.
+    """Return the plan as all cases have it, its writing predicted in the precision that the generate stage will take.
 
     Raises:
         BudgetError, ConfigurationError, PredictionError: as `eightgig.stages.plan.plan_memory`.

@@ -12,7 +12,7 @@ _DTYPES: dict[Precision, torch.dtype] = {"fp32": torch.float32, "fp16": torch.fl
 
 
 def writing_precision(choice: Literal["auto", "fp32", "fp16", "bf16"], device: DeviceKind) -> Precision:
-    """Give the format of the weights and of the keys and values.
+    """Return the format of the weights and of the keys and values.
 
     Writing waits for the weights to be read for each token, so that half of their bytes takes half of the time. `auto`
     is bf16 on a GPU that computes in it, which has the range of fp32, fp16 on an older one, and fp32 on the CPU.
@@ -32,10 +32,10 @@ def writing_precision(choice: Literal["auto", "fp32", "fp16", "bf16"], device: D
 
 
 def dtype_of(precision: Precision) -> torch.dtype:
-    """Give torch's type of a format."""
+    """Return torch's type of a format."""
     return _DTYPES[precision]
 
 
 def precision_of(dtype: torch.dtype) -> Precision:
-    """Give the format of torch's type."""
+    """Return the format of torch's type."""
     return next(precision for precision, known in _DTYPES.items() if known == dtype)

@@ -35,7 +35,7 @@ class GeneratorResults:
     }
 
     def draw(self, metrics: LanguageReport, history: Table, store: TokenStore, splits: Table) -> tuple[Figure, Figure]:
-        """Give how well each held-out document was predicted, and validation text after each epoch."""
+        """Return how well each held-out document was predicted, and validation text after each epoch."""
         from eightgig.tasks.text import figures as texts
         from eightgig.tasks.text.generation.objective import bits_per_byte
 
@@ -45,7 +45,7 @@ class GeneratorResults:
         return texts.bits_by_document(metrics.bits_per_byte_by_document), texts.bits_by_epoch(bits)
 
     def headline(self, shown: Mapping[str, Any]) -> "report.Fact":
-        """Give the bits per byte."""
+        """Return the bits per byte."""
         from eightgig.report.page import Fact
 
         metrics: LanguageReport = shown["metrics"]

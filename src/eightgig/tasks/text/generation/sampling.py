@@ -7,7 +7,7 @@ from eightgig.tasks.text.generation.parameters import GenerateParameters
 
 
 def next_tokens(logits_NV: Tensor, parameters: GenerateParameters, generator: torch.Generator) -> Tensor:
-    """Give a token a text (int64 N): the likeliest, or one that is drawn on the CPU, so that a seed means one text."""
+    """Return a token a text (int64 N): the likeliest, or one that is drawn on the CPU, so that a seed means one text."""
     if parameters.method == "greedy":
         return logits_NV.argmax(-1)
     logits_NV = logits_NV.float() / parameters.temperature
@@ -19,13 +19,13 @@ def next_tokens(logits_NV: Tensor, parameters: GenerateParameters, generator: to
 
 
 def keep_top_k(logits_NV: Tensor, k: int) -> Tensor:
-    """Give the logits with all but the k largest of each row at minus infinity; of equal ones all are kept."""
+    """Return the logits with all but the k largest of each row at minus infinity; of equal ones all are kept."""
     smallest_N1 = logits_NV.topk(min(k, logits_NV.shape[-1])).values[:, -1:]
     return logits_NV.masked_fill(logits_NV < smallest_N1, float("-inf"))
 
 
 def keep_top_p(logits_NV: Tensor, p: float) -> Tensor:
-    """Give the logits with all at minus infinity but the fewest of each row that together have the probability p.
+    """Return the logits with all at minus infinity but the fewest of each row that together have the probability p.
 
     Nucleus sampling (Holtzman et al., arXiv 1904.09751); one token at least is kept.
     """

@@ -17,7 +17,7 @@ from eightgig.tasks.text.generation.records import GenerationSpeed
 def compare_cache(
     module: nn.Module, *, config: Any, tokens: int, prompt_tokens: int = 16, batch: int = 1, runs: int = 3
 ) -> tuple[GenerationSpeed, GenerationSpeed]:
-    """Give the speed with the cache and without it, measured in turn.
+    """Return the speed with the cache and without it, measured in turn.
 
     Args:
         module: a causal language model of transformers, where it shall run.

@@ -35,7 +35,7 @@ class TextStream:
         return self._give(text, self._certain(text))
 
     def close(self) -> str:
-        """Give what was held back, when no more tokens come."""
+        """Return what was held back, when no more tokens come."""
         return "" if self.stopped else self._give(self._decoded(), None)
 
     @property

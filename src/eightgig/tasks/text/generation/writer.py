@@ -23,7 +23,7 @@ def write_texts(
     max_context: int,
     sink: Callable[[str], object] | None = None,
 ) -> WrittenTexts:
-    """Give what the network writes behind each prompt.
+    """Return what the network writes behind each prompt.
 
     Args:
         module: a causal language model of transformers.
