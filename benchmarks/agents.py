@@ -90,7 +90,7 @@ def theirs(recipe: PPOParameters, seed: int) -> dict[str, Any]:
         learning_rate=lambda left: recipe.learning_rate * left,
         ent_coef=recipe.entropy_coefficient,
         vf_coef=recipe.value_coefficient,
-        max_grad_norm=recipe.max_gradient_norm,
+        max_grad_norm=recipe.max_grad_norm,
         policy_kwargs={"net_arch": list(AgentParameters().hidden)},
         device="cpu",
         seed=seed,

@@ -23,9 +23,9 @@ from eightgig.models.parameters import TextModelParameters
 from eightgig.tasks.classification.model import build_classifier
 from eightgig.tasks.text.model import build_text_network
 from eightgig.training.checkpoint import Checkpoints
-from eightgig.training.loop import Trainer
 from eightgig.training.parameters import TrainParameters
 from eightgig.training.recipe import Recipe
+from eightgig.training.trainer import Trainer
 from eightgig.vram.plan import MemoryPlan
 
 NETWORKS = {
@@ -48,7 +48,7 @@ def measure(network: nn.Module, *, average: bool, rounds: int) -> dict[str, Any]
     plan = MemoryPlan.model_construct(
         device="cpu",
         micro_batch=1,
-        accumulation=1,
+        gradient_accumulation_steps=1,
         processes=1,
         precision="fp32",
         memory_format="contiguous",

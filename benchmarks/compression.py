@@ -2,7 +2,7 @@
 
 It reads the store, splits, plan and weights of a finished run (`--data data/`), trains every form from the same start,
 on the same batches, for as many epochs, with several seeds, and judges all on the TEST split. Latency is that of ONNX
-Runtime on one picture, form and teacher in turn, so that a machine that slows down slows both.
+Runtime on one image, form and teacher in turn, so that a machine that slows down slows both.
 """
 
 import argparse
@@ -31,7 +31,7 @@ from eightgig.models.complexity import complexity_of
 from eightgig.models.compression import CompressParameters
 from eightgig.stages.compress import CompressionWork
 from eightgig.stages.trained import indices_of, restore
-from eightgig.tasks.classification.case import PictureClassifier
+from eightgig.tasks.classification.case import ImageClassifier
 from eightgig.training.parameters import ClassifierTrainParameters
 from eightgig.vram.plan import MemoryPlan
 from eightgig.vram.runtime.measure import MemoryMeter
@@ -61,7 +61,7 @@ def load_run(data: Path, compress: CompressParameters, seed: int) -> Compression
     case_name = "flower_classifier"
     inputs, models = data / "05_model_input" / case_name, data / "06_models" / case_name
     return CompressionWork(
-        PictureClassifier(),
+        ImageClassifier(),
         WeightsDataset(filepath=str(models / "weights.safetensors")).load(),
         ImageStore(inputs / "store.h5"),
         pd.read_csv(inputs / "splits.csv"),

@@ -1,8 +1,8 @@
-"""How fast pictures reach the model: this project's store, the article's HDF5 file, torchvision's ImageFolder.
+"""How fast images reach the model: this project's store, the article's HDF5 file, torchvision's ImageFolder.
 
     make bench-data        or        python benchmarks/data_loading.py --help
 
-The figure is images per CPU-second: pictures divided by user + system time of this process and its workers, median of
+The figure is images per CPU-second: images divided by user + system time of this process and its workers, median of
 interleaved rounds. All cases run in one process, and again with two workers, whose hand-over through shared memory
 costs fast loaders more than slow ones; a goal is met only when it is met both ways. Task F gives a float32 batch after
 RandomResizedCrop(300), flip, ColorJitter(.2, .2, .2) and Normalize; task U a uint8 batch after crop and flip. F is
@@ -89,7 +89,7 @@ BUILDS: dict[str, Callable[[Path, Path], None]] = {
 
 
 def make_manifest(folder: Path) -> pd.DataFrame:
-    """Inspect every picture, as ingest does."""
+    """Inspect every image, as ingest does."""
     return build_manifest(scan_class_folders(folder), DataParameters(root=str(folder)))[0]
 
 
@@ -155,7 +155,7 @@ def cpu_seconds() -> float:
 
 
 def images_per_cpu_second(batches: Batches, num_images: int) -> float:
-    """Warm up, so that the workers are there, then count the time of one run through the pictures."""
+    """Warm up, so that the workers are there, then count the time of one run through the images."""
     exhaust(batches(num_images // 8))
     start = cpu_seconds()
     exhaust(batches(num_images))
@@ -170,7 +170,7 @@ def exhaust(batches: Iterable[object]) -> None:
 
 @dataclass(frozen=True)
 class Case:
-    """One way to load: its name without and with workers, and how many pictures tell enough."""
+    """One way to load: its name without and with workers, and how many images tell enough."""
 
     name: str
     num_workers: int
@@ -201,7 +201,7 @@ def make_cases(work: Path, number: int, workers: int) -> Iterator[Case]:
 
 
 def count_detected_damages(store_path: Path) -> int:
-    """Change one byte of the picture data at a time, `NUM_DAMAGES` times; count how often reading it fails."""
+    """Change one byte of the image data at a time, `NUM_DAMAGES` times; count how often reading it fails."""
     store, rng, num_detected = ImageStore(store_path), np.random.default_rng(0), 0
     with h5py.File(store_path, "r") as file:
         start, num_bytes = file["jpeg"].id.get_offset(), file["jpeg"].size
@@ -323,8 +323,8 @@ def print_table(result: dict[str, object]) -> None:
 def main() -> None:
     """Read the options, measure, keep and show the result."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--num-images", type=int, default=3000, help="pictures in the data set")
-    parser.add_argument("--images-per-round", type=int, default=750, help="pictures loaded by each case in a round")
+    parser.add_argument("--num-images", type=int, default=3000, help="images in the data set")
+    parser.add_argument("--images-per-round", type=int, default=750, help="images loaded by each case in a round")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--workers", type=int, nargs="+", default=[0, 2], help="each is measured")
     parser.add_argument("--root", type=Path, help="class folders of photos to enlarge, instead of drawn ones")

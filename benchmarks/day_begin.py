@@ -16,7 +16,7 @@ from eightgig.core.device import usable_cores
 from eightgig.core.files import write_text
 from eightgig.core.units import MIB
 from eightgig.vram.cards.found import card_found
-from eightgig.vram.tracing.hidden import load_calibration
+from eightgig.vram.tracing.workspace import load_calibration
 
 RESULTS = README.parent
 # Kept at the end for packing snapshots: a few seconds each, as many at a time as there are cores.

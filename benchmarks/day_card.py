@@ -18,7 +18,7 @@ _COMPILED_STEPS = 12
 def calibration(out: str, *, device: str, tiny: bool) -> Measure:  # noqa: ARG001  as all works are called
     """Load what measures the kernels; then measure them and write the constants."""
     from eightgig.vram.tracing import calibrate, card_probe
-    from eightgig.vram.tracing.hidden import load_calibration
+    from eightgig.vram.tracing.workspace import load_calibration
 
     base, path = load_calibration(None), Path(out)
 
@@ -52,7 +52,7 @@ def _pretended(card_probe: Any) -> Any:
 
 
 def loop(*, device: str, tiny: bool) -> Measure:
-    """Draw the pictures; then train epochs by the project's loop and by a bare one, in turn."""
+    """Draw the images; then train epochs by the project's loop and by a bare one, in turn."""
     import training_loop
 
     sizes = {"num_images": 48, "image_size": 64, "batch_size": 4, "rounds": 2}
@@ -108,7 +108,7 @@ def compiled(case: str, *, device: str, tiny: bool) -> Measure:
         value: dict[str, Any] = {"network": found.name, "micro_batch": size, "precision": options.precision}
         for compiles, workload in built.items():
             begun = time.perf_counter()
-            how: dict[str, Any] = {"accumulation": 1, "device": device, "compiles": compiles}
+            how: dict[str, Any] = {"gradient_accumulation_steps": 1, "device": device, "compiles": compiles}
             training = Training(workload, options, **how)
             value["compiled" if compiles else "eager"] = _timed(training.step, device, begun)
             del training

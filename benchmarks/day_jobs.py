@@ -24,7 +24,7 @@ _TINY_BERT = {
 _TINY_GPT2 = {"n_embd": 16, "n_layer": 2, "n_head": 2, "n_positions": 32, **_TINY_TEXT}
 # What differs from the recipe in the rows of `levers`: the optimizer in the backward pass wants one batch a step, no
 # clipping and no scaler.
-_ALONE = {"batch_size": 2, "accumulation": 1, "max_gradient_norm": None}
+_ALONE = {"batch_size": 2, "gradient_accumulation_steps": 1, "max_grad_norm": None}
 _IN_BACKWARD = {"optimizer_in_backward": "always", "precision": "bf16"}
 LEVERS: dict[str, dict[str, dict[str, Any]]] = {
     "8-bit AdamW": {"train": {"optimizer": "adamw8bit"}},
@@ -41,20 +41,20 @@ class Study(NamedTuple):
         factory: `module:class` of the case.
         kind: of its store.
         num_classes: of the data set that the recipe is for.
-        picture: width and height of a drawn picture, pixels.
+        image: width and height of a drawn image, pixels.
         tiny: the network that stands in for the recipe's where a CPU rehearses it.
     """
 
     factory: str
     kind: str
     num_classes: int
-    picture: tuple[int, int] = (0, 0)
+    image: tuple[int, int] = (0, 0)
     tiny: str = ""
 
 
-_CLASSIFIER = "eightgig.tasks.classification.case:PictureClassifier"
+_CLASSIFIER = "eightgig.tasks.classification.case:ImageClassifier"
 STUDIES = {
-    # ImageNet's and Oxford's pictures are about 500 px, COCO's 640, Cityscapes' 2,048 (stored at half of that here).
+    # ImageNet's and Oxford's images are about 500 px, COCO's 640, Cityscapes' 2,048 (stored at half of that here).
     "flower_classifier": Study(_CLASSIFIER, "classes", 102, (500, 375), "torchvision/mobilenet_v3_small"),
     "image_classifier": Study(_CLASSIFIER, "classes", 1000, (500, 375), "torchvision/mobilenet_v3_small"),
     "object_detector": Study("eightgig.tasks.detection.case:ObjectDetector", "boxes", 80, (640, 480), "yolov5n"),
@@ -114,7 +114,7 @@ def recipe_of(case: str, *, device: str, tiny: bool = False, lever: str | None =
         plan["precision"] = "fp16" if device == "cuda" else "fp32"
     if tiny:
         model |= _tiny_model(study)
-        size = {"batch_size": 4, "accumulation": 2, "eval_batch_size": 4}
+        size = {"batch_size": 4, "gradient_accumulation_steps": 2, "eval_batch_size": 4}
         train = {**(size if lever is None else {}), "num_workers": 0, **train}
     records = made.records
     return Recipe(
@@ -176,7 +176,7 @@ def make_store(case: str, path: Path, *, tiny: bool, tokens: int, num_samples: i
     if not path.exists():  # each process for itself: two may make ready at a time
         own = path.parent / str(os.getpid()) / path.name
         own.parent.mkdir(parents=True, exist_ok=True)
-        draw = _draw_texts if study.kind == "texts" else _draw_pictures
+        draw = _draw_texts if study.kind == "texts" else _draw_images
         draw(case, own, tiny, tokens, num_samples)
         own.replace(path)
     return TokenStore(path) if study.kind == "texts" else ImageStore(path)
@@ -203,7 +203,7 @@ def _draw_texts(case: str, path: Path, tiny: bool, tokens: int, num_samples: int
     ).write(path)
 
 
-def _draw_pictures(case: str, path: Path, tiny: bool, _: int, num_samples: int) -> None:
+def _draw_images(case: str, path: Path, tiny: bool, _: int, num_samples: int) -> None:
     import cv2
     import pandas as pd
 
@@ -211,15 +211,15 @@ def _draw_pictures(case: str, path: Path, tiny: bool, _: int, num_samples: int) 
     from eightgig.data.store.reader import write_store
 
     study, classes, random = STUDIES[case], outputs_of(case, tiny=tiny).classes, np.random.default_rng(0)
-    width, height = (_TINY_SIDE, _TINY_SIDE) if tiny else study.picture
+    width, height = (_TINY_SIDE, _TINY_SIDE) if tiny else study.image
     folder = path.with_suffix("")
     folder.mkdir(parents=True, exist_ok=True)
     rows, boxes, masks = [], [], {}
     for number in range(num_samples):
-        # Coarse enough to be a picture, fine enough that decoding it takes what a photo takes.
+        # Coarse enough to be an image, fine enough that decoding it takes what a photo takes.
         coarse = random.integers(0, 255, (height // 8, width // 8, 3), dtype=np.uint8)
-        picture = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
-        cv2.imwrite(str(folder / f"{number}.jpg"), picture)
+        image = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
+        cv2.imwrite(str(folder / f"{number}.jpg"), image)
         (folder / f"{number}.png").touch()
         found = inspect_image(folder / f"{number}.jpg", max_pixels=width * height, min_side=1)
         label = number % len(classes)

@@ -39,7 +39,7 @@ class Table:
         return Order(
             workload=case.workload,
             options=planned.options,
-            accumulation=planned.accumulation,
+            gradient_accumulation_steps=planned.gradient_accumulation_steps,
             device=self.results.machine.device,
             budget_gib=self.results.budget_gib,
             context=setting.context,

@@ -35,7 +35,7 @@ SECTIONS = (
 PACKAGES = {
     "kedro": "the project's own stages: recipes, recovery, resume, levers, loop, agents",
     "pydantic": "everything",
-    "simplejpeg": "all that reads pictures: recipes, recovery, resume, loop",
+    "simplejpeg": "all that reads images: recipes, recovery, resume, loop",
     "gymnasium": "agents",
     "av": "video",
     "onnx": "ONNX Runtime's rows of the runners",
@@ -52,7 +52,7 @@ PACKAGES = {
 }
 _STAGES = ("kedro", "simplejpeg")
 _TEXTS = ("kedro", "transformers")
-_PICTURES = {
+_IMAGES = {
     "flower_classifier": _STAGES,
     "image_classifier": _STAGES,
     "object_detector": _STAGES,
@@ -120,7 +120,7 @@ def all_rows(machine: Machine, *, tiny: bool, stores: Path) -> list[Row]:
 def _first(common: Arguments, runs: Arguments) -> Iterator[Row]:
     yield Row("tests", "pytest -m gpu", "day_tests:work", common, needs=("pytest",), least=60, most=240)
     for name in recipe_names():
-        needs = _PICTURES.get(name, _TEXTS)
+        needs = _IMAGES.get(name, _TEXTS)
         yield Row("recipes", name, "day_training:recipe", {**runs, "case": name}, "recipe", needs, most=90)
 
 
@@ -146,7 +146,7 @@ def _then(common: Arguments, runs: Arguments) -> Iterator[Row]:
     work = "day_training:recovery"
     yield Row("recovery", "a shortage in a step", work, runs, needs=_STAGES, least=20, environment=_SAME_SUMS)
     for name in recipe_names():
-        needs = _PICTURES.get(name, _TEXTS)
+        needs = _IMAGES.get(name, _TEXTS)
         yield Row("resume", name, "day_training:resume", {**runs, "case": name}, needs=needs, environment=_SAME_SUMS)
     yield Row("calibration", "constants", "day_card:calibration", common, least=25, most=180)
     for name, packages in (("8-bit AdamW", ("bitsandbytes",)), ("LoRA of rank 8", ("peft",))):
@@ -189,7 +189,7 @@ def _no_second_card() -> str:
     import torch
 
     found = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    by_hand = "run `kedro run --pipeline image_classifier --params image_classifier.train.distributed.processes=2`"
+    by_hand = "run `kedro run --pipeline image_classifier --params image_classifier.train.distributed.nproc_per_node=2`"
     return by_hand if found > 1 else f"hardware: wants two cards, found {found}"
 
 

@@ -83,7 +83,6 @@ def resume(case: str, stores: str, *, device: str, **_: Any) -> Measure:
 def _import_the_rest() -> None:
     """Import what a run imports when it begins: seconds that the card need not wait for."""
     from eightgig.stages import training_job  # noqa: F401
-    from eightgig.training import loop, resume  # noqa: F401
     from eightgig.vram.runtime import attention, budget, offload, recompute, recorder  # noqa: F401
 
 
@@ -152,9 +151,9 @@ def _deterministic_runs(case: str, stores: Path, device: str, tiny: bool) -> Cal
     def make(
         micro_batch: int, budget_gib: float, *, short: bool = False, folder: Path | None = None
     ) -> Callable[..., Any]:
-        accumulation = 2 * largest // micro_batch
+        gradient_accumulation_steps = 2 * largest // micro_batch
         layout = "channels_last" if made.case.channels_last else "contiguous"
-        plan = _plan_by_hand(device, precision, micro_batch, accumulation, layout, budget_gib)
+        plan = _plan_by_hand(device, precision, micro_batch, gradient_accumulation_steps, layout, budget_gib)
         job = _job(made, plan, case, stores, tiny=tiny, steps=3, folder=folder)
 
         def run(*, stop_after: int = 0) -> Any:
@@ -169,7 +168,9 @@ def _deterministic_runs(case: str, stores: Path, device: str, tiny: bool) -> Cal
     return make
 
 
-def _plan_by_hand(device: str, precision: str, micro: int, accumulation: int, layout: str, gib: float) -> Any:
+def _plan_by_hand(
+    device: str, precision: str, micro: int, gradient_accumulation_steps: int, layout: str, gib: float
+) -> Any:
     from eightgig.core.units import bytes_from_gib
     from eightgig.vram.plan import MemoryPlan, PhaseMemory
 
@@ -180,10 +181,10 @@ def _plan_by_hand(device: str, precision: str, micro: int, accumulation: int, la
         "device": device,
         "device_name": device,
         "micro_batch": micro,
-        "accumulation": accumulation,
+        "gradient_accumulation_steps": gradient_accumulation_steps,
         "eval_batch": micro,
         "precision": precision,
-        "checkpointing": "none",
+        "activation_checkpointing": "none",
         "optimizer_kernel": "fused",
         "memory_format": layout,
         "budget_gib": gib,
@@ -228,7 +229,7 @@ def _finished(job: Any, network: Any, objective: Any) -> tuple[Any, dict[str, in
 def _stopped(job: Any, network: Any, objective: Any, after: int) -> Any:
     """Let Ctrl-C come in a step, and give what the checkpoint holds of the gradient scaler."""
     from eightgig.core.stop import Stopped
-    from eightgig.training.loop import Trainer
+    from eightgig.training.trainer import Trainer
 
     step, done = Trainer.step, 0
 

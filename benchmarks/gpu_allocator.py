@@ -27,7 +27,7 @@ class CudaMeter:
         self._retries = 0
 
     def prepare(self, cap_bytes: int | None) -> None:
-        """Return all back, set the cap and start new peaks."""
+        """Release all, set the cap and start new peaks."""
         gc.collect()
         clear_workspaces = getattr(torch._C, "_cuda_clearCublasWorkspaces", None)
         if clear_workspaces is not None:

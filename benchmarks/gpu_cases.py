@@ -19,10 +19,10 @@ from eightgig.vram.plan import Checkpointing, OptimizerName, Precision
 from eightgig.vram.planning.planner import make_plan
 from eightgig.vram.planning.request import PlanRequest, generation_of
 from eightgig.vram.runtime.context import Context, context_to_keep
-from eightgig.vram.tracing.hidden import Calibration, Generation
 from eightgig.vram.tracing.options import StepOptions, options_of
 from eightgig.vram.tracing.predictor import Predictor
 from eightgig.vram.tracing.spec import WorkloadSpec
+from eightgig.vram.tracing.workspace import Calibration, Generation
 
 CONFIGURATION = Path(__file__).parents[1] / "conf" / "base" / "parameters_gpu_guide.yml"
 RECIPES = CONFIGURATION.parents[1] / "rtx3070"
@@ -41,7 +41,7 @@ class Variant(NamedTuple):
     """A way of running a workload; None leaves the precision to the workload."""
 
     precision: Precision | None
-    checkpointing: Literal["auto"] | Checkpointing
+    activation_checkpointing: Literal["auto"] | Checkpointing
     cudnn_attention: bool = False
 
 
@@ -92,7 +92,7 @@ class Predicted(Record):
 
     peak_allocated: int
     peak_reserved: int
-    smallest_cap: int
+    min_memory_limit: int
     num_segments: int
     at_peak: dict[str, int]
     step_seconds: float | None = None
@@ -108,7 +108,7 @@ class Planned(Record):
     """
 
     options: StepOptions
-    accumulation: int
+    gradient_accumulation_steps: int
     fits: bool
     said: str
     predicted: Predicted
@@ -144,7 +144,7 @@ def guide_cases(*, with_cudnn_attention: bool) -> list[Case]:
 
 
 def recipe_names() -> tuple[str, ...]:
-    """Return the case studies that have a recipe for the card of the budget, those of pictures first."""
+    """Return the case studies that have a recipe for the card of the budget, those of images first."""
     names = {path.stem.removeprefix("parameters_") for path in RECIPES.glob("parameters_*.yml")}
     texts = {name for name in names if name.startswith(("sentiment", "text"))}
     return (*sorted(names - texts), *sorted(texts))
@@ -180,23 +180,38 @@ def plan_case(case: Case, setting: Setting, predictor: Predictor) -> Planned:
         device=setting.device,
         budget_gib=setting.budget_gib,
         context_gib=gib(setting.context.num_bytes),
-        checkpointing=variant.checkpointing,
-        offload="auto" if variant.checkpointing == "auto" else "never",
+        activation_checkpointing=variant.activation_checkpointing,
+        offload="auto" if variant.activation_checkpointing == "auto" else "never",
         margin_fraction=MARGIN_FRACTION,
     )
     try:
         plan = make_plan(request, parameters, predictor=predictor)
     except BudgetError as error:
-        options, accumulation, said, fits = _as_asked(request, variant), _accumulation(request), str(error), False
+        options, gradient_accumulation_steps, said, fits = (
+            _as_asked(request, variant),
+            _accumulation(request),
+            str(error),
+            False,
+        )
     else:
         options = options_of(plan, clips_gradients=request.clips_gradients)
-        accumulation, said, fits = plan.accumulation, plan.sentence(), plan.fits
-    predicted = predict(case.workload, options, accumulation, setting, predictor)
-    return Planned(options=options, accumulation=accumulation, fits=fits, said=said, predicted=predicted)
+        gradient_accumulation_steps, said, fits = plan.gradient_accumulation_steps, plan.sentence(), plan.fits
+    predicted = predict(case.workload, options, gradient_accumulation_steps, setting, predictor)
+    return Planned(
+        options=options,
+        gradient_accumulation_steps=gradient_accumulation_steps,
+        fits=fits,
+        said=said,
+        predicted=predicted,
+    )
 
 
 def predict(
-    workload: WorkloadSpec, options: StepOptions, accumulation: int, setting: Setting, predictor: Predictor
+    workload: WorkloadSpec,
+    options: StepOptions,
+    gradient_accumulation_steps: int,
+    setting: Setting,
+    predictor: Predictor,
 ) -> Predicted:
     """Return the prediction of a step.
 
@@ -205,11 +220,11 @@ def predict(
     """
     made = predictor.predict(workload, options, generation=setting.generation)
     costs = predictor.costs(workload, options)
-    time = None if setting.card is None else step_seconds(costs, setting.card, micro_steps=accumulation)
+    time = None if setting.card is None else step_seconds(costs, setting.card, micro_steps=gradient_accumulation_steps)
     return Predicted(
         peak_allocated=made.peak_allocated,
         peak_reserved=made.peak_reserved,
-        smallest_cap=made.smallest_cap,
+        min_memory_limit=made.min_memory_limit,
         num_segments=made.num_segments,
         at_peak=dict(made.at_peak),
         step_seconds=None if time is None else time.seconds,
@@ -251,7 +266,9 @@ def _as_asked(request: PlanRequest, variant: Variant) -> StepOptions:
         precision=request.precisions[0],
         optimizer=request.optimizer,
         optimizer_kernel="fused" if request.device == "cuda" else "foreach",
-        checkpointing="full" if variant.checkpointing == "auto" else variant.checkpointing,
+        activation_checkpointing="full"
+        if variant.activation_checkpointing == "auto"
+        else variant.activation_checkpointing,
         channels_last=request.channels_last,
         clips_gradients=request.clips_gradients,
     )

@@ -151,7 +151,8 @@ class Results(Record):
             row.key
             for row in self.rows.values()
             if row.workload == case.name and row.key != case.key and row.counts and row.planned is not None
-            if (row.planned.options, row.planned.accumulation) == (planned.options, planned.accumulation)
+            if (row.planned.options, row.planned.gradient_accumulation_steps)
+            == (planned.options, planned.gradient_accumulation_steps)
         )
         return next(alike, None)
 

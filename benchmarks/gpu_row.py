@@ -65,7 +65,7 @@ class Order(Record):
 
     workload: WorkloadSpec
     options: StepOptions
-    accumulation: int
+    gradient_accumulation_steps: int
     device: DeviceKind
     budget_gib: float
     context: Context
@@ -168,7 +168,9 @@ class Row:
     def _train(self, num_steps: int) -> None:
         order = self._order
         workload, self._ready = self._ready or order.workload, None  # a workload is used up by its run
-        training = Training(workload, order.options, accumulation=order.accumulation, device=order.device)
+        training = Training(
+            workload, order.options, gradient_accumulation_steps=order.gradient_accumulation_steps, device=order.device
+        )
         for step in range(num_steps):
             self._meter.synchronize()
             begun = time.perf_counter()

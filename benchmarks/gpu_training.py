@@ -44,7 +44,7 @@ class Training:
     Args:
         workload: its address, or itself, built already; it is used up.
         options: of the step.
-        accumulation: micro-batches a step.
+        gradient_accumulation_steps: micro-batches a step.
         device: where it runs.
         compiles: whether the network and its loss go through torch.compile.
     """
@@ -54,13 +54,13 @@ class Training:
         workload: WorkloadSpec | Workload,
         options: StepOptions,
         *,
-        accumulation: int,
+        gradient_accumulation_steps: int,
         device: DeviceKind,
         compiles: bool = False,
     ) -> None:
         self._workload = workload.build() if isinstance(workload, WorkloadSpec) else workload
-        self._options, self._accumulation, self._device = options, accumulation, device
-        module = self._workload.checkpoint(self._workload.module, options.checkpointing)
+        self._options, self._accumulation, self._device = options, gradient_accumulation_steps, device
+        module = self._workload.checkpoint(self._workload.module, options.activation_checkpointing)
         if options.channels_last:
             module = module.to(memory_format=torch.channels_last)
         self._module = module.train().to(device)

@@ -27,8 +27,8 @@ from eightgig.vram.tracing.predictor import Predictor
 CARD, TOKENS, GPT2_TOKENS = "RTX 3070", 1024, 50257
 ALONE = {
     "batch_size": 2,
-    "accumulation": 1,
-    "max_gradient_norm": None,
+    "gradient_accumulation_steps": 1,
+    "max_grad_norm": None,
 }  # what the optimizer in the backward pass asks for
 RECIPES: dict[str, dict[str, Any]] = {
     "AdamW (conf/rtx3070)": {},
@@ -46,7 +46,9 @@ RECIPES: dict[str, dict[str, Any]] = {
 def predicted(recipe: dict[str, Any], predictor: Predictor) -> dict[str, Any]:
     """Return a recipe's plan as a row."""
     asks_bf16 = "plan" in recipe and "optimizer_in_backward" in recipe["plan"]
-    train = TrainParameters(**{"batch_size": 4, "accumulation": 4, "eval_batch_size": 4, **recipe.get("train", {})})
+    train = TrainParameters(
+        **{"batch_size": 4, "gradient_accumulation_steps": 4, "eval_batch_size": 4, **recipe.get("train", {})}
+    )
     model = GeneratorModelParameters(
         name="gpt2-medium", weights="none", max_tokens=TOKENS, lora=recipe.get("lora"), config={}
     )
@@ -56,12 +58,12 @@ def predicted(recipe: dict[str, Any], predictor: Predictor) -> dict[str, Any]:
         workload=case.workload(model, GPT2_TOKENS, train),
         writing=case.writing(model, GPT2_TOKENS),
         sample=model.sample,
-        effective_batch=train.batch_size * train.accumulation,
+        effective_batch=train.batch_size * train.gradient_accumulation_steps,
         micro_batch=train.batch_size,
         eval_batch=train.eval_batch_size,
         precisions=("bf16",) if asks_bf16 else ("fp16",),
         optimizer=train.optimizer,
-        clips_gradients=train.max_gradient_norm is not None,
+        clips_gradients=train.max_grad_norm is not None,
         device="cuda",
         device_name=CARD,
         card=card_named(CARD),

@@ -1,4 +1,4 @@
-"""The loaders that `data_loading.py` measures against one another, each giving random batches of the same pictures."""
+"""The loaders that `data_loading.py` measures against one another, each giving random batches of the same images."""
 
 import os
 from collections.abc import Callable, Iterable, Iterator
@@ -39,10 +39,10 @@ class ArticleDataset(Dataset[tuple[torch.Tensor, int]]):
 
 
 def build_article(folder: Path, path: Path) -> None:
-    """Write the article's file: all decoded pictures in memory, then gzip with automatic chunks."""
+    """Write the article's file: all decoded images in memory, then gzip with automatic chunks."""
     scan = scan_class_folders(folder)
-    pictures = [cv2.imread(str(folder / name), cv2.IMREAD_COLOR_RGB) for name, _ in scan.files]
-    images = np.stack([cv2.resize(picture, (ARTICLE_SIDE, ARTICLE_SIDE)) for picture in pictures])
+    images = [cv2.imread(str(folder / name), cv2.IMREAD_COLOR_RGB) for name, _ in scan.files]
+    images = np.stack([cv2.resize(image, (ARTICLE_SIDE, ARTICLE_SIDE)) for image in images])
     with h5py.File(path, "w") as file:
         file.create_dataset("images", data=images, compression="gzip")
         file.create_dataset("labels", data=np.array([label for _, label in scan.files]), compression="gzip")
@@ -80,11 +80,11 @@ class SomeIndices(Sampler[int]):
 
 
 Batches = Callable[[int], Iterable[object]]
-"""Gives batches of about so many pictures; called again, it goes on with the same workers."""
+"""Gives batches of about so many images; called again, it goes on with the same workers."""
 
 
 def plain_batches(dataset: Dataset[object], num_workers: int) -> Batches:
-    """Load random pictures with PyTorch's usual collation."""
+    """Load random images with PyTorch's usual collation."""
     sampler = SomeIndices(len(dataset))
     persistent = num_workers > 0
     loader = DataLoader(dataset, BATCH_SIZE, sampler=sampler, num_workers=num_workers, persistent_workers=persistent)

@@ -27,11 +27,11 @@ from eightgig.core.device import describe_device
 from eightgig.core.tracker import NoTracker
 from eightgig.core.units import MIB
 from eightgig.datasets.weights import Weights, WeightsDataset
-from eightgig.models.parameters import PictureModelParameters
+from eightgig.models.parameters import ImageModelParameters
 from eightgig.stages.plan import plan_memory
 from eightgig.stages.trained import card_of, restore
 from eightgig.stages.training_job import TrainingJob
-from eightgig.tasks.classification.case import PictureClassifier
+from eightgig.tasks.classification.case import ImageClassifier
 from eightgig.training.parameters import ClassifierTrainParameters
 from eightgig.vram.parameters import PlanParameters
 
@@ -43,12 +43,12 @@ class Soak:
     """One case study on one store, trained and judged as often as is asked."""
 
     def __init__(self, folder: Path) -> None:
-        self.case, self.folder = PictureClassifier(), folder
+        self.case, self.folder = ImageClassifier(), folder
         self.store = build_store(folder, 160)
-        self.model = PictureModelParameters(name="tf_efficientnet_lite0", weights="none", image_size=96)
+        self.model = ImageModelParameters(name="tf_efficientnet_lite0", weights="none", image_size=96)
         # A checkpoint after each step as far as its cost allows, which is many more than in earnest.
         self.train = ClassifierTrainParameters(
-            epochs=1, batch_size=16, accumulation=1, num_workers=2, resume="never", checkpoint_minutes=0
+            epochs=1, batch_size=16, gradient_accumulation_steps=1, num_workers=2, resume="never", checkpoint_minutes=0
         )
         self.plan = plan_memory(self.case, self.store, self.model, self.train, PlanParameters(precision="fp32"))
         self.indices = list(range(len(self.store)))

@@ -1,7 +1,7 @@
 """One training epoch through the project's loop against a bare PyTorch loop: same model, loader, steps and weights.
 
 The two run in turn, round by round, and the figure is the median of the rounds' ratios, so that a machine that slows
-down slows both. Run it with `make bench-train`; it draws its own pictures and needs no data.
+down slows both. Run it with `make bench-train`; it draws its own images and needs no data.
 """
 
 import argparse
@@ -23,14 +23,14 @@ from eightgig.core.tracker import NoTracker
 from eightgig.data.images.parameters import AugmentParameters, DataParameters
 from eightgig.data.images.transforms import DeviceColour
 from eightgig.data.store.reader import ImageStore
-from eightgig.models.parameters import PictureModelParameters
+from eightgig.models.parameters import ImageModelParameters
 from eightgig.stages import ingest
 from eightgig.stages.plan import plan_memory
-from eightgig.tasks.classification.case import PictureClassifier
+from eightgig.tasks.classification.case import ImageClassifier
 from eightgig.tasks.classification.model import build_classifier
-from eightgig.training.feed import Feed
-from eightgig.training.loop import Trainer
+from eightgig.training.epoch_iterator import EpochIterator
 from eightgig.training.parameters import ClassifierTrainParameters
+from eightgig.training.trainer import Trainer
 from eightgig.vram.parameters import PlanParameters
 
 BAR = 1.05
@@ -38,7 +38,7 @@ NETWORK = "tf_efficientnet_lite0"
 
 
 def build_store(folder: Path, num_images: int) -> ImageStore:
-    """Draw pictures and store them."""
+    """Draw images and store them."""
     data = DataParameters(num_images=num_images)
     raw = ingest.collect(data).materialise(folder)
     manifest, rejects = ingest.inspect(raw, data, folder / "journal")
@@ -82,10 +82,10 @@ class LoopBench:
     def __init__(self, sizes: argparse.Namespace, device: DeviceKind) -> None:
         self._sizes, self._device = sizes, device
         self._folder = tempfile.TemporaryDirectory()
-        self._case = PictureClassifier()
-        self._model = PictureModelParameters(name=NETWORK, weights="none", image_size=sizes.image_size)
+        self._case = ImageClassifier()
+        self._model = ImageModelParameters(name=NETWORK, weights="none", image_size=sizes.image_size)
         self._train = ClassifierTrainParameters(
-            batch_size=sizes.batch_size, accumulation=1, augment=AugmentParameters(), num_workers=0
+            batch_size=sizes.batch_size, gradient_accumulation_steps=1, augment=AugmentParameters(), num_workers=0
         )
         self._store = build_store(Path(self._folder.name), sizes.num_images)
         plan = PlanParameters(precision="fp32", device="cpu")
@@ -123,7 +123,9 @@ class LoopBench:
         twin = build_classifier(NETWORK, weights="none", num_classes=len(self._store.classes)).module
         twin.load_state_dict(network.module.state_dict())
         trainer = Trainer(network.module, objective, plan=self._plan, parameters=train, steps=1000, tracker=NoTracker())
-        feed = Feed(batches, accumulation=self._plan.accumulation, ranks=trainer.ranks)
+        feed = EpochIterator(
+            batches, gradient_accumulation_steps=self._plan.gradient_accumulation_steps, ranks=trainer.ranks
+        )
         twin = twin.to(device, memory_format=torch.channels_last)
         colour = DeviceColour(mean=network.mean, std=network.std, augment=train.augment).to(device)
         kernel = {"fused": True} if device == "cuda" else {"foreach": True}

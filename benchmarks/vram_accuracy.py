@@ -23,11 +23,11 @@ from gpu_memory_runs import Row, read_runs
 from eightgig.core.device import describe_device
 from eightgig.core.errors import EightgigError
 from eightgig.core.units import MIB
-from eightgig.vram.allocator.replay import replay, smallest_cap
-from eightgig.vram.tracing.hidden import HiddenMemory, load_calibration, with_hidden
+from eightgig.vram.allocator.replay import min_memory_limit, replay
 from eightgig.vram.tracing.options import StepOptions
 from eightgig.vram.tracing.predictor import Predictor
 from eightgig.vram.tracing.spec import WorkloadSpec
+from eightgig.vram.tracing.workspace import WorkspaceMemory, load_calibration, with_workspace
 
 # What torch finds on an A100 of 40 GB (39.59 GiB in its out-of-memory messages).
 CAPACITY_MIB = 39.59 * 1024
@@ -106,7 +106,7 @@ def _options(row: Row) -> StepOptions:
     return StepOptions(micro_batch=row.batch_size, optimizer="sgd", clips_gradients=False, batches_ahead=BATCHES_AHEAD)
 
 
-def hidden_of(constants: Constants) -> HiddenMemory:
+def workspace_of(constants: Constants) -> WorkspaceMemory:
     """Return an Ampere card's constants with the fitted ones in their places."""
     ampere = load_calibration().of("ampere")
     values = {
@@ -122,25 +122,25 @@ def hidden_of(constants: Constants) -> HiddenMemory:
 
 def predict(rows: Iterable[Row], tracer: Tracer, constants: Constants) -> Iterator[Predicted]:
     """Yield the predictions of rows."""
-    hidden = hidden_of(constants)
+    workspace = workspace_of(constants)
     for row in rows:
         traced = tracer.trace(row)
         if traced is None:
             continue
         begun = time.perf_counter()
-        events = with_hidden(traced[0], hidden).events
-        reserved, cap = replay(events).peak_reserved, smallest_cap(events)
+        events = with_workspace(traced[0], workspace).events
+        reserved, cap = replay(events).peak_reserved, min_memory_limit(events)
         seconds = traced[1] + time.perf_counter() - begun
         yield Predicted(row, reserved / MIB + constants.overhead_mib, cap / MIB + constants.overhead_mib, seconds)
 
 
 def fit(rows: list[Row], tracer: Tracer) -> Constants:
-    """Return the constants with the least error: the median and a quarter of the 90th percentile, so that both count."""
+    """Return the constants of least error: the median and a quarter of the 90th percentile, so that both count."""
     best: tuple[float, Constants] | None = None
     traces = [(row, traced[0]) for row in rows if (traced := tracer.trace(row)) is not None]
     for staging in _STAGING:
-        hidden = hidden_of(Constants(0, *staging))
-        reserved = [replay(with_hidden(trace, hidden).events).peak_reserved / MIB for _, trace in traces]
+        workspace = workspace_of(Constants(0, *staging))
+        reserved = [replay(with_workspace(trace, workspace).events).peak_reserved / MIB for _, trace in traces]
         for overhead in _OVERHEADS_MIB:
             errors = [
                 abs(mib + overhead - row.measured_mib) / row.measured_mib

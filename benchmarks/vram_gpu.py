@@ -26,8 +26,8 @@ from eightgig.core.device import DeviceKind
 from eightgig.core.files import write_text
 from eightgig.vram.allocator.caching import Segments
 from eightgig.vram.cards.found import card_found
-from eightgig.vram.tracing.hidden import load_calibration
 from eightgig.vram.tracing.predictor import Predictor
+from eightgig.vram.tracing.workspace import load_calibration
 
 FOLDER = Path(__file__).parent
 ROW_SECONDS = 240
@@ -65,7 +65,9 @@ class Bench:
                 row = self.results.rows.get(case.key)
                 if row is not None and row.planned is not None and row.measured is not None:
                     planned = row.planned
-                    new = predict(case.workload, planned.options, planned.accumulation, self._setting, predictor)
+                    new = predict(
+                        case.workload, planned.options, planned.gradient_accumulation_steps, self._setting, predictor
+                    )
                     planned = planned.model_copy(update={"predicted": new})
                     self._keep(judged(row.model_copy(update={"planned": planned})))
 
@@ -97,7 +99,7 @@ class Bench:
         order = Order(
             workload=case.workload,
             options=planned.options,
-            accumulation=planned.accumulation,
+            gradient_accumulation_steps=planned.gradient_accumulation_steps,
             device=results.machine.device,
             budget_gib=results.budget_gib,
             context=self._setting.context,

@@ -1,4 +1,4 @@
-"""Fixtures that make small pictures and folders of them."""
+"""Fixtures that make small images and folders of them."""
 
 import io
 import zlib
@@ -87,7 +87,7 @@ def manifest_of() -> Callable[..., tuple[pd.DataFrame, pd.DataFrame]]:
 
 @pytest.fixture
 def make_store(tmp_path: Path, make_folders: Callable[..., Path]) -> "Callable[..., ImageStore]":
-    """Make a store of ten pictures in two classes."""
+    """Make a store of ten images in two classes."""
     from eightgig.data.images.parameters import DataParameters
     from eightgig.data.ingest.folders import scan_class_folders
     from eightgig.data.ingest.manifest import build_manifest

@@ -14,7 +14,7 @@ from gpu_cases import setting_of
 from gpu_row import Machine
 
 from eightgig.vram.runtime.budget import Context
-from eightgig.vram.tracing.hidden import load_calibration
+from eightgig.vram.tracing.workspace import load_calibration
 
 MACHINE = Machine(
     device="cpu",

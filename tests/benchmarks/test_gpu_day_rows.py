@@ -100,7 +100,7 @@ def test_a_recipe_is_the_cards_own_but_for_weights_from_the_network(bench):
     made = bench.day_jobs.recipe_of("text_generator", device="cuda")
     assert (made.model.name, made.model.weights, made.model.max_tokens) == ("gpt2-medium", "none", 1024)
     assert made.model.config == {}  # conf/base has a small one, which conf/rtx3070 empties
-    assert (made.train.batch_size, made.train.accumulation, made.plan.precision) == (4, 4, "fp16")
+    assert (made.train.batch_size, made.train.gradient_accumulation_steps, made.plan.precision) == (4, 4, "fp16")
     flowers = bench.day_jobs.recipe_of("flower_classifier", device="cuda", epochs=2)
     assert (flowers.model.name, flowers.model.image_size, flowers.train.epochs) == ("efficientnet_b3", 300, 2)
     assert flowers.plan.precision == "fp16"
@@ -111,20 +111,24 @@ def test_the_levers_are_recipes_that_the_planner_takes(bench):
         made = bench.day_jobs.recipe_of("text_generator", device="cuda", lever=name)
         if "backward" in name:
             assert made.plan.optimizer_in_backward == "always"
-            assert (made.train.accumulation, made.train.max_gradient_norm, made.plan.precision) == (1, None, "bf16")
+            assert (made.train.gradient_accumulation_steps, made.train.max_grad_norm, made.plan.precision) == (
+                1,
+                None,
+                "bf16",
+            )
         assert (made.train.optimizer == "adamw8bit") is name.startswith("8-bit")
 
 
 def test_nothing_of_a_plan_is_left_behind_on_its_way_to_a_step(bench):
     plan = make_plan(
         micro_batch=3,
-        accumulation=5,
+        gradient_accumulation_steps=5,
         precision="bf16",
         attention="eager",
         optimizer="adamw8bit",
         optimizer_kernel="fused",
         optimizer_in_backward=True,
-        checkpointing="full",
+        activation_checkpointing="full",
         offload=True,
         memory_format="channels_last",
     )
@@ -147,7 +151,7 @@ def test_a_step_with_the_optimizer_in_the_backward_pass_leaves_no_gradient(bench
         checkpoint=lambda module, _: module,
     )
     options = StepOptions(micro_batch=2, optimizer_in_backward=True, clips_gradients=False)
-    training = bench.gpu_training.Training(workload, options, accumulation=1, device="cpu")
+    training = bench.gpu_training.Training(workload, options, gradient_accumulation_steps=1, device="cpu")
     training._optimizer.zero_grad = lambda **_: pytest.fail("gradients were there to be dropped")
     training.step()
     assert weights.weight.grad is None

@@ -50,13 +50,13 @@ def test_a_comma_before_a_dotted_name_begins_the_next_parameter():
 
 def test_what_is_no_text_is_yaml_as_before():
     found = merged(
-        "image_classifier.data.root=/pictures/2024, image_classifier.train.learning_rate=1e-3",
+        "image_classifier.data.root=/images/2024, image_classifier.train.learning_rate=1e-3",
         "image_classifier.export.quantize.methods=[minmax, percentile],image_classifier.data.num_images=null",
         "text_generator.generate.stop=[1, no],text_generator.model.config={n_embd: 32, n_layer: 2}",
         "sentiment_classifier.data={num_documents: 6}",
     )
     assert found["image_classifier"] == {
-        "data": {"root": "/pictures/2024", "num_images": None}, "train": {"learning_rate": 0.001},
+        "data": {"root": "/images/2024", "num_images": None}, "train": {"learning_rate": 0.001},
         "export": {"quantize": {"methods": ["minmax", "percentile"]}},
     }  # fmt: skip
     assert found["text_generator"] == {

@@ -10,12 +10,12 @@ from safetensors.torch import save
 
 from eightgig.core.files import sha256_of
 from eightgig.datasets.folder import FolderDataset
+from eightgig.datasets.image import ImageDataset
 from eightgig.datasets.page import PageDataset
-from eightgig.datasets.picture import PictureDataset
-from eightgig.datasets.raw import RawPicturesDataset
+from eightgig.datasets.raw import RawImagesDataset
 from eightgig.datasets.record import RecordDataset
 from eightgig.datasets.weights import WeightsDataset
-from eightgig.models.cards import PictureCard
+from eightgig.models.cards import ImageCard
 
 NOT_UTF8 = b'{"code": "\xff"}'
 DEEP = b"[" * 100_000
@@ -27,8 +27,8 @@ def test_json_that_is_damaged(tmp_path, content):
     path.write_bytes(content)
     with pytest.raises(DatasetError, match=r"(?s)f\.json is not a Finding of this version.*Run the stage that makes"):
         RecordDataset(filepath=str(path), record="eightgig.vram.plan.Finding").load()
-    with pytest.raises(DatasetError, match=r"(?s)f\.json does not say where pictures are.*Run the ingest stage"):
-        RawPicturesDataset(filepath=str(path)).load()
+    with pytest.raises(DatasetError, match=r"(?s)f\.json does not say where images are.*Run the ingest stage"):
+        RawImagesDataset(filepath=str(path)).load()
 
 
 def test_a_page_that_is_no_text(tmp_path):
@@ -37,13 +37,13 @@ def test_a_page_that_is_no_text(tmp_path):
         PageDataset(filepath=str(tmp_path / "p.html")).load()
 
 
-@pytest.mark.parametrize("content", [b"", b"no picture", None])
-def test_a_picture_that_is_damaged(tmp_path, content):
-    dataset = PictureDataset(filepath=str(tmp_path / "p.png"))
+@pytest.mark.parametrize("content", [b"", b"no image", None])
+def test_a_image_that_is_damaged(tmp_path, content):
+    dataset = ImageDataset(filepath=str(tmp_path / "p.png"))
     dataset.save(np.zeros((40, 60, 3), np.uint8))
     whole = (tmp_path / "p.png").read_bytes()
     (tmp_path / "p.png").write_bytes(whole[:-20] if content is None else content)
-    with pytest.raises(DatasetError, match=r"p\.png is no picture that can be read \(.*Run the stage that makes it"):
+    with pytest.raises(DatasetError, match=r"p\.png is no image that can be read \(.*Run the stage that makes it"):
         dataset.load()
 
 
@@ -69,7 +69,7 @@ def test_a_file_that_the_list_names_in_vain(folder, tmp_path):
         folder.load()
 
 
-CARD = PictureCard(
+CARD = ImageCard(
     model="x", started_from="nothing", classes=("a", "b"), best_epoch=1, val_score=0.5, num_parameters=2,
     eightgig_version="0", torch_version="2", trained_on="test", image_size=8, mean=(0, 0, 0), std=(1, 1, 1),
 )  # fmt: skip

@@ -15,22 +15,22 @@ from eightgig.data.ingest.sources import open_source
 from eightgig.datasets.checkpoints import CheckpointFolderDataset
 from eightgig.datasets.figure import FigureDataset
 from eightgig.datasets.hdf5 import StoreDataset
+from eightgig.datasets.image import ImageDataset
 from eightgig.datasets.onnx import OnnxDataset
 from eightgig.datasets.page import PageDataset
-from eightgig.datasets.picture import PictureDataset
-from eightgig.datasets.raw import RawPicturesDataset
+from eightgig.datasets.raw import RawImagesDataset
 from eightgig.datasets.record import RecordDataset
 from eightgig.datasets.table import TableDataset
 from eightgig.datasets.text import TextDataset
 from eightgig.datasets.tracker import TrackerDataset
 from eightgig.datasets.weights import Weights, WeightsDataset
-from eightgig.models.cards import PictureCard
+from eightgig.models.cards import ImageCard
 from eightgig.vram.plan import Finding
 
 
 @pytest.fixture
 def weights():
-    card = PictureCard(
+    card = ImageCard(
         model="timm/x",
         started_from="nothing",
         classes=("a", "b"),
@@ -92,18 +92,18 @@ def test_weights_without_their_card_do_not_exist(tmp_path, weights):
     assert not dataset.exists()
 
 
-def test_bytes_text_and_pictures(tmp_path):
+def test_bytes_text_and_images(tmp_path):
     onnx = OnnxDataset(filepath=str(tmp_path / "m.onnx"))
     onnx.save(b"\x08\x01")
     assert onnx.load() == b"\x08\x01"
     page = PageDataset(filepath=str(tmp_path / "p.html"))
     page.save("<p>ä</p>")
     assert page.load() == "<p>ä</p>"
-    picture = PictureDataset(filepath=str(tmp_path / "p.png"))
+    dataset = ImageDataset(filepath=str(tmp_path / "p.png"))
     image = np.random.default_rng(0).integers(0, 255, (5, 7, 3), np.uint8)
-    picture.save(image)
-    assert np.array_equal(picture.load(), image)
-    assert picture.preview().startswith("iVBOR")
+    dataset.save(image)
+    assert np.array_equal(dataset.load(), image)
+    assert dataset.preview().startswith("iVBOR")
 
 
 def test_tables_figures_and_texts(tmp_path):
@@ -133,8 +133,8 @@ def test_without_a_run_the_tracker_keeps_nothing():
     assert isinstance(TrackerDataset().load(), NoTracker)
 
 
-def test_rendered_pictures_are_drawn_into_the_folder_and_replaced_whole(tmp_path):
-    dataset = RawPicturesDataset(filepath=str(tmp_path / "raw" / "raw.json"))
+def test_rendered_images_are_drawn_into_the_folder_and_replaced_whole(tmp_path):
+    dataset = RawImagesDataset(filepath=str(tmp_path / "raw" / "raw.json"))
     dataset.save(open_source(DataParameters(num_images=14, seed=1)))
     raw = dataset.load()
     first = sorted(path.name for path in (tmp_path / "raw" / "rendered").rglob("*.jpg"))
@@ -145,7 +145,7 @@ def test_rendered_pictures_are_drawn_into_the_folder_and_replaced_whole(tmp_path
 
 
 def test_a_users_folder_stays_where_it_is(tmp_path):
-    dataset = RawPicturesDataset(filepath=str(tmp_path / "raw" / "raw.json"))
+    dataset = RawImagesDataset(filepath=str(tmp_path / "raw" / "raw.json"))
     dataset.save(open_source(DataParameters(root=str(tmp_path / "mine"))))
     assert dataset.load().root == str((tmp_path / "mine").resolve())
     assert [path.name for path in (tmp_path / "raw").iterdir()] == ["raw.json"]

@@ -6,9 +6,9 @@ from kedro.io import DatasetError
 
 from eightgig.datasets.folder import FolderDataset
 from eightgig.datasets.weights import Weights
-from eightgig.models.cards import PictureCard
+from eightgig.models.cards import ImageCard
 
-_CARD = PictureCard(
+_CARD = ImageCard(
     model="timm/x",
     started_from="nothing",
     classes=("a", "b"),
@@ -99,4 +99,4 @@ def test_a_damaged_index_is_told(pages):
 
 def test_cards_of_older_versions_still_load():
     old = _CARD.model_dump(exclude={"compression", "made_from_sha256"})
-    assert PictureCard.model_validate(old).compression == ""
+    assert ImageCard.model_validate(old).compression == ""

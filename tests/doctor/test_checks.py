@@ -537,7 +537,7 @@ def test_kind_of_disk(kind, expected):
     of = machine(disk={"kind": kind})
     assert status(of, "DOC022") == expected
     if kind == "hard disk":  # 7,200 turns a minute: half a turn is 1 / 240 s
-        assert "fewer than 240 pictures a second" in said(of, "DOC022").to_do
+        assert "fewer than 240 images a second" in said(of, "DOC022").to_do
 
 
 @pytest.mark.parametrize(("free", "expected"), [(0.5, "problem"), (5, "warning"), (50, "ok")])

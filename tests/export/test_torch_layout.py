@@ -1,4 +1,4 @@
-"""The layout in which torch's rows run: as networks of pictures train on a GPU."""
+"""The layout in which torch's rows run: as networks of images train on a GPU."""
 
 import numpy as np
 import pytest
@@ -11,7 +11,7 @@ from eightgig.export.torch_compile_runner import TorchCompileRunner
 from eightgig.export.torch_runner import TorchRunner
 
 
-def pictures(dtype=torch.float32):
+def images(dtype=torch.float32):
     convolution, head = nn.Conv2d(3, 8, 3, dtype=dtype), nn.Linear(8, 2, dtype=dtype)
     return nn.Sequential(convolution, nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), head)
 
@@ -50,11 +50,11 @@ def on_fake_card(monkeypatch, build, feeds, *, runner=TorchRunner, **options):
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
 @pytest.mark.parametrize("runner", [TorchRunner, TorchCompileRunner])
-def test_pictures_run_channels_last_on_a_gpu(monkeypatch, runner, dtype):
+def test_images_run_channels_last_on_a_gpu(monkeypatch, runner, dtype):
     monkeypatch.setattr(torch, "compile", lambda module, **_: module)
     feeds = {"images": np.zeros((2, 3, 8, 8), np.float32)}
     arguments = (feeds,) if runner is TorchCompileRunner else ()
-    seen = on_fake_card(monkeypatch, lambda: pictures(dtype=dtype), feeds, runner=runner, arguments=arguments)
+    seen = on_fake_card(monkeypatch, lambda: images(dtype=dtype), feeds, runner=runner, arguments=arguments)
     assert seen["inputs"][0].is_contiguous(memory_format=torch.channels_last)
     assert not seen["inputs"][0].is_contiguous()
     assert {tensor.device.type for tensor in (*seen["inputs"], *seen["weights"])} == {"cuda"}
@@ -76,7 +76,7 @@ def channels_last(images_N3HW):
 
 def test_an_array_that_is_channels_last_already_is_not_copied():
     images_N3HW = channels_last(np.random.default_rng(0).normal(size=(2, 3, 4, 4)).astype(np.float32))
-    runner = TorchRunner(pictures())
+    runner = TorchRunner(images())
     runner.memory_format = "channels_last"  # as on a GPU; the copy to one is left out here
     tensor = runner._to_device(images_N3HW)
     assert tensor.data_ptr() == images_N3HW.ctypes.data
@@ -87,7 +87,7 @@ def test_an_array_that_is_channels_last_already_is_not_copied():
 def test_the_cpu_answers_alike_whatever_the_array_looks_like(kind):
     images_N3HW = np.random.default_rng(0).normal(size=(2, 3, 8, 8)).astype(np.float32)
     torch.manual_seed(0)
-    with TorchRunner(pictures()) as runner:
+    with TorchRunner(images()) as runner:
         assert runner.describe()["memory_format"] == "contiguous"
         wanted = runner.run({"images": images_N3HW.copy()})["logits"]
         given = {
@@ -100,7 +100,7 @@ def test_the_cpu_answers_alike_whatever_the_array_looks_like(kind):
 
 
 def test_a_module_that_does_not_fit_is_left_as_it_was(monkeypatch):
-    module, moved = pictures().train(), []
+    module, moved = images().train(), []
 
     def to(self, *arguments, **_):
         moved.append(arguments[0])
@@ -122,11 +122,11 @@ def test_a_module_that_does_not_fit_is_left_as_it_was(monkeypatch):
 def test_channels_last_gives_the_same_and_keeps_the_layout_to_the_end(runner):
     torch.manual_seed(0)
     images_N3HW = np.random.default_rng(0).normal(size=(4, 3, 32, 32)).astype(np.float32)
-    module = pictures()
+    module = images()
     with TorchRunner(module) as reference:
         wanted = reference.run({"images": images_N3HW})["logits"]
     arguments = ({"images": images_N3HW},) if runner is TorchCompileRunner else ()
-    with runner(pictures().half(), *arguments, device="cuda") as half:
+    with runner(images().half(), *arguments, device="cuda") as half:
         assert half.describe()["memory_format"] == "channels_last"
     with runner(module, *arguments, device="cuda") as opened:
         found = opened.run({"images": images_N3HW})["logits"]

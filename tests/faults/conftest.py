@@ -13,15 +13,15 @@ row  fault                                  test
                                             (two whole runs: test_signals.py or the hook's own test)
  9   killed save of a dataset               test_saving.py    test_row_09_killed_save_of_a_file, ..._of_a_pair_of_files,
                                                               ..._of_an_image_store, ..._of_many_files
-10   truncated, empty, HTML in .jpg         test_pictures.py  test_row_10_truncated_empty_and_html_files_are_quarantined
-11   corrupt middle of a JPEG               test_pictures.py  test_row_11_corrupt_middle_of_a_jpeg
-12   grey, CMYK, RGBA, palette, 1-bit       test_pictures.py  test_row_12_every_kind_of_pixel_becomes_rgb
-13   16-bit PNG                             test_pictures.py  test_row_13_16_bit_png_is_scaled
-14   EXIF orientation                       test_pictures.py  test_row_14_exif_orientation_is_applied
-15   animated GIF, PNG, WebP                test_pictures.py  test_row_15_of_an_animation_the_first_frame
-16   decompression bomb                     test_pictures.py  test_row_16_decompression_bomb_is_refused_by_its_header
-17   empty class, one image, dot-folders    test_pictures.py  test_row_17_all_bad_classes_in_one_message_and_...
-18   labels out of range, class mismatch    test_pictures.py  test_row_18_... (six: folders, labels, boxes, masks)
+10   truncated, empty, HTML in .jpg         test_images.py  test_row_10_truncated_empty_and_html_files_are_quarantined
+11   corrupt middle of a JPEG               test_images.py  test_row_11_corrupt_middle_of_a_jpeg
+12   grey, CMYK, RGBA, palette, 1-bit       test_images.py  test_row_12_every_kind_of_pixel_becomes_rgb
+13   16-bit PNG                             test_images.py  test_row_13_16_bit_png_is_scaled
+14   EXIF orientation                       test_images.py  test_row_14_exif_orientation_is_applied
+15   animated GIF, PNG, WebP                test_images.py  test_row_15_of_an_animation_the_first_frame
+16   decompression bomb                     test_images.py  test_row_16_decompression_bomb_is_refused_by_its_header
+17   empty class, one image, dot-folders    test_images.py  test_row_17_all_bad_classes_in_one_message_and_...
+18   labels out of range, class mismatch    test_images.py  test_row_18_... (six: folders, labels, boxes, masks)
 19   non-UTF-8 text, BOM, NUL               test_texts.py     test_row_19_non_utf_8_bom_and_nul_in_...
 20   a loader process killed                test_training.py
 21   a loader process hangs                 test_training.py
@@ -125,7 +125,7 @@ def quietly() -> dict[str, str]:
 
 @pytest.fixture(scope="session")
 def photos(tmp_path_factory: pytest.TempPathFactory, fill_folders: Callable[..., Path]) -> Path:
-    """Two sets of class folders, `old` and `new`: ten pictures in two classes each."""
+    """Two sets of class folders, `old` and `new`: ten images in two classes each."""
     root = tmp_path_factory.mktemp("photos")
     fill_folders(root / "old", daisy=5, rose=5)
     fill_folders(root / "new", first=100, daisy=5, rose=5)

@@ -40,10 +40,10 @@ from eightgig.datasets.figure import FigureDataset
 from eightgig.datasets.film import FilmDataset
 from eightgig.datasets.folder import FolderDataset
 from eightgig.datasets.hdf5 import StoreDataset
+from eightgig.datasets.image import ImageDataset
 from eightgig.datasets.onnx import OnnxDataset
 from eightgig.datasets.page import PageDataset
-from eightgig.datasets.picture import PictureDataset
-from eightgig.datasets.raw import RawPicturesDataset
+from eightgig.datasets.raw import RawImagesDataset
 from eightgig.datasets.record import RecordDataset
 from eightgig.datasets.table import TableDataset
 from eightgig.datasets.text import TextDataset
@@ -51,7 +51,7 @@ from eightgig.datasets.token_store import TokenStoreDataset
 from eightgig.datasets.weights import Weights, WeightsDataset
 from eightgig.export.tensorrt.manifest import sealed
 from eightgig.export.tensorrt.records import Engine, EngineManifest, EngineRequest
-from eightgig.models.cards import PictureCard
+from eightgig.models.cards import ImageCard
 from eightgig.tasks.text.sources import RawTexts
 
 PHOTOS, WORK = Path(sys.argv[1]), Path(sys.argv[2])
@@ -60,7 +60,7 @@ TOKENIZER = train_bpe(["a"], vocab_size=257)
 
 
 def weights(number: int) -> Weights:
-    card = PictureCard(
+    card = ImageCard(
         model="timm/x",
         started_from="nothing",
         classes=("a", "b"),
@@ -102,7 +102,7 @@ def engine(number: int) -> Engine:
     return Engine(plan, sealed(manifest))
 
 
-def pictures(number: int) -> StoreContent:
+def images(number: int) -> StoreContent:
     root = PHOTOS / {1: "old", 2: "new"}[number]
     parameters = DataParameters(root=str(root))
     manifest, _ = build_manifest(scan_class_folders(root), parameters)
@@ -141,9 +141,9 @@ KINDS: dict[str, tuple[str, Make, Content, Look]] = {
     "text": ("f.txt", lambda path: TextDataset(filepath=path), lambda number: f"text {number}", identity),
     "page": ("f.html", lambda path: PageDataset(filepath=path), lambda number: f"<p>{number}</p>", identity),
     "onnx": ("f.onnx", lambda path: OnnxDataset(filepath=path), lambda number: bytes(range(number * 9)), identity),
-    "picture": (
+    "image": (
         "f.png",
-        lambda path: PictureDataset(filepath=path),
+        lambda path: ImageDataset(filepath=path),
         lambda number: np.full((8, 8, 3), number, np.uint8),
         lambda array: array.tolist(),
     ),
@@ -165,7 +165,7 @@ KINDS: dict[str, tuple[str, Make, Content, Look]] = {
         engine,
         lambda loaded: (loaded.plan, loaded.manifest.build_seconds) if isinstance(loaded, Engine) else loaded,
     ),
-    "store": ("f.h5", lambda path: StoreDataset(filepath=path), pictures, lambda store: (store.verify(), store.sha256)),
+    "store": ("f.h5", lambda path: StoreDataset(filepath=path), images, lambda store: (store.verify(), store.sha256)),
     "tokens": ("f.h5", lambda path: TokenStoreDataset(filepath=path), tokens, lambda store: store.sha256),
     "folder": (
         "f",
@@ -177,7 +177,7 @@ KINDS: dict[str, tuple[str, Make, Content, Look]] = {
     ),
     "raw": (
         "raw.json",
-        lambda path: RawPicturesDataset(filepath=path),
+        lambda path: RawImagesDataset(filepath=path),
         lambda number: open_source(DataParameters(root=str(PHOTOS / str(number)))),
         lambda raw: raw.root,
     ),

@@ -3,7 +3,7 @@
 from itertools import count
 from typing import Any
 
-from eightgig.tasks.classification.case import PictureClassifier
+from eightgig.tasks.classification.case import ImageClassifier
 from eightgig.tasks.detection.case import ObjectDetector
 from eightgig.tasks.segmentation.case import SemanticSegmenter
 from eightgig.tasks.text.classification.case import SentimentClassifier
@@ -19,8 +19,8 @@ class LastIsBest:
         return made
 
 
-class LastClassifier(LastIsBest, PictureClassifier):
-    """The picture classifier."""
+class LastClassifier(LastIsBest, ImageClassifier):
+    """The image classifier."""
 
 
 class LastDetector(LastIsBest, ObjectDetector):

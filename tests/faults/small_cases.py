@@ -12,9 +12,9 @@ from eightgig.data.images.decoding import inspect_image
 from eightgig.data.store.reader import ImageStore, write_store
 from eightgig.data.store.tokenizers import train_bpe
 from eightgig.data.store.tokens import TokenContent, TokenStore
-from eightgig.models.parameters import PictureModelParameters, TextModelParameters
+from eightgig.models.parameters import ImageModelParameters, TextModelParameters
 from eightgig.stages.training_job import TrainingJob
-from eightgig.tasks.classification.case import PictureClassifier
+from eightgig.tasks.classification.case import ImageClassifier
 from eightgig.tasks.detection.case import ObjectDetector
 from eightgig.tasks.detection.parameters import DetectorTrainParameters
 from eightgig.tasks.segmentation.case import SemanticSegmenter
@@ -27,28 +27,28 @@ KINDS = ("classifier", "detector", "segmenter", "text")
 NUM_SAMPLES, NUM_VALIDATED, SIDE = 22, 6, 64
 CLASSES = ("first", "second")
 # Windows of 8: three optimizer steps an epoch, the last of them with 6 samples.
-RECIPE = {"epochs": 3, "batch_size": 4, "accumulation": 2, "learning_rate": 1e-3, "seed": 3}
+RECIPE = {"epochs": 3, "batch_size": 4, "gradient_accumulation_steps": 2, "learning_rate": 1e-3, "seed": 3}
 
 
 def make_stores(folder: Path) -> None:
     """Write a store for each kind of case study into `folder`."""
-    pictures = folder / "pictures"
-    pictures.mkdir(parents=True)
+    images = folder / "images"
+    images.mkdir(parents=True)
     random = np.random.default_rng(0)
     rows, boxes, masks = [], [], {}
     for number in range(NUM_SAMPLES + NUM_VALIDATED):
         coarse = random.integers(0, 255, (4, 5, 3), dtype=np.uint8)
-        cv2.imwrite(str(pictures / f"{number}.jpg"), cv2.resize(coarse, (SIDE, SIDE), interpolation=cv2.INTER_CUBIC))
-        found = inspect_image(pictures / f"{number}.jpg", max_pixels=10**6, min_side=1)
+        cv2.imwrite(str(images / f"{number}.jpg"), cv2.resize(coarse, (SIDE, SIDE), interpolation=cv2.INTER_CUBIC))
+        found = inspect_image(images / f"{number}.jpg", max_pixels=10**6, min_side=1)
         rows.append({"path": f"{number}.jpg", "mask_path": f"{number}.png", "label": number % 2, **found.model_dump()})
         left, top = random.integers(0, SIDE // 2, 2)
         boxes.append({"index": number, "label": number % 2, "x1": left, "y1": top, "x2": left + 20, "y2": top + 30})
         masks[f"{number}.png"] = random.integers(0, 2, (SIDE, SIDE)).astype(np.uint8)
-        (pictures / f"{number}.png").touch()
+        (images / f"{number}.png").touch()
     manifest = pd.DataFrame(rows)
-    write_store(folder / "classifier.h5", manifest, pictures, CLASSES)
-    write_store(folder / "detector.h5", manifest, pictures, CLASSES, boxes=pd.DataFrame(boxes))
-    write_store(folder / "segmenter.h5", manifest, pictures, CLASSES, masks=masks.__getitem__)
+    write_store(folder / "classifier.h5", manifest, images, CLASSES)
+    write_store(folder / "detector.h5", manifest, images, CLASSES, boxes=pd.DataFrame(boxes))
+    write_store(folder / "segmenter.h5", manifest, images, CLASSES, masks=masks.__getitem__)
     _make_texts(folder / "text.h5", random)
 
 
@@ -101,18 +101,18 @@ _SMALL_BERT = {
 }
 _CASES = {
     "classifier": (
-        PictureClassifier,
-        PictureModelParameters(name="torchvision/mobilenet_v3_small", weights="none", image_size=SIDE),
+        ImageClassifier,
+        ImageModelParameters(name="torchvision/mobilenet_v3_small", weights="none", image_size=SIDE),
         ClassifierTrainParameters,
     ),
     "detector": (
         ObjectDetector,
-        PictureModelParameters(name="yolov5n", weights="none", image_size=SIDE),
+        ImageModelParameters(name="yolov5n", weights="none", image_size=SIDE),
         DetectorTrainParameters,
     ),
     "segmenter": (
         SemanticSegmenter,
-        PictureModelParameters(name="unet_x0_125", weights="none", image_size=SIDE),
+        ImageModelParameters(name="unet_x0_125", weights="none", image_size=SIDE),
         SegmenterTrainParameters,
     ),
     "text": (

@@ -7,9 +7,9 @@ by its own exit, or by the signal that killed it. Prints a line of JSON a case: 
 files that are left, and which content can be read.
 
 A case has `task` (images, tokens or probabilities), `path`, `content` (old or new), and one fault or none:
-    kill_at_row     SIGKILL after so many pictures
+    kill_at_row     SIGKILL after so many images
     kill_at_write   SIGKILL instead of HDF5's n-th write
-    full_at_row     no room after so many pictures; `full_before`: from the start; `full_after_check`;
+    full_at_row     no room after so many images; `full_before`: from the start; `full_after_check`;
                     `full_before_index`: when HDF5 begins to write
     hold_at_row, hold_at_write   says `writing PID` and waits for a line
 How there is no room: `limit` bytes a file may have (RLIMIT_FSIZE), or without it the disk that `path` is on is filled.
@@ -109,7 +109,7 @@ def arrange(case: dict) -> None:
 
 
 def at_row(case: dict) -> Callable[[int, int], None]:
-    """Return what is to happen after each picture."""
+    """Return what is to happen after each image."""
     faults = {"kill_at_row": die, "hold_at_row": hold, "full_at_row": lambda: leave_no_room(case)}
 
     def progress(done: int, _: int) -> None:
@@ -160,7 +160,7 @@ def seen(case: dict) -> dict:
 
 
 def write_images(path: Path, content: str, progress: Callable[[int, int], None]) -> None:
-    root, manifest, classes = PICTURES[content]
+    root, manifest, classes = IMAGES[content]
     write_store(path, manifest, root, classes, progress=progress)
 
 
@@ -209,10 +209,10 @@ def contents(folder: Path) -> dict[str, dict[str, str]]:
 if __name__ == "__main__":
     asked = json.loads(sys.argv[1])
     TOKENIZER = train_bpe(["a small text"], vocab_size=260)
-    PICTURES = {}
+    IMAGES = {}
     for name in ("old", "new"):
         folders = scan_class_folders(Path(asked["photos"]) / name)
         manifest, _ = build_manifest(folders, DataParameters(root=str(folders.root)))
-        PICTURES[name] = (folders.root, manifest, folders.classes)
+        IMAGES[name] = (folders.root, manifest, folders.classes)
     WANTED = contents(Path(asked["work"]))
     main(asked["cases"])

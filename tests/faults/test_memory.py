@@ -11,8 +11,8 @@ from torch.utils.data import DataLoader, Dataset
 
 from eightgig.core.tracker import NoTracker
 from eightgig.data.images.loader import KeyedSampler
-from eightgig.training.loop import Trainer
 from eightgig.training.parameters import TrainParameters
+from eightgig.training.trainer import Trainer
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -64,14 +64,16 @@ class Objective:
         return {"loss": 0.0, "score": right.float().mean().item(), "accuracy": right.float().mean().item()}
 
 
-def train(micro_batch, accumulation, failing_calls=()):
+def train(micro_batch, gradient_accumulation_steps, failing_calls=()):
     """Train two epochs of three optimizer steps; give what became of it all."""
     torch.manual_seed(3)
     trainer = Trainer(
         Network(failing_calls),
         Objective(),
-        plan=make_plan(micro_batch=micro_batch, accumulation=accumulation, eval_batch=NUM_POINTS),
-        parameters=TrainParameters(epochs=2, learning_rate=0.05, max_gradient_norm=0.5),
+        plan=make_plan(
+            micro_batch=micro_batch, gradient_accumulation_steps=gradient_accumulation_steps, eval_batch=NUM_POINTS
+        ),
+        parameters=TrainParameters(epochs=2, learning_rate=0.05, max_grad_norm=0.5),
         steps=6,
         tracker=NoTracker(),
     )
@@ -88,7 +90,7 @@ def test_row_24_cuda_out_of_memory_in_a_step(caplog):
     with caplog.at_level(logging.WARNING):
         trainer, result = train(8, 1, failing_calls={2})
     planned, expected = train(4, 2)
-    assert (trainer.plan.micro_batch, trainer.plan.accumulation) == (4, 2)
+    assert (trainer.plan.micro_batch, trainer.plan.gradient_accumulation_steps) == (4, 2)
     assert trainer.num_steps == planned.num_steps == 6
     assert [(each.step, each.failed_batch, each.batch) for each in trainer.recovered] == [(1, 8, 4)]
     assert "memory ran out in optimizer step 1 at micro-batch 8" in caplog.text

@@ -31,10 +31,10 @@ def two_processes(stores, folder):
         "text",
         stores,
         folder,
-        plan={"accumulation": 1, "processes": 2},
+        plan={"gradient_accumulation_steps": 1, "processes": 2},
         epochs=EPOCHS,
         checkpoint_minutes=0,
-        distributed={"processes": 2, "timeout_s": 8},
+        distributed={"nproc_per_node": 2, "timeout_s": 8},
     )
 
 

@@ -86,7 +86,7 @@ def test_row_05_disk_full_while_writing_hdf5(full_disks, how, task, when):
 
 
 def test_row_06_sigkill_while_writing_hdf5(run_all, tmp_path):
-    """Killed after each picture and in place of each write of HDF5's, over an older store and without one."""
+    """Killed after each image and in place of each write of HDF5's, over an older store and without one."""
     kills = [("images", {"kill_at_row": row}) for row in (1, 4, 10)]
     kills += [("images", {"kill_at_write": number}) for number in (1, 2, 5, 9, 13)]
     kills += [("tokens", {"kill_at_write": number}) for number in (1, 2, 5, 9, 13)]
@@ -142,8 +142,8 @@ def write_tokens(path):
 
 def all_of_images(path):
     store = ImageStore(path)
-    pictures = [store.read_bytes(index) for index in range(len(store))]
-    return pictures, store.labels.tolist(), store.classes, store.paths, store.shapes.tolist()
+    images = [store.read_bytes(index) for index in range(len(store))]
+    return images, store.labels.tolist(), store.classes, store.paths, store.shapes.tolist()
 
 
 def all_of_tokens(path):
@@ -258,11 +258,11 @@ def test_row_31_each_forked_worker_opens_its_own_file(request, kind):
 
 
 def test_row_31_a_spawned_process_opens_its_own_file(images, tokens):
-    pictures, texts = ImageStore(images), TokenStore(tokens)
+    store, texts = ImageStore(images), TokenStore(tokens)
     expected = (
-        [pictures.read_bytes(index) for index in range(10)],
+        [store.read_bytes(index) for index in range(10)],
         [texts.tokens(index).tolist() for index in range(10)],
     )
     with multiprocessing.get_context("spawn").Pool(1) as pool:
-        found = pool.map(pictures.read_bytes, range(10)), [ids.tolist() for ids in pool.map(texts.tokens, range(10))]
+        found = pool.map(store.read_bytes, range(10)), [ids.tolist() for ids in pool.map(texts.tokens, range(10))]
     assert found == expected

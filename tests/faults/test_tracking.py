@@ -13,12 +13,12 @@ from pathlib import Path
 
 import pytest
 
-from eightgig.tracking import Patience, TrackedRun
-from eightgig.tracking.delivery import Delivery
+from eightgig.tracking import ShutdownTimeouts, TrackedRun
+from eightgig.tracking.event_log import EventLog, event_logs_in
 from eightgig.tracking.events import EventFile
 from eightgig.tracking.old_runs import replay
 from eightgig.tracking.server import KILLED_TAG, TrackingServer, import_mlflow
-from eightgig.tracking.spool import Spool, spools_in
+from eightgig.tracking.uploader import Uploader
 
 pytestmark = [
     pytest.mark.filterwarnings("default", "error:::eightgig"),
@@ -75,14 +75,14 @@ def server(tmp_path_factory):
 
 
 @pytest.fixture
-def spools(tmp_path) -> Path:
+def event_logs(tmp_path) -> Path:
     return tmp_path / "09_tracking"
 
 
-def test_row_25_a_server_that_is_killed_in_mid_run(server, spools, tmp_path):
+def test_row_25_a_server_that_is_killed_in_mid_run(server, event_logs, tmp_path):
     """Training waits less than 5 s in all; when the server is back, the next run brings all of it, once."""
     client = import_mlflow().MlflowClient(server.uri)
-    run = TrackedRun.start(spools, server.uri, "killed", {}, Patience())
+    run = TrackedRun.start(event_logs, server.uri, "killed", {}, ShutdownTimeouts())
     stall = sum(log_timed(run, step) for step in range(100))
     wait_until(lambda: has_begun(client, "killed"))
     server.kill()
@@ -91,49 +91,49 @@ def test_row_25_a_server_that_is_killed_in_mid_run(server, spools, tmp_path):
     stall += time_of(lambda: run.keep_file(tmp_path / "page.html", "report"))
     stall += time_of(lambda: run.end("FINISHED"))
     assert stall < MOST_STALL_S
-    assert len(spools_in(spools)) == 1
+    assert len(event_logs_in(event_logs)) == 1
 
     server.start()
-    next_run(spools, server.uri)
+    next_run(event_logs, server.uri)
     assert points_of(client, "killed") == [("loss", step, step / 4) for step in range(200)]
     kept = run_of(client, "killed")
     assert kept.info.status == "FINISHED"
     assert [item.path for item in client.list_artifacts(kept.info.run_id, "report")] == ["report/page.html"]
-    assert spools_in(spools) == []
+    assert event_logs_in(event_logs) == []
 
 
-def test_row_25_a_server_that_is_dead_from_the_start(server, spools):
+def test_row_25_a_server_that_is_dead_from_the_start(server, event_logs):
     """The run is made at the replay, with the time when it began."""
     began_ms = time.time_ns() // 1_000_000
-    run = TrackedRun.start(spools, "http://127.0.0.1:9", "dead", {}, Patience())
+    run = TrackedRun.start(event_logs, "http://127.0.0.1:9", "dead", {}, ShutdownTimeouts())
     stall = sum(log_timed(run, step) for step in range(100)) + time_of(lambda: run.end("FINISHED"))
     assert stall < MOST_STALL_S
     ended_ms = time.time_ns() // 1_000_000
-    wait_until(lambda: replay(spools, {"http://127.0.0.1:9": server.uri}, lambda: False).sent)
+    wait_until(lambda: replay(event_logs, {"http://127.0.0.1:9": server.uri}, lambda: False).sent)
     client = import_mlflow().MlflowClient(server.uri)
     assert points_of(client, "dead") == [("loss", step, step / 4) for step in range(100)]
     assert began_ms <= run_of(client, "dead").info.start_time <= run_of(client, "dead").info.end_time <= ended_ms
 
 
-def test_row_25_a_server_that_hangs(server, spools):
+def test_row_25_a_server_that_hangs(server, event_logs):
     """It takes requests and answers none; what it does with them when it goes on again doubles nothing."""
     client = import_mlflow().MlflowClient(server.uri)
     server.signal(signal.SIGSTOP)
     try:
-        run = TrackedRun.start(spools, server.uri, "hung", {}, Patience())
+        run = TrackedRun.start(event_logs, server.uri, "hung", {}, ShutdownTimeouts())
         stall = sum(log_timed(run, step) for step in range(100)) + time_of(lambda: run.end("FINISHED"))
     finally:
         server.signal(signal.SIGCONT)
     assert stall < MOST_STALL_S
-    wait_until(lambda: replay(spools, {}, lambda: False) and not spools_in(spools), 60)
+    wait_until(lambda: replay(event_logs, {}, lambda: False) and not event_logs_in(event_logs), 60)
     assert points_of(client, "hung") == [("loss", step, step / 4) for step in range(100)]
 
 
-def test_row_25_what_is_sent_twice_over_http_is_there_once(server, spools, tmp_path):
-    run = TrackedRun.start(spools, server.uri, "twice", {}, Patience())
+def test_row_25_what_is_sent_twice_over_http_is_there_once(server, event_logs, tmp_path):
+    run = TrackedRun.start(event_logs, server.uri, "twice", {}, ShutdownTimeouts())
     for step in range(50):
         run.log_metrics({"loss": step / 4, "gone": float("nan"), "far": float("inf")}, step=step)
-    (folder,) = spools.iterdir()
+    (folder,) = event_logs.iterdir()
     shutil.copytree(folder, tmp_path / "before" / folder.name, ignore=shutil.ignore_patterns("owner.lock", "progress*"))
     run.end("FINISHED")
     assert replay(tmp_path / "before", {}, lambda: False).sent == 1  # as if nothing had been noted
@@ -179,25 +179,25 @@ def test_row_26_and_27_a_run_that_is_stopped_says_so(victim, client, number, row
 
 def test_row_27_a_run_that_is_killed_is_told_to_its_last_step(victim, client, tmp_path):
     """What it wrote down is what MLflow gets, no figure twice; where that is lost, the run is ended at least."""
-    spools = tmp_path / "data" / "09_tracking"
+    event_logs = tmp_path / "data" / "09_tracking"
     wait_until(lambda: has_begun(client, "victim"))
-    assert replay(spools, {}, lambda: False) == (0, 0, 0)
+    assert replay(event_logs, {}, lambda: False) == (0, 0, 0)
     assert run_of(client, "victim").info.status == "RUNNING"
     victim.kill()
     num_printed = 1 + victim.communicate()[0].count("\nstep ")
-    (spool,) = spools_in(spools)
-    written = [each.event["step"] for each in EventFile(spool.events.path).read() if "step" in (each.event or {})]
+    (event_log,) = event_logs_in(event_logs)
+    written = [each.event["step"] for each in EventFile(event_log.events.path).read() if "step" in (each.event or {})]
     assert written == list(range(len(written)))
     assert len(written) in (num_printed, num_printed + 1)
 
     shutil.copy(tmp_path / "mlflow.db", tmp_path / "spool_lost.db")
-    next_run(spools, f"sqlite:///{tmp_path}/mlflow.db")
+    next_run(event_logs, f"sqlite:///{tmp_path}/mlflow.db")
     expected = [(name, step, value(step)) for name, value in FIGURES.items() for step in written]
     assert points_of(client, "victim") == sorted(expected)
     run = run_of(client, "victim")
     assert run.info.status == "KILLED"
     assert f"process {victim.pid} was gone" in run.data.tags[KILLED_TAG]
-    assert spools_in(spools) == []
+    assert event_logs_in(event_logs) == []
 
     next_run(tmp_path / "another", f"sqlite:///{tmp_path}/spool_lost.db")
     run = run_of(import_mlflow().MlflowClient(f"sqlite:///{tmp_path}/spool_lost.db"), "victim")
@@ -206,40 +206,40 @@ def test_row_27_a_run_that_is_killed_is_told_to_its_last_step(victim, client, tm
 
 
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
-def test_row_27_sending_that_is_killed_again_and_again_doubles_nothing(spools, client, tmp_path, monkeypatch):
+def test_row_27_sending_that_is_killed_again_and_again_doubles_nothing(event_logs, client, tmp_path, monkeypatch):
     """Killed at chance moments, 25 times: in a request, before it is noted, while it is noted."""
-    monkeypatch.setattr("eightgig.tracking.delivery._BATCH_ENTRIES", 5)
-    run = TrackedRun.start(spools, "http://127.0.0.1:9", "chance", {}, Patience(silent_s=0.1))
+    monkeypatch.setattr("eightgig.tracking.uploader._BATCH_ENTRIES", 5)
+    run = TrackedRun.start(event_logs, "http://127.0.0.1:9", "chance", {}, ShutdownTimeouts(silent_s=0.1))
     for step in range(500):
         run.log_metrics({"loss": step / 4}, step=step)
     run.end("FINISHED")
-    (spool,) = spools_in(spools)
-    wait_until(spool.hold)
-    spool.let_go()
+    (event_log,) = event_logs_in(event_logs)
+    wait_until(event_log.hold)
+    event_log.let_go()
     chance, reached = random.Random(5), []
     for _ in range(25):
         child = os.fork()
         if child == 0:
             try:
-                send_all(Spool(spool.folder), f"sqlite:///{tmp_path}/mlflow.db")
+                send_all(EventLog(event_log.folder), f"sqlite:///{tmp_path}/mlflow.db")
             finally:
                 os._exit(0)  # it never goes on with the tests
         time.sleep(chance.uniform(0.02, 0.3))
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
-        reached.append(spool.progress().offset)
+        reached.append(event_log.progress().offset)
     assert len(set(reached)) > 2  # they were killed on the way
-    if spools_in(spools):
-        assert replay(spools, {"http://127.0.0.1:9": f"sqlite:///{tmp_path}/mlflow.db"}, lambda: False).sent == 1
+    if event_logs_in(event_logs):
+        assert replay(event_logs, {"http://127.0.0.1:9": f"sqlite:///{tmp_path}/mlflow.db"}, lambda: False).sent == 1
     assert points_of(client, "chance") == [("loss", step, step / 4) for step in range(500)]
     assert run_of(client, "chance").info.status == "FINISHED"
 
 
-def send_all(spool: Spool, uri: str) -> None:
+def send_all(event_log: EventLog, uri: str) -> None:
     """In a process that is killed meanwhile."""
-    if spool.hold():
-        delivery = Delivery(spool, spool.start(), TrackingServer(uri))
-        while delivery.send_next(retry_files=True):
+    if event_log.hold():
+        uploader = Uploader(event_log, event_log.start(), TrackingServer(uri))
+        while uploader.send_next(retry_files=True):
             pass
     os._exit(0)
 
@@ -247,8 +247,8 @@ def send_all(spool: Spool, uri: str) -> None:
 FIGURES = {"loss": lambda step: 1 / (step + 1), "twice": lambda step: 2.0 * step}
 
 
-def next_run(spools, uri):
-    TrackedRun.start(spools, uri, "next", {}, Patience(silent_s=10)).end("FINISHED")
+def next_run(event_logs, uri):
+    TrackedRun.start(event_logs, uri, "next", {}, ShutdownTimeouts(silent_s=10)).end("FINISHED")
 
 
 def log_timed(run, step) -> float:

@@ -20,7 +20,7 @@ from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 from eightgig.core.errors import CheckpointError, TrainingError
 from eightgig.core.stop import Stopped
 from eightgig.data.images.loader import ImageBatches, with_workers
-from eightgig.training import loop
+from eightgig.training import trainer as loop
 from eightgig.training.objective import ClassificationObjective
 
 VICTIM = Path(__file__).with_name("victim.py")
@@ -242,10 +242,10 @@ def test_row_20_what_a_sample_itself_raises_is_not_taken_for_a_dead_process(
     workers, stores, tmp_path, monkeypatch, caplog
 ):
     def cut_short(self, keys):
-        raise EOFError("a picture is cut short")
+        raise EOFError("an image is cut short")
 
     monkeypatch.setattr(ImageBatches, "__getitems__", cut_short)
-    with pytest.raises(EOFError, match="a picture is cut short"):
+    with pytest.raises(EOFError, match="an image is cut short"):
         weights_of(make_job("classifier", stores, tmp_path, epochs=1, num_workers=workers))
     assert "a loader process died" not in caplog.text
 

@@ -24,8 +24,9 @@ from eightgig.core.tracker import NoTracker
 from eightgig.models.agents import AgentParameters, EnvironmentParameters
 from eightgig.tasks.reinforcement.parameters import PPOParameters
 from eightgig.tasks.reinforcement.trainer import _Run
-from eightgig.training import checkpoint, loop
-from eightgig.training.stepper import Stepper
+from eightgig.training import checkpoint
+from eightgig.training import trainer as loop
+from eightgig.training.train_step import Stepper
 
 _TIMES = {"seconds", "val_seconds", "samples_per_second", "clock"}
 

@@ -40,12 +40,12 @@ class Reader:
     """One reader of foreign files.
 
     Attributes:
-        name: area and kind, as `pictures.png`.
+        name: area and kind, as `images.png`.
         write: writes valid files below a folder, one sub-folder a seed.
         read: reads the files of one folder; nothing but this project's errors may come out.
         edits: by the pattern of a file's name, how it is made hostile; the first that fits. Others stay as they are.
         seal: makes checksums right again after an edit, as whoever means harm would; half of the inputs are sealed.
-        names_file: whether an error must name the file or its folder; errors about one picture of many need not.
+        names_file: whether an error must name the file or its folder; errors about one image of many need not.
         memory_mib: that reading may take above what the process has.
         asked_mib: that it may ask the system for, which is more where a library asks for what it then does not use;
             None is `memory_mib`.

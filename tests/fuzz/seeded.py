@@ -9,7 +9,7 @@ from typing import Any
 from edits import json_edits
 from harness import Reader
 from hdf5 import hdf5_edits
-from readers.pictures import encoded, pixels, put
+from readers.images import encoded, pixels, put
 
 
 def _write(folder: Path) -> None:
@@ -100,7 +100,7 @@ def _seeded(read: Callable[[Path], object], **limits: Any) -> Reader:
     return Reader(f"seeded.{read.__name__.strip('_')}", _write, read, {"*": json_edits}, **limits)
 
 
-def _write_picture(folder: Path) -> None:
+def _write_image(folder: Path) -> None:
     put(folder / "0" / "a.png", encoded(pixels(), "PNG"))
 
 
@@ -155,7 +155,7 @@ FAULTY = (
     (_seeded(_ends_the_process), "lets SystemExit through"),
     (_seeded(_refuses_all), "a valid file is refused"),
     # What the project's own readers are for: the libraries alone.
-    (Reader("seeded.pillow", _write_picture, _read_with_pillow), "through"),
+    (Reader("seeded.pillow", _write_image, _read_with_pillow), "through"),
     (Reader("seeded.torch", _write_state, _read_with_torch), "through"),
     (Reader("seeded.h5py", _write_hdf5, _read_with_h5py, {"*": hdf5_edits("images")}), "through|memory"),
 )

@@ -70,7 +70,7 @@ def test_the_article_recipe(open_session):
         parameters = session.load_context().params["flower_classifier"]
     assert (parameters["model"].name, parameters["model"].image_size) == ("efficientnet_b3", 300)
     recipe = parameters["train"]
-    assert (recipe.epochs, recipe.batch_size, recipe.accumulation) == (100, 32, 4)
+    assert (recipe.epochs, recipe.batch_size, recipe.gradient_accumulation_steps) == (100, 32, 4)
     assert (recipe.learning_rate, recipe.weight_decay) == (1e-4, 1e-4)
 
 

@@ -3,8 +3,8 @@ import pytest
 from eightgig.core.units import GIB
 from eightgig.report.memory_metrics import plan_metrics, trace_metrics
 from eightgig.vram.plan import MemoryPlan, PhaseMemory
+from eightgig.vram.runtime.diagnosis import OomDiagnosis, Recovered
 from eightgig.vram.runtime.measure import MeasuredPhase
-from eightgig.vram.runtime.verdict import Recovered, Verdict
 from eightgig.vram.trace import VramTrace
 
 
@@ -17,7 +17,7 @@ def make_plan(**changes) -> MemoryPlan:
         device="cuda",
         device_name="test",
         micro_batch=8,
-        accumulation=2,
+        gradient_accumulation_steps=2,
         eval_batch=8,
         budget_bytes=8 * GIB,
         predicted=phases,
@@ -45,7 +45,7 @@ def test_a_plan_gives_its_promise():
         "usable_gib": 8.0,
         "predicted_reserved_gib": 7.0,
         "micro_batch": 8,
-        "accumulation": 2,
+        "gradient_accumulation_steps": 2,
     }
     assert "predicted_seconds_per_step" not in plan_metrics(make_plan(seconds_per_step=None))
 
@@ -71,8 +71,10 @@ def test_growth_of_the_process_goes_by_another_name_and_has_no_error():
 
 
 def test_recoveries_are_counted():
-    verdict = Verdict(code="too_big", finding="a", advice="b")
-    once = Recovered(phase="train", step=1, failed_batch=8, batch=4, verdict=verdict)
-    trace = VramTrace.of(make_plan(), (), final_plan=make_plan(micro_batch=4, accumulation=4), recovered=(once, once))
+    diagnosis = OomDiagnosis(code="too_big", finding="a", advice="b")
+    once = Recovered(phase="train", step=1, failed_batch=8, batch=4, diagnosis=diagnosis)
+    trace = VramTrace.of(
+        make_plan(), (), final_plan=make_plan(micro_batch=4, gradient_accumulation_steps=4), recovered=(once, once)
+    )
     metrics = trace_metrics(trace)
     assert (metrics["recoveries"], metrics["final_micro_batch"], metrics["final_accumulation"]) == (2.0, 4.0, 4.0)

@@ -14,8 +14,8 @@ from eightgig.report.page import (
     Facts,
     Folded,
     Gallery,
+    Image,
     Page,
-    Picture,
     Section,
     Table,
     render_page,
@@ -23,7 +23,7 @@ from eightgig.report.page import (
 )
 
 EVIL = "<script>alert('daisy')</script>"
-PICTURE = Picture.from_array(np.zeros((8, 8, 3), np.uint8), caption=EVIL, note=EVIL, mark="bad")
+IMAGE = Image.from_array(np.zeros((8, 8, 3), np.uint8), caption=EVIL, note=EVIL, mark="bad")
 
 
 class Elements(HTMLParser):
@@ -49,7 +49,7 @@ def everything(text: str) -> Page:
         Facts([Fact(text, text, text)]),
         Table.from_frame(frame, caption=text),
         chart,
-        Gallery([PICTURE]),
+        Gallery([IMAGE]),
         Code(text),
         Folded(text, [Table([text], [[text]], text), Facts([Fact(text, text)], text), Code(text)]),
     )

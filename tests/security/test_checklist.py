@@ -61,7 +61,7 @@ CHECKLIST = {
         "tasks/detection/video/test_source.py::test_an_allowed_address_is_opened_as_it_is",
         "test_playlists.py::test_a_playlist_reaches_for_nobody",
     ),
-    "pictures: named formats only, sizes refused by the header": (
+    "images: named formats only, sizes refused by the header": (
         "test_source_lint.py::test_the_source_keeps_the_rule",
         "test_nothing_is_run.py::test_a_drawing_is_no_mask",
         "test_nothing_is_run.py::test_drawings_and_tables_are_no_images",

@@ -1,6 +1,6 @@
 """HDF5 stores that somebody made to reach for other files, or to make HDF5 read for ever: every reader refuses them.
 
-That a store of pictures keeps its labels inside, and at their size, is in tests/data/store/test_hdf5_store.py.
+That a store of images keeps its labels inside, and at their size, is in tests/data/store/test_hdf5_store.py.
 """
 
 import shutil
@@ -19,16 +19,16 @@ from eightgig.data.store.tokenizers import train_bpe
 from eightgig.data.store.tokens import TokenContent, TokenStore
 
 DATASETS = {
-    "pictures": ("jpeg", "offsets", "labels", "shapes", "codecs", "crc32", "classes", "paths"),
+    "images": ("jpeg", "offsets", "labels", "shapes", "codecs", "crc32", "classes", "paths"),
     "list": ("shards", "sha256"),
     "tokens": ("tokens", "offsets", "num_bytes", "paths", "tokenizer", "labels", "texts", "text_offsets"),
 }
-READ = {"pictures": ImageStore, "list": ImageStore, "tokens": TokenStore}
+READ = {"images": ImageStore, "list": ImageStore, "tokens": TokenStore}
 
 
 @pytest.fixture(scope="module")
 def stores(tmp_path_factory):
-    """Return a store of pictures, a list of such, and a store of tokens, by kind."""
+    """Return a store of images, a list of such, and a store of tokens, by kind."""
     folder = tmp_path_factory.mktemp("stores")
     rng = np.random.default_rng(0)
     for name in ("cup", "pen"):
@@ -38,7 +38,7 @@ def stores(tmp_path_factory):
             Image.fromarray(pixels).save(folder / "photos" / name / f"{number}.jpg")
     root = folder / "photos"
     manifest, _ = build_manifest(scan_class_folders(root), DataParameters(root=str(root)))
-    write_store(folder / "pictures" / "s.h5", manifest, root, ("cup", "pen"))
+    write_store(folder / "images" / "s.h5", manifest, root, ("cup", "pen"))
     write_store(folder / "list" / "s.h5", manifest, root, ("cup", "pen"), shard_bytes=3_000)
     TokenContent(
         tokens=[[1, 2], [3]], labels=[0, 1], texts=["one", "two"], num_bytes=[3, 3], paths=["a", "b"],
@@ -118,7 +118,7 @@ def test_the_stores_are_read_as_they_are(stores):
         assert len(READ[kind](path)) == (2 if kind == "tokens" else 6)
 
 
-@pytest.mark.parametrize("kind", ["pictures", "list", "tokens"])
+@pytest.mark.parametrize("kind", ["images", "list", "tokens"])
 @pytest.mark.parametrize("is_dataset", [True, False])
 def test_texts_of_any_length_are_refused_unread(changed, kind, is_dataset, monkeypatch):
     """Over a damaged heap of them HDF5 2.0 reads for ever; earlier versions of this project wrote such stores."""

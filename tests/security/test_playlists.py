@@ -82,8 +82,8 @@ def test_the_environment_opens_nothing(tmp_path, neighbour, monkeypatch):
         open_source(tmp_path / "a.ffconcat")
 
 
-def test_numbered_pictures_are_no_video(tmp_path):
-    """FFmpeg takes `%d` in a name for all pictures that are called so."""
+def test_numbered_images_are_no_video(tmp_path):
+    """FFmpeg takes `%d` in a name for all images that are called so."""
     import cv2
 
     for number in range(3):

@@ -123,7 +123,7 @@ def transformers(path: str, tree: ast.AST) -> Iterator[str]:
 
 
 def texts(path: str, tree: ast.AST) -> Iterator[str]:
-    """YAML as plain texts; pictures by named formats, as some of Pillow's readers call programs of the system."""
+    """YAML as plain texts; images by named formats, as some of Pillow's readers call programs of the system."""
     for call in calls(tree):
         if call.name in {"yaml.load", "yaml.load_all"} and not _is_safe_loader(call.keywords.get("Loader")):
             yield f"{call.name} without a safe Loader"

@@ -25,7 +25,8 @@ from eightgig.tasks.reinforcement.trainer import train_agent
 from eightgig.tasks.text.generation.case import TextGenerator
 from eightgig.tasks.text.generation.parameters import GeneratorModelParameters
 from eightgig.tasks.text.parameters import LoraParameters
-from eightgig.training import code_digest, loop
+from eightgig.training import code_digest
+from eightgig.training import trainer as loop
 from eightgig.training.code_digest import address_of
 from eightgig.training.parameters import TrainParameters
 
@@ -69,7 +70,9 @@ def job_of(kind, stores, folder):
     if kind == "generator":
         return generator_job(stores, folder)
     if kind == "ranks":
-        return make_job("text", stores, folder, epochs=1, plan={"accumulation": 1}, distributed={"processes": 2})
+        return make_job(
+            "text", stores, folder, epochs=1, plan={"gradient_accumulation_steps": 1}, distributed={"nproc_per_node": 2}
+        )
     return make_job("classifier" if kind == "student" else kind, stores, folder, epochs=1)
 
 
@@ -174,12 +177,12 @@ NETWORKS = set(KINDS) - {"agent"}
         ("export/onnx.py", CODE, set()),
         ("vram/planning/planner.py", CODE, set()),
         ("tracking/run.py", CODE, set()),
-        ("training/loop.py", COMMENT, set()),
+        ("training/trainer.py", COMMENT, set()),
         ("vram/runtime/recompute.py", CODE, NETWORKS),
         ("vram/runtime/offload.py", CODE, NETWORKS),
         ("vram/runtime/in_backward.py", CODE, NETWORKS),
         ("vram/runtime/budget.py", CODE, NETWORKS),
-        ("training/loop.py", CODE, NETWORKS),
+        ("training/trainer.py", CODE, NETWORKS),
         ("core/seeding.py", CODE, set(KINDS)),
         ("tasks/detection/metrics.py", CODE, {"detector"}),
         ("tasks/detection/anchors.py", CODE, {"detector"}),
@@ -218,7 +221,7 @@ def test_a_finished_training_is_taken_after_a_change_of_a_page_and_not_of_what_t
     with (
         changed(sources / "report/page.py", CODE),
         changed(sources / "tasks/text/classification/report.py", CODE),
-        changed(sources / "training/stepper.py", COMMENT),
+        changed(sources / "training/train_step.py", COMMENT),
     ):
         assert steps_of_a_run() == 0
     assert "this very training is finished: its result is taken" in caplog.text

@@ -12,16 +12,16 @@ from torch.utils.data import DataLoader, Dataset
 from eightgig.core.errors import WeightsError
 from eightgig.data.images.loader import KeyedSampler
 from eightgig.datasets.weights import Weights
-from eightgig.models.cards import PictureCard
+from eightgig.models.cards import ImageCard
 from eightgig.models.compression import CompressParameters
-from eightgig.models.network import PictureNetwork
-from eightgig.models.parameters import PictureModelParameters
+from eightgig.models.network import ImageNetwork
+from eightgig.models.parameters import ImageModelParameters
 from eightgig.models.pruning import prune_channels
 from eightgig.models.reshape import shapes_of
 from eightgig.stages.compress import CompressionWork, PrefixedTracker, compress_network
-from eightgig.stages.pictures import PictureCase
+from eightgig.stages.images import ImageCase
 from eightgig.stages.trained import restore
-from eightgig.tasks.classification.case import PictureClassifier
+from eightgig.tasks.classification.case import ImageClassifier
 from eightgig.training.parameters import TrainParameters
 from eightgig.vram.plan import MemoryPlan
 from eightgig.vram.tracing.spec import WorkloadSpec
@@ -29,7 +29,7 @@ from eightgig.vram.tracing.spec import WorkloadSpec
 _COLOURS = {"small": ((0.5,) * 3, (0.5,) * 3), "other": ((0.4,) * 3, (0.2,) * 3)}
 
 
-class Pictures(Dataset):
+class Images(Dataset):
     """Two classes, dark and bright."""
 
     def __getitem__(self, key):
@@ -40,7 +40,7 @@ class Pictures(Dataset):
         return 12
 
 
-class FakeCase(PictureCase):
+class FakeCase(ImageCase):
     score_name = "accuracy"
 
     def build_network(self, model, num_classes):
@@ -48,16 +48,16 @@ class FakeCase(PictureCase):
         width = 32 if name == "small" else 8
         layers = (nn.Conv2d(3, width, 3, bias=False), nn.BatchNorm2d(width), nn.ReLU(), nn.AdaptiveAvgPool2d(1))
         module = nn.Sequential(*layers, nn.Flatten(), nn.Linear(width, num_classes))
-        return PictureNetwork(module, name, "timm", "none", *_COLOURS[name], 32)
+        return ImageNetwork(module, name, "timm", "none", *_COLOURS[name], 32)
 
     def objective(self, network, train):
         return self
 
     def train_batches(self, store, indices, *, size, batch_size, train):
-        return DataLoader(Pictures(), batch_size=batch_size, sampler=KeyedSampler(indices, seed=train.seed))
+        return DataLoader(Images(), batch_size=batch_size, sampler=KeyedSampler(indices, seed=train.seed))
 
     def eval_batches(self, store, indices, *, size, batch_size, num_workers=0):
-        return DataLoader(Pictures(), batch_size=batch_size, sampler=KeyedSampler(indices, seed=0, shuffle=False))
+        return DataLoader(Images(), batch_size=batch_size, sampler=KeyedSampler(indices, seed=0, shuffle=False))
 
     def inputs(self, card, batch):
         return {"images": batch["images"] / 127.5 - 1}
@@ -92,10 +92,10 @@ def plan():
         device_name="test",
         card=None,
         micro_batch=4,
-        accumulation=1,
+        gradient_accumulation_steps=1,
         eval_batch=4,
         precision="fp32",
-        checkpointing="none",
+        activation_checkpointing="none",
         offload=False,
         optimizer="adamw",
         optimizer_kernel="foreach",
@@ -112,7 +112,7 @@ def plan():
 def weights():
     torch.manual_seed(0)
     network = FakeCase().build_network(SimpleNamespace(name="small"), 2)
-    card = PictureCard(
+    card = ImageCard(
         model="timm/small",
         started_from="nothing",
         classes=("dark", "bright"),
@@ -134,7 +134,7 @@ def weights():
 def compress(plan, weights, monkeypatch, tmp_path):
     monkeypatch.setattr(CompressionWork, "predict", lambda *_: 1234)
     splits = pd.DataFrame({"index": range(12), "split": ["train"] * 8 + ["val"] * 4})
-    store = SimpleNamespace(classes=("dark", "bright"), sha256="of the pictures")
+    store = SimpleNamespace(classes=("dark", "bright"), sha256="of the images")
 
     def run(tracker=None, *, resume="never", **parameters):
         asked = CompressParameters(**parameters)
@@ -198,7 +198,7 @@ def test_figures_of_several_trainings_are_told_apart():
 
 
 def test_the_planner_finds_the_narrow_student_and_its_teacher():
-    case, model = PictureClassifier(), PictureModelParameters(name="resnet18", weights="none", image_size=32)
+    case, model = ImageClassifier(), ImageModelParameters(name="resnet18", weights="none", image_size=32)
     student = case.build_network(model, 4).module
     prune_channels(student, torch.zeros(1, 3, 32, 32), keep_flops=0.5)
     shapes = shapes_of(student.state_dict())

@@ -14,7 +14,7 @@ from eightgig.data.store.tokenizers import train_bpe
 from eightgig.data.store.tokens import TokenContent, TokenStore
 from eightgig.stages import loading
 from eightgig.stages.loading import workers_for
-from eightgig.tasks.classification.case import PictureClassifier
+from eightgig.tasks.classification.case import ImageClassifier
 from eightgig.tasks.detection.case import ObjectDetector
 from eightgig.tasks.segmentation.case import SemanticSegmenter
 from eightgig.tasks.text.classification.case import SentimentClassifier
@@ -23,7 +23,7 @@ from eightgig.training.history import TrainingResult
 
 NUM_SAMPLES = 24
 KINDS = {
-    "classifier": (PictureClassifier, ImageStore, 48),
+    "classifier": (ImageClassifier, ImageStore, 48),
     "detector": (ObjectDetector, ImageStore, 64),
     "segmenter": (SemanticSegmenter, ImageStore, 48),
     "text": (SentimentClassifier, TokenStore, 16),
@@ -97,7 +97,7 @@ def test_validation_has_as_many_processes_as_training(kind, stores, tmp_path, mo
         given_to.append((train_batches.num_workers, val_batches.num_workers, val_batches.persistent_workers))
         return TrainingResult({}, 0, 0.0, (), measured=(), recovered=(), final={})
 
-    monkeypatch.setattr("eightgig.training.loop.Trainer.fit", fit)
+    monkeypatch.setattr("eightgig.training.trainer.Trainer.fit", fit)
     job = make_job(kind, stores, tmp_path, num_workers=2)
     job.run(*job.network(), None)
     assert given_to == [(2, 2, False)]

@@ -1,4 +1,4 @@
-"""What is not as the files say is told in the log: a line a kind, with what was done and the first of them."""
+"""What is not as the files log_plan is told in the log: a line a kind, with what was done and the first of them."""
 
 import logging
 
@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from eightgig.data.images.parameters import DataParameters
-from eightgig.data.ingest.sources import RawPictures
+from eightgig.data.ingest.sources import RawImages
 from eightgig.stages.findings import log_findings
 from eightgig.stages.ingest import inspect
 
@@ -42,7 +42,7 @@ def test_how_class_folders_were_read_is_told(tmp_path, told):
         pixels = np.random.default_rng(seed).integers(0, 255, (4, 5, 3), dtype=np.uint8)
         Image.fromarray(pixels).resize((50, 40)).save(root / f"{name}.png")
     (root / "bus" / "broken.jpg").write_bytes(b"x")
-    raw = RawPictures(source="folder", root=str(root), origin="")
+    raw = RawImages(source="folder", root=str(root), origin="")
     inspect(raw, DataParameters(root=str(root)), tmp_path / "journal")
     notes, (first, *_) = told()[:1], told()[1:]
     assert notes == ["the folder 'train' is read as a class, though splits are called so too"]

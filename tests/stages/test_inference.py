@@ -16,12 +16,12 @@ from eightgig.core.errors import BudgetError
 from eightgig.data.images.parameters import DataParameters
 from eightgig.datasets.weights import Weights
 from eightgig.export import torch_runner
-from eightgig.models.cards import PictureCard, TextCard
+from eightgig.models.cards import ImageCard, TextCard
 from eightgig.stages import inference
 from eightgig.stages.class_metrics import evaluate as evaluate_classifier
 from eightgig.stages.inference import InPieces, PiecewiseRunner, inference_plan, on_device, running
 from eightgig.stages.samples import PredictParameters
-from eightgig.tasks.classification.predict import predict_pictures
+from eightgig.tasks.classification.predict import predict_images
 from eightgig.tasks.detection.evaluate import evaluate as evaluate_detector
 from eightgig.tasks.detection.predict import DetectorPredictParameters, predict_boxes
 from eightgig.tasks.segmentation.evaluate import evaluate as evaluate_segmenter
@@ -57,7 +57,7 @@ def trained(kind, stores, folder):
         "trained_on": "test",
     }
     card = job.case.card(network, job.store, size=job.size, common=known)
-    assert isinstance(card, PictureCard | TextCard)
+    assert isinstance(card, ImageCard | TextCard)
     return job.case, Weights(network.module.state_dict(), card), job.store
 
 
@@ -95,13 +95,13 @@ def predictions(kind, stores, folder, plan=PLAN):
         return predict_texts(
             case, weights, store.tokenizer_json, TextStore(store), SPLITS, TextPredictParameters(num_samples=5), plan
         )
-    data, pictures = DataParameters(), {"num_samples": 5, "batch_size": 4}
+    data, images = DataParameters(), {"num_samples": 5, "batch_size": 4}
     if kind == "classifier":
-        return predict_pictures(case, weights, store, SPLITS, data, PredictParameters(**pictures), plan)
+        return predict_images(case, weights, store, SPLITS, data, PredictParameters(**images), plan)
     if kind == "detector":
-        parameters = DetectorPredictParameters(**pictures, confidence=0.0)
+        parameters = DetectorPredictParameters(**images, confidence=0.0)
         return predict_boxes(case, weights, store, SPLITS, data, parameters, plan)
-    return predict_masks_of(case, weights, store, SPLITS, data, PredictParameters(**pictures), plan, folder)
+    return predict_masks_of(case, weights, store, SPLITS, data, PredictParameters(**images), plan, folder)
 
 
 class TextStore:
@@ -158,7 +158,7 @@ def test_where_memory_is_short_a_batch_goes_in_pieces_to_the_same_end(kind, stor
     monkeypatch.setattr(torch_runner.TorchRunner, "_call", short)
     found = predictions(kind, stores, tmp_path)[0]
     pd.testing.assert_frame_equal(found, wanted, atol=1e-4)
-    if kind != "segmenter":  # takes pictures one by one
+    if kind != "segmenter":  # takes images one by one
         assert max(tried) > 2
         assert "done again with" in caplog.text
 

@@ -10,7 +10,7 @@ from tests.vram.test_planner import StraightLines
 
 from eightgig.core.units import GIB
 from eightgig.models.agents import AgentParameters, EnvironmentParameters, Spaces
-from eightgig.models.parameters import PictureModelParameters
+from eightgig.models.parameters import ImageModelParameters
 from eightgig.pipelines.gpu_guide import nodes as guide
 from eightgig.pipelines.gpu_guide.parameters import CompareParameters, OwnModelParameters, WorkloadParameters
 from eightgig.stages.plan import plan_memory
@@ -43,7 +43,7 @@ class PlainCase:
 
 def train_plan(parameters=PLAN, train=FP32):
     plan_memory(
-        PlainCase(), None, PictureModelParameters(name="any/net", weights="none", image_size=32), train, parameters
+        PlainCase(), None, ImageModelParameters(name="any/net", weights="none", image_size=32), train, parameters
     )
 
 
@@ -82,7 +82,7 @@ def test_a_plan_of_this_machine_knows_what_its_card_has(monkeypatch, requests, p
     assert request.card == card_named("RTX 3080")
 
 
-def test_pieces_of_a_picture_are_planned_within_what_the_card_has(monkeypatch):
+def test_pieces_of_a_image_are_planned_within_what_the_card_has(monkeypatch):
     install(monkeypatch, [FakeCard(total_bytes=GIB)])
     monkeypatch.setattr(target, "card_found", lambda: card_named("RTX 3070"))
     lines = StraightLines(validate=100, batch_norm=False)
@@ -112,7 +112,7 @@ def test_without_the_card_it_is_for_the_budget_that_was_asked_for(monkeypatch, r
 
 def test_a_plan_of_several_processes_is_for_the_least_of_their_cards(monkeypatch, requests):
     install(monkeypatch, [FakeCard(total_bytes=24 * GIB), FakeCard(uuid="2", total_bytes=6 * GIB)])
-    train_plan(train=FP32.model_copy(update={"distributed": DistributedParameters(processes=2)}))
+    train_plan(train=FP32.model_copy(update={"distributed": DistributedParameters(nproc_per_node=2)}))
     assert requests[0][0].memory.total_bytes == 6 * GIB
 
 

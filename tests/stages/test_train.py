@@ -11,9 +11,9 @@ from torch.utils.data import DataLoader, Dataset
 
 from eightgig.core.tracker import NoTracker
 from eightgig.data.images.loader import KeyedSampler
-from eightgig.models.network import PictureNetwork
-from eightgig.models.parameters import PictureModelParameters
-from eightgig.stages.pictures import PictureCase
+from eightgig.models.network import ImageNetwork
+from eightgig.models.parameters import ImageModelParameters
+from eightgig.stages.images import ImageCase
 from eightgig.stages.train import train_network
 from eightgig.training.parameters import TrainParameters
 from eightgig.vram.plan import MemoryPlan, PhaseMemory
@@ -41,14 +41,14 @@ class SmallCard(nn.Module):
         return self.linear(x)
 
 
-class NumberCase(PictureCase):
+class NumberCase(ImageCase):
     score_name = "accuracy"
 
     def prepare(self, network, store, indices, *, size, train):
         pass
 
     def build_network(self, model, num_classes):
-        return PictureNetwork(SmallCard(), "small", "timm", "none", (0.5,) * 3, (0.5,) * 3, 8)
+        return ImageNetwork(SmallCard(), "small", "timm", "none", (0.5,) * 3, (0.5,) * 3, 8)
 
     def objective(self, network, train):
         return self
@@ -78,10 +78,10 @@ def plan():
         device="cpu",
         device_name="test",
         micro_batch=8,
-        accumulation=1,
+        gradient_accumulation_steps=1,
         eval_batch=2,
         precision="fp32",
-        checkpointing="none",
+        activation_checkpointing="none",
         optimizer="adamw",
         optimizer_kernel="foreach",
         memory_format="contiguous",
@@ -100,7 +100,7 @@ def test_it_goes_on_smaller_and_the_trace_and_the_recorder_say_so(plan, tmp_path
         SimpleNamespace(classes=("even", "odd"), sha256="of the numbers"),
         splits,
         plan,
-        PictureModelParameters(name="small", weights="none", image_size=32),
+        ImageModelParameters(name="small", weights="none", image_size=32),
         TrainParameters(epochs=2, num_workers=0),
         tmp_path / "checkpoints",
         tmp_path / "recorder",

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from pydantic import ValidationError
-from tests.picture_files import encoded, tiff_of
+from tests.encoded_images import encoded, tiff_of
 
 from eightgig.core.errors import DataError
 from eightgig.data.images.tiff import read_tiff
@@ -183,7 +183,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_what_is_no_picture_says_what_to_do(tmp_path, name):
+def test_what_is_no_image_says_what_to_do(tmp_path, name):
     data, said = REFUSED[name]
     (tmp_path / "a.tif").write_bytes(data)
     with pytest.raises(DataError, match=rf"a\.tif: wanted.*{re.escape(said)}"):

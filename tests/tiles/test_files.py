@@ -73,7 +73,7 @@ def test_a_file_that_changed_is_read_again(tmp_path):
 def test_what_cannot_be_read_is_named(tmp_path):
     with pytest.raises(DataError, match=r"none\.png: there is no such file"):
         read_all(tmp_path / "none.png")
-    (tmp_path / "text.png").write_text("no picture")
+    (tmp_path / "text.png").write_text("no image")
     with pytest.raises(DataError, match=r"text\.png: wanted an image, but it cannot be read"):
         read_all(tmp_path / "text.png")
     Image.fromarray(IMAGE).save(tmp_path / "a.png")
@@ -113,16 +113,16 @@ def test_an_overlay_is_the_same_however_rows_come(rows):
     overlay = Overlay(61, 45, COLOURS, longest_px=25, opacity=0.5)
     for top in range(0, 45, rows):
         overlay.add(IMAGE[top : top + rows], labels[top : top + rows])
-    picture = overlay.picture()
-    assert picture.shape == (15, 20, 3)
+    image = overlay.image()
+    assert image.shape == (15, 20, 3)
     block = IMAGE[:3, :3].reshape(-1, 3).mean(0)
-    assert np.abs(picture[0, 0] - (0.5 * block + 0.5 * COLOURS[labels[1, 1]])).max() <= 1
+    assert np.abs(image[0, 0] - (0.5 * block + 0.5 * COLOURS[labels[1, 1]])).max() <= 1
 
 
 def test_void_shows_the_image_itself():
     overlay = Overlay(61, 45, COLOURS, longest_px=100, opacity=1.0)
     overlay.add(IMAGE, np.full((45, 61), 255, np.uint8))
-    assert np.array_equal(overlay.picture(), IMAGE)
+    assert np.array_equal(overlay.image(), IMAGE)
 
 
 def test_probabilities_are_written_to_their_places(tmp_path):

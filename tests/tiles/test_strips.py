@@ -1,4 +1,4 @@
-"""A picture is read once, from top to bottom, and few of a network's answers exist at a time."""
+"""An image is read once, from top to bottom, and few of a network's answers exist at a time."""
 
 import shutil
 import weakref
@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from eightgig.core.errors import ConfigurationError, DataError
 from eightgig.tasks.segmentation.tiled.masks import blend_masks
-from eightgig.tiles.clock import Clock
+from eightgig.tiles.clock import StageTimer
 from eightgig.tiles.grid import Grid
 from eightgig.tiles.scratch import RowRing, Slots, require_space
 from eightgig.tiles.source import ArraySource
@@ -35,10 +35,10 @@ class Recorded(ArraySource):
         return super().read(top, bottom)
 
 
-def test_tiles_are_the_picture_mirrored_beyond_its_border(tmp_path):
+def test_tiles_are_the_image_mirrored_beyond_its_border(tmp_path):
     mirrored_HWC = np.pad(IMAGE, [(0, 64), (0, 64), (0, 0)], mode="reflect")
     source, found = Recorded(IMAGE), 0
-    with Strips(source, GRID, tmp_path, Clock()) as strips:
+    with Strips(source, GRID, tmp_path, StageTimer()) as strips:
         for batch in strips.batches(2):
             for column, image_CHW in zip(batch.columns, batch.images_N3HW, strict=True):
                 top, left = GRID.rows[batch.row].position, GRID.columns[column].position
@@ -52,8 +52,8 @@ def test_tiles_are_the_picture_mirrored_beyond_its_border(tmp_path):
 
 @settings(max_examples=50, deadline=None)
 @given(st.integers(1, 20), st.integers(1, 20))
-def test_a_picture_smaller_than_a_tile_is_mirrored_again_and_again(scratch, height, width):
-    with Strips(ArraySource(IMAGE[:height, :width]), Grid(height, width, 64, 16), scratch, Clock()) as strips:
+def test_a_image_smaller_than_a_tile_is_mirrored_again_and_again(scratch, height, width):
+    with Strips(ArraySource(IMAGE[:height, :width]), Grid(height, width, 64, 16), scratch, StageTimer()) as strips:
         (batch,) = strips.batches(4)
     wanted = np.pad(IMAGE[:height, :width], [(0, 64 - height), (0, 64 - width), (0, 0)], mode="reflect")
     assert np.array_equal(batch.images_N3HW[0].transpose(1, 2, 0), wanted)
@@ -82,7 +82,7 @@ def test_two_answers_exist_at_most(tmp_path):
 
 @pytest.mark.parametrize("batch", [1, 2, 100])
 def test_answers_come_in_order(tmp_path, batch):
-    taken, clock = [], Clock()
+    taken, clock = [], StageTimer()
     with Strips(ArraySource(IMAGE), GRID, tmp_path, clock) as strips:
         answer_all(strips.batches(batch), len, lambda b, answer: taken.append((b.row, b.columns, answer)), clock)
     assert [(row, column) for row, columns, _ in taken for column in columns] == [*np.ndindex(3, 4)]
@@ -104,7 +104,7 @@ def test_a_failure_ends_everything_and_leaves_nothing(tmp_path):
 
 def test_a_grid_of_another_size_is_refused(tmp_path):
     with pytest.raises(ConfigurationError, match="wanted a grid for 170 x 150 pixels, found one for 150 x 170"):
-        Strips(ArraySource(IMAGE), Grid(170, 150, 64, 16), tmp_path, Clock())
+        Strips(ArraySource(IMAGE), Grid(170, 150, 64, 16), tmp_path, StageTimer())
 
 
 def test_a_ring_holds_the_last_rows(tmp_path):

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from eightgig.tracking import Patience, TrackedRun
+from eightgig.tracking import ShutdownTimeouts, TrackedRun
+from eightgig.tracking.event_log import EventLog, new_spool_id
 from eightgig.tracking.events import Start
 from eightgig.tracking.process import Process
 from eightgig.tracking.server import import_mlflow
-from eightgig.tracking.spool import Spool, new_spool_id
 
 
 @pytest.fixture
@@ -38,17 +38,17 @@ def client(database):
 
 
 @pytest.fixture
-def spools(tmp_path) -> Path:
+def event_logs(tmp_path) -> Path:
     return tmp_path / "data" / "09_tracking"
 
 
 @pytest.fixture
-def begin(spools, database):
+def begin(event_logs, database):
     """Begins runs, and ends those that a test has left."""
     begun: list[TrackedRun] = []
 
-    def make(uri: str = database, name: str = "case", **patience: float) -> TrackedRun:
-        begun.append(TrackedRun.start(spools, uri, name, {"env": "ci"}, Patience(**patience)))
+    def make(uri: str = database, name: str = "case", **timeouts: float) -> TrackedRun:
+        begun.append(TrackedRun.start(event_logs, uri, name, {"env": "ci"}, ShutdownTimeouts(**timeouts)))
         return begun[-1]
 
     yield make
@@ -57,14 +57,14 @@ def begin(spools, database):
 
 
 @pytest.fixture
-def make_spool(spools):
-    """Makes the spool of a run whose sending has not begun."""
+def make_spool(event_logs):
+    """Makes the event log of a run whose sending has not begun."""
 
-    def make(uri: str, process: Process | None = None, **changed) -> tuple[Spool, Start]:
-        fields = {"uri": uri, "experiment": "case", "artifact_location": (spools.parent / "artifacts").as_uri()}
+    def make(uri: str, process: Process | None = None, **changed) -> tuple[EventLog, Start]:
+        fields = {"uri": uri, "experiment": "case", "artifact_location": (event_logs.parent / "artifacts").as_uri()}
         fields |= {"name": "case", "tags": {"mlflow.user": "me"}, "ms": 1_000, "spool_id": new_spool_id()} | changed
         start = Start(process=process or Process.current(), **fields)
-        return Spool.create(spools / start.spool_id, start), start
+        return EventLog.create(event_logs / start.spool_id, start), start
 
     return make
 

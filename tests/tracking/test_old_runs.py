@@ -6,11 +6,11 @@ import sys
 import pytest
 
 from eightgig.tracking import old_runs
+from eightgig.tracking.event_log import EventLog, event_logs_in
 from eightgig.tracking.old_runs import reap, replay
 from eightgig.tracking.process import Process, this_host
 from eightgig.tracking.replay import main
 from eightgig.tracking.server import HOST_TAG, KILLED_TAG, PROCESS_TAG, SPOOL_TAG, TrackingServer
-from eightgig.tracking.spool import Spool, spools_in
 
 pytestmark = pytest.mark.filterwarnings("default", "error:::eightgig")
 
@@ -21,18 +21,18 @@ def never() -> bool:
 
 @pytest.fixture
 def leave(make_spool):
-    """Leaves a spool as a process that was killed does: one figure, no end."""
+    """Leaves an event log as a process that was killed does: one figure, no end."""
 
     def make(uri, process, **changed):
-        spool, start = make_spool(uri, process, **changed)
-        spool.events.append({"kind": "metrics", "ms": 2_000, "step": 1, "metrics": {"loss": 1.0}})
-        spool.let_go()
-        return spool, start
+        event_log, start = make_spool(uri, process, **changed)
+        event_log.events.append({"kind": "metrics", "ms": 2_000, "step": 1, "metrics": {"loss": 1.0}})
+        event_log.let_go()
+        return event_log, start
 
     return make
 
 
-def test_the_next_run_sends_what_an_earlier_one_left(begin, client, leave, database, gone, spools):
+def test_the_next_run_sends_what_an_earlier_one_left(begin, client, leave, database, gone, event_logs):
     leave(database, gone, experiment="earlier")
     begin(name="later").end("FINISHED")
     earlier, later = (only_run(client, name) for name in ("earlier", "later"))
@@ -40,80 +40,80 @@ def test_the_next_run_sends_what_an_earlier_one_left(begin, client, leave, datab
     assert earlier.data.tags[KILLED_TAG] == f"unknown: process {gone.pid} was gone when a later run looked"
     assert earlier.data.metrics == {"loss": 1.0}
     assert later.info.status == "FINISHED"
-    assert spools_in(spools) == []
+    assert event_logs_in(event_logs) == []
 
 
-def test_a_run_that_is_held_is_left_alone(leave, database, gone, spools, client):
-    spool, _ = leave(database, gone)
-    holder = Spool(spool.folder)
+def test_a_run_that_is_held_is_left_alone(leave, database, gone, event_logs, client):
+    event_log, _ = leave(database, gone)
+    holder = EventLog(event_log.folder)
     assert holder.hold()
-    assert replay(spools, {}, never) == (0, 1, 0)
+    assert replay(event_logs, {}, never) == (0, 1, 0)
     holder.let_go()
-    assert replay(spools, {}, never) == (1, 0, 0)
+    assert replay(event_logs, {}, never) == (1, 0, 0)
 
 
-def test_a_living_process_is_believed_even_without_its_lock(leave, database, spools):
+def test_a_living_process_is_believed_even_without_its_lock(leave, database, event_logs):
     with living() as process:
         leave(database, process)
-        assert replay(spools, {}, never) == (0, 0, 0)
-        assert len(spools_in(spools)) == 1
-    assert replay(spools, {}, never) == (1, 0, 0)
+        assert replay(event_logs, {}, never) == (0, 0, 0)
+        assert len(event_logs_in(event_logs)) == 1
+    assert replay(event_logs, {}, never) == (1, 0, 0)
 
 
 @pytest.mark.parametrize("host", ["", "another-12345678"])
-def test_a_run_that_has_ended_is_sent_whoever_lives(leave, database, spools, client, host):
+def test_a_run_that_has_ended_is_sent_whoever_lives(leave, database, event_logs, client, host):
     """A notebook that goes on after its run; a container that is no more."""
     with living() as process:
-        spool, _ = leave(database, process.model_copy(update={"host": host or process.host}))
-        spool.events.append({"kind": "end", "ms": 4_000, "status": "FINISHED", "killed_by": None})
-        assert replay(spools, {}, never) == (1, 0, 0)
+        event_log, _ = leave(database, process.model_copy(update={"host": host or process.host}))
+        event_log.events.append({"kind": "end", "ms": 4_000, "status": "FINISHED", "killed_by": None})
+        assert replay(event_logs, {}, never) == (1, 0, 0)
     assert only_run(client, "case").info.status == "FINISHED"
 
 
-def test_another_machines_run_without_an_end_is_sent_only_when_asked(leave, database, gone, spools, capsys):
+def test_another_machines_run_without_an_end_is_sent_only_when_asked(leave, database, gone, event_logs, capsys):
     leave(database, gone.model_copy(update={"host": "another-12345678"}))
-    assert replay(spools, {}, never) == (0, 0, 0)
-    assert main([str(spools)]) == 0
+    assert replay(event_logs, {}, never) == (0, 0, 0)
+    assert main([str(event_logs)]) == 0
     assert "1 runs sent, 0 left" in capsys.readouterr().out
-    assert spools_in(spools) == []
+    assert event_logs_in(event_logs) == []
 
 
-def test_a_server_that_is_dead_keeps_its_runs_and_no_others(leave, database, nobody, gone, spools, client, caplog):
+def test_a_server_that_is_dead_keeps_its_runs_and_no_others(leave, database, nobody, gone, event_logs, client, caplog):
     leave(nobody, gone, spool_id="1")
     leave(database, gone, spool_id="2")
-    assert replay(spools, {}, never) == (1, 0, 1)
-    assert [spool.name for spool in spools_in(spools)] == ["1"]
+    assert replay(event_logs, {}, never) == (1, 0, 1)
+    assert [event_log.name for event_log in event_logs_in(event_logs)] == ["1"]
     assert only_run(client, "case").data.tags[SPOOL_TAG] == "2"
     assert "Connection refused" in caplog.text
 
 
 class TestTheCommand:
-    def test_says_what_is_left(self, leave, nobody, gone, spools, capsys):
+    def test_says_what_is_left(self, leave, nobody, gone, event_logs, capsys):
         leave(nobody, gone)
-        assert main([str(spools)]) == 1
-        assert f"{spools}: 0 runs sent, 1 left" in capsys.readouterr().out
+        assert main([str(event_logs)]) == 1
+        assert f"{event_logs}: 0 runs sent, 1 left" in capsys.readouterr().out
 
-    def test_sends_to_another_address(self, leave, nobody, database, gone, spools, client):
+    def test_sends_to_another_address(self, leave, nobody, database, gone, event_logs, client):
         leave(nobody, gone)
-        assert main([str(spools), "--to", database]) == 0
+        assert main([str(event_logs), "--to", database]) == 0
         assert only_run(client, "case").data.metrics == {"loss": 1.0}
 
-    def test_takes_user_name_and_password_from_the_environment(self, leave, database, gone, spools, monkeypatch):
+    def test_takes_user_name_and_password_from_the_environment(self, leave, database, gone, event_logs, monkeypatch):
         asked = []
         monkeypatch.setattr(TrackingServer, "__init__", lambda _self, uri: asked.append(uri))
         monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://me:secret@127.0.0.1:9")
         leave("http://127.0.0.1:9", gone)
-        assert main([str(spools)]) == 1
+        assert main([str(event_logs)]) == 1
         assert asked == ["http://me:secret@127.0.0.1:9"]
 
-    def test_does_not_count_a_run_that_goes_on(self, make_spool, database, spools, capsys):
-        spool, _ = make_spool(database)
-        assert main([str(spools)]) == 0
-        assert spools_in(spools)[0].name == spool.name
+    def test_does_not_count_a_run_that_goes_on(self, make_spool, database, event_logs, capsys):
+        event_log, _ = make_spool(database)
+        assert main([str(event_logs)]) == 0
+        assert event_logs_in(event_logs)[0].name == event_log.name
         assert "0 runs sent, 0 left" in capsys.readouterr().out
 
-    def test_has_nothing_to_do_in_an_empty_folder(self, spools, capsys):
-        assert main([str(spools)]) == 0
+    def test_has_nothing_to_do_in_an_empty_folder(self, event_logs, capsys):
+        assert main([str(event_logs)]) == 0
         assert "0 runs sent, 0 left" in capsys.readouterr().out
 
 
@@ -129,49 +129,49 @@ class TestReaping:
 
         return make
 
-    def test_ends_the_runs_of_processes_that_are_gone(self, running, client, database, gone, spools):
+    def test_ends_the_runs_of_processes_that_are_gone(self, running, client, database, gone, event_logs):
         left = running(gone)
-        reap(TrackingServer(database), spools)
+        reap(TrackingServer(database), event_logs)
         run = client.get_run(left)
         assert run.info.status == "KILLED"
         assert run.data.tags[KILLED_TAG] == f"unknown: process {gone.pid} was gone when a later run looked"
         assert run.info.end_time >= run.info.start_time
 
-    def test_leaves_all_others_alone(self, running, client, database, gone, spools, make_spool):
-        spool, _ = make_spool(database, gone)
+    def test_leaves_all_others_alone(self, running, client, database, gone, event_logs, make_spool):
+        event_log, _ = make_spool(database, gone)
         with living() as process:
             others = [
                 running(process),
                 running(Process.current()),
                 running(gone.model_copy(update={"host": "another-12345678"})),
-                running(gone, spool_id=spool.name),
+                running(gone, spool_id=event_log.name),
                 client.create_run(client.get_experiment_by_name("case").experiment_id).info.run_id,
             ]
-            reap(TrackingServer(database), spools)
+            reap(TrackingServer(database), event_logs)
             assert {client.get_run(run_id).info.status for run_id in others} == {"RUNNING"}
 
-    def test_goes_on_over_more_than_a_page(self, running, database, gone, spools, monkeypatch):
+    def test_goes_on_over_more_than_a_page(self, running, database, gone, event_logs, monkeypatch):
         left = [running(gone) for _ in range(3)]
         server = TrackingServer(database)
         search = server._client.search_runs
         monkeypatch.setattr(server._client, "search_runs", lambda **wanted: search(max_results=1, **wanted))
         assert {run.run_id for run in server.left_running()} == set(left)
 
-    def test_is_put_right_by_a_replay_that_knows_better(self, running, client, database, gone, spools, leave):
-        spool, _ = leave(database, gone)
-        run_id = running(gone, spool_id=spool.name)
-        reap(TrackingServer(database), spools / "another folder")
+    def test_is_put_right_by_a_replay_that_knows_better(self, running, client, database, gone, event_logs, leave):
+        event_log, _ = leave(database, gone)
+        run_id = running(gone, spool_id=event_log.name)
+        reap(TrackingServer(database), event_logs / "another folder")
         assert client.get_run(run_id).info.status == "KILLED"
-        spool.events.append({"kind": "end", "ms": 4_000, "status": "FINISHED", "killed_by": None})
-        assert replay(spools, {}, never).sent == 1
+        event_log.events.append({"kind": "end", "ms": 4_000, "status": "FINISHED", "killed_by": None})
+        assert replay(event_logs, {}, never).sent == 1
         run = client.get_run(run_id)
         assert (run.info.status, run.info.end_time) == ("FINISHED", 4_000)
         assert KILLED_TAG not in run.data.tags
 
-    def test_that_fails_is_for_the_next_time(self, nobody, spools, monkeypatch):
+    def test_that_fails_is_for_the_next_time(self, nobody, event_logs, monkeypatch):
         said = []  # not by caplog: making MLflow's database (alembic) disables the loggers that are there
         monkeypatch.setattr(old_runs.logger, "debug", lambda message, *_: said.append(message))
-        reap(TrackingServer(nobody), spools)
+        reap(TrackingServer(nobody), event_logs)
         assert said == ["tracking: runs that were left running could not be ended: %s"]
 
 

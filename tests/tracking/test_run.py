@@ -11,14 +11,14 @@ import pytest
 
 from eightgig.tracking import active_run
 from eightgig.tracking import run as run_module
+from eightgig.tracking.event_log import event_logs_in
 from eightgig.tracking.old_runs import replay
 from eightgig.tracking.server import TrackingServer
-from eightgig.tracking.spool import spools_in
 
 pytestmark = pytest.mark.filterwarnings("default", "error:::eightgig")
 
 
-def test_what_is_logged_is_there_at_the_end(begin, held, spools, tmp_path):
+def test_what_is_logged_is_there_at_the_end(begin, held, event_logs, tmp_path):
     run = begin()
     assert active_run() is run
     run.log_params({"rate": "0.1"})
@@ -39,7 +39,7 @@ def test_what_is_logged_is_there_at_the_end(begin, held, spools, tmp_path):
     assert kept.info.start_time <= points[0][3] <= kept.info.end_time
     assert files == {"report/page.html"}
     assert (tmp_path / "mlruns" / "case" / kept.info.run_id / "artifacts" / "report" / "page.html").is_file()
-    assert list(spools.iterdir()) == []
+    assert list(event_logs.iterdir()) == []
 
 
 @pytest.mark.parametrize(
@@ -54,7 +54,9 @@ def test_the_end_is_told_as_it_was(begin, held, status, killed_by):
     assert kept.data.tags.get("eightgig.killed_by") == killed_by
 
 
-def test_a_dead_server_stops_nothing_and_a_replay_tells_all(begin, nobody, database, held, spools, caplog, tmp_path):
+def test_a_dead_server_stops_nothing_and_a_replay_tells_all(
+    begin, nobody, database, held, event_logs, caplog, tmp_path
+):
     began_ms = time.time_ns() // 1_000_000
     run = begin(nobody)
     (tmp_path / "page.html").write_text("page", encoding="utf-8")
@@ -65,19 +67,19 @@ def test_a_dead_server_stops_nothing_and_a_replay_tells_all(begin, nobody, datab
         took = time_of(lambda: run.end("FINISHED"))
     assert took < 5
     ended_ms = time.time_ns() // 1_000_000
-    (spool,) = spools_in(spools)
+    (event_log,) = event_logs_in(event_logs)
     (said,) = [record.getMessage() for record in caplog.records if "did not reach" in record.getMessage()]
     assert "204 entries of this run did not reach MLflow" in said
     assert "Connection refused" in said
-    assert str(spool.folder) in said
-    assert f"python -m eightgig.tracking.replay {spools}" in said
+    assert str(event_log.folder) in said
+    assert f"python -m eightgig.tracking.replay {event_logs}" in said
 
-    wait_until(lambda: replay(spools, {nobody: database}, lambda: False).sent == 1)
+    wait_until(lambda: replay(event_logs, {nobody: database}, lambda: False).sent == 1)
     kept, points, files = held()
     assert [point[:3] for point in points] == [("loss", step, float(step)) for step in range(200)]
     assert began_ms <= kept.info.start_time <= points[0][3] <= points[-1][3] <= kept.info.end_time <= ended_ms
     assert (kept.info.status, files) == ("FINISHED", {"report/page.html"})
-    assert spools_in(spools) == []
+    assert event_logs_in(event_logs) == []
 
 
 def test_a_server_that_comes_back_gets_all(begin, held, monkeypatch, caplog):
@@ -124,7 +126,7 @@ class TestTheEnd:
         return make
 
     def test_is_long_while_answers_come(self, begin, slow, held, monkeypatch):
-        monkeypatch.setattr("eightgig.tracking.delivery._BATCH_ENTRIES", 1)
+        monkeypatch.setattr("eightgig.tracking.uploader._BATCH_ENTRIES", 1)
         slow("send", 0.4)
         run = begin(silent_s=2.0)
         for step in range(8):  # 3.2 s in all
@@ -133,7 +135,7 @@ class TestTheEnd:
         assert len(held()[1]) == 8
 
     def test_is_bounded_while_answers_come(self, begin, slow, monkeypatch):
-        monkeypatch.setattr("eightgig.tracking.delivery._BATCH_ENTRIES", 1)
+        monkeypatch.setattr("eightgig.tracking.uploader._BATCH_ENTRIES", 1)
         slow("send", 0.3)
         run = begin(silent_s=1.0, busy_s=1.5)
         for step in range(20):
@@ -153,7 +155,7 @@ class TestTheEnd:
         assert time_of(lambda: run.end("KILLED", killed_by="SIGTERM")) < 1.5
 
 
-def test_a_run_that_was_deleted_is_let_go(begin, client, spools, caplog, tmp_path):
+def test_a_run_that_was_deleted_is_let_go(begin, client, event_logs, caplog, tmp_path):
     run = begin()
     wait_until(lambda: client.get_experiment_by_name("case"))
     (kept,) = wait_until(lambda: client.search_runs([client.get_experiment_by_name("case").experiment_id]))
@@ -165,7 +167,7 @@ def test_a_run_that_was_deleted_is_let_go(begin, client, spools, caplog, tmp_pat
     run.log_metrics({"loss": 2.0})
     run.end("FINISHED")
     assert "did not reach" not in caplog.text
-    assert [path.name for path in spools.iterdir()] == ["given_up"]
+    assert [path.name for path in event_logs.iterdir()] == ["given_up"]
 
 
 def test_a_file_that_cannot_be_kept_is_said_and_stops_nothing(begin, tmp_path, caplog):
@@ -176,15 +178,15 @@ def test_a_file_that_cannot_be_kept_is_said_and_stops_nothing(begin, tmp_path, c
 SCRIPT = """
 import sys
 from pathlib import Path
-from eightgig.tracking import Patience, TrackedRun
-run = TrackedRun.start(Path({spools!r}), {uri!r}, "case", {{}}, Patience())
+from eightgig.tracking import ShutdownTimeouts, TrackedRun
+run = TrackedRun.start(Path({event logs!r}), {uri!r}, "case", {{}}, ShutdownTimeouts())
 run.log_metrics({{"loss": 1.0}}, step=1)
 sys.exit(3)
 """
 
 
-def test_a_process_that_leaves_without_ending_its_run_was_killed(spools, database, held):
-    code = SCRIPT.format(spools=str(spools), uri=database)
+def test_a_process_that_leaves_without_ending_its_run_was_killed(event_logs, database, held):
+    code = SCRIPT.format(event_logs=str(event_logs), uri=database)
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 3, done.stderr
     kept, points, _ = held()

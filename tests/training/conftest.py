@@ -73,7 +73,7 @@ def make_module():
 @pytest.fixture
 def make_memory_plan():
     def make(**changes) -> MemoryPlan:
-        of_points = {"model": "test", "sample": "8 px", "accumulation": 1, "eval_batch": 9}
+        of_points = {"model": "test", "sample": "8 px", "gradient_accumulation_steps": 1, "eval_batch": 9}
         return make_plan(**of_points | {"optimizer_kernel": "foreach"} | changes)
 
     return make

@@ -8,8 +8,8 @@ from torch import nn
 
 from eightgig.core.tracker import NoTracker
 from eightgig.training.average import WeightAverage, WithAverage
-from eightgig.training.loop import Trainer
 from eightgig.training.parameters import TrainParameters
+from eightgig.training.trainer import Trainer
 
 
 @pytest.fixture

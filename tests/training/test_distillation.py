@@ -9,8 +9,8 @@ from torch.nn import functional
 
 from eightgig.core.tracker import NoTracker
 from eightgig.training.distillation import DistillationObjective, soft_loss_sum
-from eightgig.training.loop import Trainer
 from eightgig.training.parameters import TrainParameters
+from eightgig.training.trainer import Trainer
 
 
 class Remembers(nn.Module):

@@ -8,8 +8,8 @@ from torch import nn
 
 from eightgig.core.errors import TrainingError
 from eightgig.core.tracker import NoTracker
-from eightgig.training.loop import Trainer
 from eightgig.training.parameters import TrainParameters
+from eightgig.training.trainer import Trainer
 from eightgig.vram.runtime.recompute import apply_checkpointing
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -33,13 +33,13 @@ class Tied(nn.Module):
 
 @pytest.fixture
 def make_trainer(objective, make_memory_plan):
-    def make(*, in_backward=True, checkpointing="none", **recipe):
+    def make(*, in_backward=True, activation_checkpointing="none", **recipe):
         torch.manual_seed(3)
-        module = apply_checkpointing(Tied(), checkpointing)
-        recipe = {"epochs": 2, "learning_rate": 0.05, "weight_decay": 0.1, "max_gradient_norm": None, **recipe}
+        module = apply_checkpointing(Tied(), activation_checkpointing)
+        recipe = {"epochs": 2, "learning_rate": 0.05, "weight_decay": 0.1, "max_grad_norm": None, **recipe}
         plan = make_memory_plan(
             optimizer_in_backward=in_backward,
-            checkpointing=checkpointing,
+            activation_checkpointing=activation_checkpointing,
             optimizer=recipe.get("optimizer", "adamw"),
         )
         parameters = TrainParameters(**recipe)
@@ -59,11 +59,11 @@ def fit(make_loader):
 
 
 @pytest.mark.parametrize("recipe", [{}, {"optimizer": "sgd"}, {"ema_decay": 0.9}], ids=str)
-@pytest.mark.parametrize("checkpointing", ["none", "full"])
-def test_weights_state_and_history_are_those_of_the_ordinary_step(make_trainer, fit, checkpointing, recipe):
-    weights, state, rows = fit(make_trainer(checkpointing=checkpointing, **recipe))
+@pytest.mark.parametrize("activation_checkpointing", ["none", "full"])
+def test_weights_state_and_history_are_those_of_the_ordinary_step(make_trainer, fit, activation_checkpointing, recipe):
+    weights, state, rows = fit(make_trainer(activation_checkpointing=activation_checkpointing, **recipe))
     expected_weights, expected_state, expected_rows = fit(
-        make_trainer(in_backward=False, checkpointing=checkpointing, **recipe)
+        make_trainer(in_backward=False, activation_checkpointing=activation_checkpointing, **recipe)
     )
     for name, expected in expected_weights.items():
         assert torch.equal(weights[name], expected), name
@@ -126,7 +126,11 @@ def test_out_of_memory_in_the_forward_pass_goes_on_with_ordinary_steps(make_trai
     handle.remove()
     ordinary.recovery.limit("train", 2)
     ordinary.step([batch])
-    assert (trainer.plan.micro_batch, trainer.plan.accumulation, trainer.plan.optimizer_in_backward) == (2, 2, False)
+    assert (trainer.plan.micro_batch, trainer.plan.gradient_accumulation_steps, trainer.plan.optimizer_in_backward) == (
+        2,
+        2,
+        False,
+    )
     for name, tensor in ordinary.module.state_dict().items():
         assert torch.equal(trainer.module.state_dict()[name], tensor), name
 

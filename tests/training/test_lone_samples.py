@@ -12,8 +12,8 @@ from eightgig.core.errors import TrainingError
 from eightgig.core.lone_samples import LoneSamples
 from eightgig.core.tracker import NoTracker
 from eightgig.data.images.loader import KeyedSampler
-from eightgig.training.loop import Trainer
 from eightgig.training.parameters import TrainParameters
+from eightgig.training.trainer import Trainer
 
 
 def network(*, running=True):
@@ -23,7 +23,7 @@ def network(*, running=True):
 
 def trained(plan, num, *, module=None, epochs=2, batch_size=None, val=4):
     """Return what training on so many points gives, and the points that each step had."""
-    size = batch_size or plan.micro_batch * plan.accumulation
+    size = batch_size or plan.micro_batch * plan.gradient_accumulation_steps
     parameters = TrainParameters(epochs=epochs, batch_size=size, learning_rate=0.05, seed=0)
     loaders = [
         DataLoader(Points(number), batch_size=most, sampler=KeyedSampler(range(number), seed=0))
@@ -45,7 +45,7 @@ def trained(plan, num, *, module=None, epochs=2, batch_size=None, val=4):
 
 
 @pytest.mark.parametrize(
-    ("num", "micro_batch", "accumulation"),
+    ("num", "micro_batch", "gradient_accumulation_steps"),
     [
         (17, 8, 1),  # one left over
         (17, 4, 2),  # one left over in a window of its own
@@ -53,8 +53,8 @@ def trained(plan, num, *, module=None, epochs=2, batch_size=None, val=4):
         (1, 8, 1),  # a training split of one
     ],
 )
-def test_a_lone_sample_trains_and_counts(make_memory_plan, num, micro_batch, accumulation, caplog):
-    plan = make_memory_plan(micro_batch=micro_batch, accumulation=accumulation)
+def test_a_lone_sample_trains_and_counts(make_memory_plan, num, micro_batch, gradient_accumulation_steps, caplog):
+    plan = make_memory_plan(micro_batch=micro_batch, gradient_accumulation_steps=gradient_accumulation_steps)
     result, counts = trained(plan, num)
     assert sum(counts) == 2 * num
     assert [row.skipped_steps for row in result.history] == [0, 0]
@@ -65,11 +65,12 @@ def test_a_lone_sample_trains_and_counts(make_memory_plan, num, micro_batch, acc
 
 
 @settings(max_examples=15, deadline=None)
-@given(num=st.integers(1, 20), micro_batch=st.integers(1, 6), accumulation=st.integers(1, 3))
-def test_any_remainder_trains_with_every_sample(num, micro_batch, accumulation):
+@given(num=st.integers(1, 20), micro_batch=st.integers(1, 6), gradient_accumulation_steps=st.integers(1, 3))
+def test_any_remainder_trains_with_every_sample(num, micro_batch, gradient_accumulation_steps):
     from tests.plans import make_plan
 
-    plan = make_plan(model="test", sample="8 px", micro_batch=micro_batch, accumulation=accumulation, eval_batch=9,
+    plan = make_plan(model="test", sample="8 px", micro_batch=micro_batch, eval_batch=9,
+                     gradient_accumulation_steps=gradient_accumulation_steps,
                      optimizer_kernel="foreach")  # fmt: skip
     result, counts = trained(plan, num, epochs=1)
     assert sum(counts) == num

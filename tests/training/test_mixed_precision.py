@@ -13,9 +13,9 @@ from torch import nn
 
 from eightgig.core.errors import TrainingError
 from eightgig.core.tracker import NoTracker
-from eightgig.training.loop import Trainer
 from eightgig.training.loss_scale import ConstantScaler, LossScale, gradient_scaler
 from eightgig.training.parameters import TrainParameters
+from eightgig.training.trainer import Trainer
 from eightgig.vram.runtime.autocast import autocast_forward, plain_forward
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -32,7 +32,7 @@ class Net(nn.Module):
 
 
 def with_scaler(trainer, scaler):
-    """Return the trainer a gradient scaler on the CPU, as accelerate gives one on CUDA."""
+    """Put a gradient scaler on the CPU into the trainer, as accelerate gives one on CUDA."""
     accelerated = AcceleratedOptimizer(trainer.optimizer.optimizer, device_placement=False, scaler=scaler)
     trainer.optimizer, trainer.accelerator.scaler = accelerated, scaler
     trainer.accelerator._optimizers[:] = [accelerated]
@@ -75,7 +75,7 @@ def state_of(trainer):
 def test_a_step_that_overflows_is_skipped_whole_and_noticed(optimizer, kernel, clip, make_trainer, make_loader):
     """torch's scaler always calls a fused optimizer's step, so that what is counted there is no step that was made."""
     scaler = torch.amp.GradScaler("cpu", init_scale=2.0**10)
-    trainer = make_trainer(optimizer, kernel, scaler, max_gradient_norm=clip, ema_decay=0.9)
+    trainer = make_trainer(optimizer, kernel, scaler, max_grad_norm=clip, ema_decay=0.9)
     batches = list(make_loader(12, 4))
     overflow_in(trainer, 1)
     trainer.step(batches[:1])

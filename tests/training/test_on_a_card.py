@@ -12,11 +12,11 @@ import torch
 
 from eightgig.core.tracker import NoTracker
 from eightgig.training.history import EpochSums
-from eightgig.training.loop import Trainer
 from eightgig.training.parameters import TrainParameters
 from eightgig.training.progress import Best, Progress
-from eightgig.vram.runtime.gauge import ResidentGauge
+from eightgig.training.trainer import Trainer
 from eightgig.vram.runtime.measure import CacheClearings
+from eightgig.vram.runtime.memory_probe import ResidentMemoryProbe
 from eightgig.vram.runtime.recorder import FlightRecorder
 
 CHILD = Path(__file__).with_name("waiting_child.py")
@@ -109,11 +109,11 @@ def test_a_closed_trainer_leaves_nothing_to_the_garbage_collector(precision, mak
 
 
 def test_the_cache_is_given_back_every_so_many_steps(make_trainer, make_loader, make_memory_plan, tmp_path):
-    class Gauge(ResidentGauge):
+    class MemoryProbe(ResidentMemoryProbe):
         def empty_cache(self):
             return 3
 
-    recorder = FlightRecorder(make_memory_plan(), tmp_path, gauge=Gauge())
+    recorder = FlightRecorder(make_memory_plan(), tmp_path, memory_probe=MemoryProbe())
     trainer = make_trainer(recorder, empty_cache_every=3)
     batch = [next(iter(make_loader(4, 4)))]
     for _ in range(7):

@@ -12,9 +12,9 @@ from torch import nn
 
 from eightgig.core.errors import TrainingError
 from eightgig.core.tracker import NoTracker
-from eightgig.training.loop import Trainer
 from eightgig.training.parameters import TrainParameters
-from eightgig.training.recovery import Pieces, StepSnapshot, cut, forget_attempt, half_below
+from eightgig.training.recovery import BatchSplitter, StepSnapshot, cut, half_below, reset_gradients
+from eightgig.training.trainer import Trainer
 from eightgig.vram.runtime.offload import ActivationOffload
 from eightgig.vram.runtime.recompute import apply_checkpointing
 
@@ -63,12 +63,23 @@ class Fault:
 
 @pytest.fixture
 def make_trainer(objective, make_memory_plan):
-    def make(micro_batch, accumulation, *, checkpointing="none", batch_norm=True, precision="fp32", tracker=None):
+    def make(
+        micro_batch,
+        gradient_accumulation_steps,
+        *,
+        activation_checkpointing="none",
+        batch_norm=True,
+        precision="fp32",
+        tracker=None,
+    ):
         torch.manual_seed(3)
-        module = apply_checkpointing(Net(batch_norm=batch_norm), checkpointing)
-        parameters = TrainParameters(epochs=2, learning_rate=0.05, weight_decay=0.1, max_gradient_norm=0.5)
+        module = apply_checkpointing(Net(batch_norm=batch_norm), activation_checkpointing)
+        parameters = TrainParameters(epochs=2, learning_rate=0.05, weight_decay=0.1, max_grad_norm=0.5)
         plan = make_memory_plan(
-            micro_batch=micro_batch, accumulation=accumulation, checkpointing=checkpointing, precision=precision
+            micro_batch=micro_batch,
+            gradient_accumulation_steps=gradient_accumulation_steps,
+            activation_checkpointing=activation_checkpointing,
+            precision=precision,
         )
         return Trainer(module, objective, plan=plan, parameters=parameters, steps=20, tracker=tracker or NoTracker())
 
@@ -143,18 +154,22 @@ SECOND_STEP = {fail_in_forward: 3, fail_in_backward: 3, fail_in_clipping: 2}
 
 
 @pytest.mark.parametrize(
-    ("place", "checkpointing"),
+    ("place", "activation_checkpointing"),
     [*((place, "none") for place in PLACES), (fail_in_backward, "selective"), (fail_in_backward, "full")],
 )
-def test_in_the_first_step_it_is_as_if_planned_smaller(place, checkpointing, make_trainer, fit):
-    expected = make_trainer(4, 4, checkpointing=checkpointing)
-    trainer = make_trainer(8, 2, checkpointing=checkpointing)
+def test_in_the_first_step_it_is_as_if_planned_smaller(place, activation_checkpointing, make_trainer, fit):
+    expected = make_trainer(4, 4, activation_checkpointing=activation_checkpointing)
+    trainer = make_trainer(8, 2, activation_checkpointing=activation_checkpointing)
     place(trainer, 1)
 
     got = fit(trainer, 8)
 
     assert_same(got, fit(expected, 4))
-    assert (trainer.plan.micro_batch, trainer.plan.accumulation, trainer.plan.effective_batch) == (4, 4, 16)
+    assert (trainer.plan.micro_batch, trainer.plan.gradient_accumulation_steps, trainer.plan.effective_batch) == (
+        4,
+        4,
+        16,
+    )
     assert len(trainer.recovered) == 1
 
 
@@ -198,13 +213,13 @@ def test_in_the_second_micro_batch_and_twice_in_a_row(make_trainer, fit):
 
 
 def test_in_the_recomputation_of_a_checkpoint(make_trainer, fit):
-    trainer = make_trainer(8, 2, checkpointing="full")
+    trainer = make_trainer(8, 2, activation_checkpointing="full")
     fault = Fault(2)  # the first call is the forward pass, the second the recomputation in the backward pass
     trainer.module.blocks[2][3].register_forward_hook(lambda module, *_: fault() if module.training else None)
 
     got = fit(trainer, 8)
 
-    assert_same(got, fit(make_trainer(4, 4, checkpointing="full"), 4))
+    assert_same(got, fit(make_trainer(4, 4, activation_checkpointing="full"), 4))
 
 
 def test_bf16(make_trainer, fit):
@@ -267,7 +282,7 @@ def test_one_sample_that_does_not_fit_is_an_error_with_the_verdict(make_trainer,
     with pytest.raises(
         TrainingError,
         match=r"out of memory in optimizer step 0: there was only one sample .* Nothing of this attempt was applied "
-        r"to the weights\. Verdict: too big: .* plan\.checkpointing=full .* larger card\. "
+        r"to the weights\. Diagnosis: too big: .* plan\.activation_checkpointing=full .* larger card\. "
         r"The allocator's words: .*20\.00 MiB",
     ):
         trainer.step([next(iter(make_loader(2, 2)))])
@@ -300,9 +315,9 @@ def test_in_validation_it_is_done_again_from_the_start(make_trainer, fit):
     got = fit(trainer, 8, eval_batch=6)  # 6 and 3: the second batch fails
 
     assert_same(got, fit(make_trainer(8, 2), 8, eval_batch=3))
-    assert (trainer.plan.micro_batch, trainer.plan.accumulation, trainer.plan.eval_batch) == (8, 2, 3)
+    assert (trainer.plan.micro_batch, trainer.plan.gradient_accumulation_steps, trainer.plan.eval_batch) == (8, 2, 3)
     assert [f.code for f in trainer.plan.findings] == ["VRAM102"]
-    assert trainer.recovered[0].verdict.code == "validation"
+    assert trainer.recovered[0].diagnosis.code == "validation"
 
 
 def test_validation_of_one_sample_that_does_not_fit(make_trainer, fit):
@@ -347,7 +362,7 @@ def test_in_the_optimizer_no_weight_is_trusted(make_trainer, fit):
     trainer = make_trainer(8, 2)
     trainer.optimizer.step = Fault(2)
     with pytest.raises(
-        TrainingError, match=r"out of memory inside optimizer step 1, which may have changed some weights.*Verdict: "
+        TrainingError, match=r"out of memory inside optimizer step 1, which may have changed some weights.*Diagnosis: "
     ):
         fit(trainer, 8)
 
@@ -368,7 +383,7 @@ class WithScaler:
         trainer.accelerator._optimizers[:] = [accelerated]
         trainer.accelerator.native_amp = True
         trainer.accelerator.state._mixed_precision = "fp16"  # makes clip_grad_norm_ unscale
-        trainer.recovery._forget = lambda: forget_attempt(trainer.accelerator, accelerated)
+        trainer.recovery._forget = lambda: reset_gradients(trainer.accelerator, accelerated)
 
 
 @pytest.mark.parametrize("place", PLACES)
@@ -411,7 +426,7 @@ def test_half_below(size, failed, half):
 
 
 def test_pieces_remember_the_largest():
-    pieces = Pieces()
+    pieces = BatchSplitter()
     assert len(list(pieces([{"labels": torch.zeros(2)}, {"labels": torch.zeros(5)}]))) == 2
     assert pieces.largest == 5
     pieces.limit = 3
@@ -450,10 +465,12 @@ def test_a_real_shortage_on_the_card(objective, make_memory_plan, make_loader):
             wide = x.repeat(1, 8 * MIB // 6).exp()
             return self.head(x) + wide.sum(1, keepdim=True) * 0
 
-    plan = make_memory_plan(micro_batch=16, accumulation=1, device="cuda", budget_gib=1.0, context_bytes=512 * MIB)
+    plan = make_memory_plan(
+        micro_batch=16, gradient_accumulation_steps=1, device="cuda", budget_gib=1.0, context_bytes=512 * MIB
+    )
     with enforced_budget(plan):
         trainer = Trainer(Wide(), objective, plan=plan, parameters=TrainParameters(), steps=1, tracker=NoTracker())
         _, norm = trainer.step([next(iter(make_loader(16, 16)))])
     assert norm is not None
     assert trainer.plan.micro_batch < 16
-    assert trainer.recovered[0].verdict.code in {"too_big", "fragmentation"}
+    assert trainer.recovered[0].diagnosis.code in {"too_big", "fragmentation"}

@@ -28,7 +28,7 @@ from eightgig.tasks.segmentation.parameters import SegmentationLossParameters
 from eightgig.training import parallel
 from eightgig.training.objective import ClassificationObjective
 from eightgig.training.parameters import TrainParameters
-from eightgig.training.stepper import Stepper
+from eightgig.training.train_step import Stepper
 from eightgig.vram.tracing import fake_device
 from eightgig.vram.tracing.fake_device import DEVICE
 
@@ -105,7 +105,7 @@ def waits_of(name, precision):
         recipe = TrainParameters(optimizer="sgd" if name == "detector" else "adamw", ema_decay=0.99)
         kernel = "foreach" if name == "detector" else "fused"
         # The plan says cpu where it only decides what watches: there is no CUDA here to be watched.
-        plan = make_plan(precision=precision, micro_batch=4, accumulation=1, optimizer_kernel=kernel)
+        plan = make_plan(precision=precision, micro_batch=4, gradient_accumulation_steps=1, optimizer_kernel=kernel)
         stepper = Stepper(module, objective, plan=plan, parameters=recipe, steps=10, tracker=NoTracker())
         with waits:
             stepper.step([batch])

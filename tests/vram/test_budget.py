@@ -291,8 +291,8 @@ def test_the_card_does_not_hold_more_than_the_budget_once_kernels_are_loaded():
 
     plan = make_plan("cuda", budget_gib=2.5).model_copy(update={"context_bytes": 1200 * MIB})
     with enforced_budget(plan) as budget:
-        picture, kernel = (torch.randn(8, 8, n, n, device="cuda", dtype=torch.float16) for n in (64, 3))
-        torch.nn.functional.conv2d(picture, kernel).sum().item()
+        image, kernel = (torch.randn(8, 8, n, n, device="cuda", dtype=torch.float16) for n in (64, 3))
+        torch.nn.functional.conv2d(image, kernel).sum().item()
         torch.randn(256, 256, device="cuda").mm(torch.randn(256, 256, device="cuda")).sum().item()
         torch.empty(budget.cap_bytes - torch.cuda.memory_reserved() - 4 * MIB, dtype=torch.uint8, device="cuda")
         used = used_by_this_process(f"GPU-{torch.cuda.get_device_properties(torch.cuda.current_device()).uuid}")

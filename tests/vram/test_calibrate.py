@@ -23,7 +23,7 @@ from eightgig.vram.tracing.card_probe import (
     measure_operations,
     operations,
 )
-from eightgig.vram.tracing.hidden import HiddenMemory, load_calibration
+from eightgig.vram.tracing.workspace import WorkspaceMemory, load_calibration
 
 SMALL = Convolution(2, 4, 8, 6, 3, stride=2, groups=2)
 PREFIX = "measured on NVIDIA H200, driver 580.1, torch 2.11.0, 2026-12-01: "
@@ -116,7 +116,7 @@ def test_what_is_measured_are_the_kernels_of_the_recipes_and_those_that_constant
     probes = [convolution(one.kind, *one.sizes[:2], one.sizes[0] + one.sizes[1]) for one in made]
     probes = [probe.model_copy(update={"sizes": one.sizes}) for probe, one in zip(probes, made, strict=True)]
     constants = {row.constant for row in staging_of(measurements(scratch=tuple(probes)))}
-    assert {name for name in HiddenMemory.model_fields if name.startswith("conv_")} <= constants
+    assert {name for name in WorkspaceMemory.model_fields if name.startswith("conv_")} <= constants
 
 
 def test_other_generations_stay_as_they_were():
@@ -150,8 +150,8 @@ def test_a_card_of_an_older_generation_is_refused():
 
 
 def test_each_op_is_shown_beside_what_the_constants_say_of_it():
-    hidden = calibrated(load_calibration(), measurements()).of("hopper")
-    said = [one.said_bytes for one in check(measurements(), hidden)]
+    workspace = calibrated(load_calibration(), measurements()).of("hopper")
+    said = [one.said_bytes for one in check(measurements(), workspace)]
     assert said[:2] == [200, 400]  # input and output together, once
     assert said[4] == 0  # channels last
     assert said[5] == 600
@@ -225,5 +225,5 @@ def test_the_card_at_hand(tmp_path):
     measured = CardMeasurements.model_validate(details["measurements"])
     assert measured.cublas_workspace_bytes >= MIB
     assert {"convolution", "flash_attention_backward", "layer_norm_backward"} <= {o.kind for o in measured.scratch}
-    hidden = load_calibration(tmp_path / "c.json").of(generation_of(measured.compute_capability, measured.card))
-    assert 0 <= hidden.conv_forward_staging.value < 8
+    workspace = load_calibration(tmp_path / "c.json").of(generation_of(measured.compute_capability, measured.card))
+    assert 0 <= workspace.conv_forward_staging.value < 8

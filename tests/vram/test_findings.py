@@ -6,25 +6,25 @@ import pytest
 
 from eightgig.core.units import GIB, MIB
 from eightgig.vram.cards.memory import CardMemory
-from eightgig.vram.plan import Considered, MemoryPlan, PhaseMemory
-from eightgig.vram.planning.findings import FINDINGS, Asked, findings_of
+from eightgig.vram.plan import CandidateResult, MemoryPlan, PhaseMemory
+from eightgig.vram.planning.findings import FINDINGS, PlanCheck, findings_of
 
 DOCS = Path(__file__).parents[2] / "docs" / "memory.md"
 
 
 def a_plan(**changes):
-    train = PhaseMemory(phase="train", device="cuda", activations=3 * GIB, smallest_cap_bytes=3 * GIB)
-    validate = PhaseMemory(phase="validate", device="cuda", temporaries=GIB, smallest_cap_bytes=GIB)
+    train = PhaseMemory(phase="train", device="cuda", activations=3 * GIB, min_memory_limit_bytes=3 * GIB)
+    validate = PhaseMemory(phase="validate", device="cuda", temporaries=GIB, min_memory_limit_bytes=GIB)
     plain = {
         "model": "net",
         "sample": "300 px",
         "device": "cuda",
         "device_name": "card",
         "micro_batch": 32,
-        "accumulation": 4,
+        "gradient_accumulation_steps": 4,
         "eval_batch": 64,
         "precision": "fp16",
-        "checkpointing": "none",
+        "activation_checkpointing": "none",
         "optimizer_kernel": "fused",
         "memory_format": "channels_last",
         "budget_gib": 8.0,
@@ -41,7 +41,7 @@ def a_plan(**changes):
 
 
 def found(plan, *, micro_batch=32, eval_batch=64, batch_norm=True, **more):
-    return {f.code: f.message for f in findings_of(Asked(plan, micro_batch, eval_batch, batch_norm, **more))}
+    return {f.code: f.message for f in findings_of(PlanCheck(plan, micro_batch, eval_batch, batch_norm, **more))}
 
 
 def test_a_plan_as_asked_for_has_none():
@@ -51,11 +51,15 @@ def test_a_plan_as_asked_for_has_none():
 @pytest.mark.parametrize(
     ("code", "changes", "said"),
     [
-        ("VRAM001", {"micro_batch": 16, "accumulation": 8}, "micro-batch 32 does not fit: 16 with 8 accumulation"),
-        ("VRAM002", {"checkpointing": "full"}, "up to a third more time a step"),
+        (
+            "VRAM001",
+            {"micro_batch": 16, "gradient_accumulation_steps": 8},
+            "micro-batch 32 does not fit: 16 with 8 accumulation",
+        ),
+        ("VRAM002", {"activation_checkpointing": "full"}, "up to a third more time a step"),
         ("VRAM004", {"eval_batch": 32}, "validation with 64 samples at a time does not fit: 32 at a time"),
         ("VRAM005", {"device": "cpu"}, "no GPU here"),
-        ("VRAM006", {"checkpointing": "selective"}, "normalisation and activations are recomputed"),
+        ("VRAM006", {"activation_checkpointing": "selective"}, "normalisation and activations are recomputed"),
         ("VRAM012", {"processes": 2}, "that of one of 2 processes"),
         ("VRAM011", {"optimizer_in_backward": True}, "the run ends instead of going on"),
         ("VRAM007", {"offload": True}, "each crosses PCI Express twice a step"),
@@ -71,14 +75,14 @@ def test_one_finding(code, changes, said):
 
 
 def test_batch_norm_with_few_samples():
-    assert set(found(a_plan(micro_batch=4, accumulation=32), micro_batch=4)) == {"VRAM003"}
-    assert found(a_plan(micro_batch=4, accumulation=32), micro_batch=4, batch_norm=False) == {}
-    assert found(a_plan(micro_batch=8, accumulation=16), micro_batch=8) == {}
+    assert set(found(a_plan(micro_batch=4, gradient_accumulation_steps=32), micro_batch=4)) == {"VRAM003"}
+    assert found(a_plan(micro_batch=4, gradient_accumulation_steps=32), micro_batch=4, batch_norm=False) == {}
+    assert found(a_plan(micro_batch=8, gradient_accumulation_steps=16), micro_batch=8) == {}
 
 
 def test_validation_that_needs_most():
     plan = a_plan()
-    wide = plan.phase("validate").model_copy(update={"smallest_cap_bytes": 4 * GIB})
+    wide = plan.phase("validate").model_copy(update={"min_memory_limit_bytes": 4 * GIB})
     assert set(found(a_plan(predicted=(plan.phase("train"), wide)))) == {"VRAM004"}
 
 
@@ -115,11 +119,12 @@ def test_a_card_of_which_others_hold_what_is_needed():
 
 
 def test_the_price_of_recomputing_is_read_off_the_plans_considered():
-    bare = Considered(
-        precision="fp16", checkpointing="none", offload=False, micro_batch=32, accumulation=4, needed_bytes=9 * GIB,
+    bare = CandidateResult(
+        precision="fp16", activation_checkpointing="none", offload=False, micro_batch=32, gradient_accumulation_steps=4,
+        needed_bytes=9 * GIB,
         fits=False, seconds_per_step=0.5,
     )  # fmt: skip
-    plan = a_plan(checkpointing="full", considered=(bare,), seconds_per_step=0.6)
+    plan = a_plan(activation_checkpointing="full", considered=(bare,), seconds_per_step=0.6)
     assert "about 20% more time a step" in found(plan)["VRAM002"]
 
 

@@ -88,7 +88,7 @@ def order(bench, tmp_path, *, fits=True):
     return bench.gpu_row.Order(
         workload=case.workload,
         options=bench.gpu_cases.StepOptions(micro_batch=4, optimizer="adam", accumulates=True),
-        accumulation=2,
+        gradient_accumulation_steps=2,
         device="cpu",
         budget_gib=8,
         context=Context(num_bytes=0, source="planned"),
@@ -197,7 +197,7 @@ def test_the_dry_run_goes_the_whole_way(bench, tmp_path, capsys):
     row = kept["rows"]["cartpole_agent, fp32"]
     assert row["measured"]["capped"]["num_steps"] == 20
     assert row["planned"]["predicted"]["peak_allocated"] > 0
-    assert row["planned"]["accumulation"] == 2
+    assert row["planned"]["gradient_accumulation_steps"] == 2
     assert kept["summary"]["rows_measured"] == 1
     assert "vram_gpu-dry-run.json: 1 rows, 0 left" in capsys.readouterr().out
     assert sys.modules["torch"].cuda.is_initialized() is False

@@ -31,13 +31,13 @@ def outcome(bench, name, predicted, measured, *, kind="transformer", fits=True, 
     )
     planned = cases.Planned(
         options=cases.StepOptions(micro_batch=1),
-        accumulation=1,
+        gradient_accumulation_steps=1,
         fits=fits,
         said="",
         predicted=cases.Predicted(
             peak_allocated=predicted,
             peak_reserved=2 * predicted,
-            smallest_cap=predicted,
+            min_memory_limit=predicted,
             num_segments=5,
             at_peak={},
             step_seconds=0.1,

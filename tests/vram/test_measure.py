@@ -7,8 +7,8 @@ import pytest
 
 from eightgig.core.units import MIB
 from eightgig.vram.plan import MemoryPlan, PhaseMemory
+from eightgig.vram.runtime.diagnosis import OomDiagnosis, Recovered
 from eightgig.vram.runtime.measure import MeasuredPhase, MemoryMeter
-from eightgig.vram.runtime.verdict import Recovered, Verdict
 from eightgig.vram.trace import VramTrace
 
 
@@ -20,7 +20,7 @@ def make_plan():
         device_name="test",
         predicted=tuple(phases),
         micro_batch=8,
-        accumulation=2,
+        gradient_accumulation_steps=2,
         eval_batch=8,
     )
 
@@ -55,9 +55,9 @@ def test_predicted_beside_measured():
 
 def test_the_trace_says_how_the_plan_was_carried_out():
     planned = make_plan()
-    verdict = Verdict(code="too_big", finding="a", advice="b")
-    once = Recovered(phase="train", step=3, failed_batch=8, batch=4, verdict=verdict)
-    smaller = planned.model_copy(update={"micro_batch": 4, "accumulation": 4})
+    diagnosis = OomDiagnosis(code="too_big", finding="a", advice="b")
+    once = Recovered(phase="train", step=3, failed_batch=8, batch=4, diagnosis=diagnosis)
+    smaller = planned.model_copy(update={"micro_batch": 4, "gradient_accumulation_steps": 4})
     trace = VramTrace.of(planned, (), final_plan=smaller, recovered=(once,))
     assert (trace.final_micro_batch, trace.final_accumulation, trace.recovered) == (4, 4, (once,))
     assert VramTrace.of(planned, ()).final_micro_batch == 8

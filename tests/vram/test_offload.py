@@ -11,8 +11,8 @@ from torch import nn
 
 from eightgig.core.units import GIB, MIB
 from eightgig.vram.runtime import offload
+from eightgig.vram.runtime.diagnosis import Shortage, diagnose
 from eightgig.vram.runtime.offload import ActivationOffload, HostMemoryError
-from eightgig.vram.runtime.verdict import Shortage, verdict_of
 from eightgig.vram.tracing.options import StepOptions
 from eightgig.vram.tracing.predictor import predict_memory
 
@@ -190,11 +190,11 @@ def test_the_verdict_names_the_machines_memory(device, code):
         error="HostMemoryError: the machine's memory ran out",
         of_host=True,
     )
-    verdict = verdict_of(shortage)
-    assert verdict.code == code
+    diagnosis = diagnose(shortage)
+    assert diagnosis.code == code
     if code == "host_memory":
-        assert "the machine's memory ran out, not the card's" in verdict.sentence
-        assert "plan.offload to never" in verdict.advice
+        assert "the machine's memory ran out, not the card's" in diagnosis.sentence
+        assert "plan.offload to never" in diagnosis.advice
 
 
 @pytest.mark.gpu

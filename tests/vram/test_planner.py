@@ -26,9 +26,9 @@ class StraightLines:
 
     def predict(self, workload, options, *, generation):
         self.asked.append(options)
-        if options.checkpointing in self.untraceable:
+        if options.activation_checkpointing in self.untraceable:
             raise PredictionError("this network cannot be recomputed in part")
-        level = "offload" if options.offload else options.checkpointing
+        level = "offload" if options.offload else options.activation_checkpointing
         validates = options.phase == "validate"
         activations = self.mib["validate" if validates else level] * options.micro_batch * MIB
         held = {"parameters": 100 * MIB, "temporaries" if validates else "activations": activations}
@@ -39,7 +39,7 @@ class StraightLines:
             phase=options.phase,
             peak_allocated=total,
             peak_reserved=round(1.1 * total),
-            smallest_cap=total,
+            min_memory_limit=total,
             num_segments=1,
             fragmentation=0.1,
             at_peak=held,
@@ -51,7 +51,7 @@ class StraightLines:
         return AllocationTrace((), {}, {}, (), has_batch_norm=self.batch_norm)
 
     def costs(self, workload, options):
-        recomputed = {"none": 1.0, "selective": 1.1, "full": 1.3}[options.checkpointing]
+        recomputed = {"none": 1.0, "selective": 1.1, "full": 1.3}[options.activation_checkpointing]
         return (OpCost("mm", "forward", int(1e12 * recomputed * options.micro_batch), 1, "fp16"),)
 
     def context_bytes(self, generation):
@@ -85,8 +85,13 @@ def codes(made):
 def test_what_fits_is_left_alone():
     lines = StraightLines()
     made = plan(lines, 8)
-    assert (made.micro_batch, made.accumulation, made.checkpointing, made.fits) == (32, 4, "none", True)
-    assert made.needed_bytes == made.phase("train").smallest_cap_bytes == (STATIC + 3200) * MIB
+    assert (made.micro_batch, made.gradient_accumulation_steps, made.activation_checkpointing, made.fits) == (
+        32,
+        4,
+        "none",
+        True,
+    )
+    assert made.needed_bytes == made.phase("train").min_memory_limit_bytes == (STATIC + 3200) * MIB
     assert made.margin_bytes == round(7.5 * GIB) - (STATIC + 3200) * MIB
     assert codes(made) == []
     assert len(made.considered) == 1
@@ -99,7 +104,7 @@ def test_the_margin_is_added_to_what_is_needed():
 
 def test_a_smaller_micro_batch_comes_first_at_the_same_effective_batch():
     made = plan(StraightLines(), 2.8)  # 2.3 GiB usable = 2355 MiB: 400 + 16 x 100 fits, 400 + 32 x 100 does not
-    assert (made.micro_batch, made.accumulation, made.checkpointing) == (16, 8, "none")
+    assert (made.micro_batch, made.gradient_accumulation_steps, made.activation_checkpointing) == (16, 8, "none")
     assert made.effective_batch == 128
     assert codes(made) == ["VRAM001"]
     assert made.findings[0].message == (
@@ -110,27 +115,27 @@ def test_a_smaller_micro_batch_comes_first_at_the_same_effective_batch():
 def test_recomputing_comes_before_a_batch_that_starves_batch_norm():
     # 1126 MiB: 400 + 8 x 100 does not fit; selective 400 + 8 x 60 does, and no larger one; 16 x 60 + 400 is too much.
     made = plan(StraightLines(), 1.6)
-    assert (made.micro_batch, made.checkpointing) == (8, "selective")
+    assert (made.micro_batch, made.activation_checkpointing) == (8, "selective")
     assert codes(made) == ["VRAM001", "VRAM006"]
     assert "10% more time a step" in made.findings[1].message
 
 
 def test_whole_blocks_come_after_cheap_ops():
     made = plan(StraightLines(selective=99), 1.65)  # 1177 MiB: 400 + 32 x 20, and no level above at 8
-    assert (made.micro_batch, made.checkpointing) == (32, "full")
+    assert (made.micro_batch, made.activation_checkpointing) == (32, "full")
     assert codes(made) == ["VRAM002"]
     assert "30% more time a step" in made.findings[0].message
 
 
 def test_offloading_comes_last():
     made = plan(StraightLines(500, 500, 500), 1.2)  # 716 MiB: 400 + 500 does not fit, 400 + 32 x 5 does
-    assert (made.micro_batch, made.checkpointing, made.offload) == (32, "full", True)
+    assert (made.micro_batch, made.activation_checkpointing, made.offload) == (32, "full", True)
     assert codes(made) == ["VRAM002", "VRAM007"]
 
 
 def test_a_batch_that_starves_batch_norm_comes_before_offloading():
     made = plan(StraightLines(selective=100, full=99), 1.2)
-    assert (made.micro_batch, made.checkpointing, made.offload) == (2, "none", False)
+    assert (made.micro_batch, made.activation_checkpointing, made.offload) == (2, "none", False)
     assert "VRAM003" in codes(made)
 
 
@@ -148,12 +153,12 @@ def test_a_starved_batch_norm_is_a_finding():
 
 def test_without_batch_norm_micro_batch_one_comes_before_recomputing():
     made = plan(StraightLines(batch_norm=False), 1.1)  # 614 MiB
-    assert (made.micro_batch, made.checkpointing) == (2, "none")
+    assert (made.micro_batch, made.activation_checkpointing) == (2, "none")
 
 
 def test_only_divisors_of_the_effective_batch_are_taken():
     made = plan(StraightLines(batch_norm=False), 8, request(effective_batch=60, micro_batch=60))  # 73 would fit
-    assert made.micro_batch * made.accumulation == 60
+    assert made.micro_batch * made.gradient_accumulation_steps == 60
 
 
 def test_the_largest_that_fits_is_found_where_memory_is_no_straight_line():
@@ -161,15 +166,15 @@ def test_the_largest_that_fits_is_found_where_memory_is_no_straight_line():
         def predict(self, workload, options, *, generation):
             made = super().predict(workload, options, generation=generation)
             extra = 900 * MIB if options.micro_batch == 16 and options.phase == "train" else 0
-            return made.model_copy(update={"smallest_cap": made.smallest_cap + extra})
+            return made.model_copy(update={"min_memory_limit": made.min_memory_limit + extra})
 
     made = plan(Bent(), 2.6)  # 16 would fit on the line, and does not
-    assert (made.micro_batch, made.checkpointing) == (8, "none")
+    assert (made.micro_batch, made.activation_checkpointing) == (8, "none")
 
 
 def test_a_level_that_cannot_be_traced_is_passed_over():
     made = plan(StraightLines(untraceable=("selective",)), 1.6)
-    assert (made.micro_batch, made.checkpointing) == (32, "full")
+    assert (made.micro_batch, made.activation_checkpointing) == (32, "full")
 
 
 def test_a_network_that_cannot_be_traced_says_so():
@@ -187,7 +192,7 @@ def test_validation_is_made_smaller_where_it_does_not_fit():
 def test_validation_holds_the_optimizers_state_and_no_gradients():
     validate = plan(StraightLines(), 8).phase("validate")
     assert (validate.optimizer, validate.gradients, validate.temporaries) == (200 * MIB, 0, 64 * MIB)
-    assert validate.smallest_cap_bytes == 364 * MIB
+    assert validate.min_memory_limit_bytes == 364 * MIB
 
 
 def test_saving_and_export_are_in_the_plan():
@@ -212,7 +217,7 @@ def test_nothing_fits_any_card():
 
 
 def test_a_level_that_is_asked_for_is_taken():
-    assert plan(StraightLines(), 8, checkpointing="full").checkpointing == "full"
+    assert plan(StraightLines(), 8, activation_checkpointing="full").activation_checkpointing == "full"
 
 
 def test_the_fastest_precision_that_is_allowed():
@@ -235,7 +240,12 @@ def little(**parameters):
 
 def test_the_optimizer_goes_into_the_backward_pass_where_recomputing_is_not_enough():
     made = little()
-    assert (made.micro_batch, made.accumulation, made.checkpointing, made.precision) == (8, 1, "full", "bf16")
+    assert (made.micro_batch, made.gradient_accumulation_steps, made.activation_checkpointing, made.precision) == (
+        8,
+        1,
+        "full",
+        "bf16",
+    )
     assert made.optimizer_in_backward
     assert made.needed_bytes == 380 * MIB
     assert "VRAM011" in codes(made)
@@ -254,15 +264,15 @@ def test_it_does_not_where_it_need_not():
 
 def test_it_does_where_it_must():
     made = plan(StraightLines(), 8, request(**WITHOUT_HINDRANCE), optimizer_in_backward="always")
-    assert (made.optimizer_in_backward, made.checkpointing, made.precision) == (True, "none", "bf16")
+    assert (made.optimizer_in_backward, made.activation_checkpointing, made.precision) == (True, "none", "bf16")
     assert made.needed_bytes == (300 + 800) * MIB
 
 
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"effective_batch": 16}, "train.accumulation: 1"),
-        ({"clips_gradients": True}, "train.max_gradient_norm: null"),
+        ({"effective_batch": 16}, "train.gradient_accumulation_steps: 1"),
+        ({"clips_gradients": True}, "train.max_grad_norm: null"),
         ({"precisions": ("fp16",)}, "plan.precision: bf16"),
     ],
 )

@@ -131,7 +131,7 @@ def test_bf16_takes_what_fp16_takes(predict):
 
 def test_checkpointing_saves_and_more_of_it_saves_more(predict):
     none, selective, full = (
-        predict("convolutional", micro_batch=256, checkpointing=level).at_peak["activations"]
+        predict("convolutional", micro_batch=256, activation_checkpointing=level).at_peak["activations"]
         for level in ("none", "selective", "full")
     )
     assert full < selective < none
@@ -180,7 +180,7 @@ def test_hopper_has_larger_workspaces(predict):
 
 def test_the_cap_lies_between_the_peaks(predict):
     made = predict("convolutional", micro_batch=64)
-    assert made.peak_allocated <= made.smallest_cap <= made.peak_reserved
+    assert made.peak_allocated <= made.min_memory_limit <= made.peak_reserved
     assert 0 <= made.fragmentation < 1
 
 

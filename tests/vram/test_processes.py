@@ -19,7 +19,7 @@ def prediction(**changes):
         "phase": "train",
         "peak_allocated": 2610,
         "peak_reserved": 3000,
-        "smallest_cap": 2700,
+        "min_memory_limit": 2700,
         "num_segments": 1,
         "fragmentation": 0.1,
         "at_peak": {**held, "workspace": 0},
@@ -36,7 +36,11 @@ def test_a_share_of_what_lasts_and_some_blocks_whole():
     assert made.at_peak["optimizer"] == 800 // 4
     assert made.at_peak["activations"] == 1000
     change = -(300 + 300 + 600) + 5 * 50
-    assert (made.peak_allocated, made.peak_reserved, made.smallest_cap) == (2610 + change, 3000 + change, 2700 + change)
+    assert (made.peak_allocated, made.peak_reserved, made.min_memory_limit) == (
+        2610 + change,
+        3000 + change,
+        2700 + change,
+    )
 
 
 def test_validation_sends_no_gradients():

@@ -15,7 +15,14 @@ from eightgig.vram.plan import MemoryPlan, PhaseMemory
 from eightgig.vram.runtime.budget import EnforcedBudget
 from eightgig.vram.runtime.context import Context
 from eightgig.vram.runtime.flight_report import FlightReport, PhaseMemoryUse
-from eightgig.vram.runtime.gauge import CudaGauge, Peaks, Reading, ResidentGauge, gauge_of, peaks_of
+from eightgig.vram.runtime.memory_probe import (
+    CudaMemoryProbe,
+    Peaks,
+    Reading,
+    ResidentMemoryProbe,
+    memory_probe_for,
+    peaks_of,
+)
 from eightgig.vram.runtime.offload import HostMemoryError
 from eightgig.vram.runtime.recorder import REPORT, FlightRecorder
 
@@ -25,7 +32,7 @@ BUDGET = EnforcedBudget(cap_bytes=7 * GIB, context=Context(num_bytes=GIB, source
 
 
 class FakeCard:
-    """A gauge whose needles the test sets."""
+    """A memory probe whose needles the test sets."""
 
     def __init__(self, **peaks):
         self.allocated = 6 * GIB
@@ -80,7 +87,7 @@ def shortage_error():
 
 def test_a_run_that_ends_well_leaves_its_peaks(make_plan, tmp_path):
     card = FakeCard(num_ooms=2, num_alloc_retries=5)  # from an earlier run in the same process
-    with FlightRecorder(make_plan(), tmp_path, budget=BUDGET, gauge=card) as recorder:
+    with FlightRecorder(make_plan(), tmp_path, budget=BUDGET, memory_probe=card) as recorder:
         for peak in (4, 3):
             with recorder.phase("train"):
                 card.set(peak_allocated_bytes=peak * GIB, peak_reserved_bytes=(9 - peak) * GIB)
@@ -101,7 +108,7 @@ def test_a_run_that_ends_well_leaves_its_peaks(make_plan, tmp_path):
 
 def test_out_of_memory_leaves_a_snapshot_and_the_verdict_at_once(make_plan, tmp_path):
     card = FakeCard()
-    with FlightRecorder(make_plan(), tmp_path, budget=BUDGET, gauge=card) as recorder:
+    with FlightRecorder(make_plan(), tmp_path, budget=BUDGET, memory_probe=card) as recorder:
         recorder.step_begins(17)
         incident = recorder.out_of_memory(shortage_error(), phase="train", batch=8)
         assert read(tmp_path).incidents == (incident,)
@@ -112,14 +119,14 @@ def test_out_of_memory_leaves_a_snapshot_and_the_verdict_at_once(make_plan, tmp_
     assert (shortage.phase, shortage.step, shortage.batch) == ("train", 17, 8)
     assert (shortage.requested_bytes, shortage.cap_bytes, shortage.predicted_bytes) == (GIB, 7 * GIB, 5 * GIB)
     assert shortage.error == FIRST_LINE
-    assert incident.verdict.code == "too_big"
+    assert incident.diagnosis.code == "too_big"
     assert [i.shortage.snapshot for i in read(tmp_path).incidents] == ["snapshot_1.pickle", "snapshot_2.pickle"]
     assert (tmp_path / "snapshot_2.pickle").read_bytes() == b"snapshot"
     assert card.calls == ["history True", "history False"]  # from the first time on, until the end
 
 
 def test_a_run_that_dies_of_it_is_told_with_its_phase(make_plan, tmp_path, caplog):
-    recorder = FlightRecorder(make_plan(), tmp_path, budget=BUDGET, gauge=FakeCard())
+    recorder = FlightRecorder(make_plan(), tmp_path, budget=BUDGET, memory_probe=FakeCard())
     with pytest.raises(torch.OutOfMemoryError), recorder, recorder.phase("validate"):
         raise shortage_error()
     report = read(tmp_path)
@@ -130,14 +137,14 @@ def test_a_run_that_dies_of_it_is_told_with_its_phase(make_plan, tmp_path, caplo
 
 
 def test_between_phases_it_is_outside(make_plan):
-    recorder = FlightRecorder(make_plan(), gauge=FakeCard())
+    recorder = FlightRecorder(make_plan(), memory_probe=FakeCard())
     with recorder.phase("train"):
         pass
     assert recorder.out_of_memory(shortage_error()).shortage.phase == "outside"
 
 
 def test_a_run_that_dies_of_something_else_leaves_a_report_too(make_plan, tmp_path):
-    with pytest.raises(ZeroDivisionError), FlightRecorder(make_plan(), tmp_path, gauge=FakeCard()):
+    with pytest.raises(ZeroDivisionError), FlightRecorder(make_plan(), tmp_path, memory_probe=FakeCard()):
         raise ZeroDivisionError("no")
     assert (read(tmp_path).outcome, read(tmp_path).incidents) == ("ZeroDivisionError: no", ())
 
@@ -145,13 +152,13 @@ def test_a_run_that_dies_of_something_else_leaves_a_report_too(make_plan, tmp_pa
 def test_files_of_an_earlier_run_go(make_plan, tmp_path):
     for name in (REPORT, "snapshot_1.pickle", "mine.txt"):
         (tmp_path / name).write_text("old")
-    with FlightRecorder(make_plan(), tmp_path, gauge=FakeCard()):
+    with FlightRecorder(make_plan(), tmp_path, memory_probe=FakeCard()):
         assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
 
 
 def test_history_from_the_start_when_asked_for(make_plan):
     card = FakeCard()
-    with FlightRecorder(make_plan(), gauge=card, record_history=True) as recorder:
+    with FlightRecorder(make_plan(), memory_probe=card, record_history=True) as recorder:
         assert card.calls == ["history True"]
         recorder.out_of_memory(shortage_error())
     assert card.calls == ["history True", "history False"]
@@ -159,7 +166,7 @@ def test_history_from_the_start_when_asked_for(make_plan):
 
 def test_a_disk_that_cannot_be_written_does_not_end_a_run(make_plan, tmp_path, caplog):
     folder = tmp_path / "recorder"
-    with FlightRecorder(make_plan(), folder, gauge=FakeCard()) as recorder:
+    with FlightRecorder(make_plan(), folder, memory_probe=FakeCard()) as recorder:
         folder.write_text("in the folder's place")
         assert recorder.out_of_memory(shortage_error()).shortage.snapshot is None
     assert "the memory snapshot could not be written" in caplog.text
@@ -168,7 +175,7 @@ def test_a_disk_that_cannot_be_written_does_not_end_a_run(make_plan, tmp_path, c
 
 def test_step_starts_are_thinned_out_evenly(make_plan):
     card = FakeCard()
-    recorder = FlightRecorder(make_plan(), gauge=card)
+    recorder = FlightRecorder(make_plan(), memory_probe=card)
     for step in range(1000):
         card.allocated = step
         recorder.step_begins(step)
@@ -181,11 +188,11 @@ def test_step_starts_are_thinned_out_evenly(make_plan):
 
 def test_a_leak_is_seen_over_the_whole_run(make_plan):
     card = FakeCard()
-    recorder = FlightRecorder(make_plan(), gauge=card)
+    recorder = FlightRecorder(make_plan(), memory_probe=card)
     for step in range(3000):
         card.allocated = 2 * GIB + step * MIB
         recorder.step_begins(step)
-    assert recorder.out_of_memory(shortage_error()).verdict.code == "leak"
+    assert recorder.out_of_memory(shortage_error()).diagnosis.code == "leak"
 
 
 @pytest.mark.parametrize(
@@ -213,12 +220,12 @@ def test_a_leak_is_seen_over_the_whole_run(make_plan):
     ],
 )
 def test_what_counts_as_out_of_memory(make_plan, error, expected):
-    assert FlightRecorder(make_plan(), gauge=FakeCard()).is_out_of_memory(error) is expected
+    assert FlightRecorder(make_plan(), memory_probe=FakeCard()).is_out_of_memory(error) is expected
 
 
 def test_cudnn_without_an_engine_counts_when_the_allocator_failed(make_plan):
     card = FakeCard(num_ooms=3)
-    recorder = FlightRecorder(make_plan(), gauge=card)
+    recorder = FlightRecorder(make_plan(), memory_probe=card)
     error = RuntimeError("GET was unable to find an engine to execute this computation")
     card.set(num_ooms=4)
     assert recorder.is_out_of_memory(error)
@@ -243,7 +250,7 @@ def test_the_cpu_has_resident_memory_alone(make_plan, tmp_path):
     assert train.resident_bytes > 50 * MIB
     assert incident.shortage.snapshot is None
     assert incident.shortage.free_bytes > 0
-    assert incident.verdict.code == "too_big"
+    assert incident.diagnosis.code == "too_big"
     assert json.loads((tmp_path / REPORT).read_text())["step_starts"][0] > 50 * MIB
 
 
@@ -271,8 +278,8 @@ def test_nothing_reserved_is_nothing_fragmented():
 
 
 def test_the_gauge_of_the_cpu():
-    assert isinstance(gauge_of("cpu", 0), ResidentGauge)
-    reading = ResidentGauge().now()
+    assert isinstance(memory_probe_for("cpu", 0), ResidentMemoryProbe)
+    reading = ResidentMemoryProbe().now()
     assert reading.allocated_bytes == reading.reserved_bytes > 0
 
 
@@ -288,16 +295,16 @@ def test_the_gauge_of_a_card_reads_what_others_hold(monkeypatch, tmp_path):
     }.items():
         monkeypatch.setattr(torch.cuda, name, fake)
     context = Context(num_bytes=GIB // 2, source="measured")
-    monkeypatch.setattr("eightgig.vram.runtime.gauge.measured_context", lambda _: context)
+    monkeypatch.setattr("eightgig.vram.runtime.memory_probe.measured_context", lambda _: context)
     monkeypatch.setattr(torch.cuda.memory, "_dump_snapshot", lambda path: Path(path).write_bytes(b"x"))
-    gauge = gauge_of("cuda", GIB)
-    gauge.reset_peaks()
+    memory_probe = memory_probe_for("cuda", GIB)
+    memory_probe.reset_peaks()
 
-    assert gauge.now() == Reading(
+    assert memory_probe.now() == Reading(
         allocated_bytes=2 * GIB, reserved_bytes=3 * GIB, free_bytes=GIB, others_bytes=int(3.5 * GIB)
     )
-    assert (gauge.allocated_bytes(), gauge.peaks().num_ooms, calls) == (2 * GIB, 3, ["reset"])
-    assert gauge.snapshot(tmp_path / "snapshot_1.pickle")
+    assert (memory_probe.allocated_bytes(), memory_probe.peaks().num_ooms, calls) == (2 * GIB, 3, ["reset"])
+    assert memory_probe.snapshot(tmp_path / "snapshot_1.pickle")
     assert [path.name for path in tmp_path.iterdir()] == ["snapshot_1.pickle"]
 
 
@@ -307,9 +314,9 @@ def test_torch_still_records_history_as_it_is_called(monkeypatch):
     bind = inspect.signature(torch.cuda.memory._record_memory_history).bind
     assert "filename" in inspect.signature(torch.cuda.memory._dump_snapshot).parameters
     monkeypatch.setattr(torch.cuda.memory, "_record_memory_history", lambda **named: calls.append(bind(**named)))
-    gauge = CudaGauge(0)
-    gauge.record_history(on=True)
-    gauge.record_history(on=False)
+    memory_probe = CudaMemoryProbe(0)
+    memory_probe.record_history(on=True)
+    memory_probe.record_history(on=False)
     assert calls[0].arguments["max_entries"] == 20_000
     assert calls[1].arguments["enabled"] is None
 

@@ -9,7 +9,7 @@ from eightgig.core.errors import DataError
 from eightgig.core.units import MIB
 from eightgig.vram.allocator.caching import SimulatedOutOfMemoryError
 from eightgig.vram.allocator.events import Event
-from eightgig.vram.allocator.replay import Replay, replay, smallest_cap
+from eightgig.vram.allocator.replay import Replay, min_memory_limit, replay
 
 NOT_MONOTONIC = 114  # seed of a random trace that holds from 334 MiB on, fails again up to 350, and holds from 352 on
 
@@ -76,7 +76,7 @@ def test_the_first_of_equal_peaks_is_named():
 def test_nothing_asked_is_nothing_reserved():
     found = replay([])
     assert (found.peak_allocated, found.peak_reserved, found.fragmentation, found.peak_position) == (0, 0, 0.0, -1)
-    assert smallest_cap([]) == 0
+    assert min_memory_limit([]) == 0
 
 
 def test_expandable_segments_are_marked_unproven():
@@ -92,31 +92,31 @@ def test_a_block_given_back_twice_is_no_trace():
 
 def test_a_block_taken_twice_is_no_trace():
     with pytest.raises(DataError) as caught:
-        smallest_cap([Event(5, 512), Event(5, 512)])
+        min_memory_limit([Event(5, 512), Event(5, 512)])
     assert str(caught.value) == "event 1 takes block 5, which is held already: not a trace."
 
 
 def test_the_smallest_cap_by_hand():
     # 82 MiB reserved without a cap. 52 MiB are held at once, and are enough: the 30 MiB are given back before.
-    assert smallest_cap(trace("+a 30", "+b 12", "-a", "+c 40", "-b", "-c")) == 52 * MIB
+    assert min_memory_limit(trace("+a 30", "+b 12", "-a", "+c 40", "-b", "-c")) == 52 * MIB
 
 
 def test_the_smallest_cap_counts_what_cannot_be_given_back():
     # a and b (5 MiB each) share a segment of 20 MiB. When a is free, b keeps the segment: 20 + 40 = 60 MiB, though 45
     # are held.
-    assert smallest_cap(trace("+a 5", "+b 5", "-a", "+c 40")) == 60 * MIB
+    assert min_memory_limit(trace("+a 5", "+b 5", "-a", "+c 40")) == 60 * MIB
 
 
 def test_the_smallest_cap_is_a_multiple_of_2_mib():
     # Small segments are 2 MiB each: three blocks of 1 MiB need two.
-    assert smallest_cap(trace("+a 1", "+b 1", "+c 1")) == 4 * MIB
+    assert min_memory_limit(trace("+a 1", "+b 1", "+c 1")) == 4 * MIB
 
 
 @pytest.mark.parametrize("segments", ["native", "expandable"])
 @pytest.mark.parametrize("seed", range(12))
 def test_the_smallest_cap_holds_and_2_mib_less_does_not(seed, segments):
     events = random_trace(seed)
-    cap = smallest_cap(events, segments)
+    cap = min_memory_limit(events, segments)
     assert holds(events, cap, segments)
     assert not holds(events, cap - 2 * MIB, segments)
     if segments == "native":  # the peak without a cap always holds, rounded up to 2 MiB
@@ -130,7 +130,7 @@ def test_a_cap_below_a_failing_one_is_not_given():
     good = [cap for cap in caps if holds(events, cap)]
     largest_bad = max(cap for cap in caps if not holds(events, cap))
     assert (good[0], largest_bad) == (334 * MIB, 350 * MIB)
-    assert smallest_cap(events) == 352 * MIB
+    assert min_memory_limit(events) == 352 * MIB
 
 
 def test_twenty_thousand_events_take_no_time():

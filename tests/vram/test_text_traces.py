@@ -51,7 +51,7 @@ def test_blocks_that_are_computed_again_are_traced_and_take_less(predictor, leve
     """With keys and values kept, `selective` raised, and the lever was lost without a word."""
     options = StepOptions(micro_batch=4, precision="fp16")
     plain = predictor.predict(text_generator(), options)
-    less = predictor.predict(text_generator(), options.model_copy(update={"checkpointing": level}))
+    less = predictor.predict(text_generator(), options.model_copy(update={"activation_checkpointing": level}))
     assert less.peak_allocated < plain.peak_allocated
 
 

@@ -22,7 +22,7 @@ _SMALLEST_PROBABILITY = 1e-12
 
 
 class ClassificationTask:
-    """One class of several a picture; a task of `eightgig.export.task.Task`.
+    """One class of several an image; a task of `eightgig.export.task.Task`.
 
     Its answers are probabilities_K, its truths positions in `classes`.
     """
@@ -34,7 +34,7 @@ class ClassificationTask:
         self._classes = classes
 
     def answers(self, outputs: Arrays) -> list[NDArray[np.float64]]:
-        """Return the probabilities of each picture of logits_NK."""
+        """Return the probabilities of each image of logits_NK."""
         return list(softmax(outputs[self.output]))
 
     def judge(self) -> Judge:
@@ -51,7 +51,7 @@ class ClassificationTask:
         return {"accuracy": report.accuracy, "top5_accuracy": report.top5_accuracy, "macro_f1": report.macro_f1}
 
     def compare(self, reference: Sequence[NDArray[np.float64]], found: Sequence[NDArray[np.float64]]) -> Comparison:
-        """Return the largest difference of any probability, and the share of pictures with the same first class."""
+        """Return the largest difference of any probability, and the share of images with the same first class."""
         wanted, other = np.stack(reference), np.stack(found)
         return Comparison(
             difference=float(np.abs(wanted - other).max()),

@@ -46,8 +46,8 @@ class BenchmarkParameters(Record):
     """How variants are compared.
 
     Attributes:
-        batch_size: pictures at a time when accuracy is measured.
-        num_images: test pictures that every variant answers, spread over the split; the headline figures use all.
+        batch_size: images at a time when accuracy is measured.
+        num_images: test images that every variant answers, spread over the split; the headline figures use all.
         torch_compile: whether torch.compile is measured too, which compiles for a minute or more.
         min_speedup: how many times faster than the best simpler form one must be to be recommended instead.
         latency: how speed is measured.

@@ -65,7 +65,7 @@ class VariantRow(Record):
         latency_p50_ms: one call of the first batch size, numpy in to numpy out.
         latency_p95_ms: the same.
         latency_p99_ms: the same.
-        end_to_end_ms: median time from one stored picture to its answer: decoding, preparing, running, reading.
+        end_to_end_ms: median time from one stored image to its answer: decoding, preparing, running, reading.
         throughput_samples_per_second: at the last batch size.
         memory_mib: by which memory grew from before it was opened until it had answered the largest batch.
         size_mib: of its file.

@@ -3,13 +3,13 @@
 EightgigError
 ├── ConfigurationError    a parameter names what does not exist, or two contradict each other
 ├── DataError             the user's files are not what the case study needs
-│   ├── ImageRejectedError   one picture cannot be used (goes to rejects.csv, the run goes on)
+│   ├── ImageRejectedError   one image cannot be used (goes to rejects.csv, the run goes on)
 │   └── StoreError        a store is missing, incomplete or damaged
 ├── BudgetError           no plan fits the memory budget
 ├── PredictionError       a network cannot be traced for the memory it would take
 ├── TrainingError         training cannot go on (loss is not finite, ...)
 │   ├── CheckpointError   a checkpoint cannot be written or read, or is another run's
-│   └── OneRankShortError    memory ran out in one of several processes, which cannot go on alone
+│   └── RankOutOfMemoryError    memory ran out in one of several processes, which cannot go on alone
 ├── BusyError             another run is at work in the same place
 ├── WeightsError          weights are missing, damaged, or of another model
 └── ExportError           an exported file is not what it claims to be
@@ -31,7 +31,7 @@ class DataError(EightgigError):
 
 
 class ImageRejectedError(DataError):
-    """One picture cannot be used.
+    """One image cannot be used.
 
     Attributes:
         reason: a short code, the `reason` column of rejects.csv (for example `truncated`).
@@ -64,11 +64,11 @@ class CheckpointError(TrainingError):
     """A checkpoint cannot be written or read, or belongs to another run."""
 
 
-class OneRankShortError(TrainingError):
+class RankOutOfMemoryError(TrainingError):
     """Memory ran out in one of several processes: all have to begin again with the smaller batch.
 
     Attributes:
-        recovered: what a process alone would have done, as `vram.runtime.verdict.Recovered`.
+        recovered: what a process alone would have done, as `vram.runtime.diagnosis.Recovered`.
     """
 
     def __init__(self, message: str, recovered: object) -> None:

@@ -14,7 +14,7 @@ NO_VARIANCE = "more than 1 value per channel"
 class LoneSamples:
     """Lets BatchNorm take its running statistics for a sample that goes through a network in training by itself.
 
-    Only layers at which the sample is one value a channel (a picture pooled to one pixel) do so, and only then; their
+    Only layers at which the sample is one value a channel (an image pooled to one pixel) do so, and only then; their
     statistics stay as they are. All others, and all larger batches, are as ever. Nothing is dropped: each sample counts
     in its optimizer step, wherever a lone one comes from (the end of an epoch, a micro-batch of one, a process's
     share).

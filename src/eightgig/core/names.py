@@ -18,7 +18,7 @@ def name_key(name: str) -> str:
 
 
 def quoted(name: str, *others: str) -> str:
-    """Return `name` in quotation marks, with escapes for its accents where one of `others` looks the same and is not."""
+    """Return `name` in quotation marks, its accents escaped where one of `others` looks the same and is not."""
     looks_the_same = any(other != name and composed(other) == composed(name) for other in others)
     return ascii(name) if looks_the_same else f"'{name}'"
 

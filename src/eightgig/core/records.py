@@ -1,9 +1,9 @@
 """The base of all parameters and results: immutable, and strict about names."""
 
 import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict
+from pydantic import BaseModel, BeforeValidator, ConfigDict, model_validator
 
 
 class Record(BaseModel):
@@ -11,9 +11,21 @@ class Record(BaseModel):
 
     Parameters (read from conf/) and results (written as JSON) are both records, so what a run was told and what it
     found have one form.
+
+    Attributes:
+        renamed: names that fields once had, with those they have now; the old ones are refused by that.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+    renamed: ClassVar[dict[str, str]] = {}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _refuse_old_names(cls, values: Any) -> Any:
+        old = [name for name in cls.renamed if name in values] if isinstance(values, dict) else []
+        if old:
+            raise ValueError("; ".join(f"`{name}` is called `{cls.renamed[name]}` now" for name in old))
+        return values
 
 
 def _refuse_what_yaml_made(value: Any) -> Any:

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from eightgig.core.errors import ExportError
-from eightgig.data.store.vouched import has_voucher, waiting_voucher
+from eightgig.data.store.checksummed import has_checksum, waiting_checksum
 from eightgig.datasets.files import FileDataset
 from eightgig.export.tensorrt.records import Engine, UnusableEngine
 
@@ -35,10 +35,10 @@ class EngineDataset(FileDataset[Engine, Engine | UnusableEngine]):
     @property
     def files(self) -> tuple[Path, ...]:
         """The engine and its manifest, also one that a kill left waiting."""
-        return self.path, self._manifest_path, waiting_voucher(self._manifest_path)
+        return self.path, self._manifest_path, waiting_checksum(self._manifest_path)
 
     def _exists(self) -> bool:
-        return self.path.is_file() and has_voucher(self._manifest_path)
+        return self.path.is_file() and has_checksum(self._manifest_path)
 
     @property
     def _manifest_path(self) -> Path:

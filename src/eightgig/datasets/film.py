@@ -22,10 +22,10 @@ class FilmDataset(FileDataset["tuple[np.ndarray, float]", bytes]):
 
         frames, rate = data
         # One palette for all frames, so that nothing flickers.
-        pictures = [Image.fromarray(frame).quantize(64) for frame in frames]
+        images = [Image.fromarray(frame).quantize(64) for frame in frames]
         buffer = BytesIO()
-        pictures[0].save(
-            buffer, format="GIF", save_all=True, append_images=pictures[1:], duration=round(1000 / rate), loop=0
+        images[0].save(
+            buffer, format="GIF", save_all=True, append_images=images[1:], duration=round(1000 / rate), loop=0
         )
         write_bytes(self.path, buffer.getvalue())
 

@@ -10,10 +10,10 @@ if TYPE_CHECKING:
 
 
 class StoreDataset(FileDataset["StoreContent", "ImageStore"]):
-    """A flat JPEG store: saved by streaming pictures into it, loaded as a reader that holds none of them."""
+    """A flat JPEG store: saved by streaming images into it, loaded as a reader that holds none of them."""
 
     def save(self, data: "StoreContent") -> None:
-        """Stream the pictures into a new store; the old one stays until the new one is whole."""
+        """Stream the images into a new store; the old one stays until the new one is whole."""
         data.write(self.path)
 
     def load(self) -> "ImageStore":

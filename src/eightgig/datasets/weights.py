@@ -9,21 +9,21 @@ from kedro.io import DatasetError
 from pydantic import TypeAdapter, ValidationError
 
 from eightgig.core.files import sha256_of
-from eightgig.data.store.vouched import has_voucher, read_vouchers, waiting_voucher, write_vouched
+from eightgig.data.store.checksummed import has_checksum, read_checksums, waiting_checksum, write_checksummed
 from eightgig.datasets.files import FileDataset
-from eightgig.models.cards import AgentCard, PictureCard, TextCard
+from eightgig.models.cards import AgentCard, ImageCard, TextCard
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-_CARDS: TypeAdapter[PictureCard | TextCard | AgentCard] = TypeAdapter(PictureCard | TextCard | AgentCard)
+_CARDS: TypeAdapter[ImageCard | TextCard | AgentCard] = TypeAdapter(ImageCard | TextCard | AgentCard)
 
 
 @dataclass(frozen=True)
 class Weights:
     """A state dict with its card.
 
-    The card is of the case study's own kind, `PictureCard`, `TextCard` or `AgentCard`; what all stages share is in
+    The card is of the case study's own kind, `ImageCard`, `TextCard` or `AgentCard`; what all stages share is in
     `WeightsCard`.
     """
 
@@ -40,7 +40,7 @@ class WeightsDataset(FileDataset[Weights, Weights]):
 
         content = save(_apart(data.state))
         card = data.card.model_copy(update={"sha256": sha256_of(content)})
-        write_vouched(self.path, content, self._card_path, card.model_dump_json(indent=2) + "\n")
+        write_checksummed(self.path, content, self._card_path, card.model_dump_json(indent=2) + "\n")
 
     def load(self) -> Weights:
         """Read weights and card, and check that they belong together."""
@@ -57,10 +57,10 @@ class WeightsDataset(FileDataset[Weights, Weights]):
                 "put the right file back."
             ) from error
 
-    def _card_of(self, content: bytes) -> PictureCard | TextCard | AgentCard:
+    def _card_of(self, content: bytes) -> ImageCard | TextCard | AgentCard:
         digest, found = sha256_of(content), "SHA-256 differs"
         try:
-            for text in read_vouchers(self._card_path):
+            for text in read_checksums(self._card_path):
                 card = _CARDS.validate_json(text)
                 if card.sha256 == digest:
                     return card
@@ -74,10 +74,10 @@ class WeightsDataset(FileDataset[Weights, Weights]):
     @property
     def files(self) -> tuple[Path, ...]:
         """The weights and their card, also one that a kill left waiting."""
-        return self.path, self._card_path, waiting_voucher(self._card_path)
+        return self.path, self._card_path, waiting_checksum(self._card_path)
 
     def _exists(self) -> bool:
-        return self.path.is_file() and has_voucher(self._card_path)
+        return self.path.is_file() and has_checksum(self._card_path)
 
     @property
     def _card_path(self) -> Any:
@@ -85,7 +85,7 @@ class WeightsDataset(FileDataset[Weights, Weights]):
 
 
 def _apart(state: "Mapping[str, Tensor]") -> "dict[str, Tensor]":
-    """Return each tensor memory of its own: safetensors takes no two names for one, so tied weights are written twice."""
+    """Copy tensors that share memory: safetensors takes no two names for one, so tied weights are written twice."""
     apart: dict[str, Tensor] = {}
     taken: set[int] = set()
     for name, tensor in state.items():

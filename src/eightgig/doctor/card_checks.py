@@ -15,7 +15,7 @@ _NEAR_SLOWDOWN_C = 5
 
 # PCI Express 3, 4, 5: 8, 16, 32 GT/s a lane, 128 of 130 bits are data: gigabytes a second and lane.
 _GB_PER_LANE = {3: 8 * 128 / 130 / 8, 4: 16 * 128 / 130 / 8, 5: 32 * 128 / 130 / 8}
-# EfficientNet-B3, 300 px, about 280 pictures a second on an RTX 3070 (scaled from published runs), as uint8.
+# EfficientNet-B3, 300 px, about 280 images a second on an RTX 3070 (scaled from published runs), as uint8.
 _NEEDED_GB_PER_SECOND = 280 * 3 * 300 * 300 / 1e9
 
 

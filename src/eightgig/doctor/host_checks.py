@@ -7,7 +7,7 @@ from eightgig.doctor.advice import Advice
 from eightgig.doctor.disk import DiskKind
 from eightgig.doctor.machine import Machine
 
-# One core of an AMD EPYC decodes and crops 421 pictures a second from a store, 136 with ImageFolder and the usual
+# One core of an AMD EPYC decodes and crops 421 images a second from a store, 136 with ImageFolder and the usual
 # transforms (benchmarks/results/data_loading-amd-epyc.json: two workers U, none F). EfficientNet-B3 at 300 px takes
 # about 280 a second on an RTX 3070 (scaled from published runs): one core feeds it; ImageFolder would take over two.
 _CARD_TAKES = 280
@@ -25,10 +25,10 @@ _LARGE_BATCH = 16 * 3 * 640 * 640
 
 _WANTED_FILES = 1024  # Linux's usual soft limit; torch holds a file for each shared tensor (torch.multiprocessing)
 _LEAST_SPACE = GIB
-_WANTED_SPACE = 10 * GIB  # the article's 100,000 pictures are 7.3 GiB, and checkpoints
+_WANTED_SPACE = 10 * GIB  # the article's 100,000 images are 7.3 GiB, and checkpoints
 
-# A hard disk of 7,200 turns a minute waits half a turn for each picture: 4.2 ms, before its head has moved.
-_HARD_DISK_PICTURES = int(2 * 7200 / 60)
+# A hard disk of 7,200 turns a minute waits half a turn for each image: 4.2 ms, before its head has moved.
+_HARD_DISK_IMAGES = int(2 * 7200 / 60)
 _PYTHON = ((3, 11), (3, 13))
 
 
@@ -47,13 +47,13 @@ def cores(machine: Machine) -> Advice:
             to_do=f"export OMP_NUM_THREADS={threads}; --params <case>.train.num_workers={max(0, threads - 2)}; "
             "or give the container more (docker run --cpus)",
         )
-    loading = f"of which {workers} load" if workers else "and the training process loads pictures itself"
+    loading = f"of which {workers} load" if workers else "and the training process loads images itself"
     what = f"{usable:.0f}, {loading}"
     if usable >= _WANTED_CORES:
         return about(status="ok", what_is=what)
     if machine.gpu is None:
         return about(status="note", what_is=what)
-    to_do = "the card will wait for pictures; decode them once: --params <case>.data.tier=decoded"
+    to_do = "the card will wait for images; decode them once: --params <case>.data.tier=decoded"
     return about(status="warning", what_is=what, to_do=to_do)
 
 
@@ -85,7 +85,7 @@ def memory(machine: Machine) -> Advice | None:
         code="DOC019",
         title="memory",
         what_is=f"{gib(available):.1f} of {gib(total):.1f} GiB free{within}",
-        wanted=f"8 GB (article: 32, which also keep its {gib(_ARTICLE_STORE):.1f} GiB of pictures)",
+        wanted=f"8 GB (article: 32, which also keep its {gib(_ARTICLE_STORE):.1f} GiB of images)",
     )
     if total >= _WANTED_MEMORY and available >= _WANTED_AVAILABLE:
         return about(status="ok")
@@ -133,7 +133,7 @@ def open_files(machine: Machine) -> Advice | None:
 
 
 def disk_kind(machine: Machine) -> Advice | None:
-    """DOC022: how fast single pictures come from the disk under the data folder."""
+    """DOC022: how fast single images come from the disk under the data folder."""
     disk = machine.disk
     if disk.kind is None:
         return None
@@ -143,7 +143,7 @@ def disk_kind(machine: Machine) -> Advice | None:
         code="DOC022",
         title="disk",
         what_is=f"{disk.folder} is on: {disk.kind}{f' {disk.device}' if disk.device else ''}{system}",
-        wanted=f"an SSD, best NVMe: {_CARD_TAKES} pictures/s in any order",
+        wanted=f"an SSD, best NVMe: {_CARD_TAKES} images/s in any order",
     )
     if disk.kind == "memory":
         return about(status="note", to_do="what is written there is lost at the next start of the machine")
@@ -161,7 +161,7 @@ def disk_space(machine: Machine) -> Advice | None:
         code="DOC023",
         title="disk space",
         what_is=f"{gib(disk.free_bytes):.1f} GiB free for {disk.folder}",
-        wanted=f"{gib(_WANTED_SPACE):.0f} GiB: a store is as large as your pictures",
+        wanted=f"{gib(_WANTED_SPACE):.0f} GiB: a store is as large as your images",
     )
     if disk.free_bytes >= _WANTED_SPACE:
         return about(status="ok")
@@ -183,7 +183,7 @@ def python(machine: Machine) -> Advice:
 def _slow_disk(kind: DiskKind) -> str:
     move = "export EIGHTGIG_DATA=/a/folder/on/an/SSD"
     if kind == "hard disk":
-        return f"it reads fewer than {_HARD_DISK_PICTURES} pictures a second, until memory holds the store: {move}"
+        return f"it reads fewer than {_HARD_DISK_IMAGES} images a second, until memory holds the store: {move}"
     if kind == "network drive":
         return f"copy the data to a disk of this machine: {move}"
     if kind == "Windows drive":

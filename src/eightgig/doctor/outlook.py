@@ -5,7 +5,7 @@ from eightgig.doctor.machine import Machine
 
 # README, measured on two cores of an AMD EPYC: the built-in sample's pipeline, and EfficientNet-B3 at 300 px.
 _SAMPLE_MINUTES = 5
-_PICTURES_PER_SECOND = 4
+_IMAGES_PER_SECOND = 4
 # What keeps a run off the card: card, driver, torch's build, compute mode.
 _GATES = ("DOC001", "DOC002", "DOC003", "DOC014")
 
@@ -19,7 +19,7 @@ def outlook(machine: Machine, advice: tuple[Advice, ...]) -> str:
     return (
         f"{reason}The built-in samples take minutes (flower_classifier: about {_SAMPLE_MINUTES} on two cores); "
         "planning and export are the same as beside a card. The full recipes want a card: on two cores "
-        f"EfficientNet-B3 trains at about {_PICTURES_PER_SECOND} pictures a second."
+        f"EfficientNet-B3 trains at about {_IMAGES_PER_SECOND} images a second."
     )
 
 

@@ -47,7 +47,7 @@ class _FileCard(Record):
 
 
 class ModelCard(_FileCard):
-    """All that a program needs to use an exported network on pictures.
+    """All that a program needs to use an exported network on images.
 
     Inputs are RGB scaled to 0..1, less `mean`, divided by `std`, image_size x image_size pixels.
 

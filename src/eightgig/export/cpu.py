@@ -31,7 +31,7 @@ def has_exact_int8(capabilities: Mapping[str, object] | None = None) -> bool:
 def weight_types_for(
     target: Int8Target, wanted: WeightType | Literal["auto"] = "auto", capabilities: Mapping[str, object] | None = None
 ) -> tuple[WeightType, ...]:
-    """Return the weight types worth trying, the fastest first: TensorRT knows int8 alone, a CPU those that are exact."""
+    """Return the weight types worth trying, fastest first: TensorRT knows int8 alone, a CPU those that are exact."""
     if target == "int8_trt":
         return ("int8",)
     if wanted != "auto":

@@ -116,7 +116,7 @@ def _open(
         options.log_severity_level = _ERRORS_ONLY
         options.intra_op_num_threads = num_threads or 0
         # Threads that spin for more work take the cores from whatever runs next: with five sessions in turn on two
-        # cores, EfficientNet-Lite0 took 27 ms a picture with spinning threads, and 8 ms without.
+        # cores, EfficientNet-Lite0 took 27 ms an image with spinning threads, and 8 ms without.
         options.add_session_config_entry("session.force_spinning_stop", "1")
         options.optimized_model_filepath = str(Path(folder) / "optimised.onnx")
         try:

@@ -117,7 +117,7 @@ def require_precision(model: onnx.ModelProto, claimed: str, *, name: str = "") -
 
 
 def names_in(card: Mapping[str, str], key: str) -> list[str]:
-    """Return the JSON list of names that a file's card has under `key`; empty without one. ExportError: no such list."""
+    """Return the list of names that a file's card has under `key`; empty without one. ExportError: no such list."""
     try:
         names = json.loads(card.get(key, "[]"))
     except (ValueError, RecursionError):

@@ -15,7 +15,7 @@ class TorchCompileRunner(TorchRunner):
     """Runs a module through torch.compile; opening it compiles, which takes from seconds to minutes.
 
     On the CPU the weights are frozen (Inductor may then fold and reorder them) and, where the CPU multiplies bfloat16
-    in hardware, matrix layers run in bfloat16. On CUDA, calls are replayed as CUDA graphs, and networks of pictures are
+    in hardware, matrix layers run in bfloat16. On CUDA, calls are replayed as CUDA graphs, and networks of images are
     compiled for tensors that are channels last (see TorchRunner).
 
     Args:

@@ -17,7 +17,7 @@ MemoryFormat = Literal["channels_last", "contiguous"]
 class TorchRunner:
     """Runs a module in eval mode; on leaving, the module is on its old device, in its old mode and layout again.
 
-    On a GPU a network with convolutions of pictures has its weights and inputs channels last, as it trains: in half
+    On a GPU a network with convolutions of images has its weights and inputs channels last, as it trains: in half
     precision Tensor Cores want it so, and would turn every tensor around otherwise.
 
     Args:
@@ -90,14 +90,14 @@ class TorchRunner:
     def _to_device(self, array: Array) -> Tensor:
         tensor = torch.from_numpy(_readable(array)).to(self.device)
         tensor = tensor.to(self._dtype) if tensor.is_floating_point() else tensor
-        as_pictures = self.memory_format == "channels_last" and tensor.dim() == 4
-        return tensor.contiguous(memory_format=torch.channels_last if as_pictures else torch.contiguous_format)
+        as_images = self.memory_format == "channels_last" and tensor.dim() == 4
+        return tensor.contiguous(memory_format=torch.channels_last if as_images else torch.contiguous_format)
 
 
 def _layout(module: nn.Module, device: str) -> MemoryFormat:
-    """Return `channels_last` for convolutions of pictures on a GPU; the CPU's kernels do well with either."""
-    has_pictures = any(isinstance(part, nn.Conv2d | nn.ConvTranspose2d) for part in module.modules())
-    return "channels_last" if has_pictures and device.startswith("cuda") else "contiguous"
+    """Return `channels_last` for convolutions of images on a GPU; the CPU's kernels do well with either."""
+    has_images = any(isinstance(part, nn.Conv2d | nn.ConvTranspose2d) for part in module.modules())
+    return "channels_last" if has_images and device.startswith("cuda") else "contiguous"
 
 
 def _readable(array: Array) -> Array:

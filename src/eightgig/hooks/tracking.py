@@ -14,7 +14,7 @@ from pydantic import PositiveFloat
 
 from eightgig.core.records import Record
 from eightgig.report.memory_metrics import plan_metrics, trace_metrics
-from eightgig.tracking import Patience, TrackedRun
+from eightgig.tracking import ShutdownTimeouts, TrackedRun
 from eightgig.tracking.addresses import whole_uri
 from eightgig.tracking.events import Status
 from eightgig.vram.plan import MemoryPlan
@@ -112,12 +112,12 @@ class MlflowHook:
 
     def _start(self, name: str, tags: Mapping[str, str]) -> TrackedRun | None:
         uri = os.environ.get("MLFLOW_TRACKING_URI") or self._parameters.tracking_uri
-        patience = Patience(silent_s=self._parameters.patience_s, busy_s=self._parameters.busy_limit_s)
-        spools = self._project / self._parameters.spool_folder
+        timeouts = ShutdownTimeouts(silent_s=self._parameters.patience_s, busy_s=self._parameters.busy_limit_s)
+        event_logs = self._project / self._parameters.spool_folder
         try:
-            return TrackedRun.start(spools, whole_uri(uri, self._project), name, tags, patience)
+            return TrackedRun.start(event_logs, whole_uri(uri, self._project), name, tags, timeouts)
         except OSError as error:
-            logger.warning("this run is not tracked: %s cannot be written (%s)", spools, error)
+            logger.warning("this run is not tracked: %s cannot be written (%s)", event_logs, error)
             return None
 
     def _end(self, status: Status, killed_by: str | None = None) -> None:

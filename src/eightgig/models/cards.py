@@ -37,8 +37,8 @@ class WeightsCard(Record):
         raise NotImplementedError
 
 
-class PictureCard(WeightsCard):
-    """The card of a network on pictures.
+class ImageCard(WeightsCard):
+    """The card of a network on images.
 
     Attributes:
         image_size: pixels a side.

@@ -62,7 +62,7 @@ class CompressedForm(Record):
 
     Attributes:
         model: the network's name; one that was cut keeps its teacher's.
-        flops: of one picture.
+        flops: of one image.
         flops_share, parameters_share: of the trained network's.
         val_score: of the best epoch.
         seconds: that training and validating took.

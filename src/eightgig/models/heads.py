@@ -42,7 +42,7 @@ def replace_head(module: nn.Module, num_classes: int) -> None:
 
 
 def start_head_small(module: nn.Module) -> None:
-    """Return the head torch's own small initial weights.
+    """Initialise the head with torch's own small weights.
 
     timm's EfficientNets start theirs uniformly in +-1/sqrt(classes): with a handful of classes the first logits are so
     large that their gradients shake the pretrained layers below. Fine-tuning Lite0 on 700 photos of 5 classes, the mean

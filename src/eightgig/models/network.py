@@ -40,8 +40,8 @@ class TextNetwork(Network):
 
 
 @dataclass(frozen=True)
-class PictureNetwork(Network):
-    """A network on pictures: takes images_N3HW float32; a classifier gives logits_NK, a detector its raw maps.
+class ImageNetwork(Network):
+    """A network on images: takes images_N3HW float32; a classifier gives logits_NK, a detector its raw maps.
 
     Attributes:
         mean: subtracted from channels scaled to 0..1.

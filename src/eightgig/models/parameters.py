@@ -32,8 +32,8 @@ class ModelParameters(Record):
         raise NotImplementedError
 
 
-class PictureModelParameters(ModelParameters):
-    """Which network for pictures to build, from which weights, for pictures of which size.
+class ImageModelParameters(ModelParameters):
+    """Which network for images to build, from which weights, for images of which size.
 
     Attributes:
         name: a torchvision or timm classifier, or what the case study offers; `timm/` or `torchvision/` before it
@@ -52,7 +52,7 @@ class PictureModelParameters(ModelParameters):
 
     @property
     def sample(self) -> str:
-        """The size of a picture, for a person."""
+        """The size of an image, for a person."""
         return f"{self.image_size} px"
 
 

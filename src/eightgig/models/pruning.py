@@ -50,7 +50,7 @@ def prune_channels(
 
     Each layer loses the same share. One ranking over all layers, half of a layer at most, left 8 of the 32 channels of
     EfficientNet-Lite0's stem: fine-tuned on the built-in sample, cut to 64 % of its FLOPs and with BatchNorm measured
-    anew, it had 42 % accuracy on the 91 validation pictures, against 79 % (at 63 %) with the same share of each layer.
+    anew, it had 42 % accuracy on the 91 validation images, against 79 % (at 63 %) with the same share of each layer.
 
     Args:
         module: on the CPU. When this raises, it is spoilt.

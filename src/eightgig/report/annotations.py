@@ -7,8 +7,8 @@ if TYPE_CHECKING:
     from pandas import DataFrame as Table
     from plotly.graph_objects import Figure
 
-    Picture = NDArray[Any]
+    ImageArray = NDArray[Any]
 else:
-    Figure = Picture = Table = Any
+    Figure = ImageArray = Table = Any
 
-__all__ = ["Figure", "Picture", "Table"]
+__all__ = ["Figure", "ImageArray", "Table"]

@@ -172,8 +172,8 @@ def per_class(table: pd.DataFrame) -> go.Figure:
     return _styled(figure, height_px=int(120 + 30 * max(3, len(rows))))
 
 
-def class_balance(splits: pd.DataFrame, of: str = "pictures") -> go.Figure:
-    """Return how many pictures of each class each split holds.
+def class_balance(splits: pd.DataFrame, of: str = "images") -> go.Figure:
+    """Return how many images of each class each split holds.
 
     Args:
         splits: columns `class, split, num_images`, one row a class and split.

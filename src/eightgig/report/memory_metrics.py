@@ -19,13 +19,13 @@ def plan_metrics(plan: MemoryPlan) -> dict[str, float]:
             "usable_gib": gib(plan.budget_bytes),
             "predicted_reserved_gib": gib(plan.predicted_reserved_bytes),
             "micro_batch": plan.micro_batch,
-            "accumulation": plan.accumulation,
+            "gradient_accumulation_steps": plan.gradient_accumulation_steps,
         }
     )
 
 
 def trace_metrics(trace: VramTrace) -> dict[str, float]:
-    """Return what came of it: by phase the prediction, what was measured and the error, and how often memory ran out."""
+    """Return, by phase, the prediction, what was measured and the error, and how often memory ran out."""
     final = {"final_micro_batch": trace.final_micro_batch, "final_accumulation": trace.final_accumulation}
     figures = {name: float(value) for name, value in final.items() if value is not None}
     for compared in trace.phases:

@@ -17,7 +17,7 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 from plotly.offline import get_plotlyjs
 
-from eightgig.report.pictures import Mark, to_data_uri
+from eightgig.report.images import Mark, to_data_uri
 
 MISSING = "–"
 Cell = str | float | int | bool | None
@@ -82,8 +82,8 @@ class Chart:
 
 
 @dataclass(frozen=True)
-class Picture:
-    """A picture with its caption: a short line, and a quieter second one."""
+class Image:
+    """An image with its caption: a short line, and a quieter second one."""
 
     source: str  # a data: address
     caption: str = ""
@@ -93,16 +93,16 @@ class Picture:
     @classmethod
     def from_array(
         cls, image_HWC: NDArray[np.uint8], caption: str = "", *, note: str = "", mark: Mark = "plain"
-    ) -> "Picture":
-        """Return the picture of an array (height, width, 3) uint8, at most 360 px a side."""
+    ) -> "Image":
+        """Return the image of an array (height, width, 3) uint8, at most 360 px a side."""
         return cls(to_data_uri(image_HWC, longest_side_px=360), caption, note, mark)
 
 
 @dataclass(frozen=True)
 class Gallery:
-    """Pictures side by side."""
+    """Images side by side."""
 
-    pictures: Sequence[Picture]
+    images: Sequence[Image]
     caption: str = ""
     kind: ClassVar[str] = "gallery"
 
@@ -150,7 +150,7 @@ class Page:
 
 
 def render_page(page: Page) -> str:
-    """Return the page as one HTML text that loads nothing: style, figures, pictures and plotly.js are inside.
+    """Return the page as one HTML text that loads nothing: style, figures, images and plotly.js are inside.
 
     Everything that comes from data is escaped. It follows the reader's light or dark setting and has a switch.
     """

@@ -6,7 +6,7 @@ importing torch for that would cost seconds at each `kedro` command.
 
 from typing import TYPE_CHECKING, Any
 
-from eightgig.report.annotations import Figure, Picture, Table
+from eightgig.report.annotations import Figure, ImageArray, Table
 
 if TYPE_CHECKING:
     from torch.utils.data import DataLoader
@@ -16,26 +16,26 @@ if TYPE_CHECKING:
     from eightgig.data.store.reader import ImageStore
     from eightgig.data.store.tokens import TokenContent, TokenStore
     from eightgig.export.task import Task
-    from eightgig.models.network import Network, PictureNetwork, TextNetwork
+    from eightgig.models.network import ImageNetwork, Network, TextNetwork
     from eightgig.training.distillation import SoftLoss
-    from eightgig.training.loop import TrainingResult
     from eightgig.training.objective import Batch, Objective
+    from eightgig.training.trainer import TrainingResult
     from eightgig.vram.tracing.spec import WorkloadSpec
 
     Batches = DataLoader[Batch]
 else:
-    Batches = ClassFolders = ImageStore = Network = Objective = PictureNetwork = Any
+    Batches = ClassFolders = ImageStore = Network = Objective = ImageNetwork = Any
     SoftLoss = StoreContent = Task = TextNetwork = TokenContent = TokenStore = TrainingResult = WorkloadSpec = Any
 
 __all__ = [
     "Batches",
     "ClassFolders",
     "Figure",
+    "ImageArray",
+    "ImageNetwork",
     "ImageStore",
     "Network",
     "Objective",
-    "Picture",
-    "PictureNetwork",
     "SoftLoss",
     "StoreContent",
     "Table",

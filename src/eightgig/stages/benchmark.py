@@ -1,4 +1,4 @@
-"""Benchmark: how good the network is on pictures it never saw, and how fast each of its forms runs here."""
+"""Benchmark: how good the network is on images it never saw, and how fast each of its forms runs here."""
 
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -55,7 +55,7 @@ def compare_variants(
     engines_table: Table,
     plan: PlanParameters,
 ) -> tuple[Table, Table]:
-    """Measure every form of the network on the same test pictures, those on a GPU within the budget.
+    """Measure every form of the network on the same test images, those on a GPU within the budget.
 
     Returns:
         A row a form: quality, latency, throughput, memory, size, whether it passed and is recommended, or why it could
@@ -106,7 +106,7 @@ def compare_variants(
             parity_reduced=export.parity.tolerance_reduced,
             min_speedup=benchmark.min_speedup,
         ),
-        whole_call=partial(_from_picture_to_answer, case, weights, store, indices[0], task),
+        whole_call=partial(_from_image_to_answer, case, weights, store, indices[0], task),
         memory=memory,
     )
     judged = _table_of(rows).assign(judged_on=min(number, len(indices)), held_out=len(indices))
@@ -122,10 +122,10 @@ def _table_of(rows: "list[VariantRow]") -> Table:
     return pd.DataFrame([row | other for row, other in zip(named, others, strict=True)])
 
 
-def _from_picture_to_answer(
+def _from_image_to_answer(
     case: Case, weights: Weights, store: ImageStore, index: int, task: Task, runner: "Runner"
 ) -> Callable[[], object]:
-    """Return the call that a user makes: one stored picture to what the network says of it."""
+    """Return the call that a user makes: one stored image to what the network says of it."""
 
     def call() -> object:
         return task.answers(runner.run(one_input(case, weights.card, store, index)))[0]

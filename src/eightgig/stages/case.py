@@ -97,7 +97,7 @@ class Case(Protocol):
         """Return a batch as tensors by the names of the deployed module's inputs, as its card says."""
 
     def one_input(self, card: Any, store: Any, index: int) -> dict[str, Any]:
-        """Return one stored sample as `inputs` would, from what a user would bring: a picture's bytes, a text."""
+        """Return one stored sample as `inputs` would, from what a user would bring: an image's bytes, a text."""
 
     def example(self, card: Any) -> dict[str, Any]:
         """Return one empty sample of the full size, as `inputs` would."""

@@ -38,8 +38,8 @@ def evaluate(
     """Judge the trained network on the whole test split.
 
     Returns:
-        The figures; a row a class; the confusion matrix (rows are true classes, named in the first column); a row a
-        picture with what was predicted.
+        The figures; a row a class; the confusion matrix (rows are true classes, named in the first column); a row an
+        image with what was predicted.
     """
     from eightgig.bench.classification import evaluate as judge
 
@@ -53,7 +53,7 @@ def evaluate(
 def _probabilities(
     case: Case, weights: Weights, store: ImageStore, indices: list[int], runner: "Runner", batch_size: int
 ) -> Any:
-    """Return float64 NK probabilities of one runner for the pictures `indices`, in their order."""
+    """Return float64 NK probabilities of one runner for the images `indices`, in their order."""
     import numpy as np
 
     from eightgig.export.runners import softmax

@@ -21,8 +21,8 @@ from eightgig.vram.plan import MemoryPlan
 
 if TYPE_CHECKING:
     from eightgig.models.complexity import Complexity
-    from eightgig.vram.tracing.hidden import Generation
     from eightgig.vram.tracing.predictor import Predictor
+    from eightgig.vram.tracing.workspace import Generation
 
 logger = logging.getLogger(__name__)
 _MEASURED_IMAGES = 128
@@ -183,7 +183,7 @@ class CompressionWork:
         return replace(network, weights_source=source)
 
     def measure_batch_norm(self, module: Any) -> None:
-        """Let a cut network's BatchNorm see some training pictures, on the plan's device and within its budget."""
+        """Let a cut network's BatchNorm see some training images, on the plan's device and within its budget."""
         from eightgig.models.pruning import measure_batch_norm
         from eightgig.vram.runtime.execution import carrying_out
 
@@ -253,7 +253,7 @@ class CompressionWork:
             teacher=None if form == "pruned" else card.model,
             precision=plan.precision,
         )
-        clips = self.train.max_gradient_norm is not None
+        clips = self.train.max_grad_norm is not None
         options = options_of(plan.for_one_process(), clips_gradients=clips, keeps_buffers=True)
         return predictor.predict(spec, options, generation=generation_of_plan(plan)).peak_allocated
 
@@ -272,11 +272,11 @@ class CompressionWork:
         return Weights(result.best_state, own.model_copy(update={"compression": form, "made_from_sha256": card.sha256}))
 
     def complexity(self, network: Network) -> "Complexity":
-        """Return a network's parameters, and its FLOPs for one picture."""
+        """Return a network's parameters, and its FLOPs for one image."""
         from eightgig.models.complexity import complexity_of
 
         return complexity_of(network.module, self.example())
 
     def example(self) -> Any:
-        """Return one empty picture as the networks take them."""
+        """Return one empty image as the networks take them."""
         return self.case.example(self.weights.card)["images"]

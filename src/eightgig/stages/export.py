@@ -32,7 +32,7 @@ def create_pipeline(case: Case, *more: Node, compressed: Node | None = None) -> 
         compressed: gives `compressed_onnx`, further files by name; None exports what the compress stage made.
     """
     made = {"weights": "weights", "export": "params:export"}
-    pictures = {**made, "store": "store", "splits": "splits"}
+    images = {**made, "store": "store", "splits": "splits"}
     quantized = ["onnx_int8_cpu", "onnx_int8_trt", "quantization"]
     from_compressed = {name: name for name in ("compressed_weights", "quantization", "store", "splits")}
     from_compressed["export"] = "params:export"
@@ -42,10 +42,10 @@ def create_pipeline(case: Case, *more: Node, compressed: Node | None = None) -> 
         [
             stage_node(export_fp32, made, ["onnx_fp32", "export_memory"], case=case),
             stage_node(export_fp16, {"onnx_fp32": "onnx_fp32"}, "onnx_fp16"),
-            stage_node(quantize, {**pictures, "onnx_fp32": "onnx_fp32"}, quantized, case=case),
+            stage_node(quantize, {**images, "onnx_fp32": "onnx_fp32"}, quantized, case=case),
             compressed or stage_node(export_compressed, from_compressed, "compressed_onnx", case=case),
             stage_node(build_engines, {**for_engines, "export": "params:export"}, ["engines", "engines_table"]),
-            stage_node(check_parity, {**pictures, **{name: name for name in ONNX_FILES}}, "parity", case=case),
+            stage_node(check_parity, {**images, **{name: name for name in ONNX_FILES}}, "parity", case=case),
             *more,
         ],
     )
@@ -75,7 +75,7 @@ def quantize(
 ) -> tuple[bytes, bytes, QuantizationReport]:
     """Return the INT8 files for the CPU and for TensorRT, and how they were chosen.
 
-    Calibrated on training pictures as they look without augmentation, judged on validation pictures: the test pictures
+    Calibrated on training images as they look without augmentation, judged on validation images: the test images
     stay unseen until the benchmark.
     """
     from eightgig.export.int8.search import search_int8
@@ -84,12 +84,12 @@ def quantize(
     parameters = export.quantize
     calibration = network_inputs(case, weights, store, training, num_images=parameters.calibration_images, batch_size=8)
     judged = list(
-        labelled_inputs(case, weights, store, validation, num_images=parameters.judged_images, batch_size=_EVAL_BATCH)
+        labelled_inputs(case, weights, store, validation, num_images=parameters.eval_samples, batch_size=_EVAL_BATCH)
     )
     found = search_int8(
         onnx_fp32, calibration, _score_on(judged, case.task(weights.card.classes)), parameters=parameters
     )
-    seen = min(parameters.judged_images, len(validation))
+    seen = min(parameters.eval_samples, len(validation))
     counts = {"num_judged_samples": seen, "num_validation_samples": len(validation)}
     return found.int8_cpu, found.int8_trt, found.report.model_copy(update=counts)
 
@@ -113,9 +113,9 @@ def export_compressed(
     files = {}
     for name, weights in compressed_weights.items():
         number = parameters.calibration_images
-        pictures = network_inputs(case, weights, store, training, num_images=number, batch_size=8)
+        images = network_inputs(case, weights, store, training, num_images=number, batch_size=8)
         files[f"{name}_fp32"] = _to_onnx(case, weights, export)
-        calibration = calibrate(files[f"{name}_fp32"], pictures, parameters=parameters)
+        calibration = calibrate(files[f"{name}_fp32"], images, parameters=parameters)
         files[f"{name}_int8_cpu"] = to_int8(calibration, recipe)
     return files
 
@@ -131,7 +131,7 @@ def check_parity(
     onnx_int8_cpu: bytes,
     onnx_int8_trt: bytes,
 ) -> ParityTable:
-    """Return how far each file's probabilities are from torch's on held-out pictures, after proving its precision.
+    """Return how far each file's probabilities are from torch's on held-out images, after proving its precision.
 
     INT8 rounds, so it seldom meets a tolerance: its row tells the one that it would have needed, and its accuracy
     decides (see the benchmark). TensorRT's INT8 file is computed in float on exactly its INT8 values: this machine's

@@ -32,7 +32,7 @@ def inference_plan(plan: PlanParameters) -> MemoryPlan:
     from eightgig.stages.compress import generation_of_plan
     from eightgig.vram.cards.found import card_found
     from eightgig.vram.runtime.numerics import EXACT
-    from eightgig.vram.tracing.hidden import load_calibration
+    from eightgig.vram.tracing.workspace import load_calibration
 
     device = resolve_device(plan.device)
     card = card_found() if plan.card is None and device == "cuda" else None
@@ -43,10 +43,10 @@ def inference_plan(plan: PlanParameters) -> MemoryPlan:
         device_name=describe_device(device),
         card=card.name if card else plan.card,
         micro_batch=1,
-        accumulation=1,
+        gradient_accumulation_steps=1,
         eval_batch=1,
         precision="fp32",
-        checkpointing="none",
+        activation_checkpointing="none",
         optimizer_kernel="fused",
         memory_format="contiguous",
         numerics=EXACT,

@@ -1,4 +1,4 @@
-"""Ingest: from pictures on disk to an HDF5 store, its splits, and a list of what was refused."""
+"""Ingest: from images on disk to an HDF5 store, its splits, and a list of what was refused."""
 
 import logging
 from pathlib import Path
@@ -7,7 +7,7 @@ from kedro.pipeline import Pipeline
 
 from eightgig.core.progress import progress
 from eightgig.data.images.parameters import DataParameters
-from eightgig.data.ingest.sources import RawPictures, Source, open_source
+from eightgig.data.ingest.sources import RawImages, Source, open_source
 from eightgig.stages.annotations import ClassFolders, StoreContent, Table
 from eightgig.stages.case import stage_node, stage_pipeline
 from eightgig.stages.findings import log_findings
@@ -37,11 +37,11 @@ def create_pipeline() -> Pipeline:
 
 
 def collect(data: DataParameters) -> Source:
-    """Return the source of pictures that the parameters name."""
+    """Return the source of images that the parameters name."""
     return open_source(data)
 
 
-def inspect(raw: RawPictures, data: DataParameters, ingest_journal: Path) -> tuple[Table, Table]:
+def inspect(raw: RawImages, data: DataParameters, ingest_journal: Path) -> tuple[Table, Table]:
     """Look at every file once; give the manifest of those that are kept, and the others with reasons.
 
     What was found is written into the folder `ingest_journal` as it goes: after a kill no file is opened twice.
@@ -51,17 +51,17 @@ def inspect(raw: RawPictures, data: DataParameters, ingest_journal: Path) -> tup
     folders = _class_folders(raw, data)
     for note in folders.notes:
         logger.warning("%s", note)
-    with progress("looking at pictures") as report:
+    with progress("looking at images") as report:
         manifest, rejects = build_manifest(folders, data, report, journal=ingest_journal / "inspected.jsonl")
     log_findings(rejects)
     return manifest, rejects
 
 
-def split(raw: RawPictures, manifest: Table, rejects: Table, data: DataParameters) -> Table:
+def split(raw: RawImages, manifest: Table, rejects: Table, data: DataParameters) -> Table:
     """Divide the manifest into train, val and test.
 
     Raises:
-        DataError: too many files were refused, or classes have too few pictures; the list of rejects is on disk by now.
+        DataError: too many files were refused, or classes have too few images; the list of rejects is on disk by now.
     """
     from eightgig.data.ingest.manifest import require_usable
     from eightgig.data.ingest.splits import make_splits
@@ -70,17 +70,17 @@ def split(raw: RawPictures, manifest: Table, rejects: Table, data: DataParameter
     return make_splits(manifest, val_fraction=data.val_fraction, test_fraction=data.test_fraction, seed=data.seed)
 
 
-def build_store(raw: RawPictures, manifest: Table, splits: Table, data: DataParameters) -> StoreContent:
-    """Return what the store's dataset writes: the pictures of the splits, streamed.
+def build_store(raw: RawImages, manifest: Table, splits: Table, data: DataParameters) -> StoreContent:
+    """Return what the store's dataset writes: the images of the splits, streamed.
 
     It waits for the splits, so that a set which is refused replaces no store.
     """
     from eightgig.data.store.content import StoreContent
 
-    return StoreContent(manifest.iloc[splits["index"]], _pictures_root(raw), data)
+    return StoreContent(manifest.iloc[splits["index"]], _images_root(raw), data)
 
 
-def _pictures_root(raw: RawPictures) -> Path:
+def _images_root(raw: RawImages) -> Path:
     if raw.source == "oxford102":
         from eightgig.data.ingest.oxford102 import FOLDER
 
@@ -88,7 +88,7 @@ def _pictures_root(raw: RawPictures) -> Path:
     return Path(raw.root)
 
 
-def _class_folders(raw: RawPictures, data: DataParameters) -> ClassFolders:
+def _class_folders(raw: RawImages, data: DataParameters) -> ClassFolders:
     if raw.source == "oxford102":
         from eightgig.data.ingest.oxford102 import read_oxford102
 

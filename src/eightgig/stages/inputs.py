@@ -25,7 +25,7 @@ def labelled_inputs(
 ) -> Iterator[tuple[Feeds, list[Any]]]:
     """Yield the same with what is right for each, as the case's task wants it.
 
-    Spread, because a store is sorted by class: its first pictures are all of one.
+    Spread, because a store is sorted by class: its first images are all of one.
     """
     case.check_store(weights.card, store)
     step = len(indices) / min(num_images, len(indices))

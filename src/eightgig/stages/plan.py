@@ -37,7 +37,7 @@ def plan_memory(
     from eightgig.vram.planning.request import PlanRequest
     from eightgig.vram.planning.target import target_of
 
-    target = target_of(plan, processes=train.distributed.processes)
+    target = target_of(plan, processes=train.distributed.nproc_per_node)
     check_optimizer(train.optimizer, target.device)
     share = share_of_one_process(train)
     request = PlanRequest(
@@ -52,7 +52,7 @@ def plan_memory(
         eval_batch=train.eval_batch_size,
         optimizer=train.optimizer,
         precisions=allowed_precisions(plan.precision, target.device, spreads=train.distributed.spreads),
-        clips_gradients=train.max_gradient_norm is not None,
+        clips_gradients=train.max_grad_norm is not None,
         loss_scale=train.loss_scale,
         empty_cache_every=train.empty_cache_every,
         channels_last=case.channels_last,
@@ -61,7 +61,7 @@ def plan_memory(
         card=target.card,
         memory=target.memory,
     )
-    return say(make_plan(request, plan))
+    return log_plan(make_plan(request, plan))
 
 
 def share_of_one_process(train: TrainParameters) -> int:
@@ -70,17 +70,17 @@ def share_of_one_process(train: TrainParameters) -> int:
     Raises:
         ConfigurationError: they cannot be shared out evenly.
     """
-    effective, processes = train.batch_size * train.accumulation, train.distributed.count
+    effective, processes = train.batch_size * train.gradient_accumulation_steps, train.distributed.count
     if effective % processes:
         raise ConfigurationError(
-            f"train.batch_size x train.accumulation = {effective} samples a step cannot be shared out among "
-            f"{processes} processes (train.distributed.processes x nodes): take a multiple of {processes}, such as "
-            f"{-(-effective // processes) * processes}"
+            f"train.batch_size x train.gradient_accumulation_steps = {effective} samples a step cannot be shared out "
+            f"among {processes} processes (train.distributed.nproc_per_node x nodes): take a multiple of "
+            f"{processes}, such as {-(-effective // processes) * processes}"
         )
     return effective // processes
 
 
-def say(made: MemoryPlan) -> MemoryPlan:
+def log_plan(made: MemoryPlan) -> MemoryPlan:
     """Log a plan and its findings; give it back."""
     logger.info("%s", made.sentence())
     if made.device == "cuda":

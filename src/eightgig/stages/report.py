@@ -69,7 +69,7 @@ class Results(Protocol):
     def results(self, shown: Mapping[str, Any]) -> "list[pages.Section]":
         """Show how good the network is; stands before the forms of it."""
 
-    def pictures(self, store: Any, shown: Mapping[str, Any]) -> "list[pages.Section]":
+    def images(self, store: Any, shown: Mapping[str, Any]) -> "list[pages.Section]":
         """Show single samples; stands behind the forms."""
 
 
@@ -187,7 +187,7 @@ def write_page(
         *([compress_page.compression_section(compression, benchmark, results.unit)] if compression else []),
         export_page.int8_section(quantization, results.unit),
         export_page.engines_section(engines),
-        *results.pictures(store, shown),
+        *results.images(store, shown),
         page.making_section(card, {"data": data, "model": model, "train": train}),
     ]
     return render_page(

@@ -1,39 +1,41 @@
-"""The pictures that `predict` works on: what the user names, or a few held-out ones of the store."""
+"""The images that `predict` works on: what the user names, or a few held-out ones of the store."""
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 from pydantic import Field
 
 from eightgig.core.errors import ConfigurationError, DataError, ImageRejectedError
 from eightgig.core.progress import track
 from eightgig.core.records import Record
-from eightgig.stages.annotations import ImageStore, Picture, Table
+from eightgig.stages.annotations import ImageArray, ImageStore, Table
 from eightgig.stages.trained import indices_of
 
 
 class PredictParameters(Record):
-    """Which pictures to work on.
+    """Which images to work on.
 
     Attributes:
-        source: a picture, or a folder of pictures (nested ones too); None takes a few held-out pictures of the store.
-        num_samples: how many held-out pictures, without a source.
-        batch_size: pictures at a time.
-        sheet_pictures: the contact sheet shows this many at most; the table has all.
+        source: an image, or a folder of images (nested ones too); None takes a few held-out images of the store.
+        num_samples: how many held-out images, without a source.
+        batch_size: images at a time.
+        sheet_images: the contact sheet shows this many at most; the table has all.
     """
+
+    renamed: ClassVar = {"sheet_pictures": "sheet_images"}
 
     source: str | None = None
     num_samples: int = Field(default=12, ge=1)
     batch_size: int = Field(default=16, ge=1)
-    sheet_pictures: int = Field(default=48, ge=1)
+    sheet_images: int = Field(default=48, ge=1)
 
 
 class Sample(NamedTuple):
-    """One picture: where it is from, and its upright RGB pixels."""
+    """One image: where it is from, and its upright RGB pixels."""
 
     file: str
-    image_HWC: Picture
+    image_HWC: ImageArray
 
 
 Rejects = list[tuple[str, str, str]]
@@ -44,7 +46,7 @@ REJECT_COLUMNS = ("file", "reason", "detail")
 def samples_of(
     predict: PredictParameters, store: ImageStore, splits: Table, *, max_pixels: int, rejects: Rejects
 ) -> Iterator[Sample]:
-    """Yield the pictures one by one; files that cannot be read are added to `rejects`.
+    """Yield the images one by one; files that cannot be read are added to `rejects`.
 
     Raises:
         ConfigurationError: the source does not exist.
@@ -56,15 +58,13 @@ def samples_of(
 
 
 def require_one(num_found: int, predict: PredictParameters, rejects: Rejects) -> None:
-    """Refuse a source of which nothing could be read as a picture. DataError names the first files."""
+    """Refuse a source of which nothing could be read as an image. DataError names the first files."""
     if not num_found:
-        raise DataError(
-            f"{predict.source}: none of {len(rejects)} files can be read as a picture: {_examples(rejects)}"
-        )
+        raise DataError(f"{predict.source}: none of {len(rejects)} files can be read as an image: {_examples(rejects)}")
 
 
-def thumbnail(image_HWC: Picture, side_px: int = 256) -> Any:
-    """Return the picture at most `side_px` a side: a sheet of 48 photos from a camera would otherwise hold gigabytes."""
+def thumbnail(image_HWC: ImageArray, side_px: int = 256) -> Any:
+    """Return the image at most `side_px` a side: a sheet of 48 photos from a camera would otherwise hold gigabytes."""
     import numpy as np
     from PIL import Image
 
@@ -85,12 +85,12 @@ def _from_source(predict: PredictParameters, max_pixels: int, rejects: Rejects) 
     root = Path(predict.source or "").expanduser()
     if not root.exists():
         raise ConfigurationError(
-            f"predict.source: {root} does not exist. Name a picture or a folder of pictures, or leave it null to see "
-            "a few held-out pictures."
+            f"predict.source: {root} does not exist. Name an image or a folder of images, or leave it null to see "
+            "a few held-out images."
         )
     files = sorted(path for path in root.rglob("*") if path.is_file()) if root.is_dir() else [root]
     if not files:
-        raise DataError(f"predict.source: the folder {root} holds no files. Name a picture or a folder of pictures.")
+        raise DataError(f"predict.source: the folder {root} holds no files. Name an image or a folder of images.")
     for path in track(files, "predicting"):
         try:
             yield Sample(str(path), decode_rgb(path.read_bytes(), max_pixels=max_pixels))

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from eightgig.core.errors import BudgetError
 from eightgig.datasets.weights import Weights
-from eightgig.models.parameters import PictureModelParameters
-from eightgig.stages.annotations import Picture, WorkloadSpec
+from eightgig.models.parameters import ImageModelParameters
+from eightgig.stages.annotations import ImageArray, WorkloadSpec
 from eightgig.stages.case import Case
 from eightgig.stages.inference import running
 from eightgig.stages.inputs import feeds_of
@@ -81,8 +81,8 @@ class TilePlanner:
             BudgetError: not even the smallest tile fits.
             ConfigurationError: tile and overlap do not go together.
         """
-        from eightgig.vram.tracing.hidden import load_calibration
         from eightgig.vram.tracing.predictor import Predictor
+        from eightgig.vram.tracing.workspace import load_calibration
 
         refusals: dict[int, BudgetError] = {}
         with Predictor(load_calibration(self._plan.calibration)) as predictor:
@@ -142,13 +142,13 @@ class TilePlanner:
     def _workload(self, tile: int) -> WorkloadSpec:
         from eightgig.vram.tracing.spec import WorkloadSpec
 
-        model = PictureModelParameters(name=self._card.model, weights="none", image_size=tile)
+        model = ImageModelParameters(name=self._card.model, weights="none", image_size=tile)
         whole = self._case.workload(model, len(self._card.classes), self._train)
         return WorkloadSpec(factory=f"{__name__}:make_workload", options={"whole": whole.model_dump(mode="json")})
 
 
 def make_workload(whole: dict[str, Any]) -> "Workload":
-    """Return a case's workload without its loss: the network alone on pictures, as tiles are run."""
+    """Return a case's workload without its loss: the network alone on images, as tiles are run."""
     from dataclasses import replace
 
     from eightgig.vram.tracing.spec import WorkloadSpec
@@ -239,7 +239,7 @@ def report_of(
     )
 
 
-def tiles_section(report: TilesReport, sheet: Picture, *, unit: str, more: str) -> "pages.Section":
+def tiles_section(report: TilesReport, sheet: ImageArray, *, unit: str, more: str) -> "pages.Section":
     """Show an image that went through in tiles.
 
     Args:
@@ -249,8 +249,8 @@ def tiles_section(report: TilesReport, sheet: Picture, *, unit: str, more: str) 
         more: what else was written, and where.
     """
     from eightgig.core.units import format_bytes
-    from eightgig.report.page import Fact, Facts, Gallery, Picture, Section, Table
-    from eightgig.report.pictures import to_data_uri
+    from eightgig.report.images import to_data_uri
+    from eightgig.report.page import Fact, Facts, Gallery, Image, Section, Table
 
     memory = "growth of the whole process" if report.device == "cpu" else "allocated"
     facts = [
@@ -269,5 +269,5 @@ def tiles_section(report: TilesReport, sheet: Picture, *, unit: str, more: str) 
         "A large image in tiles",
         f"{report.source}, cut into overlapping tiles that fit the budget, as `--tags tiles` does it; without a "
         f"source, one that is drawn.{read_as} {more}",
-        [Facts(facts), Gallery([Picture(to_data_uri(sheet, longest_side_px=1600))]), Table(("found", unit), rows)],
+        [Facts(facts), Gallery([Image(to_data_uri(sheet, longest_side_px=1600))]), Table(("found", unit), rows)],
     )

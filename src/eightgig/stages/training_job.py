@@ -25,14 +25,14 @@ _NOT_OF_THE_RECIPE = {
     "empty_cache_every",
     "distributed",
     "batch_size",
-    "accumulation",
+    "gradient_accumulation_steps",
     "eval_batch_size",
 }
 # What of the plan may change the result by rounding.
 _CARRIED_OUT = {
     "device_name",
     "micro_batch",
-    "checkpointing",
+    "activation_checkpointing",
     "offload",
     "optimizer_kernel",
     "memory_format",
@@ -75,7 +75,7 @@ class TrainingJob:
         from eightgig.training.recipe import Recipe
 
         train = self.train.model_dump(mode="json", exclude=_NOT_OF_THE_RECIPE)
-        effective_batch = self.train.batch_size * self.train.accumulation
+        effective_batch = self.train.batch_size * self.train.gradient_accumulation_steps
         recipe = Recipe.of(
             code=self.code_digest(),
             checkpoint_format=STATE_FORMAT,
@@ -149,7 +149,7 @@ class TrainingJob:
             objective: likewise.
             found: the checkpoint to go on from.
         """
-        from eightgig.training.loop import Trainer
+        from eightgig.training.trainer import Trainer
         from eightgig.vram.runtime.execution import carrying_out
         from eightgig.vram.runtime.recompute import apply_checkpointing
         from eightgig.vram.runtime.recorder import FlightRecorder
@@ -170,7 +170,7 @@ class TrainingJob:
             FlightRecorder(plan, self.flight_recorder, budget=budget, record_history=train.record_memory) as recorder,
         ):
             trainer = Trainer(
-                apply_checkpointing(network.module, plan.checkpointing),
+                apply_checkpointing(network.module, plan.activation_checkpointing),
                 objective,
                 plan=plan,
                 parameters=train,

@@ -1,1 +1,1 @@
-"""Pictures of any size through a network in bounded memory: read by rows, run by tiles, blended without seams."""
+"""Images of any size through a network in bounded memory: read by rows, run by tiles, blended without seams."""

@@ -44,7 +44,7 @@ class BandPlan(NamedTuple):
         black_white: the numbers that become 0 and 255; None where they are these already.
         is_inverted: whether black and white are yet to be exchanged.
         no_data: the number that becomes black; None where none does.
-        is_guess: whether black and white are those of the numbers' kind, which the picture may not use.
+        is_guess: whether black and white are those of the numbers' kind, which the image may not use.
         notes: what a person should know of it.
     """
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 
-class Clock:
+class StageTimer:
     """Adds up seconds by name.
 
     Attributes:

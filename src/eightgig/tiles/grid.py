@@ -1,15 +1,15 @@
 """Where the tiles lie, and how much each of them counts at each pixel.
 
-Along one axis, with tile T, overlap V and a picture of length L, for example T 32, V 8, L 69:
+Along one axis, with tile T, overlap V and an image of length L, for example T 32, V 8, L 69:
 
     tile 0   |--------------------------------|                                              gives  0 to 32
     tile 1                           |--------------------------------|                      gives 24 to 56
     tile 2                                          |................--------------------|   at 40, gives 48 to 69
 
-Tiles follow each other every T - V pixels; the last one lies so that it ends where the picture ends, but at a multiple
+Tiles follow each other every T - V pixels; the last one lies so that it ends where the image ends, but at a multiple
 of 8, so it may stick out by up to 7 pixels. All positions are multiples of 8, so that a network that halves its input
-three times sees the same grid of pixels in every tile. Where a tile sticks out, or the picture is smaller than a tile,
-the picture is mirrored.
+three times sees the same grid of pixels in every tile. Where a tile sticks out, or the image is smaller than a tile,
+the image is mirrored.
 
 At any pixel at most two tiles of an axis count, and their weights add up to 1. The last tile counts only from V pixels
 before the end of the one before it, as all others do.
@@ -29,12 +29,12 @@ STEP = 8
 
 
 class Span(NamedTuple):
-    """Where one tile lies along one axis, in pixels of the picture.
+    """Where one tile lies along one axis, in pixels of the image.
 
     Attributes:
         position: where the tile begins, a multiple of 8.
         start: where it begins to count.
-        stop: where it ends to count, within the picture.
+        stop: where it ends to count, within the image.
     """
 
     position: int
@@ -49,11 +49,11 @@ class Span(NamedTuple):
 
 @dataclass(frozen=True)
 class Grid:
-    """The tiles of one picture.
+    """The tiles of one image.
 
     Attributes:
-        height: of the picture, pixels.
-        width: of the picture, pixels.
+        height: of the image, pixels.
+        width: of the image, pixels.
         tile: side of a tile, pixels.
         overlap: that neighbours share, pixels.
 
@@ -68,7 +68,7 @@ class Grid:
 
     def __post_init__(self) -> None:
         if min(self.height, self.width) < 1:
-            raise ConfigurationError(f"wanted a picture of at least 1 x 1 pixels, found {self.width} x {self.height}")
+            raise ConfigurationError(f"wanted an image of at least 1 x 1 pixels, found {self.width} x {self.height}")
         if self.tile % STEP or self.overlap % STEP or not STEP <= self.overlap <= self.tile // 2:
             raise ConfigurationError(
                 f"tile {self.tile}, overlap {self.overlap}: wanted both divisible by {STEP}, and an overlap of {STEP} "
@@ -97,14 +97,14 @@ class Grid:
 
     @property
     def useful_share(self) -> float:
-        """Pixels of the picture by pixels of all tiles, 0 to 1."""
+        """Pixels of the image by pixels of all tiles, 0 to 1."""
         return self.height * self.width / (self.num_tiles * self.tile**2)
 
     def weights(self, spans: tuple[Span, ...], place: int) -> npt.NDArray[np.float32]:
         """Return how much tile `place` of `rows` or `columns` counts, float32, one a pixel from `start` to `stop`.
 
         They rise from 0 to 1 over the overlap with the tile before, fall likewise towards the next, and are 1
-        elsewhere, at the picture's border too; those of all tiles add up to 1 at each pixel.
+        elsewhere, at the image's border too; those of all tiles add up to 1 at each pixel.
         """
         span = spans[place]
         weights = np.ones(span.stop - span.start, dtype=np.float32)

@@ -10,7 +10,7 @@ from eightgig.tiles.source import Rows
 
 
 class Overlay:
-    """Takes rows from top to bottom; keeps the smaller picture alone.
+    """Takes rows from top to bottom; keeps the smaller image alone.
 
     Args:
         width: of the whole image, pixels.
@@ -38,7 +38,7 @@ class Overlay:
             self._parts.append(self._small(self._rows[:whole], self._labels[:whole]))
             self._rows, self._labels = self._rows[whole:].copy(), self._labels[whole:].copy()
 
-    def picture(self) -> Rows:
+    def image(self) -> Rows:
         """Return what was made so far, uint8 RGB; rows and columns that do not fill a pixel at the end are left out."""
         parts = self._parts or [self._small(self._rows, self._labels)]
         return np.concatenate(parts)

@@ -10,10 +10,10 @@ Band = Annotated[int, Field(ge=1)]
 
 
 class TilesParameters(Record):
-    """How a picture of any size goes through the network.
+    """How an image of any size goes through the network.
 
     Attributes:
-        source: a picture file; None takes a sample.
+        source: an image file; None takes a sample.
         tile: side of what the network sees at once, pixels, divisible by 8; None lets the memory planner choose.
         overlap: pixels that neighbouring tiles share, divisible by 8, at most half a tile; None is twice the radius
             in which nearly all of what the network sees of a pixel's surroundings lies.
@@ -22,7 +22,7 @@ class TilesParameters(Record):
         probabilities: whether the probabilities of all classes are written too: 2 bytes a class and pixel.
         overlay_px: longest side of the overlay.
         opacity: of the classes' colours in the overlay, 0 to 1.
-        max_pixels: a larger picture is refused before it is read.
+        max_pixels: a larger image is refused before it is read.
         bands: which bands, counted from 1, are grey (one) or red, green and blue (three), also as text: `4-3-2`, for
             Kedro's `--params` divides at commas; None takes what the file says.
         black: the number that becomes black; None takes 0 of 8 and 16 bits, and asks for it where numbers are others.

@@ -1,29 +1,29 @@
-"""What is found about a picture that went through in tiles; imports nothing heavy."""
+"""What is found about an image that went through in tiles; imports nothing heavy."""
 
 from eightgig.core.records import Record
 
 
 class TilesReport(Record):
-    """What a picture in tiles was, how fast it went, and what memory it took.
+    """What an image in tiles was, how fast it went, and what memory it took.
 
     Attributes:
         source: the file's name.
-        width: of the picture, pixels.
-        height: of the picture, pixels.
+        width: of the image, pixels.
+        height: of the image, pixels.
         tile: side of a tile, pixels.
         overlap: that neighbouring tiles share, pixels.
         batch: tiles at once.
         num_tiles: that the network saw.
-        useful_share: pixels of the picture by pixels that the network saw.
+        useful_share: pixels of the image by pixels that the network saw.
         seconds: from the first row read to the last one handed over.
-        megapixels_per_second: of the picture.
+        megapixels_per_second: of the image.
         seconds_by_stage: read, run, blend and write; `run` goes on beside the others, so they may add up to more than
             `seconds`.
         predicted_bytes: the network's peak as planned; None where nothing was predicted.
         measured_bytes: the same as measured; None where it cannot be measured.
         device: where the network ran.
         device_name: for a person.
-        found: name of each class with its share of the picture's pixels, 0 to 1, or with its number of boxes.
+        found: name of each class with its share of the image's pixels, 0 to 1, or with its number of boxes.
         notes: how the file was read where that is not plain: bands left out, scaling, pages, what decoders remarked.
     """
 

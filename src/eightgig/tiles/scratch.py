@@ -63,14 +63,14 @@ class _Scratch:
 
 
 class RowRing(_Scratch):
-    """The last `num_rows` rows of a picture, uint8, `width` x `channels`: later rows take the place of earlier ones."""
+    """The last `num_rows` rows of an image, uint8, `width` x `channels`: later rows take the place of earlier ones."""
 
     def __init__(self, folder: Path, num_rows: int, width: int, channels: int) -> None:
         super().__init__(folder)
         self._num_rows, self._width, self._channels = num_rows, width, channels
 
     def write(self, top: int, left: int, pixels_RWC: Pixels) -> None:
-        """Keep a part of the picture whose first pixel is (`top`, `left`)."""
+        """Keep a part of the image whose first pixel is (`top`, `left`)."""
         for place, row_WC in enumerate(pixels_RWC):
             self._write(self._offset(top + place, left), row_WC)
 

@@ -1,4 +1,4 @@
-"""A picture as batches of tiles, strip by strip, with one batch in the network while the one before is worked on."""
+"""An image as batches of tiles, strip by strip, with one batch in the network while the one before is worked on."""
 
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -9,7 +9,7 @@ from typing import NamedTuple, Self, TypeVar
 import numpy as np
 
 from eightgig.core.errors import ConfigurationError
-from eightgig.tiles.clock import Clock
+from eightgig.tiles.clock import StageTimer
 from eightgig.tiles.grid import Grid, Span
 from eightgig.tiles.scratch import Pixels, RowRing
 from eightgig.tiles.source import RowSource
@@ -24,7 +24,7 @@ class Batch(NamedTuple):
     Attributes:
         row: of the grid.
         columns: of the grid, one a tile.
-        images_N3HW: uint8 RGB; what lies beyond the picture is mirrored.
+        images_N3HW: uint8 RGB; what lies beyond the image is mirrored.
     """
 
     row: int
@@ -45,7 +45,7 @@ class Strips(RowRing):
         ConfigurationError: the grid is of another size than the source.
     """
 
-    def __init__(self, source: RowSource, grid: Grid, folder: Path, clock: Clock) -> None:
+    def __init__(self, source: RowSource, grid: Grid, folder: Path, clock: StageTimer) -> None:
         if (source.height, source.width) != (grid.height, grid.width):
             raise ConfigurationError(
                 f"wanted a grid for {source.width} x {source.height} pixels, found one for {grid.width} x {grid.height}"
@@ -72,7 +72,7 @@ class Strips(RowRing):
             self._num_read = bottom
 
     def _tile(self, row: Span, column: Span) -> Pixels:
-        """Read a tile, T x T x 3; filled up at the bottom and on the right by the picture, mirrored."""
+        """Read a tile, T x T x 3; filled up at the bottom and on the right by the image, mirrored."""
         grid = self._grid
         bottom, right = min(row.position + grid.tile, grid.height), min(column.position + grid.tile, grid.width)
         inside_HWC = self.read((row.position, bottom), (column.position, right))
@@ -94,9 +94,9 @@ def answer_all(
     batches: Iterator[Batch],
     run: Callable[[Pixels], Answer],
     take: Callable[[Batch, Answer], None],
-    clock: Clock,
+    clock: StageTimer,
 ) -> None:
-    """Return each batch to `take`, with what `run` says to its images, while the next is in `run` on another thread.
+    """Pass each batch to `take`, with what `run` says to its images, while the next is in `run` on another thread.
 
     Never more than two answers exist: what `take` was given is gone before the next but one is begun.
     """

@@ -1,7 +1,7 @@
 """Whether a file that is to be read row by row is one that ingest would accept, and what of it libvips is given.
 
 libvips goes on after most of what libjpeg remarks, damage too, and stops at some of what is harmless. Here both are
-judged by the rules that hold for all pictures (`eightgig.data.images.decoding`), without the pixels.
+judged by the rules that hold for all images (`eightgig.data.images.decoding`), without the pixels.
 """
 
 import mmap
@@ -20,7 +20,7 @@ class WholeFile(NamedTuple):
     """How a file is given to libvips.
 
     Attributes:
-        data: the picture data alone; None where the file itself will do.
+        data: the image data alone; None where the file itself will do.
         orientation: EXIF's; None where libvips finds it.
         fail_on: the complaints at which libvips stops.
         remarks: what is wrong with the file, though its pixels are whole.

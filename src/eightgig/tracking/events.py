@@ -94,7 +94,7 @@ class EventFile:
             os.fsync(file.fileno())
 
     def close(self) -> None:
-        """Return the file back; a later append opens it anew."""
+        """Close the file; a later append opens it anew."""
         with self._lock:
             if self._handle >= 0:
                 os.close(self._handle)

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from eightgig.core.files import data_folder
 from eightgig.tracking.addresses import whole_uri, without_secrets
+from eightgig.tracking.event_log import event_logs_in
 from eightgig.tracking.old_runs import replay
 from eightgig.tracking.server import import_mlflow
-from eightgig.tracking.spool import spools_in
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -37,7 +37,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
 def _addresses(folder: Path, to: str | None) -> dict[str, str]:
     """Return the address to send to, by the one that was written down (without user name and password)."""
     if to:
-        starts = [spool.start() for spool in spools_in(folder)]
+        starts = [event_log.start() for event_log in event_logs_in(folder)]
         return {start.uri: whole_uri(to, Path.cwd()) for start in starts if start}
     environment = os.environ.get("MLFLOW_TRACKING_URI")
     return {without_secrets(environment): environment} if environment else {}

@@ -11,13 +11,13 @@ from typing import Self
 from eightgig.core.records import Record
 from eightgig.core.stop import Stopped
 from eightgig.tracking.addresses import artifact_location, without_secrets
-from eightgig.tracking.delivery import Delivery
+from eightgig.tracking.event_log import EventLog, new_spool_id
 from eightgig.tracking.events import Event, EventFile, Start, Status
 from eightgig.tracking.old_runs import OldRuns
 from eightgig.tracking.process import Process
 from eightgig.tracking.server import TrackingServer, import_mlflow, tags_of_this_process
-from eightgig.tracking.shipper import Shipper
-from eightgig.tracking.spool import Spool, new_spool_id
+from eightgig.tracking.upload_thread import UploadThread
+from eightgig.tracking.uploader import Uploader
 
 logger = logging.getLogger(__name__)
 
@@ -25,7 +25,7 @@ _KILLED_LIMIT_S = 5.0  # whoever sends SIGTERM sends SIGKILL ten seconds later
 _active: "TrackedRun | None" = None
 
 
-class Patience(Record):
+class ShutdownTimeouts(Record):
     """How long the end of a run may wait for MLflow.
 
     Attributes:
@@ -66,33 +66,40 @@ class SpoolTracker:
 class TrackedRun:
     """One run, from its start to its end; made by `start`."""
 
-    def __init__(self, spool: Spool, shipper: Shipper, old_runs: OldRuns, patience: Patience) -> None:
-        self._spool, self._shipper, self._old_runs, self._patience = spool, shipper, old_runs, patience
-        self._tracker, self._pid, self._ended = SpoolTracker(spool.events), os.getpid(), False
+    def __init__(
+        self, event_log: EventLog, upload_thread: UploadThread, old_runs: OldRuns, timeouts: ShutdownTimeouts
+    ) -> None:
+        self._event_log, self._upload_thread, self._old_runs, self._patience = (
+            event_log,
+            upload_thread,
+            old_runs,
+            timeouts,
+        )
+        self._tracker, self._pid, self._ended = SpoolTracker(event_log.events), os.getpid(), False
         atexit.register(self._leave)
 
     @classmethod
-    def start(cls, spools: Path, uri: str, name: str, tags: Mapping[str, str], patience: Patience) -> Self:
+    def start(cls, event_logs: Path, uri: str, name: str, tags: Mapping[str, str], timeouts: ShutdownTimeouts) -> Self:
         """Begin a run in the experiment of its name, and to send it; also what earlier processes have left.
 
         Args:
-            spools: the folder that holds each run's own.
+            event_logs: the folder that holds each run's own.
             uri: MLflow's tracking URI.
             name: of the run and of its experiment.
             tags: more of them than MLflow's own.
-            patience: how long the end may take.
+            timeouts: how long the end may take.
 
         Raises:
             OSError: the folder cannot be written.
         """
         global _active  # noqa: PLW0603 - as in MLflow: datasets are made by Kedro and have to find the run
         import_mlflow(uri)
-        spool, start = _new_spool(spools, uri, name)
-        delivery = Delivery(spool, start, TrackingServer(uri))
-        shipper = Shipper(spool, delivery)
-        run = cls(spool, shipper, OldRuns(spools, uri, shipper.in_contact), patience)
+        event_log, start = _new_event_log(event_logs, uri, name)
+        uploader = Uploader(event_log, start, TrackingServer(uri))
+        upload_thread = UploadThread(event_log, uploader)
+        run = cls(event_log, upload_thread, OldRuns(event_logs, uri, upload_thread.in_contact), timeouts)
         run.set_tags(tags)
-        shipper.start()
+        upload_thread.start()
         run._old_runs.start()
         _active = run
         return run
@@ -117,7 +124,7 @@ class TrackedRun:
     def keep_file(self, path: Path, folder: str) -> None:
         """Keep a file, or a folder of files, as it is now."""
         try:
-            self._tracker.write(self._spool.keep(path, folder))
+            self._tracker.write(self._event_log.keep(path, folder))
         except OSError as error:
             logger.warning("tracking: %s is not kept: %s", path, error)
 
@@ -138,7 +145,7 @@ class TrackedRun:
         if status == "KILLED":
             limit_s = min(limit_s, _KILLED_LIMIT_S)
         begun = time.monotonic()
-        if not self._shipper.finish(silent_s, limit_s):
+        if not self._upload_thread.finish(silent_s, limit_s):
             self._say_what_is_left()
         self._old_runs.stop(0.0 if status == "KILLED" else max(0.0, begun + silent_s - time.monotonic()))
 
@@ -151,12 +158,12 @@ class TrackedRun:
         logger.warning(
             "tracking: %d entries of this run did not reach MLflow (%s). They are kept in %s, and sent when the next "
             "run starts, or by: python -m eightgig.tracking.replay %s",
-            self._shipper.num_left(), self._shipper.trouble or "no answer in time",
-            self._spool.folder, self._spool.folder.parent,
+            self._upload_thread.num_left(), self._upload_thread.trouble or "no answer in time",
+            self._event_log.folder, self._event_log.folder.parent,
         )  # fmt: skip
 
 
-def _new_spool(spools: Path, uri: str, name: str) -> tuple[Spool, Start]:
+def _new_event_log(event_logs: Path, uri: str, name: str) -> tuple[EventLog, Start]:
     start = Start(
         spool_id=new_spool_id(),
         uri=without_secrets(uri),
@@ -167,7 +174,7 @@ def _new_spool(spools: Path, uri: str, name: str) -> tuple[Spool, Start]:
         process=Process.current(),
         ms=_now_ms(),
     )
-    return Spool.create(spools / start.spool_id, start), start
+    return EventLog.create(event_logs / start.spool_id, start), start
 
 
 def _number(name: str, value: float) -> float | None:

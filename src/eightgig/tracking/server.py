@@ -17,7 +17,7 @@ SPOOL_TAG, HOST_TAG, PROCESS_TAG, KILLED_TAG = (
 _DEFAULTS = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
-    # MLflow's own 120 s and 7 tries hold one request for minutes. Here trying again is the shipper's task, and a
+    # MLflow's own 120 s and 7 tries hold one request for minutes. Here trying again is the upload thread's task, and a
     # request that is given up may safely be sent again.
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
@@ -51,7 +51,7 @@ class Entry(NamedTuple):
     step: int = 0
 
 
-class LeftRun(NamedTuple):
+class OrphanRun(NamedTuple):
     """A run that the server believes to be running."""
 
     run_id: str
@@ -99,7 +99,7 @@ class TrackingServer:
         return self._client_or_none
 
     def find_or_create_run(self, start: Start) -> str:
-        """Return the id of the run with this spool's tag: made before a kill, by a request that seemed lost, or now."""
+        """Return the id of the run with this log's tag: made before a kill, by a request that seemed lost, or now."""
         experiment_id = self._experiment(start)
         for run in self._runs_of(experiment_id, start.spool_id):
             return run.info.run_id
@@ -130,7 +130,7 @@ class TrackingServer:
         except Exception as error:
             self._raise_if_gone(run_id, error)
             if getattr(error, "error_code", None) in _REFUSALS:
-                raise RefusedError(words(error)) from error
+                raise RefusedError(error_message(error)) from error
             raise
 
     def upload(self, run_id: str, path: Path, folder: str) -> None:
@@ -145,11 +145,11 @@ class TrackingServer:
         except Exception as error:
             self._raise_if_gone(run_id, error)
             if getattr(getattr(error, "response", None), "status_code", None) in _REFUSED_FILE:
-                raise RefusedError(words(error)) from error
+                raise RefusedError(error_message(error)) from error
             raise
 
     def check(self, run_id: str) -> None:
-        """Return if the server answers."""
+        """Return where the server answers."""
         self._client.get_run(run_id)
 
     def end(self, run_id: str, start: Start, status: Status, ms: int, killed_by: str | None) -> str | None:
@@ -170,7 +170,7 @@ class TrackingServer:
             return None
         return f"{without_secrets(self.uri).rstrip('/')}/#/experiments/{run.info.experiment_id}/runs/{run_id}"
 
-    def left_running(self) -> Iterator[LeftRun]:
+    def left_running(self) -> Iterator[OrphanRun]:
         """Yield the runs that processes of this machine began and that have not ended."""
         experiments = [each.experiment_id for each in _pages(self._client.search_experiments)]
         wanted = f"attributes.status = 'RUNNING' and tags.`{HOST_TAG}` = '{this_host()}'"
@@ -178,7 +178,7 @@ class TrackingServer:
             pid, _, started = run.data.tags.get(PROCESS_TAG, "").partition(" ")
             if pid.isdigit():
                 process = Process(host=this_host(), pid=int(pid), started=started)
-                yield LeftRun(run.info.run_id, run.data.tags.get(SPOOL_TAG, ""), process)
+                yield OrphanRun(run.info.run_id, run.data.tags.get(SPOOL_TAG, ""), process)
 
     def reap(self, run_id: str, killed_by: str, ms: int) -> None:
         """End a run as killed, unless it has ended by now."""
@@ -223,7 +223,7 @@ def _pages(search: Any, **wanted: Any) -> Iterator[Any]:
             return
 
 
-def words(error: Exception) -> str:
-    """Return what an error says, in one line, without a password; of a failed connection its cause, which comes last."""
+def error_message(error: Exception) -> str:
+    """Return what an error says, in one line, without a password; of a failed connection the cause, which is last."""
     said = str(error).rpartition("Caused by ")[2] or type(error).__name__
     return re.sub(r"//[^/\s]*@", "//", " ".join(said.split()))[:200]

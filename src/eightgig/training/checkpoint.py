@@ -28,7 +28,7 @@ ASIDE = "previous"
 _KEPT = 2
 
 
-class Listed(Record):
+class CheckpointEntry(Record):
     """One checkpoint of the manifest: `step` optimizer steps were done before it."""
 
     file: str
@@ -41,7 +41,7 @@ class Manifest(Record):
     """What a folder of checkpoints holds, and which run they belong to."""
 
     recipe: Recipe
-    checkpoints: tuple[Listed, ...]
+    checkpoints: tuple[CheckpointEntry, ...]
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ class Checkpoints:
                 torch.save(state, temporary)
                 digest, num_bytes = _digest(temporary), temporary.stat().st_size
             earlier = [row for row in self._listed() if row.file != path.name]
-            kept = [*earlier, Listed(file=path.name, sha256=digest, num_bytes=num_bytes, step=step)][-keep:]
+            kept = [*earlier, CheckpointEntry(file=path.name, sha256=digest, num_bytes=num_bytes, step=step)][-keep:]
             manifest = Manifest(recipe=self.recipe, checkpoints=tuple(kept))
             write_text(self.folder / MANIFEST, manifest.model_dump_json(indent=1))
         except (OSError, RuntimeError) as error:
@@ -122,7 +122,7 @@ class Checkpoints:
             return Checkpoint(row.step, state, manifest.recipe)
         return None
 
-    def set_aside(self) -> None:
+    def archive(self) -> None:
         """Move what is there into the folder `previous`, in place of what was there: a new run begins."""
         found = [path for path in self.folder.glob("*") if path.name == MANIFEST or path.suffix == ".pt"]
         if not found:
@@ -146,7 +146,7 @@ class Checkpoints:
             )
             return None
 
-    def _listed(self) -> tuple[Listed, ...]:
+    def _listed(self) -> tuple[CheckpointEntry, ...]:
         manifest = self._manifest()
         return manifest.checkpoints if manifest and manifest.recipe == self.recipe else ()
 

@@ -87,7 +87,7 @@ def _all_that_runs(module: str) -> str:
 
 
 def _only_called(modules: list[str], names: set[str]) -> dict[str, str]:
-    """Return the code of modules without functions that neither have one of the names nor are called by one that has."""
+    """Return the code of modules without functions that neither have one of the names nor are called from one."""
     idle = {module: list(_functions(ast.parse(_code(module)))) for module in modules}
     while called := {function for functions in idle.values() for function in functions if function.name in names}:
         idle = {module: [one for one in functions if one not in called] for module, functions in idle.items()}
@@ -119,7 +119,7 @@ def _names(function: ast.FunctionDef) -> Iterator[str]:
 
 
 def _imports(code: str) -> Iterator[str]:
-    """Yield the modules of this project that code imports, as `import a.b`, `from a.b import c` or `from a import b`."""
+    """Yield this project's modules that code imports, as `import a.b`, `from a.b import c` or `from a import b`."""
     for whole, module, members in _IMPORT.findall(code):
         name = whole or module
         if name.partition(".")[0] == _PACKAGE and (path := _path(name)):

@@ -21,7 +21,7 @@ class DistillationObjective:
 
     loss = alpha T^2 KL(teacher / T || student / T) + (1 - alpha) hard loss, each summed over the samples. T^2 keeps the
     two parts' gradients in proportion whatever the temperature. Both networks see the very same augmented batch: a
-    teacher that saw another crop would teach the answer to another picture.
+    teacher that saw another crop would teach the answer to another image.
 
     Args:
         hard: the task's own objective; it also evaluates, without the teacher.

@@ -6,8 +6,8 @@ from torch import Tensor
 
 from eightgig.core.records import Record
 from eightgig.vram.plan import Finding
+from eightgig.vram.runtime.diagnosis import Recovered
 from eightgig.vram.runtime.measure import CacheClearings, MeasuredPhase
-from eightgig.vram.runtime.verdict import Recovered
 
 
 class EpochRow(Record):
@@ -43,7 +43,7 @@ class TrainingResult:
     Attributes:
         measured: memory of the phases.
         recovered: each time memory ran out and training went on.
-        final: `micro_batch`, `accumulation` and `eval_batch` at the end.
+        final: `micro_batch`, `gradient_accumulation_steps` and `eval_batch` at the end.
         findings: what was found while it ran (VRAM101 and on).
         cache_clearings: what giving back the allocator's cache cost and brought.
     """

@@ -29,7 +29,7 @@ class Objective(Protocol):
         """Return the loss summed over the batch's samples, a scalar with gradients."""
 
     def evaluate(self, module: nn.Module, batches: Iterable[Batch], device: torch.device) -> dict[str, float]:
-        """Return the mean validation `loss` and the `score` (higher is better) that chooses the best epoch, and more."""
+        """Return the mean validation `loss`, the `score` (higher is better) that chooses the best epoch, and more."""
 
 
 class ClassSums:
@@ -57,9 +57,9 @@ class ClassSums:
 
 
 class ClassificationObjective:
-    """Cross-entropy on pictures; the score is the accuracy.
+    """Cross-entropy on images; the score is the accuracy.
 
-    Pictures travel as uint8 (a quarter of the bytes); colour changes and normalisation happen on the device.
+    Images travel as uint8 (a quarter of the bytes); colour changes and normalisation happen on the device.
     """
 
     score_name = "accuracy"
@@ -68,7 +68,7 @@ class ClassificationObjective:
         self._colour, self._label_smoothing = colour, label_smoothing
 
     def count(self, batch: Batch) -> int:
-        """Return the number of pictures."""
+        """Return the number of images."""
         return int(batch["labels"].shape[0])
 
     def loss_sum(self, module: nn.Module, batch: Batch, device: torch.device) -> Tensor:

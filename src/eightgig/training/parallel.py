@@ -16,7 +16,7 @@ from torch.optim import Optimizer
 from eightgig.core.errors import CheckpointError, ConfigurationError
 from eightgig.training.loss_scale import gradient_scaler
 from eightgig.training.parameters import TrainParameters
-from eightgig.training.ranks import Ranks
+from eightgig.training.process_group import ProcessGroup
 from eightgig.training.sharding import copy_into
 from eightgig.vram.plan import MemoryPlan, Precision
 from eightgig.vram.runtime.autocast import HALF, autocast_forward
@@ -48,14 +48,14 @@ class Parallel:
             mixed_precision=_ACCELERATE_PRECISION[plan.precision],
             cpu=plan.device == "cpu",
             kwargs_handlers=[
-                # Buffers are exchanged once a step (see `Ranks`), and gradients are not kept a second time.
+                # Buffers are exchanged once a step (see `ProcessGroup`), and gradients are not kept a second time.
                 DistributedDataParallelKwargs(broadcast_buffers=False, gradient_as_bucket_view=True),
                 InitProcessGroupKwargs(timeout=timedelta(seconds=distributed.timeout_s)),
             ],
         )
         if self.accelerator.scaler is not None:
             self.accelerator.scaler = gradient_scaler(parameters, self.accelerator.device.type)
-        self.ranks = Ranks(
+        self.ranks = ProcessGroup(
             self.accelerator.process_index, self.accelerator.num_processes, device=self.accelerator.device
         )
         self.shards = distributed.strategy == "fsdp" and self.ranks.count > 1

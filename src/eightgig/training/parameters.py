@@ -1,6 +1,6 @@
 """What may be asked of a training run."""
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -15,23 +15,25 @@ class DistributedParameters(Record):
     """Several processes on one network, each with a GPU of its own (or on the CPU, to try it).
 
     Attributes:
-        processes: on each machine; 1 trains in the process that runs the pipeline.
+        nproc_per_node: processes on each machine; 1 trains in the process that runs the pipeline.
         nodes: machines. The pipeline runs on one of them; the others are given the command that it logs.
-        rendezvous: `host:port` of the machine that runs the pipeline, as the others reach it; needed with several.
+        rdzv_endpoint: `host:port` of the machine that runs the pipeline, as the others reach it; needed with several.
         strategy: `ddp` gives each process the whole network; `fsdp` spreads weights, gradients and optimizer state.
         timeout_s: seconds without an answer after which a process is taken for dead, and the run ends.
     """
 
-    processes: int = Field(default=1, ge=1)
+    renamed: ClassVar = {"processes": "nproc_per_node", "rendezvous": "rdzv_endpoint"}
+
+    nproc_per_node: int = Field(default=1, ge=1)
     nodes: int = Field(default=1, ge=1)
-    rendezvous: str | None = None
+    rdzv_endpoint: str | None = None
     strategy: Literal["ddp", "fsdp"] = "ddp"
     timeout_s: float = Field(default=30.0, gt=0)
 
     @property
     def count(self) -> int:
         """Processes on all machines together."""
-        return self.processes * self.nodes
+        return self.nproc_per_node * self.nodes
 
     @property
     def spreads(self) -> bool:
@@ -44,7 +46,7 @@ class TrainParameters(Record):
 
     Attributes:
         batch_size: samples that pass through the network at a time, if the memory plan agrees.
-        accumulation: batches an optimizer step; `batch_size * accumulation` is the effective batch, which no plan
+        gradient_accumulation_steps: batches an optimizer step; times `batch_size` the effective batch, which no plan
             changes.
         eval_batch_size: samples at a time where no gradients are needed.
         momentum: of `sgd`.
@@ -58,7 +60,7 @@ class TrainParameters(Record):
         loss_scale_growth_interval: good steps in a row after which the dynamic one is doubled (torch's own default).
         empty_cache_every: optimizer steps after which the allocator gives back what nobody uses; 0 never does. It costs
             time and helps only where fragments keep segments alive (docs/recovery.md); the flight recorder measures it.
-        max_gradient_norm: gradients are clipped to this global norm; None leaves them as they are.
+        max_grad_norm: gradients are clipped to this global norm; None leaves them as they are.
         ema_decay: share of a moving average of the weights that one step keeps; the average is what is validated and
             kept in place of the weights. None keeps the weights themselves.
         ema_ramp_steps: optimizer steps in which that share grows to 63 % of `ema_decay`.
@@ -74,9 +76,11 @@ class TrainParameters(Record):
         num_workers: loader processes; `auto` leaves two cores to training and takes four at most, none on two cores.
     """
 
+    renamed: ClassVar = {"accumulation": "gradient_accumulation_steps", "max_gradient_norm": "max_grad_norm"}
+
     epochs: int = Field(default=100, ge=1)
     batch_size: int = Field(default=32, ge=1)
-    accumulation: int = Field(default=4, ge=1)
+    gradient_accumulation_steps: int = Field(default=4, ge=1)
     eval_batch_size: int = Field(default=64, ge=1)
     optimizer: OptimizerName = "adamw"
     momentum: float = Field(default=0.937, ge=0, lt=1)
@@ -90,7 +94,7 @@ class TrainParameters(Record):
     loss_scale_init: float = Field(default=65536.0, gt=0)
     loss_scale_growth_interval: int = Field(default=2000, ge=1)
     empty_cache_every: int = Field(default=0, ge=0)
-    max_gradient_norm: float | None = Field(default=1.0, gt=0)
+    max_grad_norm: float | None = Field(default=1.0, gt=0)
     ema_decay: float | None = Field(default=None, ge=0, lt=1)
     ema_ramp_steps: int = Field(default=2000, ge=1)
     patience: int | None = Field(default=None, ge=1)
@@ -104,11 +108,11 @@ class TrainParameters(Record):
 
 
 class ClassifierTrainParameters(TrainParameters):
-    """The recipe of a classifier of pictures; the defaults are the article's, for EfficientNet-B3 on an RTX 3070.
+    """The recipe of a classifier of images; the defaults are the article's, for EfficientNet-B3 on an RTX 3070.
 
     Attributes:
         label_smoothing: share of each label that is spread over all classes.
-        augment: how training pictures vary; None takes the middle of each, as in validation.
+        augment: how training images vary; None takes the middle of each, as in validation.
     """
 
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)

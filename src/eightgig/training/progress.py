@@ -7,8 +7,8 @@ from torch import Tensor
 
 from eightgig.training.history import EpochRow, EpochSums, TrainingResult
 from eightgig.vram.plan import Finding
+from eightgig.vram.runtime.diagnosis import Recovered
 from eightgig.vram.runtime.measure import CacheClearings, MeasuredPhase
-from eightgig.vram.runtime.verdict import Recovered
 
 STATE_FORMAT = 2
 """What a checkpoint's state is made of: one of another format is another run's, and is set aside."""

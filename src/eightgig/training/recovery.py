@@ -10,15 +10,15 @@ from accelerate import Accelerator
 from torch import nn
 from torch.optim import Optimizer
 
-from eightgig.core.errors import OneRankShortError, TrainingError
+from eightgig.core.errors import RankOutOfMemoryError, TrainingError
 from eightgig.core.tracker import Tracker
 from eightgig.training.objective import Batch
 from eightgig.vram.plan import Finding, MemoryPlan
 from eightgig.vram.runtime.budget import release_memory
 from eightgig.vram.runtime.buffers import BufferCopies
+from eightgig.vram.runtime.diagnosis import Recovered
 from eightgig.vram.runtime.flight_report import Incident
 from eightgig.vram.runtime.recorder import FlightRecorder
-from eightgig.vram.runtime.verdict import Recovered
 
 logger = logging.getLogger(__name__)
 Result = TypeVar("Result")
@@ -51,7 +51,7 @@ class StepSnapshot:
             torch.cuda.set_rng_state(self._cuda_random)
 
 
-class Pieces:
+class BatchSplitter:
     """Cuts batches along their first axis to a size that fits.
 
     Attributes:
@@ -110,11 +110,11 @@ class Recovery:
         self._loaded = plan
         self._recorder, self._tracker, self._forget = recorder, tracker, forget
         self._num_processes = num_processes
-        self._pieces: dict[Phase, Pieces] = {"train": Pieces(), "validate": Pieces()}
+        self._pieces: dict[Phase, BatchSplitter] = {"train": BatchSplitter(), "validate": BatchSplitter()}
         self.before = StepSnapshot(module)
         self._batch_norm = any(isinstance(part, nn.modules.batchnorm._BatchNorm) for part in module.modules())
 
-    def run(self, phase: Phase, work: Callable[[Pieces], Result]) -> Result:
+    def run(self, phase: Phase, work: Callable[[BatchSplitter], Result]) -> Result:
         """Return what `work` gives; when memory runs out in it, all is put back and it is done again from its start.
 
         Args:
@@ -141,7 +141,7 @@ class Recovery:
             self._shrink(phase, incident)
 
     @contextmanager
-    def no_way_back(self, where: str) -> Iterator[None]:
+    def fatal_oom(self, where: str) -> Iterator[None]:
         """Turn out of memory in the optimizer into a TrainingError: some weights may have been stepped, others not."""
         try:
             yield
@@ -164,7 +164,7 @@ class Recovery:
             a_batch = -(-self._loaded.micro_batch // size)
             changed = {
                 "micro_batch": size,
-                "accumulation": self._loaded.accumulation * a_batch,
+                "gradient_accumulation_steps": self._loaded.gradient_accumulation_steps * a_batch,
                 "optimizer_in_backward": False,  # gradients are added up now, so that they have to stay
             }
         self.plan = self.plan.model_copy(update=changed)
@@ -198,15 +198,15 @@ class Recovery:
             raise TrainingError(self._no_way_on(phase, incident))
         size = half_below(self.plan.micro_batch if phase == "train" else shortage.batch, shortage.batch)
         recovered = Recovered(
-            phase=phase, step=shortage.step, failed_batch=shortage.batch, batch=size, verdict=incident.verdict
+            phase=phase, step=shortage.step, failed_batch=shortage.batch, batch=size, diagnosis=incident.diagnosis
         )
         if self._num_processes > 1:
-            raise OneRankShortError(self._no_way_on(phase, incident), recovered)
+            raise RankOutOfMemoryError(self._no_way_on(phase, incident), recovered)
         self.limit(phase, size)
         self.recovered.append(recovered)
         finding = Finding(code="VRAM101" if phase == "train" else "VRAM102", message=self._change(phase, incident))
         self.plan = self.plan.model_copy(update={"findings": (*self.plan.findings, finding)})
-        logger.warning("%s. Why: %s.", finding.message, incident.verdict.sentence)
+        logger.warning("%s. Why: %s.", finding.message, incident.diagnosis.sentence)
         name = "micro_batch" if phase == "train" else "eval_batch"
         self._tracker.log_metrics({"out_of_memory": float(len(self.recovered)), name: float(size)}, step=shortage.step)
 
@@ -220,8 +220,8 @@ class Recovery:
         norm = f"; BatchNorm now sees {size} samples at a time" if self._batch_norm else ""
         return (
             f"memory ran out in optimizer step {shortage.step} at micro-batch {shortage.batch}: the step was done "
-            f"again with micro-batch {size} x {self.plan.accumulation} accumulation, as all later ones, at the same "
-            f"effective batch{norm}"
+            f"again with micro-batch {size} x {self.plan.gradient_accumulation_steps} accumulation, as all later ones, "
+            f"at the same effective batch{norm}"
         )
 
     def _no_way_on(self, phase: Phase, incident: Incident) -> str:
@@ -253,7 +253,7 @@ def half_below(size: int, failed: int) -> int:
     return size
 
 
-def forget_attempt(accelerator: Accelerator, optimizer: Optimizer) -> None:
+def reset_gradients(accelerator: Accelerator, optimizer: Optimizer) -> None:
     """Drop all gradients, and what a gradient scaler noted of them; its scale and its count of good steps stay."""
     optimizer.zero_grad(set_to_none=True)
     if (scaler := accelerator.scaler) is not None:
@@ -267,5 +267,5 @@ def rows_of(batch: Batch) -> int:
 
 
 def _told(incident: Incident) -> str:
-    verdict = incident.verdict
-    return f"Verdict: {verdict.sentence}. The allocator's words: {incident.shortage.error}"
+    diagnosis = incident.diagnosis
+    return f"Diagnosis: {diagnosis.sentence}. The allocator's words: {incident.shortage.error}"

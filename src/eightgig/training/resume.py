@@ -18,7 +18,7 @@ def go_on_from(checkpoints: Checkpoints, choice: Resume) -> Checkpoint | None:
         CheckpointError: `must` was asked for, and there is none of this recipe.
     """
     if choice == "never":
-        checkpoints.set_aside()
+        checkpoints.archive()
         return None
     found = checkpoints.newest()
     if found is None:
@@ -26,7 +26,7 @@ def go_on_from(checkpoints: Checkpoints, choice: Resume) -> Checkpoint | None:
             raise CheckpointError(
                 f"{checkpoints.folder}: train.resume is must, and there is no checkpoint to go on from. Set it to auto."
             )
-        checkpoints.set_aside()  # damaged ones, if any: what is saved next must not stand beside them
+        checkpoints.archive()  # damaged ones, if any: what is saved next must not stand beside them
         return None
     changes = checkpoints.recipe.changes(found.recipe)
     if changes and choice == "must":
@@ -36,7 +36,7 @@ def go_on_from(checkpoints: Checkpoints, choice: Resume) -> Checkpoint | None:
         )
     if changes:
         logger.warning("the checkpoint is of another recipe (%s): training begins anew", "; ".join(changes))
-        checkpoints.set_aside()
+        checkpoints.archive()
         return None
     return _with_these_circumstances(checkpoints, found, choice)
 
@@ -49,7 +49,7 @@ def _with_these_circumstances(checkpoints: Checkpoints, found: Checkpoint, choic
         return found
     if others and choice != "must":  # nothing to lose but time, and the code may be what was worked on
         logger.info("the run was finished with other circumstances (%s): it is made anew", "; ".join(others))
-        checkpoints.set_aside()
+        checkpoints.archive()
         return None
     logger.info("this very training is finished: its result is taken. train.resume=never trains anew")
     return found

@@ -1,7 +1,7 @@
 """What may be asked of the memory planner."""
 
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
@@ -16,7 +16,7 @@ class PlanParameters(Record):
     Attributes:
         device: where the run will train; `auto` is the GPU when torch can use one.
         budget_gib: the whole card's memory, the CUDA context included.
-        card: the card by its catalog name (docs/cases/gpu_guide.md), for its kernels' hidden memory and for times;
+        card: the card by its catalog name (docs/cases/gpu_guide.md), for its kernels' workspace memory and for times;
             None takes the card that is found, and the RTX 3070 where there is none.
         context_gib: what the driver and torch's kernels take of the card before the first tensor; None takes the
             calibration's.
@@ -29,12 +29,15 @@ class PlanParameters(Record):
         cudnn_benchmark: whether cuDNN tries its kernels out for each new shape: some per cent faster, but its workspace
             is not the one that was predicted, and a run that goes on may take other kernels than before.
         attention: `sdpa` is torch's fused attention, `eager` the whole matrix.
-        checkpointing: `auto` recomputes activations only when nothing else fits: cheap ones first, then whole blocks.
+        activation_checkpointing: `auto` recomputes activations only when nothing else fits: cheap ones first,
+            then whole blocks.
         offload: `auto` moves activations to the machine's memory when recomputing is not enough.
         optimizer_in_backward: whether weights are stepped while the backward pass runs, so that gradients are never all
             there: `auto` when recomputing is not enough. It is possible only with one batch an optimizer step, without
             clipping, and without a gradient scaler (bf16 or fp32).
     """
+
+    renamed: ClassVar = {"checkpointing": "activation_checkpointing"}
 
     device: DeviceChoice = "auto"
     budget_gib: float = Field(default=8.0, gt=0)
@@ -46,6 +49,6 @@ class PlanParameters(Record):
     tf32: Tf32 = "convolutions"
     cudnn_benchmark: bool = False
     attention: Attention = "sdpa"
-    checkpointing: Literal["auto"] | Checkpointing = "auto"
+    activation_checkpointing: Literal["auto"] | Checkpointing = "auto"
     offload: Literal["auto", "never"] = "auto"
     optimizer_in_backward: Literal["auto", "never", "always"] = "auto"

@@ -59,7 +59,7 @@ class PhaseMemory(Record):
         temporaries: what ops make and drop again.
         workspace: scratch memory of libraries (cuBLAS, cuDNN, attention).
         reserved_bytes: what the allocator would take from the card, were there no cap.
-        smallest_cap_bytes: the smallest cap under which the phase does not run out: it decides what fits.
+        min_memory_limit_bytes: the smallest cap under which the phase does not run out: it decides what fits.
     """
 
     phase: Phase
@@ -72,7 +72,7 @@ class PhaseMemory(Record):
     temporaries: int = 0
     workspace: int = 0
     reserved_bytes: int = 0
-    smallest_cap_bytes: int = 0
+    min_memory_limit_bytes: int = 0
 
     @property
     def peak_bytes(self) -> int:
@@ -93,7 +93,7 @@ class PhaseMemory(Record):
         }
 
 
-class Moment(Record):
+class MemorySample(Record):
     """Bytes by holder, in the order of `PhaseMemory.parts`, when a step has done `done` of its events (0 to 1)."""
 
     done: float
@@ -101,15 +101,15 @@ class Moment(Record):
     held: tuple[int, ...]
 
 
-class Considered(Record):
+class CandidateResult(Record):
     """A way of running that the planner looked at, in its order: what it needs, and how long a step takes."""
 
     precision: Precision
-    checkpointing: Checkpointing
+    activation_checkpointing: Checkpointing
     offload: bool
     optimizer_in_backward: bool = False
     micro_batch: int
-    accumulation: int
+    gradient_accumulation_steps: int
     needed_bytes: int
     fits: bool
     seconds_per_step: float | None = None
@@ -118,7 +118,8 @@ class Considered(Record):
 class MemoryPlan(Record):
     """What a run will do, as promised before it starts; the train stage obeys it.
 
-    The optimizer steps once for `micro_batch * accumulation * processes` samples, whatever the plan: fitting the card
+    The optimizer steps once for `micro_batch * gradient_accumulation_steps * processes` samples, whatever the plan:
+    fitting the card
     never changes what is computed (BatchNorm apart, for which there is a finding).
 
     Attributes:
@@ -147,12 +148,12 @@ class MemoryPlan(Record):
     device_name: str
     card: str | None = None
     micro_batch: int
-    accumulation: int
+    gradient_accumulation_steps: int
     processes: int = 1
     eval_batch: int
     precision: Precision
     attention: Attention = "sdpa"
-    checkpointing: Checkpointing
+    activation_checkpointing: Checkpointing
     offload: bool = False
     optimizer: OptimizerName = "adamw"
     optimizer_kernel: OptimizerKernel
@@ -169,22 +170,24 @@ class MemoryPlan(Record):
     predicted_reserved_bytes: int
     margin_bytes: int
     fits: bool
-    timeline: tuple[Moment, ...] = ()
+    timeline: tuple[MemorySample, ...] = ()
     largest: tuple[tuple[str, int], ...] = ()
     seconds_per_step: float | None = None
     bottleneck: Bottleneck | None = None
-    considered: tuple[Considered, ...] = ()
+    considered: tuple[CandidateResult, ...] = ()
     findings: tuple[Finding, ...] = ()
     method: str
 
     @property
     def effective_batch(self) -> int:
         """Samples an optimizer step, of all processes together."""
-        return self.micro_batch * self.accumulation * self.processes
+        return self.micro_batch * self.gradient_accumulation_steps * self.processes
 
     def for_one_process(self) -> "MemoryPlan":
         """Return the same steps for one process: with as many more micro-batches."""
-        return self.model_copy(update={"accumulation": self.accumulation * self.processes, "processes": 1})
+        return self.model_copy(
+            update={"gradient_accumulation_steps": self.gradient_accumulation_steps * self.processes, "processes": 1}
+        )
 
     def phase(self, name: str) -> PhaseMemory:
         """Return the prediction of one phase by its name."""
@@ -193,9 +196,9 @@ class MemoryPlan(Record):
     def sentence(self) -> str:
         """Say the plan in one line, for logs and pages."""
         return (
-            f"micro-batch {self.micro_batch} x {self.accumulation} accumulation"
+            f"micro-batch {self.micro_batch} x {self.gradient_accumulation_steps} accumulation"
             f"{f' x {self.processes} processes' if self.processes > 1 else ''}, {self.precision}, "
-            f"checkpointing {self.checkpointing}{', activations offloaded' if self.offload else ''}"
+            f"checkpointing {self.activation_checkpointing}{', activations offloaded' if self.offload else ''}"
             f"{', optimizer in the backward pass' if self.optimizer_in_backward else ''}: "
             f"{format_bytes(self.needed_bytes)} of {format_bytes(self.budget_bytes)} usable on a {self.budget_gib:g} "
             f"GiB card, {'fits with' if self.fits else 'short of'} {format_bytes(abs(self.margin_bytes))}"

@@ -2,8 +2,8 @@
 
 from eightgig.core.records import Record
 from eightgig.vram.plan import Finding, MemoryPlan
+from eightgig.vram.runtime.diagnosis import Recovered
 from eightgig.vram.runtime.measure import CacheClearings, MeasuredPhase
-from eightgig.vram.runtime.verdict import Recovered
 
 
 class PhaseComparison(Record):
@@ -62,7 +62,7 @@ class VramTrace(Record):
                 for seen in measured
             ),
             final_micro_batch=final_plan.micro_batch,
-            final_accumulation=final_plan.accumulation,
+            final_accumulation=final_plan.gradient_accumulation_steps,
             final_eval_batch=final_plan.eval_batch,
             recovered=recovered,
             findings=findings,

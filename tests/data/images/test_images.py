@@ -1,4 +1,4 @@
-"""Rows 10 to 16 of the reliability notes, one picture at a time."""
+"""Rows 10 to 16 of the reliability notes, one image at a time."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -23,7 +23,7 @@ def reason_of(path: Path, content: bytes) -> tuple[str, str]:
     return caught.value.reason, caught.value.detail
 
 
-def test_a_good_picture(tmp_path: Path, encode: Encode, smooth_pixels: Draw) -> None:
+def test_a_good_image(tmp_path: Path, encode: Encode, smooth_pixels: Draw) -> None:
     path = tmp_path / "good.JPG"
     path.write_bytes(encode(smooth_pixels(1, 40, 50)))
     found = inspect_image(path, **LIMITS)
@@ -32,7 +32,7 @@ def test_a_good_picture(tmp_path: Path, encode: Encode, smooth_pixels: Draw) -> 
 
 
 @pytest.mark.parametrize("format_", ["JPEG", "PNG", "WEBP"])
-def test_a_truncated_picture_is_rejected(tmp_path: Path, encode: Encode, smooth_pixels: Draw, format_: str) -> None:
+def test_a_truncated_image_is_rejected(tmp_path: Path, encode: Encode, smooth_pixels: Draw, format_: str) -> None:
     content = encode(smooth_pixels(1, 200, 300), format_)
     for share in (0.02, 0.3, 0.6, 0.95):
         reason, _ = reason_of(tmp_path / "cut.jpg", content[: int(share * len(content))])
@@ -43,7 +43,7 @@ def test_a_jpeg_without_its_last_bytes_is_truncated(tmp_path: Path, encode: Enco
     assert reason_of(tmp_path / "cut.jpg", encode(smooth_pixels(1, 200, 300))[:-30])[0] == "truncated"
 
 
-def test_files_that_are_no_pictures(tmp_path: Path) -> None:
+def test_files_that_are_no_images(tmp_path: Path) -> None:
     assert reason_of(tmp_path / "a.jpg", b"")[0] == "empty"
     reason, detail = reason_of(tmp_path / "b.jpg", b"<!DOCTYPE html><html>404</html>")
     assert reason == "not_an_image"

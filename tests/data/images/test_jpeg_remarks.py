@@ -9,7 +9,7 @@ import simplejpeg
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
-from tests.picture_files import END, after_start, before_marker, encoded, jpeg_segment, smooth, with_scan_end
+from tests.encoded_images import END, after_start, before_marker, encoded, jpeg_segment, smooth, with_scan_end
 
 from eightgig.core.errors import ImageRejectedError
 from eightgig.data.images.decoding import decode_plain_jpeg, decode_rgb, inspect_image, is_plain_jpeg
@@ -67,7 +67,7 @@ SILENT = {
 
 
 @pytest.mark.parametrize("name", WHOLE)
-def test_a_whole_picture_is_kept_and_the_remark_told(tmp_path, name):
+def test_a_whole_image_is_kept_and_the_remark_told(tmp_path, name):
     data, plain, remark = WHOLE[name]
     (tmp_path / "a.jpg").write_bytes(data)
     found = inspect_image(tmp_path / "a.jpg", max_pixels=10**6, min_side=1)
@@ -87,7 +87,7 @@ def test_what_no_decoder_remarks_on_is_not_told(tmp_path, name):
 
 
 def scans(data):
-    """Where the scans of a progressive picture begin, with their tables."""
+    """Where the scans of a progressive image begin, with their tables."""
     return [at for at in range(len(data) - 1) if data[at : at + 2] == b"\xff\xda"]
 
 

@@ -1,4 +1,4 @@
-"""A picture that a decoder remarks on is kept by every ingest, listed, and read alike wherever it is read later."""
+"""An image that a decoder remarks on is kept by every ingest, listed, and read alike wherever it is read later."""
 
 import numpy as np
 import pandas as pd
@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
-from tests.picture_files import after_start, behind_header, chunk, encoded, jpeg_segment, smooth, with_scan_end
+from tests.encoded_images import after_start, behind_header, chunk, encoded, jpeg_segment, smooth, with_scan_end
 
 from eightgig.core.errors import DataError, ImageRejectedError
 from eightgig.data.images.decoding import decode_rgb
@@ -41,7 +41,7 @@ def odd_files():
 
 @pytest.fixture
 def photos(tmp_path):
-    """Class folders of six pictures, and five odd ones in the first."""
+    """Class folders of six images, and five odd ones in the first."""
     for seed in range(12):
         path = tmp_path / "set" / "ab"[seed % 2] / f"{seed}.jpg"
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -105,14 +105,14 @@ def test_the_sampler_by_itself() -> None:
     assert list(KeyedSampler([7, 4], seed=1, shuffle=False)) == [(0, 7), (0, 4)]
 
 
-def test_a_damaged_picture_is_named_through_a_worker(make_store: MakeStore) -> None:
+def test_a_damaged_image_is_named_through_a_worker(make_store: MakeStore) -> None:
     store = make_store()
     with store.path.open("r+b") as file:
         (part,) = read_parts(store.path)
         file.seek(part.start + int(part.index.offsets[7]) + 5)
         file.write(b"\0\0\0")
     for num_workers in (0, 1):
-        with pytest.raises(StoreError, match=r"picture 7 \(from rose/2\.jpg\) is damaged"):
+        with pytest.raises(StoreError, match=r"image 7 \(from rose/2\.jpg\) is damaged"):
             epoch_of(store, num_workers=num_workers)
 
 

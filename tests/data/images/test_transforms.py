@@ -26,7 +26,7 @@ sides = st.integers(1, 3000)
 
 @settings(deadline=None, max_examples=300)
 @given(sides, sides, st.integers(0, 2**63), st.floats(0.01, 1.0), st.floats(0.1, 1.0))
-def test_a_random_box_lies_in_the_picture(height: int, width: int, seed: int, scale: float, ratio: float) -> None:
+def test_a_random_box_lies_in_the_image(height: int, width: int, seed: int, scale: float, ratio: float) -> None:
     box = random_resized_crop_box(height, width, random.Random(seed), (scale, 1.0), (ratio, 1 / ratio))
     assert box.height >= 1
     assert box.width >= 1

@@ -25,7 +25,7 @@ def test_nested_mixed_case_and_sorted(tmp_path: Path) -> None:
     assert found.num_skipped == 1
 
 
-def test_what_no_class_is_and_no_picture_is_skipped(tmp_path: Path) -> None:
+def test_what_no_class_is_and_no_image_is_skipped(tmp_path: Path) -> None:
     touch(tmp_path, "a/1.jpg", "b/1.jpg", "a/._1.jpg", "b/Thumbs.db", "a/.ipynb_checkpoints/1-checkpoint.jpg")
     touch(tmp_path, ".ipynb_checkpoints/x.jpg", "__MACOSX/a/1.jpg", "b/__MACOSX/1.jpg", ".DS_Store", "loose.jpg")
     found = scan_class_folders(tmp_path)
@@ -57,9 +57,9 @@ def test_no_folder(tmp_path: Path) -> None:
         scan_class_folders(tmp_path / "file")
 
 
-def test_pictures_without_class_folders_show_the_layout(tmp_path: Path) -> None:
+def test_images_without_class_folders_show_the_layout(tmp_path: Path) -> None:
     touch(tmp_path, "1.jpg", "2.jpg")
-    with pytest.raises(DataError, match=r"found 2 pictures directly in it(.|\n)*daisy/one.jpg"):
+    with pytest.raises(DataError, match=r"found 2 images directly in it(.|\n)*daisy/one.jpg"):
         scan_class_folders(tmp_path)
     touch(tmp_path, "only/1.jpg")
     with pytest.raises(DataError, match="at least two class folders, found only 'only'"):
@@ -98,15 +98,15 @@ def test_a_class_that_is_not_trained_is_named(tmp_path: Path) -> None:
 def test_a_flat_validation_folder_says_what_to_do(tmp_path: Path) -> None:
     touch(tmp_path, "train/n01/a.JPEG", "train/n02/b.JPEG", "val/ILSVRC2012_val_00000001.JPEG")
     with pytest.raises(
-        DataError, match=r"found 1 pictures directly in it, such as ILSVRC2012_val_00000001\.JPEG"
+        DataError, match=r"found 1 images directly in it, such as ILSVRC2012_val_00000001\.JPEG"
     ) as caught:
         scan_class_folders(tmp_path)
     assert f"set data.root to {tmp_path / 'train'}" in str(caught.value)
 
 
-def test_a_class_needs_a_picture_in_train_and_none_elsewhere(tmp_path: Path) -> None:
+def test_a_class_needs_a_image_in_train_and_none_elsewhere(tmp_path: Path) -> None:
     touch(tmp_path, "train/daisy/1.jpg", "train/rose/1.jpg", "val/daisy/2.jpg", "train/tulip/notes.txt")
-    with pytest.raises(DataError, match=r"at least 1 different usable pictures in train, but 'tulip' has none"):
+    with pytest.raises(DataError, match=r"at least 1 different usable images in train, but 'tulip' has none"):
         scan_class_folders(tmp_path, min_images_per_class=3)
     touch(tmp_path, "train/tulip/1.jpg")
     folders = scan_class_folders(tmp_path, min_images_per_class=3)
@@ -114,7 +114,7 @@ def test_a_class_needs_a_picture_in_train_and_none_elsewhere(tmp_path: Path) -> 
     assert folders.num_skipped == 1
 
 
-def test_splits_without_training_pictures_are_refused(tmp_path: Path) -> None:
+def test_splits_without_training_images_are_refused(tmp_path: Path) -> None:
     touch(tmp_path, "val/a/1.jpg", "val/b/1.jpg", "test/a/1.jpg")
     with pytest.raises(DataError, match="none is for training"):
         scan_class_folders(tmp_path)

@@ -17,7 +17,7 @@ from eightgig.data.store.atomic import exclusive
 @pytest.fixture
 def photos(make_folders):
     root = make_folders(daisy=50, rose=50)
-    (root / "rose" / "7.jpg").write_bytes(b"no picture")
+    (root / "rose" / "7.jpg").write_bytes(b"no image")
     return root
 
 
@@ -165,10 +165,10 @@ def test_copies_in_two_ready_made_splits_stay_where_they_judge(tmp_path, encode,
     manifest, rejects = build(tmp_path / "set", tmp_path)
     assert len(manifest) == 6
     assert [tuple(row) for row in rejects[["path", "reason", "detail"]].itertuples(index=False)] == [
-        ("train/a/copy.jpg", "in_two_splits", "the same picture is in val")
+        ("train/a/copy.jpg", "in_two_splits", "the same image is in val")
     ]
     parameters = DataParameters(root=str(tmp_path / "set"), max_reject_fraction=1.0)
     require_usable(tmp_path / "set", manifest, rejects, parameters)
     only_val = manifest[(manifest["class_name"] == "a") | (manifest["split"] == "val")]
-    with pytest.raises(DataError, match="different usable pictures in train, but 'b' has none"):
+    with pytest.raises(DataError, match="different usable images in train, but 'b' has none"):
         require_usable(tmp_path / "set", only_val, rejects, parameters)

@@ -45,7 +45,7 @@ def test_no_rejects_and_progress(make_folders: MakeFolders) -> None:
     assert told == [(number, 6) for number in range(1, 7)]
 
 
-def test_one_picture_in_two_classes_is_refused_in_both(
+def test_one_image_in_two_classes_is_refused_in_both(
     make_folders: MakeFolders, manifest_of: Callable[..., tuple]
 ) -> None:
     root = make_folders(daisy=5, rose=5)
@@ -53,7 +53,7 @@ def test_one_picture_in_two_classes_is_refused_in_both(
     manifest, rejects = manifest_of(root, max_reject_fraction=0.5)
     assert rejects["path"].tolist() == ["daisy/0.jpg", "rose/copy.jpg"]
     assert set(rejects["reason"]) == {"conflicting_label"}
-    assert rejects["detail"][0] == "the same picture lies in the classes daisy, rose"
+    assert rejects["detail"][0] == "the same image lies in the classes daisy, rose"
     assert len(manifest) == 9
 
 
@@ -63,7 +63,7 @@ def test_copies_in_one_class_stay_but_do_not_count_twice(
     root = make_folders(daisy=3, rose=2)
     shutil.copy(root / "daisy" / "0.jpg", root / "daisy" / "copy.jpg")
     shutil.copy(root / "rose" / "0.jpg", root / "rose" / "copy.jpg")
-    with pytest.raises(DataError, match="at least 3 different usable pictures, but 'rose' has 2"):
+    with pytest.raises(DataError, match="at least 3 different usable images, but 'rose' has 2"):
         manifest_of(root)
 
 

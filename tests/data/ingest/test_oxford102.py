@@ -83,8 +83,8 @@ def test_a_failing_download_tells_the_way_out(tmp_path: Path, monkeypatch: pytes
 
 
 def test_an_archive_of_another_kind_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "picture").write_bytes(b"0" * 100)
+    (tmp_path / "image").write_bytes(b"0" * 100)
     with tarfile.open(tmp_path / "102flowers.tgz", "w:xz") as archive:
-        archive.add(tmp_path / "picture", "picture")
+        archive.add(tmp_path / "image", "image")
     with pytest.raises(DataError, match=r"102flowers.tgz: cannot be unpacked \(not a gzip file\)"):
         oxford102.unpack(tmp_path / "102flowers.tgz", tmp_path / "out")

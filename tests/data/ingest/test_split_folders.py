@@ -31,12 +31,12 @@ def xray(root: Path, *more: str) -> None:
     "more",
     ["extra/1.jpg", "raw/a/1.jpg", "chest_xray/train/NORMAL/1.jpg", "labels/1.PNG", "sample/deep/er/1.webp"],
 )
-def test_a_folder_of_pictures_beside_splits_is_refused_by_its_name(tmp_path, more):
+def test_a_folder_of_images_beside_splits_is_refused_by_its_name(tmp_path, more):
     xray(tmp_path, more)
     name = more.partition("/")[0]
     wanted = (
         rf"'test', 'train', 'val' hold class folders, as ready-made splits do, but beside them lies '{name}' "
-        r"\(1 pictures\).*set data\.layout to 'splits'.*'classes'"
+        r"\(1 images\).*set data\.layout to 'splits'.*'classes'"
     )
     with pytest.raises(DataError, match=wanted):
         scan_class_folders(tmp_path)
@@ -57,7 +57,7 @@ def test_the_user_says_what_a_folder_beside_splits_is(tmp_path):
         (["docs/readme.pdf"], ["'docs' beside the ready-made splits is left out"]),
         (["labels/train.csv", "logs/run.txt"], ["'labels', 'logs' beside the ready-made splits is left out"]),
         (["__MACOSX/train/NORMAL/._1.jpg", ".ipynb_checkpoints/1.jpg", "__macosx/x/1.jpg"], []),
-        (["train/loose.jpg"], ["1 pictures beside the class folders are left out, such as loose.jpg"]),
+        (["train/loose.jpg"], ["1 images beside the class folders are left out, such as loose.jpg"]),
         (["Validation/NORMAL/9.jpg"], ["'Validation', 'val' are both read as val"]),
     ],
 )
@@ -71,7 +71,7 @@ def test_what_holds_no_class_is_left_out_and_told(tmp_path, more, notes):
 @pytest.mark.parametrize(
     ("files", "message"),
     [
-        (["train/1.jpg", "test/1.jpg"], "'test', 'train' are named like ready-made splits, but hold pictures directly"),
+        (["train/1.jpg", "test/1.jpg"], "'test', 'train' are named like ready-made splits, but hold images directly"),
         (
             ["train/1.jpg", "val/1.jpg", "cat/1.jpg"],
             r"'train', 'val' \(beside 'cat'\) are named like ready-made splits",
@@ -102,7 +102,7 @@ def test_one_class_may_be_called_as_a_split_and_is_told(tmp_path):
     found = scan_class_folders(tmp_path)
     assert found.classes == ("bus", "car", "train")
     assert found.notes == (
-        f"{tmp_path}: 1 pictures beside the class folders are left out, such as loose.jpg",
+        f"{tmp_path}: 1 images beside the class folders are left out, such as loose.jpg",
         "the folder 'train' is read as a class, though splits are called so too",
     )
 

@@ -32,7 +32,7 @@ def test_a_longer_set_begins_with_the_shorter_one(files):
     assert dict(render_flowers(5, seed=11)).items() <= files.items()
 
 
-def test_one_picture_can_be_drawn_alone(files):
+def test_one_image_can_be_drawn_alone(files):
     alone = render_flower("daisy", seed=seed_from(11, "flower", "daisy", 3))
     error = np.abs(alone[..., ::-1].astype(int) - decoded(files["daisy/daisy_0003.jpg"])).mean()
     assert error < 5  # grey levels; what JPEG loses
@@ -54,7 +54,7 @@ def test_files_are_rgb_jpegs_of_several_sizes(files):
     assert all(jpeg.startswith(b"\xff\xd8\xff") for jpeg in files.values())
 
 
-def test_pictures_come_one_by_one():
+def test_images_come_one_by_one():
     first_of_a_million = next(render_flowers(1_000_000, seed=0, image_side_px=(32, 40)))
     assert first_of_a_million[0] == f"{SPECIES[0]}/{SPECIES[0]}_0001.jpg"
 
@@ -69,7 +69,7 @@ def test_mean_colour_alone_does_not_tell_the_kinds_apart(files):
     assert (np.array(SPECIES)[nearest] == kinds[test]).mean() < 0.5
 
 
-def test_pictures_of_one_kind_differ_in_colour():
+def test_images_of_one_kind_differ_in_colour():
     hues = [render_flower("tulip", seed=seed, image_side_px=(48, 60)).mean(axis=(0, 1)) for seed in range(12)]
     assert np.std(hues, axis=0).min() > 8  # grey levels
 
@@ -79,8 +79,8 @@ def test_an_unknown_kind_is_refused_with_those_that_exist():
         render_flower("cactus", seed=0)
 
 
-def test_no_pictures_is_refused():
-    with pytest.raises(ConfigurationError, match="wanted 1 picture or more, found num_images=0"):
+def test_no_images_is_refused():
+    with pytest.raises(ConfigurationError, match="wanted 1 image or more, found num_images=0"):
         next(render_flowers(0, seed=0))
 
 

@@ -12,7 +12,7 @@ from eightgig.data.samples import scenes
 from eightgig.data.samples.sample_video import video_frames, write_sample_video
 
 
-def test_the_same_seed_gives_the_same_bytes_and_any_picture_alone():
+def test_the_same_seed_gives_the_same_bytes_and_any_image_alone():
     first, second = list(scenes.render_scenes(3, seed=5)), list(scenes.render_scenes(3, seed=5))
     assert first == second
     assert [name for name, _, _ in first] == ["scene_0001.jpg", "scene_0002.jpg", "scene_0003.jpg"]
@@ -37,14 +37,14 @@ def test_boxes_are_inside_and_each_kind_appears():
 
 
 def test_a_box_encloses_what_its_thing_alone_changes():
-    """Lay one thing on an empty picture: the changed pixels that it covers and the box agree."""
+    """Lay one thing on an empty image: the changed pixels that it covers and the box agree."""
     rng = np.random.default_rng(3)
     height, width = 160, 200
     (thing,) = [t for t in scenes._arrange(rng, height, width, (0.6, -0.8)) if t.label != scenes.NO_CLASS][:1]
-    picture = np.zeros((height, width, 3), np.float32)
-    scenes.lay_thing(picture, thing.placed)
+    image = np.zeros((height, width, 3), np.float32)
+    scenes.lay_thing(image, thing.placed)
     boxes, _ = scenes.visible_boxes([thing], height, width)
-    rows, columns = np.nonzero(picture.sum(2) > 0.3)
+    rows, columns = np.nonzero(image.sum(2) > 0.3)
     left, top, right, bottom = boxes.xyxy_M4[0]
     inside = (columns >= left - 2) & (columns < right + 2) & (rows >= top - 2) & (rows < bottom + 2)
     assert inside.all()

@@ -19,7 +19,7 @@ def test_classes_are_cityscapes():
     assert KNOWN_TABLES["cityscapes"].classes == CLASSES
 
 
-def test_pictures_and_masks_fit(scenes):
+def test_images_and_masks_fit(scenes):
     assert [name for name, *_ in scenes[:2]] == ["street_0000.jpg", "street_0001.jpg"]
     for _, jpeg, mask_HW in scenes:
         image_HWC = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR)
@@ -47,7 +47,7 @@ def test_the_seed_and_the_number_alone_decide(scenes):
     assert next(iter(render_streets(1, seed=4)))[1] != scenes[0][1]
 
 
-def test_edges_of_masks_are_edges_of_pictures(scenes):
+def test_edges_of_masks_are_edges_of_images(scenes):
     """Colours change more across a border of classes than within one: a mask that is shifted would not show that."""
     across, within = [], []
     for number in range(8):

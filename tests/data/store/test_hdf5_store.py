@@ -38,7 +38,7 @@ def leftovers(path: Path) -> list[str]:
 
 
 def writer_script(root: Path, path: Path, on_progress: str) -> str:
-    """Return a program that ingests `root` into `path` and runs `on_progress` after each picture (`done` of `all`)."""
+    """Return a program that ingests `root` into `path` and runs `on_progress` after each image (`done` of `all`)."""
     return textwrap.dedent(f"""
         import os, resource, signal, sys, time
         from pathlib import Path
@@ -91,7 +91,7 @@ def test_the_layout_is_one_plain_block(make_store: MakeStore) -> None:
         assert bool(file.attrs["complete"])
 
 
-def test_any_kind_of_picture_is_decoded_as_at_ingest(
+def test_any_kind_of_image_is_decoded_as_at_ingest(
     tmp_path: Path, make_folders: MakeFolders, manifest_of: Callable[..., tuple], encode: Callable[..., bytes]
 ) -> None:
     root = make_folders(daisy=4, rose=4)
@@ -112,7 +112,7 @@ def test_any_kind_of_picture_is_decoded_as_at_ingest(
         assert store.shapes[index].tolist() == list(expected.shape[:2])
 
 
-def test_large_pictures_can_be_stored_smaller(
+def test_large_images_can_be_stored_smaller(
     tmp_path: Path, make_folders: MakeFolders, manifest_of: Callable[..., tuple]
 ) -> None:
     root = make_folders(height=90, width=120, daisy=4, rose=4)
@@ -137,7 +137,7 @@ def test_the_decoded_tier_holds_pixels(make_store: MakeStore, tmp_path: Path) ->
 
 
 def test_every_changed_byte_is_seen(make_store: MakeStore) -> None:
-    """Row 7: 300 of 300, wherever in the pictures' data."""
+    """Row 7: 300 of 300, wherever in the images' data."""
     store = make_store()
     (part,) = read_parts(store.path)
     start, offsets = part.start, part.index.offsets
@@ -149,7 +149,7 @@ def test_every_changed_byte_is_seen(make_store: MakeStore) -> None:
         with store.path.open("r+b") as file:
             file.seek(start + position)
             file.write(bytes([content[start + position] ^ bit]))
-        with pytest.raises(StoreError, match=rf"picture {index} \(from .*jpg\) is damaged: its bytes do not have"):
+        with pytest.raises(StoreError, match=rf"image {index} \(from .*jpg\) is damaged: its bytes do not have"):
             store.read_bytes(index)
         with store.path.open("r+b") as file:
             file.seek(start + position)
@@ -157,13 +157,13 @@ def test_every_changed_byte_is_seen(make_store: MakeStore) -> None:
     store.verify()
 
 
-def test_verify_names_the_damaged_picture(make_store: MakeStore) -> None:
+def test_verify_names_the_damaged_image(make_store: MakeStore) -> None:
     store = make_store()
     with store.path.open("r+b") as file:
         (part,) = read_parts(store.path)
         file.seek(part.start + int(part.index.offsets[7]) + 5)
         file.write(b"\0\0\0")
-    with pytest.raises(StoreError, match=r"store\.h5: picture 7 \(from rose/2\.jpg\)"):
+    with pytest.raises(StoreError, match=r"store\.h5: image 7 \(from rose/2\.jpg\)"):
         store.verify()
 
 
@@ -358,7 +358,7 @@ def test_a_folder_that_cannot_be_written(tmp_path: Path, make_folders: MakeFolde
         write_store(tmp_path / "file" / "store.h5", manifest_of(root)[0], root, ("daisy", "rose"))
 
 
-def test_pictures_that_change_meanwhile_stop_the_writing(
+def test_images_that_change_meanwhile_stop_the_writing(
     tmp_path: Path, make_folders: MakeFolders, manifest_of: Callable[..., tuple]
 ) -> None:
     root = make_folders(daisy=3, rose=3)
@@ -371,12 +371,12 @@ def test_pictures_that_change_meanwhile_stop_the_writing(
     with pytest.raises(StoreError, match=r"rose/1\.jpg: cannot be read any more"):
         write_store(tmp_path / "store.h5", manifest, root, ("daisy", "rose"))
     assert not (tmp_path / "store.h5").exists()
-    with pytest.raises(StoreError, match="there are no pictures to store"):
+    with pytest.raises(StoreError, match="there are no images to store"):
         write_store(tmp_path / "store.h5", manifest.iloc[:0], root, ("daisy", "rose"))
 
 
 @posix_only
-def test_memory_does_not_grow_with_the_number_of_pictures(tmp_path: Path) -> None:
+def test_memory_does_not_grow_with_the_number_of_images(tmp_path: Path) -> None:
     """The first 50 MB of files fill buffers and bring code in; 150 MB more take next to nothing."""
     folder = tmp_path / "photos"
     folder.mkdir()
@@ -425,5 +425,5 @@ def test_a_store_of_classes_is_what_it_was_before_there_were_boxes(make_store: M
             digest.update(file[name][...].tobytes())
         assert text_attribute(file, "index_sha256") == digest.hexdigest() == store.sha256
     assert (store.kind, store.max_boxes) == ("classes", 0)
-    with pytest.raises(StoreError, match="wanted boxes, but this store holds one class a picture"):
+    with pytest.raises(StoreError, match="wanted boxes, but this store holds one class an image"):
         store.boxes(0)

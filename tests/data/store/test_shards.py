@@ -22,21 +22,21 @@ from eightgig.data.store.spool import fill_spool
 
 
 @pytest.fixture
-def pictures(make_folders, manifest_of):
-    """Return (root, manifest) of 40 pictures."""
+def images(make_folders, manifest_of):
+    """Return (root, manifest) of 40 images."""
     root = make_folders(daisy=20, rose=20)
     return root, manifest_of(root)[0]
 
 
-def write(path, pictures, shards=4, **options):
-    root, manifest = pictures
+def write(path, images, shards=4, **options):
+    root, manifest = images
     shard_bytes = int(manifest["byte_count"].sum()) // shards if shards else None
     write_store(path, manifest, root, ("daisy", "rose"), shard_bytes=shard_bytes, **options)
     return ImageStore(path)
 
 
-def test_shards_read_as_one(tmp_path, pictures):
-    one, several = write(tmp_path / "one" / "s.h5", pictures, shards=None), write(tmp_path / "s.h5", pictures)
+def test_shards_read_as_one(tmp_path, images):
+    one, several = write(tmp_path / "one" / "s.h5", images, shards=None), write(tmp_path / "s.h5", images)
     assert 4 <= len(list(tmp_path.glob("store-*/*.h5"))) <= 6
     assert (several.classes, several.paths, several.kind) == (one.classes, one.paths, one.kind)
     assert np.array_equal(several.labels, one.labels)
@@ -45,31 +45,31 @@ def test_shards_read_as_one(tmp_path, pictures):
         assert several.read_bytes(index) == one.read_bytes(index)
         assert np.array_equal(several.decode(index), one.decode(index))
     several.verify()
-    with pytest.raises(IndexError, match="there is no picture 40; it holds 0 to 39"):
+    with pytest.raises(IndexError, match="there is no image 40; it holds 0 to 39"):
         several.decode(40)
     assert is_complete(tmp_path / "s.h5")
     assert not list(tmp_path.glob(".s.h5.parts"))
 
 
-def test_the_same_again_reads_no_picture_and_another_replaces_it(tmp_path, pictures, monkeypatch):
-    first = write(tmp_path / "s.h5", pictures)
-    monkeypatch.setattr(store_rules, "_read", lambda _: pytest.fail("it read a picture"))
+def test_the_same_again_reads_no_image_and_another_replaces_it(tmp_path, images, monkeypatch):
+    first = write(tmp_path / "s.h5", images)
+    monkeypatch.setattr(store_rules, "_read", lambda _: pytest.fail("it read an image"))
     told = []
-    write(tmp_path / "s.h5", pictures, progress=lambda done, _: told.append(done))
+    write(tmp_path / "s.h5", images, progress=lambda done, _: told.append(done))
     assert told[-1] == 40
     monkeypatch.undo()
-    root, manifest = pictures
+    root, manifest = images
     second = write(tmp_path / "s.h5", (root, manifest.iloc[:30]))
     assert len(second) == 30
     assert second.sha256 != first.sha256
     assert len(list(tmp_path.glob("store-*"))) == 1
-    third = write(tmp_path / "s.h5", pictures, shards=None)
+    third = write(tmp_path / "s.h5", images, shards=None)
     assert len(third) == 40
     assert not list(tmp_path.glob("store-*"))
 
 
-def test_a_missing_or_exchanged_shard_is_named(tmp_path, pictures):
-    store = write(tmp_path / "s.h5", pictures)
+def test_a_missing_or_exchanged_shard_is_named(tmp_path, images):
+    store = write(tmp_path / "s.h5", images)
     first, second, *_ = sorted(tmp_path.glob("store-*/*.h5"))
     kept = first.read_bytes()
     first.write_bytes(second.read_bytes())
@@ -83,27 +83,27 @@ def test_a_missing_or_exchanged_shard_is_named(tmp_path, pictures):
     assert ImageStore(store.path).sha256 == store.sha256
 
 
-def test_the_same_again_mends_only_the_shard_that_was_damaged(tmp_path, pictures, monkeypatch):
-    store = write(tmp_path / "s.h5", pictures)
+def test_the_same_again_mends_only_the_shard_that_was_damaged(tmp_path, images, monkeypatch):
+    store = write(tmp_path / "s.h5", images)
     first, second, *_ = sorted(tmp_path.glob("store-*/*.h5"))
     content = second.read_bytes()
-    num_pictures = len(ImageStore(second))
+    num_images = len(ImageStore(second))
     place = read_parts(second)[0].start + 5
     second.write_bytes(content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :])
     with pytest.raises(StoreError, match=r"is damaged: .* Run the ingest stage again"):
         store.verify()
     opened, read = [], store_rules._read
     monkeypatch.setattr(store_rules, "_read", lambda source: opened.append(source) or read(source))
-    write(tmp_path / "s.h5", pictures).verify()
-    assert len(opened) == num_pictures
+    write(tmp_path / "s.h5", images).verify()
+    assert len(opened) == num_images
     assert second.read_bytes() == content
     assert first.is_file()
 
 
 @pytest.mark.parametrize("change", ["file", "rules", "nothing"])
-def test_masks_that_changed_are_stored_anew(tmp_path, pictures, change):
+def test_masks_that_changed_are_stored_anew(tmp_path, images, change):
     """The manifest tells nothing of what is in a mask."""
-    root, manifest = pictures
+    root, manifest = images
     (root / "mask.png").write_bytes(b"1")
     manifest = manifest.assign(mask_path="mask.png")
     labels, asked = np.zeros((40, 50), np.uint8), []
@@ -125,10 +125,10 @@ def test_masks_that_changed_are_stored_anew(tmp_path, pictures, change):
     assert len(list(tmp_path.glob("store-*"))) == 1
 
 
-def test_a_list_that_leads_elsewhere_is_refused(tmp_path, pictures):
+def test_a_list_that_leads_elsewhere_is_refused(tmp_path, images):
     import h5py
 
-    store = write(tmp_path / "s.h5", pictures)
+    store = write(tmp_path / "s.h5", images)
     with h5py.File(store.path, "r+") as file:
         file["shards"][0] = "../../etc/00000.h5"
     with pytest.raises(StoreError, match="the list of its parts is damaged"):
@@ -208,25 +208,25 @@ def test_a_spool_whose_end_was_lost_is_mended(tmp_path):
     assert made == list(range(10, 100))
 
 
-def test_a_full_disk_leaves_nothing(tmp_path, pictures, monkeypatch):
+def test_a_full_disk_leaves_nothing(tmp_path, images, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("eightgig.data.store.writer.fill_spool", full)
     with pytest.raises(StoreError, match="No space left on device"):
-        write(tmp_path / "s.h5", pictures)
+        write(tmp_path / "s.h5", images)
     assert [path.name for path in tmp_path.iterdir() if "s.h5" in path.name] == [".s.h5.lock"]
 
 
-def test_a_shard_holds_at_least_one_picture(tmp_path, pictures):
-    root, manifest = pictures
+def test_a_shard_holds_at_least_one_image(tmp_path, images):
+    root, manifest = images
     write_store(tmp_path / "s.h5", manifest, root, ("daisy", "rose"), shard_bytes=1)
     assert len(list(tmp_path.glob("store-*/*.h5"))) == 40
     assert len(ImageStore(tmp_path / "s.h5")) == 40
 
 
-def test_boxes_keep_to_their_pictures(tmp_path, pictures):
-    root, manifest = pictures
+def test_boxes_keep_to_their_images(tmp_path, images):
+    root, manifest = images
     rows = [(index, 0, 1.0, 2.0, 10.0 + index, 20.0) for index in range(0, 40, 3)]
     boxes = pd.DataFrame(rows, columns=["index", "label", "x1", "y1", "x2", "y2"])
     write_store(tmp_path / "s.h5", manifest, root, ("thing",), boxes=boxes, shard_bytes=5_000)

@@ -1,7 +1,7 @@
 """Every reader of foreign files, declared once; heavy libraries are imported where a file is written or read."""
 
 MODULES = (
-    "readers.pictures",
+    "readers.images",
     "readers.stores",
     "readers.labels",
     "readers.texts",

@@ -1,4 +1,4 @@
-"""Videos, and an archive of pictures."""
+"""Videos, and an archive of images."""
 
 import io
 import tarfile
@@ -8,7 +8,7 @@ from edits import byte_edits, either
 from harness import Reader
 from parts import part_edits
 
-from readers.pictures import pixels, put
+from readers.images import pixels, put
 
 _MOST_FRAMES = 20
 

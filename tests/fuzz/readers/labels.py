@@ -1,4 +1,4 @@
-"""Folders of pictures with boxes in three formats."""
+"""Folders of images with boxes in three formats."""
 
 import json
 from pathlib import Path
@@ -6,20 +6,20 @@ from pathlib import Path
 from edits import either, json_edits, text_edits
 from harness import Reader
 
-from readers.pictures import encoded, pixels, put
+from readers.images import encoded, pixels, put
 
 _BOX = "<bndbox><xmin>1</xmin><ymin>2</ymin><xmax>30</xmax><ymax>20</ymax></bndbox>"
 _SIZE = "<size><width>32</width><height>24</height><depth>3</depth></size>"
 
 
-def _picture(folder: Path, name: str = "images/a.jpg", seed: int = 0) -> None:
+def _image(folder: Path, name: str = "images/a.jpg", seed: int = 0) -> None:
     put(folder / name, encoded(pixels(seed), "JPEG"))
 
 
 def _write_yolo(folder: Path) -> None:
     line = "0 0.5 0.5 0.25 0.5\n1 0.7 0.8 0.9 0.8 0.9 0.9\n1 0.6 0.8 0.9 0.7 0.9 0.9\n"  # polygons: no boxes
     for seed in ("0", "1", "2"):
-        _picture(folder / seed)
+        _image(folder / seed)
         put(folder / seed / "labels/a.txt", line)
     put(folder / "0/data.yaml", "path: .\ntrain: images\nval:\n  - images\nnc: 2\nnames:\n  0: cup\n  1: pen\n")
     put(folder / "1/data.yaml", "train: list.txt\nnames: [cup, pen]\n")
@@ -32,7 +32,7 @@ def _write_yolo_in_other_dress(folder: Path) -> None:
     """Keypoints, oriented boxes, other cases and forms of names, and foreign files beside the labels."""
     box = "0 0.5 0.5 0.25 0.5"
     for seed in ("3", "4", "5"):
-        _picture(folder / seed, "Images/B\u00fccher.JPG")
+        _image(folder / seed, "Images/B\u00fccher.JPG")
     put(folder / "3/Labels/Bu\u0308cher.TXT", f"{box} 0.4 0.4 2 0.6 0.6 1\n")
     put(folder / "3/data.yaml", "train: Images\nvalidation: none\nkpt_shape: [2, 3]\nnames: [cup, pen]\n")
     put(folder / "4/Labels/B\u00fccher.JPG.txt", "1 0.7 0.8 0.9 0.8 0.9 0.9 0.7 0.9\n")
@@ -46,7 +46,7 @@ def _write_voc(folder: Path) -> None:
     one = f"<object><name>cup</name><difficult>0</difficult>{_BOX}</object>"
     text = f"<annotation>\n<filename>a.jpg</filename>\n{_SIZE}\n{one}\n{one.replace('cup', 'pen')}\n</annotation>"
     for seed in ("0", "1"):
-        _picture(folder / seed, "JPEGImages/a.jpg")
+        _image(folder / seed, "JPEGImages/a.jpg")
         put(folder / seed / "Annotations/a.xml", text)
     put(folder / "1/ImageSets/Main/train.txt", "a\n")
     put(folder / "1/ImageSets/Main/val.txt", "b 1\na -1\n")
@@ -65,8 +65,8 @@ def _write_coco(folder: Path) -> None:
         ],
     }
     for seed, name in (("0", "a.json"), ("1", "annotations/instances_train.json")):
-        _picture(folder / seed)
-        _picture(folder / seed, "images/b.jpg", 1)
+        _image(folder / seed)
+        _image(folder / seed, "images/b.jpg", 1)
         put(folder / seed / name, json.dumps(content))
 
 
@@ -87,16 +87,16 @@ def _write_coco_in_other_dress(folder: Path) -> None:
         ],
     }
     for seed, name in (("0", "annotations/instances_val.json"), ("1", "valid/other.json")):
-        _picture(folder / seed, "images/seq1/a.jpg")
-        _picture(folder / seed, "images/seq2/a.jpg", 1)
+        _image(folder / seed, "images/seq1/a.jpg")
+        _image(folder / seed, "images/seq2/a.jpg", 1)
         put(folder / seed / name, json.dumps(content))
 
 
 def _write_voc_in_other_dress(folder: Path) -> None:
-    """Folders of sequences, tags and names in another case, a file name that is another picture's."""
+    """Folders of sequences, tags and names in another case, a file name that is another image's."""
     one = f"<Object><Name>cup</Name>{_BOX}</Object>"
     for seq in ("1", "2"):
-        _picture(folder / "0", f"JPEGImages/seq{seq}/a b.JPG", int(seq))
+        _image(folder / "0", f"JPEGImages/seq{seq}/a b.JPG", int(seq))
         text = f"<Annotation><filename>seq{seq}/a b.jpg</filename>{_SIZE}{one}</Annotation>"
         put(folder / f"0/annotations/seq{seq}/a b.XML", text)
     put(folder / "0/imagesets/main/Train.TXT", "seq1/a b\n./seq2/a b.jpg\n")

@@ -9,7 +9,7 @@ from edits import byte_edits, either, json_edits
 from harness import Files, Reader
 from protobuf import onnx_edits
 
-from readers.pictures import put
+from readers.images import put
 
 _CARD = {
     "model": "tiny",

@@ -8,7 +8,7 @@ from typing import Any
 from edits import byte_edits, either, json_edits
 from harness import Reader
 
-from readers.pictures import put
+from readers.images import put
 
 _JSON = {"*.json": json_edits}
 
@@ -51,9 +51,9 @@ def _write_raw(folder: Path) -> None:
 
 
 def _read_raw(folder: Path) -> None:
-    from eightgig.datasets.raw import RawPicturesDataset
+    from eightgig.datasets.raw import RawImagesDataset
 
-    RawPicturesDataset(filepath=str(folder / "raw.json")).load()
+    RawImagesDataset(filepath=str(folder / "raw.json")).load()
 
 
 def _write_folder(folder: Path) -> None:
@@ -73,13 +73,13 @@ def _read_folder(folder: Path) -> None:
 
 
 def _write_calibration(folder: Path) -> None:
-    from eightgig.vram.tracing.hidden import load_calibration
+    from eightgig.vram.tracing.workspace import load_calibration
 
     put(folder / "0" / "c.json", load_calibration().model_dump_json())
 
 
 def _read_calibration(folder: Path) -> None:
-    from eightgig.vram.tracing.hidden import load_calibration
+    from eightgig.vram.tracing.workspace import load_calibration
 
     load_calibration(folder / "c.json")
 

@@ -1,4 +1,4 @@
-"""HDF5 stores of pictures and of tokens, and the journal of an ingest."""
+"""HDF5 stores of images and of tokens, and the journal of an ingest."""
 
 from pathlib import Path
 from typing import Any
@@ -7,9 +7,9 @@ from edits import byte_edits, either, text_edits
 from harness import Reader
 from hdf5 import hdf5_edits
 
-from readers.pictures import encoded, pixels, put
+from readers.images import encoded, pixels, put
 
-_NUM_PICTURES = 4
+_NUM_IMAGES = 4
 
 
 def _manifest(root: Path) -> Any:
@@ -18,7 +18,7 @@ def _manifest(root: Path) -> Any:
     from eightgig.data.images.decoding import inspect_image
 
     rows = []
-    for number in range(_NUM_PICTURES):
+    for number in range(_NUM_IMAGES):
         kind, name = (("PNG", f"{number}.png"), ("JPEG", f"{number}.jpg"))[number % 2]
         put(root / name, encoded(pixels(number), kind))
         found = inspect_image(root / name, max_pixels=10**6, min_side=1)
@@ -114,7 +114,7 @@ def _write_journal(folder: Path) -> None:
 
 
 def _inspect(folder: Path) -> None:
-    """Inspect pictures that are not there: the journal alone is foreign."""
+    """Inspect images that are not there: the journal alone is foreign."""
     from eightgig.core.errors import ImageRejectedError
     from eightgig.data.images.decoding import Inspection
     from eightgig.data.ingest.journal import inspect_with_journal

@@ -8,7 +8,7 @@ from typing import Any
 from edits import byte_edits, either, json_edits, text_edits
 from harness import Reader
 
-from readers.pictures import put
+from readers.images import put
 
 _ROWS = [("text", "label", "note")] + [(f"a review, number {n}", f"class {n % 2}", '"x"') for n in range(8)]
 

@@ -11,7 +11,7 @@ from edits import byte_edits, either, json_edits
 from harness import Files, Reader
 from parts import part_edits
 
-from readers.pictures import put
+from readers.images import put
 
 _ZIP = either(byte_edits, part_edits("zip"), part_edits("zip"), part_edits("zip"))
 _SAFETENSORS = either(byte_edits, part_edits("safetensors"), part_edits("safetensors"))
@@ -44,7 +44,7 @@ def _write_weights(folder: Path) -> None:
     import torch
 
     from eightgig.datasets.weights import Weights, WeightsDataset
-    from eightgig.models.cards import PictureCard, TextCard
+    from eightgig.models.cards import ImageCard, TextCard
 
     common = {
         "classes": ("a", "b"),
@@ -56,10 +56,10 @@ def _write_weights(folder: Path) -> None:
         "torch_version": "2",
         "trained_on": "test",
     }
-    of_pictures = PictureCard(model="timm/x", image_size=8, mean=(0, 0, 0), std=(1, 1, 1), **common)
+    of_images = ImageCard(model="timm/x", image_size=8, mean=(0, 0, 0), std=(1, 1, 1), **common)
     of_texts = TextCard(model="bert", max_tokens=8, config="{}", tokenizer_sha256="0" * 64, **common)
     state = {"a.weight": torch.arange(12.0).reshape(3, 4), "b": torch.arange(3), "c": torch.zeros(2).half()}
-    for seed, card in (("0", of_pictures), ("1", of_texts)):
+    for seed, card in (("0", of_images), ("1", of_texts)):
         WeightsDataset(filepath=str(folder / seed / "w.safetensors")).save(Weights(state, card))
 
 

@@ -27,7 +27,7 @@ def ingest(open_session, tmp_path):
     return run
 
 
-def picture(seed, mode="RGB", size=(48, 40)):
+def image(seed, mode="RGB", size=(48, 40)):
     rng = np.random.default_rng(seed)
     return Image.fromarray(rng.integers(0, 255, (size[1], size[0], 3), np.uint8)).convert(mode)
 
@@ -35,12 +35,12 @@ def picture(seed, mode="RGB", size=(48, 40)):
 def fill(folder, start, count=8):
     folder.mkdir(parents=True)
     for number in range(count):
-        picture(start + number).save(folder / f"{number}.jpg", quality=92)
+        image(start + number).save(folder / f"{number}.jpg", quality=92)
 
 
 def jpeg_bytes(seed):
     buffer = io.BytesIO()
-    picture(seed).save(buffer, format="JPEG", quality=92)
+    image(seed).save(buffer, format="JPEG", quality=92)
     return buffer.getvalue()
 
 
@@ -66,10 +66,10 @@ def test_bad_files_are_listed_and_odd_ones_are_mended(ingest, tmp_path):
     (root / "daisy" / "bomb.png").write_bytes(huge_png())
     odd = {"L": "grey.jpg", "CMYK": "cmyk.jpg", "RGBA": "alpha.PNG", "P": "palette.png", "1": "bit.bmp"}
     for mode, name in odd.items():
-        picture(60 + len(name), mode).save(root / "rose" / name)
+        image(60 + len(name), mode).save(root / "rose" / name)
     gradient = np.linspace(0, 65535, 48 * 40).reshape(40, 48).astype(np.uint16)
     Image.fromarray(gradient).save(root / "rose" / "deep.png")
-    turned = picture(70)
+    turned = image(70)
     exif = Image.Exif()
     exif[0x0112] = 6
     turned.save(root / "rose" / "turned.jpg", exif=exif)
@@ -127,7 +127,7 @@ def test_all_bad_classes_are_in_one_message(ingest, tmp_path):
     fill(root / "daisy", 0)
     fill(root / "rose", 100, count=1)
     (root / "tulip").mkdir()
-    expected = r"at least 3 different usable pictures, but 'rose' has 1, 'tulip' has none. Add pictures"
+    expected = r"at least 3 different usable images, but 'rose' has 1, 'tulip' has none. Add images"
     with pytest.raises(DataError, match=expected):
         ingest(root)
 

@@ -97,7 +97,7 @@ def test_nothing_is_left_half_written(done):
 def test_the_plan_is_obeyed(done):
     plan = read_json(done / "data/05_model_input" / CASE / "memory_plan.json")
     trace = read_json(done / "data/08_reporting" / CASE / "vram_trace.json")
-    assert (plan["micro_batch"], plan["accumulation"], plan["fits"]) == (16, 2, True)
+    assert (plan["micro_batch"], plan["gradient_accumulation_steps"], plan["fits"]) == (16, 2, True)
     assert [phase["phase"] for phase in trace["phases"]] == ["train", "validate"]
     assert all(phase["measured"]["peak_resident_bytes"] > 0 for phase in trace["phases"])
 
@@ -254,7 +254,7 @@ def test_predicts_a_folder_and_lists_bad_files(done, session_factory, tmp_path):
 
 
 def test_a_source_that_is_not_there_is_refused(done, session_factory):
-    with pytest.raises(Exception, match=r"predict.source: .*nowhere does not exist. Name a picture or a folder"):
+    with pytest.raises(Exception, match=r"predict.source: .*nowhere does not exist. Name an image or a folder"):
         run(session_factory, tags=["predict"], predict={"source": "/nowhere"})
     assert all_runs(done)[0].info.status == "FAILED"
     assert "does not exist" in all_runs(done)[0].data.tags["error"]

@@ -38,10 +38,10 @@ def made_plan(**values):
         "predicted_reserved_bytes": 6 * GIB,
         "margin_bytes": 5 * GIB // 2,
         "micro_batch": 32,
-        "accumulation": 4,
+        "gradient_accumulation_steps": 4,
         "precision": "fp16",
         "attention": "none",
-        "checkpointing": "none",
+        "activation_checkpointing": "none",
         "optimizer_kernel": "fused",
         "offload": False,
         "seconds_per_step": 0.5,
@@ -75,7 +75,7 @@ def test_tokens_wait_for_no_loader():
     assert row(workload=WORKLOAD.model_copy(update={"loads_images": False}), cores=1).limit == "memory bandwidth"
 
 
-@pytest.mark.parametrize("slower", [{"checkpointing": "full"}, {"offload": True}])
+@pytest.mark.parametrize("slower", [{"activation_checkpointing": "full"}, {"offload": True}])
 def test_what_pays_for_memory_is_limited_by_it(slower):
     assert row(made_plan(**slower)).limit == "memory"
 
@@ -138,7 +138,10 @@ def test_every_pair_is_a_row_also_where_nothing_fits(planner):
 
 def test_each_card_is_its_own_budget_and_the_article_has_none(planner):
     guide, _ = nodes.plan_everything(COMPARE, PlanParameters(), None, OwnModelParameters())
-    asked = [(one.budget_gib, one.attention, one.checkpointing, request.precisions) for request, one in planner.asked]
+    asked = [
+        (one.budget_gib, one.attention, one.activation_checkpointing, request.precisions)
+        for request, one in planner.asked
+    ]
     assert asked == [
         (8.0, "sdpa", "auto", ("fp16", "fp32")),
         (10.0, "sdpa", "auto", ("fp16", "fp32")),

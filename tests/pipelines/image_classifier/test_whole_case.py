@@ -14,7 +14,7 @@ pytestmark = pytest.mark.filterwarnings("default", "error:::eightgig")
 
 
 def make_imagenet(root):
-    """Write 18 pictures a class to train, 4 to val, in ImageNet's layout."""
+    """Write 18 images a class to train, 4 to val, in ImageNet's layout."""
     rng = np.random.default_rng(0)
     for label, wnid in enumerate(("n01440764", "n01443537", "n02123045")):
         for split, count in (("train", 18), ("val", 4)):

@@ -47,7 +47,7 @@ def onnx_file(done, name):
     return (done / "06_models" / CASE / f"{name}.onnx").read_bytes()
 
 
-def pictures(count=2):
+def images(count=2):
     return np.random.default_rng(0).random((count, 3, 64, 64), dtype=np.float32)
 
 
@@ -71,7 +71,7 @@ def test_the_detector_is_trained_under_the_plan_with_fitted_anchors(done):
     assert (card["model"], card["score_name"], card["image_size"]) == ("eightgig/yolov5n", "mAP50", 64)
     assert card["classes"] == ["duck", "frog", "koi", "turtle", "water lily"]
     plan = read_json(done / f"05_model_input/{CASE}/memory_plan.json")
-    assert (plan["micro_batch"], plan["accumulation"], plan["fits"]) == (8, 2, True)
+    assert (plan["micro_batch"], plan["gradient_accumulation_steps"], plan["fits"]) == (8, 2, True)
     history = pd.read_csv(done / f"08_reporting/{CASE}/history.csv")
     assert history["train_loss"].gt(0).all()
     assert {"val_score", "val_loss"} <= set(history)
@@ -88,13 +88,13 @@ def test_the_decoding_stays_in_float32(done):
     answers = {}
     for name in ("fp32", "fp16"):
         with OnnxRuntimeRunner(onnx_file(done, name)) as runner:
-            answers[name] = runner.run({"images": pictures()})["predictions"]
+            answers[name] = runner.run({"images": images()})["predictions"]
     assert answers["fp32"].shape == (2, 252, 10)
     assert np.abs(answers["fp32"][..., :4] - answers["fp16"][..., :4]).max() < 0.1  # pixels
 
 
 def test_the_file_with_suppression_gives_what_suppression_gives(done):
-    images_N3HW = pictures()
+    images_N3HW = images()
     with OnnxRuntimeRunner(onnx_file(done, "fp32")) as plain, OnnxRuntimeRunner(onnx_file(done, "suppressed")) as own:
         outside = suppress(plain.run({"images": images_N3HW})["predictions"], confidence=0.25, iou=0.45)
         inside = detections_of(own.run({"images": images_N3HW}), len(images_N3HW))
@@ -137,7 +137,7 @@ def test_the_video_loses_no_frame(done):
 
 def test_the_page_shows_the_detector(done):
     page = (done / f"08_reporting/{CASE}/report.html").read_text(encoding="utf-8")
-    for heading in ("Results on held-out pictures", "Speed against mAP50", "Video", "What it found and what it missed"):
+    for heading in ("Results on held-out images", "Speed against mAP50", "Video", "What it found and what it missed"):
         assert f"{heading}</h2>" in page
 
 
@@ -187,11 +187,11 @@ def test_an_address_is_refused_unless_it_is_allowed(done, session_factory):
         run(session_factory, tags=["video"], video={"runner": "fastest"})
 
 
-def test_boxes_in_a_users_folder_of_pictures(done, session_factory, tmp_path):
+def test_boxes_in_a_users_folder_of_images(done, session_factory, tmp_path):
     source = next((done / "01_raw" / CASE / "rendered" / "images").rglob("*.jpg"))
     (tmp_path / "new").mkdir()
     (tmp_path / "new" / "one.jpg").write_bytes(source.read_bytes())
-    (tmp_path / "new" / "two.jpg").write_text("not a picture")
+    (tmp_path / "new" / "two.jpg").write_text("not an image")
     run(session_factory, tags=["predict"], predict={"source": str(tmp_path / "new"), "confidence": 0.0})
     table = pd.read_csv(done / f"07_model_output/{CASE}/predict.csv")
     assert table["file"].str.endswith("one.jpg").all()

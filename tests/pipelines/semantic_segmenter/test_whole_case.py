@@ -48,7 +48,7 @@ def test_each_stage_leaves_its_files(done):
         f"02_intermediate/{CASE}/rejects.csv",
         f"05_model_input/{CASE}/store.h5",
         f"06_models/{CASE}/compressed/student_fp32.onnx",
-        f"07_model_output/{CASE}/pictures.csv",
+        f"07_model_output/{CASE}/images.csv",
         f"07_model_output/{CASE}/overlays.png",
         f"07_model_output/{CASE}/predict.png",
         f"07_model_output/{CASE}/tiles.png",
@@ -59,7 +59,7 @@ def test_each_stage_leaves_its_files(done):
     assert len(list((done / f"07_model_output/{CASE}/predict_masks").glob("*.png"))) == 3
 
 
-def test_masks_are_stored_and_splits_hold_all_pictures(done):
+def test_masks_are_stored_and_splits_hold_all_images(done):
     store = ImageStore(done / f"05_model_input/{CASE}/store.h5")
     assert (store.kind, store.classes, len(store)) == ("masks", CLASSES, 32)
     splits = pd.read_csv(done / f"05_model_input/{CASE}/splits.csv")
@@ -70,7 +70,7 @@ def test_it_is_trained_under_the_plan(done):
     card = read_json(done / f"06_models/{CASE}/weights.card.json")
     assert (card["model"], card["score_name"], card["image_size"]) == ("eightgig/unet_x0_125", "mIoU", 64)
     plan = read_json(done / f"05_model_input/{CASE}/memory_plan.json")
-    assert (plan["micro_batch"], plan["accumulation"], plan["fits"]) == (8, 2, True)
+    assert (plan["micro_batch"], plan["gradient_accumulation_steps"], plan["fits"]) == (8, 2, True)
     history = pd.read_csv(done / f"08_reporting/{CASE}/history.csv")
     assert history["val_score"].between(0, 1).all()
 

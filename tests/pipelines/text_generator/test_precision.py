@@ -20,9 +20,9 @@ from eightgig.tasks.text.generation.records import WrittenTexts
 from eightgig.tasks.text.generation.sampling import next_tokens
 from eightgig.training.parameters import TrainParameters
 from eightgig.vram.parameters import PlanParameters
-from eightgig.vram.tracing.hidden import load_calibration
 from eightgig.vram.tracing.options import StepOptions
 from eightgig.vram.tracing.predictor import Predictor
+from eightgig.vram.tracing.workspace import load_calibration
 
 TOKENIZER = train_bpe(["O Romeo, Romeo! wherefore art thou Romeo?"] * 4, vocab_size=300)
 MODEL = GeneratorModelParameters(

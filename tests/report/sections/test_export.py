@@ -115,7 +115,7 @@ def test_compression_stands_beside_the_whole_network_alone_and_with_int8(benchma
     assert list(rows) == ["onnx_fp32", "onnx_int8_cpu", "onnx_pruned_fp32", "onnx_pruned_int8_cpu"]
     pruned = rows["onnx_pruned_fp32"]
     assert (pruned["points"], pruned["x ONNX float32"]) == ("-1.0", "2.00")
-    assert (pruned["parameters"], pruned["FLOPs of a picture"]) == ("1.00 M (50%)", "0.200 G (60%)")
+    assert (pruned["parameters"], pruned["FLOPs of an image"]) == ("1.00 M (50%)", "0.200 G (60%)")
     assert pruned["training memory: predicted, measured"] == "1.0 GiB, 512.0 MiB"
     assert rows["onnx_pruned_int8_cpu"]["accuracy (test)"] == ""  # it has no row in the benchmark
     empty = compression_section(report.model_copy(update={"forms": ()}), benchmark)
@@ -147,13 +147,13 @@ def test_a_page_of_texts_speaks_of_texts_and_says_on_how_many_a_score_is(benchma
     page = render_page(Page(title="t", subtitle="s", headline=[], sections=[section], footer="f"))
     assert "The scores here are of each variant (torch 90.0%) on 64 of the 360 test texts." in page
     assert "text to answer, ms" in page
-    assert "picture" not in page.partition("<body")[2].partition("<script")[0]
+    assert "image" not in page.partition("<body")[2].partition("<script")[0]
 
 
 @pytest.mark.parametrize(
     ("case", "unit"),
-    [("sentiment_classifier", "text"), ("text_generator", "block"), ("object_detector", "picture"),
-     ("semantic_segmenter", "picture"), ("image_classifier", "picture"), ("flower_classifier", "picture")],
+    [("sentiment_classifier", "text"), ("text_generator", "block"), ("object_detector", "image"),
+     ("semantic_segmenter", "image"), ("image_classifier", "image"), ("flower_classifier", "image")],
 )  # fmt: skip
 def test_every_case_says_what_a_sample_is(case, unit):
     from importlib import import_module

@@ -7,9 +7,9 @@ import pytest
 from eightgig.core.units import GIB, MIB
 from eightgig.report.page import Chart, Facts, Folded, Table
 from eightgig.report.sections.memory import measured_peak_gib, memory_section, phases_table, timeline_table
-from eightgig.vram.plan import Considered, Finding, MemoryPlan, Moment, Numerics, PhaseMemory
+from eightgig.vram.plan import CandidateResult, Finding, MemoryPlan, MemorySample, Numerics, PhaseMemory
+from eightgig.vram.runtime.diagnosis import OomDiagnosis, Recovered
 from eightgig.vram.runtime.measure import CacheClearings, MeasuredPhase
-from eightgig.vram.runtime.verdict import Recovered, Verdict
 from eightgig.vram.trace import VramTrace
 
 EXPORT = MeasuredPhase(phase="export", device="cpu", seconds=9, peak_resident_bytes=3 * GIB, resident_growth_bytes=GIB)
@@ -22,13 +22,13 @@ HISTORY = pd.DataFrame(
 )
 
 
-def way(micro_batch: int, accumulation: int, needed_gib: float, seconds: float) -> Considered:
-    return Considered(
+def way(micro_batch: int, gradient_accumulation_steps: int, needed_gib: float, seconds: float) -> CandidateResult:
+    return CandidateResult(
         precision="fp16",
-        checkpointing="none",
+        activation_checkpointing="none",
         offload=False,
         micro_batch=micro_batch,
-        accumulation=accumulation,
+        gradient_accumulation_steps=gradient_accumulation_steps,
         needed_bytes=int(needed_gib * GIB),
         fits=needed_gib < 7.5,
         seconds_per_step=seconds,
@@ -45,7 +45,7 @@ def make_plan(**changes) -> MemoryPlan:
         optimizer=2 * GIB,
         activations=GIB,
         reserved_bytes=6 * GIB,
-        smallest_cap_bytes=5 * GIB + 512 * MIB,
+        min_memory_limit_bytes=5 * GIB + 512 * MIB,
     )
     plan = MemoryPlan(
         model="net",
@@ -54,10 +54,10 @@ def make_plan(**changes) -> MemoryPlan:
         device_name="NVIDIA GeForce RTX 3070",
         card="RTX 3070",
         micro_batch=8,
-        accumulation=4,
+        gradient_accumulation_steps=4,
         eval_batch=16,
         precision="fp16",
-        checkpointing="none",
+        activation_checkpointing="none",
         optimizer_kernel="fused",
         memory_format="contiguous",
         budget_gib=8.0,
@@ -74,8 +74,8 @@ def make_plan(**changes) -> MemoryPlan:
         margin_bytes=GIB + GIB // 2,
         fits=True,
         timeline=(
-            Moment(done=0.5, phase="forward", held=(GIB, 0, 2 * GIB, GIB, 0, 0, 0)),
-            Moment(done=1.0, phase="backward", held=(GIB, GIB, 2 * GIB, 0, 0, 0, 0)),
+            MemorySample(done=0.5, phase="forward", held=(GIB, 0, 2 * GIB, GIB, 0, 0, 0)),
+            MemorySample(done=1.0, phase="backward", held=(GIB, GIB, 2 * GIB, 0, 0, 0, 0)),
         ),
         largest=(("zeros_like", 2 * GIB), ("blocks.0/conv2d", GIB // 2), ("(whole)/log_softmax", GIB // 4)),
         seconds_per_step=0.4,
@@ -202,9 +202,9 @@ def test_the_predicted_time_names_its_card_and_limit():
 
 
 def test_recoveries_are_told_with_their_reasons():
-    plan, verdict = make_plan(), Verdict(code="too_big", finding="2 GiB were asked for", advice="take less")
-    once = Recovered(phase="train", step=3, failed_batch=8, batch=4, verdict=verdict)
-    smaller = plan.model_copy(update={"micro_batch": 4, "accumulation": 8})
+    plan, diagnosis = make_plan(), OomDiagnosis(code="too_big", finding="2 GiB were asked for", advice="take less")
+    once = Recovered(phase="train", step=3, failed_batch=8, batch=4, diagnosis=diagnosis)
+    smaller = plan.model_copy(update={"micro_batch": 4, "gradient_accumulation_steps": 8})
     section = section_of(plan, VramTrace.of(plan, (seen("train", 4.0),), final_plan=smaller, recovered=(once,)))
     assert "ran out once all the same, and the run went on at the same effective batch of 32" in section.prose
     assert "it ended with micro-batch 4 x 8 accumulation" in section.prose

@@ -18,11 +18,11 @@ from eightgig.data.images.loader import share_of
 from eightgig.stages.distributed.launcher import launcher, with_less
 from eightgig.stages.plan import share_of_one_process
 from eightgig.training.parameters import DistributedParameters, TrainParameters
-from eightgig.vram.runtime.verdict import Recovered, Verdict
+from eightgig.vram.runtime.diagnosis import OomDiagnosis, Recovered
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
-TWO = {"distributed": {"processes": 2}}
+TWO = {"distributed": {"nproc_per_node": 2}}
 
 
 @pytest.fixture(scope="module")
@@ -41,38 +41,38 @@ class Keeps:
 
 
 def recovered(phase="train", batch=2):
-    verdict = Verdict(code="too_big", finding="it was too much", advice="take less")
-    return Recovered(phase=phase, step=3, failed_batch=4, batch=batch, verdict=verdict)
+    diagnosis = OomDiagnosis(code="too_big", finding="it was too much", advice="take less")
+    return Recovered(phase=phase, step=3, failed_batch=4, batch=batch, diagnosis=diagnosis)
 
 
 def test_one_machine_needs_no_address():
-    command = launcher(DistributedParameters(processes=3), "job.json")
+    command = launcher(DistributedParameters(nproc_per_node=3), "job.json")
     assert command[:4] == [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=3"]
     assert "--standalone" in command
     assert "--max-restarts=0" in command
 
 
 def test_several_machines_meet_at_one_address():
-    distributed = DistributedParameters(processes=2, nodes=2, rendezvous="first:1234")
+    distributed = DistributedParameters(nproc_per_node=2, nodes=2, rdzv_endpoint="first:1234")
     command = launcher(distributed, "job.json", node=1)
     assert {"--nnodes=2", "--node-rank=1", "--master-addr=first", "--master-port=1234"} <= set(command)
-    with pytest.raises(ConfigurationError, match=r"nodes is 2: set train.distributed.rendezvous to host:port"):
+    with pytest.raises(ConfigurationError, match=r"nodes is 2: set train.distributed.rdzv_endpoint to host:port"):
         launcher(DistributedParameters(nodes=2), "job.json")
 
 
 def test_less_is_the_same_effective_batch():
-    made = with_less(make_plan(micro_batch=6, accumulation=2, processes=2), recovered(batch=3))
-    assert (made.micro_batch, made.accumulation, made.effective_batch) == (3, 4, 24)
+    made = with_less(make_plan(micro_batch=6, gradient_accumulation_steps=2, processes=2), recovered(batch=3))
+    assert (made.micro_batch, made.gradient_accumulation_steps, made.effective_batch) == (3, 4, 24)
     assert made.findings[-1].code == "VRAM101"
     made = with_less(make_plan(), recovered("validate", batch=2))
     assert (made.eval_batch, made.micro_batch, made.findings[-1].code) == (2, 4, "VRAM102")
 
 
 def test_a_step_that_cannot_be_shared_out_is_refused():
-    train = TrainParameters(batch_size=3, accumulation=3, **TWO)
+    train = TrainParameters(batch_size=3, gradient_accumulation_steps=3, **TWO)
     with pytest.raises(ConfigurationError, match=r"9 samples a step cannot be shared out among 2 .* such as 10"):
         share_of_one_process(train)
-    assert share_of_one_process(TrainParameters(batch_size=4, accumulation=2, **TWO)) == 4
+    assert share_of_one_process(TrainParameters(batch_size=4, gradient_accumulation_steps=2, **TWO)) == 4
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -97,14 +97,14 @@ def test_samplers_are_disjoint_and_complete(stores, tmp_path, kind, count):
 
 
 def results(stores, tmp_path, kind, *, epochs, strategy="ddp", kernel="fused", **train):
-    """Return the results of one process and of two, at the same effective batch, what was tracked, and the job of two."""
+    """Return the results of one process and of two at the same effective batch, what was tracked, the job of two."""
     tracker = Keeps()
     # Averages of weights stay out: what is compared is every step.
-    accumulation = train.get("accumulation", 2)
-    plan = {"accumulation": accumulation, "optimizer_kernel": kernel}
+    gradient_accumulation_steps = train.get("gradient_accumulation_steps", 2)
+    plan = {"gradient_accumulation_steps": gradient_accumulation_steps, "optimizer_kernel": kernel}
     alone = make_job(kind, stores, tmp_path / "one", plan=plan, epochs=epochs, ema_decay=None, **train)
-    plan |= {"accumulation": accumulation // 2, "processes": 2}
-    distributed = {"processes": 2, "strategy": strategy}
+    plan |= {"gradient_accumulation_steps": gradient_accumulation_steps // 2, "processes": 2}
+    distributed = {"nproc_per_node": 2, "strategy": strategy}
     two = make_job(
         kind,
         stores,
@@ -130,14 +130,14 @@ def assert_close(one, two):
 
 
 # 51 optimizer steps of two micro-batches, one for each process.
-FIFTY = {"epochs": 17, "accumulation": 2}
+FIFTY = {"epochs": 17, "gradient_accumulation_steps": 2}
 
 
 def test_two_processes_give_what_one_gives_and_their_result_is_taken(stores, tmp_path, monkeypatch):
     one, two, tracked, job = results(stores, tmp_path, "text", **FIFTY)
     assert_close(one, two)
     assert [step for step, metrics in tracked if "train_loss" in metrics] == list(range(1, 18))
-    assert two.final == {"micro_batch": 4, "accumulation": 1, "eval_batch": 4}
+    assert two.final == {"micro_batch": 4, "gradient_accumulation_steps": 1, "eval_batch": 4}
     torch.set_num_threads(3)  # as the pipeline's process may well have more than each of the others
     monkeypatch.setattr("eightgig.stages.distributed.launcher.train_in_ranks", lambda _: pytest.fail("trained anew"))
     assert job.result(*job.network()).history == two.history
@@ -149,7 +149,7 @@ def test_two_processes_give_what_one_gives_and_their_result_is_taken(stores, tmp
 def test_fifty_steps_of_each_case_study_in_two_processes(stores, tmp_path, kind, strategy):
     recipe = {"learning_rate": 1e-4}
     if strategy == "fsdp":  # the norm of parts, and the fused kernel on a few numbers, are rounded in another way
-        recipe |= {"max_gradient_norm": None, "kernel": "foreach"}
+        recipe |= {"max_grad_norm": None, "kernel": "foreach"}
     one, two, _, _ = results(stores, tmp_path, kind, strategy=strategy, **recipe, **FIFTY)
     assert_close(one, two)
 
@@ -172,7 +172,7 @@ def test_when_memory_runs_out_in_one_all_begin_again_with_less(stores, tmp_path,
             return None
 
     monkeypatch.setattr(ranks, "_Launch", Launch)
-    job = make_job("text", stores, tmp_path, plan={"accumulation": 1, "processes": 2}, epochs=1)
+    job = make_job("text", stores, tmp_path, plan={"gradient_accumulation_steps": 1, "processes": 2}, epochs=1)
     result = ranks.train_in_ranks(job)
     assert launched == [4, 2]
     assert result.recovered[0].batch == 2
@@ -180,19 +180,23 @@ def test_when_memory_runs_out_in_one_all_begin_again_with_less(stores, tmp_path,
 
 @pytest.mark.slow
 def test_when_memory_really_runs_out_in_one_the_run_goes_on_with_less(stores, tmp_path, caplog):
-    job = make_job("text", stores, tmp_path / "two", plan={"accumulation": 1, "processes": 2}, epochs=2, **TWO)
+    job = make_job(
+        "text", stores, tmp_path / "two", plan={"gradient_accumulation_steps": 1, "processes": 2}, epochs=2, **TWO
+    )
     job = replace(job, case=ShortSentimentClassifier())
     result = job.result(*job.network())
     assert [(one.phase, one.failed_batch, one.batch) for one in result.recovered] == [("train", 4, 2)]
-    assert result.final == {"micro_batch": 2, "accumulation": 2, "eval_batch": 4}
+    assert result.final == {"micro_batch": 2, "gradient_accumulation_steps": 2, "eval_batch": 4}
     assert "All processes begin again from the last checkpoint" in caplog.text
-    alone = make_job("text", stores, tmp_path / "one", plan={"micro_batch": 2, "accumulation": 4}, epochs=2)
+    alone = make_job(
+        "text", stores, tmp_path / "one", plan={"micro_batch": 2, "gradient_accumulation_steps": 4}, epochs=2
+    )
     assert_close(alone.result(*alone.network()), result)
 
 
 def test_a_failure_in_a_process_is_told_with_its_own_words(stores, tmp_path):
-    plan = {"precision": "fp16", "accumulation": 1, "processes": 2}
-    job = make_job("text", stores, tmp_path, plan=plan, distributed={"processes": 2, "strategy": "fsdp"})
+    plan = {"precision": "fp16", "gradient_accumulation_steps": 1, "processes": 2}
+    job = make_job("text", stores, tmp_path, plan=plan, distributed={"nproc_per_node": 2, "strategy": "fsdp"})
     with pytest.raises(TrainingError, match=r"process \d of 2: train.distributed.strategy: fsdp computes in bf16 or"):
         job.result(*job.network())
 
@@ -212,8 +216,8 @@ def test_two_machines_meet_and_give_what_one_gives(stores, tmp_path):
             stores,
             tmp_path / "two",
             epochs=4,
-            plan={"accumulation": 1, "processes": 2},
-            distributed={"processes": 1, "nodes": 2, "rendezvous": f"127.0.0.1:{port}"},
+            plan={"gradient_accumulation_steps": 1, "processes": 2},
+            distributed={"nproc_per_node": 1, "nodes": 2, "rdzv_endpoint": f"127.0.0.1:{port}"},
         )
         result = two.result(*two.network())
         assert joined.wait(timeout=60) == 0

@@ -14,7 +14,7 @@ RECORDED = json.loads((Path(__file__).parent / "efficientnet_lite0_logits.json")
 
 
 def packaged_inputs() -> Tensor:
-    """Eight pictures of 224 px made by arithmetic alone, so that they are the same everywhere."""
+    """Eight images of 224 px made by arithmetic alone, so that they are the same everywhere."""
     i, c = np.arange(8)[:, None, None, None], np.arange(3)[None, :, None, None]
     h, w = np.arange(224)[None, None, :, None], np.arange(224)[None, None, None, :]
     pixels = (h * (3 + i) + w * (5 + 2 * c) + (h * w) // (7 + i) + 40 * c) % 256

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from torch import nn
 
 from eightgig.core.errors import ConfigurationError, WeightsError
-from eightgig.models.parameters import PictureModelParameters
+from eightgig.models.parameters import ImageModelParameters
 from eightgig.tasks.classification.model import build_classifier
 
 TORCHVISION = ("alexnet", "convnext_tiny", "densenet121", "efficientnet_b3", "googlenet", "inception_v3", "maxvit_t")
@@ -108,9 +108,9 @@ def test_default_weights_ask_the_library_for_its_best(monkeypatch: pytest.Monkey
     [("dropout", 1.0, "less_than"), ("image_size", 8, "greater_than_equal"), ("wieghts", "none", "extra_forbidden")],
 )
 def test_parameters_refuse_what_cannot_be(name: str, wrong: object, why: str) -> None:
-    assert PictureModelParameters().name == "efficientnet_b3"
+    assert ImageModelParameters().name == "efficientnet_b3"
     with pytest.raises(ValidationError) as caught:
-        PictureModelParameters.model_validate({name: wrong})
+        ImageModelParameters.model_validate({name: wrong})
     assert [(error["loc"], error["type"]) for error in caught.value.errors()] == [((name,), why)]
 
 

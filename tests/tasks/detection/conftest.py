@@ -37,14 +37,14 @@ def ingest():
 
 @pytest.fixture
 def yolo(tmp_path):
-    """Write a YOLO folder; labels are the lines of each picture, None for a picture without a label file."""
+    """Write a YOLO folder; labels are the lines of each image, None for an image without a label file."""
 
     def make(labels: dict[str, str | None], *, names: object = CLASSES, root: Path = tmp_path / "yolo") -> Path:
         for number, (stem, lines) in enumerate(labels.items()):
             split, _, name = stem.rpartition("/")
-            picture = root / "images" / split / f"{name}.jpg"
-            picture.parent.mkdir(parents=True, exist_ok=True)
-            picture.write_bytes(jpeg(number))
+            image = root / "images" / split / f"{name}.jpg"
+            image.parent.mkdir(parents=True, exist_ok=True)
+            image.write_bytes(jpeg(number))
             if lines is not None:
                 label = root / "labels" / split / f"{name}.txt"
                 label.parent.mkdir(parents=True, exist_ok=True)
@@ -59,13 +59,13 @@ def yolo(tmp_path):
 
 @pytest.fixture
 def voc(tmp_path):
-    """Write a VOC folder; objects are (name, xmin, ymin, xmax, ymax) of each picture."""
+    """Write a VOC folder; objects are (name, xmin, ymin, xmax, ymax) of each image."""
 
-    def make(pictures: dict[str, list[tuple]], *, size: tuple[int, int] = (WIDTH, HEIGHT)) -> Path:
+    def make(images: dict[str, list[tuple]], *, size: tuple[int, int] = (WIDTH, HEIGHT)) -> Path:
         root = tmp_path / "voc"
         for folder in ("images", "annotations"):
             (root / folder).mkdir(parents=True, exist_ok=True)
-        for number, (stem, objects) in enumerate(pictures.items()):
+        for number, (stem, objects) in enumerate(images.items()):
             (root / "images" / f"{stem}.jpg").write_bytes(jpeg(number))
             lines = ["<annotation>", f"<filename>{stem}.jpg</filename>"]
             lines.append(f"<size><width>{size[0]}</width><height>{size[1]}</height><depth>3</depth></size>")
@@ -80,13 +80,13 @@ def voc(tmp_path):
 
 @pytest.fixture
 def coco(tmp_path):
-    """Write a COCO folder; annotations are (picture's number, category, x, y, width, height, more)."""
+    """Write a COCO folder; annotations are (image's number, category, x, y, width, height, more)."""
 
-    def make(num_pictures: int, annotations: list[dict], *, categories: dict[int, str]) -> Path:
+    def make(num_images: int, annotations: list[dict], *, categories: dict[int, str]) -> Path:
         root = tmp_path / "coco"
         (root / "images").mkdir(parents=True)
         images = []
-        for number in range(num_pictures):
+        for number in range(num_images):
             (root / "images" / f"{number}.jpg").write_bytes(jpeg(number))
             images.append({"id": 100 + number, "file_name": f"{number}.jpg", "width": WIDTH, "height": HEIGHT})
         content = {

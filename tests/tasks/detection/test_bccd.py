@@ -1,4 +1,4 @@
-"""Real annotated pictures, where they lie beside the project: every box is kept or listed."""
+"""Real annotated images, where they lie beside the project: every box is kept or listed."""
 
 import pytest
 
@@ -7,11 +7,11 @@ import pytest
 def bccd(project_path):
     folder = project_path.parent / "shared" / "data" / "bccd"
     if not folder.is_dir():
-        pytest.skip("no real annotated pictures beside the project (../shared/data/bccd)")
+        pytest.skip("no real annotated images beside the project (../shared/data/bccd)")
     return folder
 
 
-def test_every_box_of_real_pictures_is_kept_or_listed(bccd, ingest):
+def test_every_box_of_real_images_is_kept_or_listed(bccd, ingest):
     manifest, boxes, rejects, folder = ingest(bccd)
     assert folder.source == "voc"
     assert folder.classes == ("Platelets", "RBC", "WBC")

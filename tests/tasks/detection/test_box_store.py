@@ -37,7 +37,7 @@ def test_boxes_come_back(make_store):
     assert store.decode(0).shape == (60, 80, 3)
 
 
-def test_boxes_shrink_with_their_picture(make_store):
+def test_boxes_shrink_with_their_image(make_store):
     store = make_store(store_short_side=30)
     assert store.decode(0).shape == (30, 40, 3)
     assert store.boxes(0).xyxy_M4.tolist() == [[15, 7.5, 25, 22.5], [0, 0, 20, 15]]

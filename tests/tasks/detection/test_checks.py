@@ -10,17 +10,17 @@ from hypothesis import strategies as st
 
 from eightgig.data.images.decoding import Inspection
 from eightgig.data.store.boxes import ragged_boxes
-from eightgig.tasks.detection.annotated import AnnotatedPicture, DetectionFolder, RawBox
+from eightgig.tasks.detection.annotated import AnnotatedImage, DetectionFolder, RawBox
 from eightgig.tasks.detection.checks import CheckedBox, check_boxes
-from eightgig.tasks.detection.copies import UsablePicture, settle_copies
+from eightgig.tasks.detection.copies import UsableImage, settle_copies
 
 FOLDER = DetectionFolder(Path("root"), "voc", ("cup", "pen"), ())
 
 
 def check(*corners, size=(1000, 500), label=0, **options):
     boxes = tuple(RawBox(label, *each, line) for line, each in enumerate(corners, start=1))
-    picture = AnnotatedPicture("a.jpg", "a.xml", boxes, **options)
-    return check_boxes(FOLDER, picture, *size, min_side=2.0)
+    image = AnnotatedImage("a.jpg", "a.xml", boxes, **options)
+    return check_boxes(FOLDER, image, *size, min_side=2.0)
 
 
 @pytest.mark.parametrize(
@@ -77,7 +77,7 @@ def test_every_box_is_kept_or_listed_and_lies_inside(corners):
 
 @settings(max_examples=50, deadline=None)
 @given(st.lists(st.integers(0, 3), min_size=1, max_size=8), st.integers(1, 4), st.randoms(use_true_random=False))
-def test_flat_boxes_are_those_of_each_picture(counts, shrink, shuffler):
+def test_flat_boxes_are_those_of_each_image(counts, shrink, shuffler):
     rows = [(index, n, n, n + 4, n + 8, n % 2) for index, count in enumerate(counts) for n in range(count)]
     shuffled = shuffler.sample(rows, len(rows))
     boxes = pd.DataFrame(shuffled, columns=["index", "x1", "y1", "x2", "y2", "label"]).astype({"label": int})
@@ -95,18 +95,18 @@ def test_flat_boxes_are_those_of_each_picture(counts, shrink, shuffler):
 
 def usable(path, split, *boxes, content="same"):
     inspection = Inspection(codec="jpeg", width=9, height=9, byte_count=9, content_hash=content)
-    return UsablePicture(path, split, inspection, boxes)
+    return UsableImage(path, split, inspection, boxes)
 
 
 def test_copies_go_to_one_split_or_out():
     first, second = CheckedBox(0, 1, 1, 5, 5), CheckedBox(1, 1, 1, 5, 5)
     nearly = CheckedBox(0, 1.4, 1, 5, 5)
-    pictures = [
+    images = [
         usable("a", "test", first, second),
         usable("b", "val", second, nearly),
         usable("c", "", content="other"),
     ]
-    kept, findings = settle_copies(pictures)
+    kept, findings = settle_copies(images)
     assert [(each.path, each.split) for each in kept] == [("a", "val"), ("b", "val"), ("c", "")]
     assert [(each.path, each.reason, each.action) for each in findings] == [("a", "in_two_splits", "kept")]
     kept, findings = settle_copies([usable("a", "train", first), usable("b", "train", second)])

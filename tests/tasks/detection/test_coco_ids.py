@@ -24,9 +24,9 @@ def change(root, edit):
     return root
 
 
-def small(coco, edit, num_pictures=3):
-    annotations = [{"image_id": 100 + n, "category_id": 7, "bbox": [n, 2, 30, 20]} for n in range(num_pictures)]
-    return change(coco(num_pictures, annotations, categories={7: "pen", 3: "cup"}), edit)
+def small(coco, edit, num_images=3):
+    annotations = [{"image_id": 100 + n, "category_id": 7, "bbox": [n, 2, 30, 20]} for n in range(num_images)]
+    return change(coco(num_images, annotations, categories={7: "pen", 3: "cup"}), edit)
 
 
 @settings(max_examples=40, deadline=None)
@@ -48,7 +48,7 @@ def test_ids_match_whatever_they_are_written_as(tmp_path_factory, of_image, to_i
     folder = scan_detection_folder(root)
     assert folder.classes == ("cup", "pen")
     assert folder.findings == ()
-    assert [(p.path, [(box.label, box.x1) for box in p.boxes]) for p in folder.pictures] == [
+    assert [(p.path, [(box.label, box.x1) for box in p.boxes]) for p in folder.images] == [
         ("images/0.jpg", [(1, 0)]), ("images/1.jpg", [(1, 1)]),
     ]  # fmt: skip
 
@@ -61,9 +61,9 @@ def test_ids_that_only_look_like_numbers_stay_apart(coco):
             each["image_id"] = key
 
     folder = scan_detection_folder(small(coco, edit))
-    assert [[box.x1 for box in picture.boxes] for picture in folder.pictures] == [[1], [0], []]
+    assert [[box.x1 for box in image.boxes] for image in folder.images] == [[1], [0], []]
     assert [(each.reason, each.detail) for each in folder.findings] == [
-        ("label_without_picture", "not one picture has the id '2000'")
+        ("label_without_image", "not one image has the id '2000'")
     ]
 
 
@@ -74,7 +74,7 @@ def test_a_mismatch_of_all_ids_is_named(coco, ingest):
 
     root = small(coco, edit)
     manifest, boxes, rejects, folder = ingest(root)
-    message = r"3 of 6 files cannot be used \(3 label_without_picture\).*not one picture has the id 100"
+    message = r"3 of 6 files cannot be used \(3 label_without_image\).*not one image has the id 100"
     with pytest.raises(DataError, match=message):
         require_usable_detection(
             root, manifest, boxes, rejects, DetectionDataParameters(root=str(root)), folder.classes
@@ -205,7 +205,7 @@ def test_what_is_double_is_told(coco):
         content["images"].append(dict(content["images"][0]))
 
     folder = scan_detection_folder(small(coco, edit))
-    assert [len(picture.boxes) for picture in folder.pictures] == [1, 1, 1]
+    assert [len(image.boxes) for image in folder.images] == [1, 1, 1]
     assert [(each.reason, each.action) for each in folder.findings] == [
         ("duplicate_id", "kept"), ("duplicate_entry", "kept"),
     ]  # fmt: skip
@@ -221,4 +221,4 @@ def test_a_folder_without_a_file_of_coco_says_so(coco):
 def test_a_size_as_text_is_compared(coco, ingest):
     root = small(coco, lambda content: content["images"][0].update(width="800", height=600.0))
     _, _, rejects, _ = ingest(root)
-    assert rejects["detail"].tolist() == ["the label is for 800 x 600 pixels, the picture has 80 x 60"]
+    assert rejects["detail"].tolist() == ["the label is for 800 x 600 pixels, the image has 80 x 60"]

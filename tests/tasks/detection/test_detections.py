@@ -10,7 +10,7 @@ from eightgig.tasks.detection.detections import suppress
 
 
 def predictions(*rows: tuple[float, ...]) -> torch.Tensor:
-    """One picture's, each row: centre x, y, width, height, objectness, classes."""
+    """One image's, each row: centre x, y, width, height, objectness, classes."""
     return torch.tensor([rows], dtype=torch.float32)
 
 
@@ -55,12 +55,12 @@ def test_one_prediction_may_count_for_several_classes_where_it_is_asked() -> Non
 
 def test_no_more_than_asked_and_the_best_of_them() -> None:
     rows = [(20 * i, 10, 4, 4, 0.3 + i / 100, 1) for i in range(40)]
-    (found,) = suppress(predictions(*rows), confidence=0.25, iou=0.5, most=3)
+    (found,) = suppress(predictions(*rows), confidence=0.25, iou=0.5, max_detections=3)
     np.testing.assert_allclose(found.scores_M, [0.69, 0.68, 0.67], rtol=1e-6)
 
 
 @pytest.mark.parametrize("multi_label", [False, True])
-def test_a_picture_without_anything_gives_empty_arrays(multi_label: bool) -> None:
+def test_a_image_without_anything_gives_empty_arrays(multi_label: bool) -> None:
     found = suppress(torch.zeros(2, 5, 7), confidence=0.25, iou=0.5, multi_label=multi_label)
     assert [values.shape for values in found[0]] == [(0, 4), (0,), (0,)]
     assert found[1].labels_M.dtype == np.int64
@@ -78,9 +78,9 @@ def overlap(first: list[float], second: list[float]) -> float:
 @given(seed=st.integers(0, 2**32 - 1), num=st.integers(0, 60), multi_label=st.booleans())
 def test_it_is_what_a_plain_loop_gives(seed: int, num: int, multi_label: bool) -> None:
     rng = np.random.default_rng(seed)
-    picture_PK = np.concatenate([rng.uniform(20, 60, (num, 2)), rng.uniform(5, 30, (num, 2)), rng.random((num, 4))], 1)
-    picture_PK = picture_PK.astype(np.float32)
-    scores_PK = picture_PK[:, 5:] * picture_PK[:, 4:5]
+    image_PK = np.concatenate([rng.uniform(20, 60, (num, 2)), rng.uniform(5, 30, (num, 2)), rng.random((num, 4))], 1)
+    image_PK = image_PK.astype(np.float32)
+    scores_PK = image_PK[:, 5:] * image_PK[:, 4:5]
     candidates = [
         (scores_PK[p, k], p, k)
         for p in range(num)
@@ -89,10 +89,10 @@ def test_it_is_what_a_plain_loop_gives(seed: int, num: int, multi_label: bool) -
     ]
     kept: list[tuple[float, list[float], int]] = []
     for score, p, k in sorted(candidates, reverse=True):
-        x, y, w, h = picture_PK[p, :4].tolist()
+        x, y, w, h = image_PK[p, :4].tolist()
         box = [x - w / 2, y - h / 2, x + w / 2, y + h / 2]
         if all(k != label or overlap(box, other) <= 0.5 for _, other, label in kept):
             kept.append((score, box, k))
-    (found,) = suppress(picture_PK[None], confidence=0.1, iou=0.5, multi_label=multi_label)
+    (found,) = suppress(image_PK[None], confidence=0.1, iou=0.5, multi_label=multi_label)
     assert found.labels_M.tolist() == [k for _, _, k in kept]
     np.testing.assert_allclose(found.boxes_xyxy_M4, np.reshape([box for _, box, _ in kept], (-1, 4)), atol=1e-4)

@@ -1,4 +1,4 @@
-"""Boxes on pictures and the detector's figures, on small tables."""
+"""Boxes on images and the detector's figures, on small tables."""
 
 import numpy as np
 import pandas as pd

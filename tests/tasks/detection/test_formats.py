@@ -86,7 +86,7 @@ def test_a_faulty_line_is_listed_with_file_and_line(yolo, ingest, line, reason, 
         assert corners(boxes)[1] == ["cup", 68, 24, 80, 36]
 
 
-def test_pictures_without_objects_are_kept_and_listed(yolo, ingest):
+def test_images_without_objects_are_kept_and_listed(yolo, ingest):
     root = yolo({"a": GOOD, "empty": "", "bare": None})
     (root / "labels" / "lost.txt").write_text(GOOD)
     manifest, _, rejects, _ = ingest(root)
@@ -97,7 +97,7 @@ def test_pictures_without_objects_are_kept_and_listed(yolo, ingest):
     assert files["labels/lost.txt"] == "refused"
 
 
-def test_unreadable_pictures_and_wrong_sizes_are_refused(voc, ingest):
+def test_unreadable_images_and_wrong_sizes_are_refused(voc, ingest):
     root = voc({"a": [("cup", 1, 1, 20, 20)], "b": [("cup", 1, 1, 20, 20)]}, size=(800, 600))
     (root / "images" / "b.jpg").write_bytes(b"<html>")
     manifest, _, rejects, _ = ingest(root)
@@ -130,5 +130,5 @@ def test_a_folder_without_labels_says_what_is_wanted(tmp_path):
     (tmp_path / "images").mkdir()
     with pytest.raises(DataError, match=r"no labels with boxes"):
         find_format(tmp_path)
-    with pytest.raises(DataError, match="wanted a folder of pictures and labels"):
+    with pytest.raises(DataError, match="wanted a folder of images and labels"):
         find_format(tmp_path / "missing")

@@ -58,7 +58,7 @@ def test_names_that_are_no_text_for_a_table(coco):
     with pytest.raises(DataError, match="wanted class names that are text"):
         scan_detection_folder(root)
     file.write_text(whole.replace('"0.jpg"', '"\\ud800\\u0000.jpg"'))
-    assert [each.reason for each in scan_detection_folder(root).findings] == ["missing_picture"]
+    assert [each.reason for each in scan_detection_folder(root).findings] == ["missing_image"]
 
 
 @pytest.mark.parametrize("value", ["1_0", "\u0661", "", "x", None, True, [1], 10**400])

@@ -1,4 +1,4 @@
-"""Where pictures, labels and splits are found, in the ways that tools and people lay them out."""
+"""Where images, labels and splits are found, in the ways that tools and people lay them out."""
 
 import json
 
@@ -11,7 +11,7 @@ LINE = "0 0.5 0.5 0.25 0.5\n"
 
 
 def splits(folder):
-    return {picture.path.rpartition("/")[2]: picture.split for picture in folder.pictures}
+    return {image.path.rpartition("/")[2]: image.split for image in folder.images}
 
 
 def test_paths_one_folder_too_high_and_missing_splits(yolo):
@@ -26,16 +26,16 @@ def test_paths_one_folder_too_high_and_missing_splits(yolo):
     ]
 
 
-def test_lists_of_pictures_from_another_machine(yolo):
+def test_lists_of_images_from_another_machine(yolo):
     root = yolo({"a": LINE, "b": LINE, "c": LINE})
     (root / "train.txt").write_text("\ufeff./images/a.jpg\r\n\r\n/content/other/images/b.jpg\r\ngone.jpg\r\n")
     (root / "data.yaml").write_text("path: /nowhere\ntrain: train.txt\nval: [images]\nnames: [cup, pen]\n")
     folder = scan_detection_folder(root)
     assert splits(folder) == {"a.jpg": "train", "b.jpg": "train", "c.jpg": "val"}
     assert [each[:2] + each[3:6] for each in folder.findings] == [
-        ("gone.jpg", "missing_picture", "refused", "train.txt", 4)
+        ("gone.jpg", "missing_image", "refused", "train.txt", 4)
     ]
-    assert [each.reason for picture in folder.pictures for each in picture.findings] == ["in_two_splits"] * 2
+    assert [each.reason for image in folder.images for each in image.findings] == ["in_two_splits"] * 2
 
 
 def test_a_folder_without_data_yaml_needs_the_names_of_classes(yolo):
@@ -84,7 +84,7 @@ def test_lists_of_voc_splits(voc):
     ]
 
 
-def test_a_voc_file_that_names_no_picture_that_is_there(voc):
+def test_a_voc_file_that_names_no_image_that_is_there(voc):
     root = voc({"a": [("cup", 1, 1, 20, 20)], "b": [], "c": []})
     label = root / "annotations" / "a.xml"
     label.write_text(label.read_text().replace("a.jpg", "a.png"))
@@ -94,7 +94,7 @@ def test_a_voc_file_that_names_no_picture_that_is_there(voc):
     folder = scan_detection_folder(root)
     assert splits(folder) == {"a.jpg": ""}
     assert [(each.path, each.reason, each.action, each.file) for each in folder.findings] == [
-        ("b.jpg", "label_without_picture", "refused", "annotations/b.xml"),
+        ("b.jpg", "label_without_image", "refused", "annotations/b.xml"),
         ("images/c.jpg", "no_label", "refused", ""),
     ]
 
@@ -109,7 +109,7 @@ def test_a_coco_file_a_split(coco):
     folder = scan_detection_folder(root)
     assert splits(folder) == {"0.jpg": "train", "1.jpg": "train"}
     assert [(each.reason, each.file, each.line) for each in folder.findings] == [
-        ("label_without_picture", "instances_val2017.json", 1000)
+        ("label_without_image", "instances_val2017.json", 1000)
     ]
     content["categories"][0]["name"] = "mug"
     (root / "instances_val2017.json").write_text(json.dumps(content))
@@ -118,7 +118,7 @@ def test_a_coco_file_a_split(coco):
     assert scan_detection_folder(root, annotations="instances_val2017.json").classes == ("mug",)
 
 
-def test_two_coco_pictures_with_one_id_are_both_refused(coco):
+def test_two_coco_images_with_one_id_are_both_refused(coco):
     root = coco(3, [], categories={1: "cup"})
     file = root / "instances_all.json"
     content = json.loads(file.read_text())
@@ -126,7 +126,7 @@ def test_two_coco_pictures_with_one_id_are_both_refused(coco):
     file.write_text(json.dumps(content))
     folder = scan_detection_folder(root)
     assert splits(folder) == {"2.jpg": ""}
-    refused = {each.path for each in folder.findings if each.reason == "ambiguous_picture"}
+    refused = {each.path for each in folder.findings if each.reason == "ambiguous_image"}
     assert refused == {"0.jpg", "1.jpg"}
 
 
@@ -148,4 +148,4 @@ def test_links_that_lead_in_circles_are_followed_once(yolo):
         (root / name).mkdir()
         (root / name / other).symlink_to(root / other)
     (root / "again").symlink_to(root)
-    assert len(scan_detection_folder(root).pictures) == 1
+    assert len(scan_detection_folder(root).images) == 1

@@ -27,7 +27,7 @@ def epoch(store, number=1, **options):
     return list(loader)
 
 
-def test_evaluation_batches_show_whole_pictures_in_order(store):
+def test_evaluation_batches_show_whole_images_in_order(store):
     first, last = epoch(store)
     assert first["indices"].tolist() == [0, 1, 2]
     assert (first["images"].shape, first["images"].dtype) == ((3, 3, 64, 64), torch.uint8)
@@ -67,5 +67,5 @@ def test_mosaics_close_for_the_last_epochs(store):
     (closed,) = epoch(store, 9, augment=augment, num_epochs=10, batch_size=4)
     boxes_of_c = [closed["boxes"][i][closed["box_labels"][i] >= 0] for i in range(4) if closed["indices"][i] == 2]
     assert boxes_of_c[0].numpy() == pytest.approx(np.array([[0, 8, 64, 56]]), abs=0.01)
-    assert (closed["box_labels"] >= 0).sum().item() == 11  # those of the four pictures, no more
+    assert (closed["box_labels"] >= 0).sum().item() == 11  # those of the four images, no more
     assert open_batch["boxes"].shape[0] == 4

@@ -117,7 +117,7 @@ def random_boxes(rng: np.random.Generator, count: int) -> np.ndarray:
     return np.concatenate([corners, corners + rng.uniform(5, 40, (count, 2))], axis=1).astype(np.float32)
 
 
-def random_pictures(seed: int, num_images: int) -> tuple[list[Detections], list[Boxes]]:
+def random_images(seed: int, num_images: int) -> tuple[list[Detections], list[Boxes]]:
     """Detections near the true boxes, with some of another class, some missing and some made up."""
     rng = np.random.default_rng(seed)
     detections, truths = [], []
@@ -157,7 +157,7 @@ def by_torchmetrics(detections: Sequence[Detections], truths: Sequence[Boxes]) -
 
 @pytest.mark.parametrize("seed", range(3))
 def test_the_figures_are_those_of_torchmetrics(seed: int) -> None:
-    detections, truths = random_pictures(seed, 30)
+    detections, truths = random_images(seed, 30)
     report, _ = mean_average_precision(detections, truths, CLASSES)
     wanted = by_torchmetrics(detections, truths)
     assert 0.2 < report.map50 < 0.95
@@ -169,7 +169,7 @@ def test_the_figures_are_those_of_torchmetrics(seed: int) -> None:
 
 
 def test_precision_and_recall_are_those_of_matching_at_the_named_confidence() -> None:
-    detections, truths = random_pictures(5, 30)
+    detections, truths = random_images(5, 30)
     report, _ = mean_average_precision(detections, truths, CLASSES)
     table = confusion_table(detections, truths, CLASSES, confidence=report.confidence)
     counts = np.diag(table)[:3]
@@ -178,9 +178,9 @@ def test_precision_and_recall_are_those_of_matching_at_the_named_confidence() ->
 
 
 def test_what_does_not_fit_together_is_refused() -> None:
-    with pytest.raises(DataError, match="detections of 2 pictures, and 1 true boxes in 1 pictures"):
+    with pytest.raises(DataError, match="detections of 2 images, and 1 true boxes in 1 images"):
         map50([found(), found()], [true((0, LEFT))], 3)
-    with pytest.raises(DataError, match="at least 1 true box; found detections of 1 pictures, and 0 true boxes"):
+    with pytest.raises(DataError, match="at least 1 true box; found detections of 1 images, and 0 true boxes"):
         map50([found()], [true()], 3)
     with pytest.raises(DataError, match="labels 0 to 2, found 0 to 7: the model and the data have different classes"):
         map50([found((0.9, 7, LEFT))], [true((0, LEFT))], 3)
@@ -197,7 +197,7 @@ def test_the_best_score_chooses_first_and_a_double_is_a_false_alarm() -> None:
     assert match(detections, truth, iou=0.7).hits_H2.tolist() == [[1, 0]]
 
 
-def test_empty_pictures_match() -> None:
+def test_empty_images_match() -> None:
     assert [len(part) for part in match(found(), true())] == [0, 0, 0]
     assert match(found(), true((0, LEFT))).misses.tolist() == [0]
     assert match(found((0.9, 0, LEFT)), true()).false_alarms.tolist() == [0]
@@ -230,5 +230,5 @@ def test_a_runner_is_compared_with_its_reference_by_hand() -> None:
     assert difference.unmatched == 3
     assert difference.min_iou == pytest.approx(9 / 11)
     assert difference.max_score_diff == pytest.approx(0.05, abs=1e-6)
-    with pytest.raises(DataError, match="found 1 pictures on one side and 2 on the other"):
+    with pytest.raises(DataError, match="found 1 images on one side and 2 on the other"):
         compare_detections(reference, other[:1])

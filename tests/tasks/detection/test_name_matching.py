@@ -1,4 +1,4 @@
-"""Names of pictures and labels meet in any case, form of Unicode and way of writing a path; a wrong one never does."""
+"""Names of images and labels meet in any case, form of Unicode and way of writing a path; a wrong one never does."""
 
 import json
 import unicodedata
@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from eightgig.tasks.detection.image_index import ImageIndex
 from eightgig.tasks.detection.layouts import find_format, scan_detection_folder
-from eightgig.tasks.detection.picture_index import PictureIndex
 
 from .conftest import jpeg
 
@@ -27,11 +27,11 @@ def write(root, *paths, content=b""):
 
 
 def labelled(root):
-    """Return the boxes of each picture, and the reasons of all findings but of pictures without a split."""
+    """Return the boxes of each image, and the reasons of all findings but of images without a split."""
     folder = scan_detection_folder(root)
-    reasons = [each.reason for picture in folder.pictures for each in picture.findings]
+    reasons = [each.reason for image in folder.images for each in image.findings]
     reasons += [each.reason for each in folder.findings if each.reason != "no_split"]
-    return {picture.path: len(picture.boxes) for picture in folder.pictures}, reasons
+    return {image.path: len(image.boxes) for image in folder.images}, reasons
 
 
 @settings(max_examples=40, deadline=None)
@@ -46,12 +46,12 @@ def labelled(root):
 )
 def test_a_yolo_label_is_found_in_any_dress(tmp_path_factory, images, labels, ending, text, forms, case, name):
     root = tmp_path_factory.mktemp("set")
-    picture = f"{images}/{in_form(forms[0], name)}{ending}"
+    image = f"{images}/{in_form(forms[0], name)}{ending}"
     label = in_form(forms[1], case(name)) + (text if text != ".jpg.txt" else f"{ending}.txt")
-    write(root, picture)
+    write(root, image)
     write(root, f"{labels}/{label}", content=LINE.encode())
     (root / "data.yaml").write_text(f"train: {images}\nnames: [cup]\n")
-    assert labelled(root) == ({picture: 1}, [])
+    assert labelled(root) == ({image: 1}, [])
 
 
 def test_the_name_that_is_written_so_comes_first(tmp_path):
@@ -66,10 +66,10 @@ def test_the_name_that_is_written_so_comes_first(tmp_path):
     write(tmp_path, "labels/b.TXT", content=LINE.encode())
     counts, reasons = labelled(tmp_path)
     assert counts == {"images/b.jpg": 1, "images/B.PNG": 0, "images/c.jpg": 0}
-    assert sorted(reasons) == ["label_without_picture"] * 2 + ["no_label"] * 2
+    assert sorted(reasons) == ["label_without_image"] * 2 + ["no_label"] * 2
 
 
-def test_one_label_of_two_pictures_is_told(tmp_path):
+def test_one_label_of_two_images_is_told(tmp_path):
     write(tmp_path, "images/a.jpg", "images/a.png")
     write(tmp_path, "labels/a.txt", content=LINE.encode())
     (tmp_path / "obj.names").write_text("cup\n")
@@ -81,7 +81,7 @@ def test_two_labels_that_could_be_meant_are_none(tmp_path):
     write(tmp_path, "labels/A.txt", "labels/a.TXT", content=LINE.encode())
     (tmp_path / "data.yaml").write_text("train: images\nnames: [cup]\n")
     folder = scan_detection_folder(tmp_path)
-    (finding,) = folder.pictures[0].findings
+    (finding,) = folder.images[0].findings
     assert (finding.reason, finding.action) == ("ambiguous_label", "refused")
     assert finding.detail == "2 labels could be meant: 'labels/A.txt', 'labels/a.TXT'"
 
@@ -95,7 +95,7 @@ def test_class_names_are_composed(yolo, form):
 def write_coco(
     root, names, *, categories=({"id": 1, "name": "cup"},), ids=None, file="annotations/instances_default.json"
 ):
-    """Write one picture an entry and one box each, whose width is the entry's place and one."""
+    """Write one image an entry and one box each, whose width is the entry's place and one."""
     ids = ids or list(range(1, len(names) + 1))
     content = {
         "images": [{"id": key, "file_name": name} for key, name in zip(ids, names, strict=True)],
@@ -108,10 +108,10 @@ def write_coco(
 
 
 def widths(root):
-    """Return the width of each picture's only box, and (name, reason) of each refusal."""
+    """Return the width of each image's only box, and (name, reason) of each refusal."""
     folder = scan_detection_folder(root)
     refused = [(each.path, each.reason) for each in folder.findings if each.action == "refused"]
-    return {picture.path: [box.x2 for box in picture.boxes] for picture in folder.pictures}, refused
+    return {image.path: [box.x2 for box in image.boxes] for image in folder.images}, refused
 
 
 SEQUENCES = [f"images/seq{q}/{f:06}.jpg" for q in (1, 2) for f in (1, 2)]
@@ -145,48 +145,48 @@ def test_an_escaped_address_means_the_name(tmp_path):
 )
 def test_a_coco_name_is_found_in_any_dress(tmp_path_factory, forms, case, way):
     root = tmp_path_factory.mktemp("set")
-    picture = in_form(forms[0], f"images/x/{ACCENTED}.jpg")
-    write(root, picture)
+    image = in_form(forms[0], f"images/x/{ACCENTED}.jpg")
+    write(root, image)
     write_coco(root, [in_form(forms[1], case(way.format(ACCENTED)))])
-    assert widths(root) == ({picture: [1.0]}, [])
+    assert widths(root) == ({image: [1.0]}, [])
 
 
 def test_the_file_that_the_user_names_is_found_in_any_dress(tmp_path):
     write(tmp_path, "images/a.jpg")
     write_coco(tmp_path, ["a.jpg"], file=in_form("NFD", f"{ACCENTED}.json"))
     folder = scan_detection_folder(tmp_path, annotations=in_form("NFC", f"{ACCENTED.lower()}.json"))
-    assert [len(picture.boxes) for picture in folder.pictures] == [1]
+    assert [len(image.boxes) for image in folder.images] == [1]
 
 
 def test_two_entries_that_become_one_are_told(tmp_path):
     write(tmp_path, f"images/{ACCENTED}.jpg")
     write_coco(tmp_path, [in_form(form, f"{ACCENTED}.jpg") for form in ("NFC", "NFD")])
-    (picture,) = scan_detection_folder(tmp_path).pictures
-    assert [box.x2 for box in picture.boxes] == [1, 2]
-    assert [each.reason for each in picture.findings] == ["duplicate_entry"]
+    (image,) = scan_detection_folder(tmp_path).images
+    assert [box.x2 for box in image.boxes] == [1, 2]
+    assert [each.reason for each in image.findings] == ["duplicate_entry"]
 
 
 @pytest.mark.parametrize(
-    ("pictures", "names", "expected", "refused"),
+    ("images", "names", "expected", "refused"),
     [
         # One of two sequences is not there: its frames are not those of the other.
         (["images/seq1/1.jpg"], ["seq1/1.jpg", "seq2/1.jpg"], {"images/seq1/1.jpg": [1.0]},
-         [("seq2/1.jpg", "missing_picture")]),
-        (["images/seq1/1.jpg"], ["seq2/1.jpg"], {}, [("seq2/1.jpg", "missing_picture")]),
+         [("seq2/1.jpg", "missing_image")]),
+        (["images/seq1/1.jpg"], ["seq2/1.jpg"], {}, [("seq2/1.jpg", "missing_image")]),
         # Unpacked flat, so that one has taken the place of the other.
         (["1.jpg"], ["seq1/1.jpg", "seq2/1.jpg"], {},
-         [("seq1/1.jpg", "ambiguous_picture"), ("seq2/1.jpg", "ambiguous_picture")]),
+         [("seq1/1.jpg", "ambiguous_image"), ("seq2/1.jpg", "ambiguous_image")]),
         (["seq1/1.jpg"], ["seq1/1.jpg", "/old/seq2/1.jpg"], {"seq1/1.jpg": [1.0]},
-         [("/old/seq2/1.jpg", "ambiguous_picture")]),
+         [("/old/seq2/1.jpg", "ambiguous_image")]),
         # A whole path of another machine says nothing of the folders here, where the name is there once.
         (["shots/1.jpg"], ["/home/me/pics/1.jpg"], {"shots/1.jpg": [1.0]}, []),
-        (["a/1.jpg", "b/1.jpg"], ["/home/me/pics/1.jpg"], {}, [("/home/me/pics/1.jpg", "ambiguous_picture")]),
-        (["a/1.jpg", "b/1.jpg"], ["1.jpg"], {}, [("1.jpg", "ambiguous_picture")]),
-        (["images/book 1.jpg"], ["book 1.5"], {}, [("book 1.5", "missing_picture")]),
+        (["a/1.jpg", "b/1.jpg"], ["/home/me/pics/1.jpg"], {}, [("/home/me/pics/1.jpg", "ambiguous_image")]),
+        (["a/1.jpg", "b/1.jpg"], ["1.jpg"], {}, [("1.jpg", "ambiguous_image")]),
+        (["images/book 1.jpg"], ["book 1.5"], {}, [("book 1.5", "missing_image")]),
     ],
 )  # fmt: skip
-def test_a_picture_of_another_folder_is_never_taken(tmp_path, pictures, names, expected, refused):
-    write(tmp_path, *pictures)
+def test_a_image_of_another_folder_is_never_taken(tmp_path, images, names, expected, refused):
+    write(tmp_path, *images)
     write_coco(tmp_path, names)
     found, reasons = widths(tmp_path)
     assert found == expected
@@ -200,8 +200,8 @@ def test_a_picture_of_another_folder_is_never_taken(tmp_path, pictures, names, e
     st.sampled_from("12"),
 )
 def test_a_match_never_contradicts_the_folders_of_a_name(places, folder, stem):
-    pictures = sorted({f"{place}{name}.jpg" for place, name in places})
-    match = PictureIndex(pictures).match(f"{folder}{stem}.jpg", beside="")
+    images = sorted({f"{place}{name}.jpg" for place, name in places})
+    match = ImageIndex(images).match(f"{folder}{stem}.jpg", beside="")
     if match.is_sure and len(match.paths) == 1:
         wanted, found = (path.split("/") for path in (f"{folder}{stem}.jpg", match.paths[0]))
         assert all(one == other for one, other in zip(reversed(wanted), reversed(found), strict=False))
@@ -215,7 +215,7 @@ def test_frames_of_voc_in_a_folder_a_sequence(tmp_path):
         write(tmp_path, f"annotations/SEQ{q}/000001.XML", content=xml.encode())
     folder = scan_detection_folder(tmp_path)
     assert folder.classes == ("c1", "c2")
-    assert {p.path: [box.label for box in p.boxes] for p in folder.pictures} == {
+    assert {p.path: [box.label for box in p.boxes] for p in folder.images} == {
         "JPEGImages/seq1/000001.JPG": [0], "JPEGImages/seq2/000001.JPG": [1],
     }  # fmt: skip
 
@@ -238,7 +238,7 @@ def test_foreign_files_beside_labels_change_nothing(yolo, more, content, expecte
     write(root, more, content=(content if isinstance(content, str) else json.dumps(content)).encode())
     assert find_format(root) == expected
     folder = scan_detection_folder(root)
-    assert ([len(picture.boxes) for picture in folder.pictures], folder.findings) == ([1], ())
+    assert ([len(image.boxes) for image in folder.images], folder.findings) == ([1], ())
 
 
 def test_json_that_is_read_by_its_name_leaves_no_other_out_in_silence(tmp_path):

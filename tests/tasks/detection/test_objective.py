@@ -1,4 +1,4 @@
-"""The detector's loss by hand, its sums over pictures, and its objective."""
+"""The detector's loss by hand, its sums over images, and its objective."""
 
 import math
 
@@ -140,7 +140,7 @@ def test_the_loss_can_be_traced_without_values():
     assert all(weight.grad is not None for weight in network.parameters())
 
 
-def test_it_learns_one_picture(network):
+def test_it_learns_one_image(network):
     torch.manual_seed(1)
     images = torch.full((2, 3, 64, 64), 40, dtype=torch.uint8)
     images[0, :, 16:48, 8:40] = 220
@@ -166,7 +166,7 @@ def test_it_learns_one_picture(network):
     assert after["loss"] == pytest.approx(sum(after[name] for name in ("box_loss", "objectness_loss", "class_loss")))
 
 
-def test_truths_are_in_pixels_of_the_picture():
+def test_truths_are_in_pixels_of_the_image():
     batch = batch_of([[[10, 20, 30, 40], [0, 0, 0, 0]]], [[1, -1]])
     batch |= {"scale": torch.tensor([0.5]), "offset": torch.tensor([[0.0, 8.0]]), "sizes": torch.tensor([[60, 128]])}
     (truth,) = true_boxes(batch)

@@ -20,7 +20,7 @@ from eightgig.tasks.detection.detections import Detections, suppress
 from eightgig.tasks.detection.suppression import detections_of, with_suppression
 
 Predictions = NDArray[np.float32]
-SETTINGS = {"confidence": 0.25, "iou": 0.45, "most": 300}
+SETTINGS = {"confidence": 0.25, "iou": 0.45, "max_detections": 300}
 
 
 def pass_through(num_predictions: int, num_columns: int, name: str = "predictions") -> bytes:
@@ -71,7 +71,7 @@ def test_it_gives_what_suppress_gives(num_classes: int, seed: int) -> None:
 
 def test_the_best_are_kept_where_there_are_too_many() -> None:
     predictions_NPK = random_predictions(2, 200, 5)
-    settings = {**SETTINGS, "most": 7}
+    settings = {**SETTINGS, "max_detections": 7}
     found = run(with_suppression(pass_through(200, 10), **settings), predictions_NPK)
     assert [len(each.scores_M) for each in found] == [7, 7]
     assert_same(found, suppress(predictions_NPK, **settings))

@@ -1,4 +1,4 @@
-"""Boxes stay on what they enclose, whatever happens to the picture."""
+"""Boxes stay on what they enclose, whatever happens to the image."""
 
 import random
 
@@ -18,7 +18,7 @@ few = settings(max_examples=50, deadline=None)
 
 
 def painted(height, width, box, colour=RED):
-    """A black picture with one filled rectangle; its box."""
+    """A black image with one filled rectangle; its box."""
     image_HWC = np.zeros((height, width, 3), np.uint8)
     left, top, right, bottom = box
     image_HWC[top:bottom, left:right] = colour
@@ -35,7 +35,7 @@ def extent(image_HWC, colour=RED):
 
 
 @st.composite
-def pictures(draw):
+def images(draw):
     height, width = draw(st.integers(40, 160)), draw(st.integers(40, 160))
     left, top = draw(st.integers(0, width - 24)), draw(st.integers(0, height - 24))
     right, bottom = draw(st.integers(left + 20, width)), draw(st.integers(top + 20, height))
@@ -43,17 +43,17 @@ def pictures(draw):
 
 
 @few
-@given(pictures())
-def test_letterbox_and_back(picture):
-    image_HWC, boxes = painted(*picture)
+@given(images())
+def test_letterbox_and_back(image):
+    image_HWC, boxes = painted(*image)
     canvas_HWC = np.empty((SIDE, SIDE, 3), np.uint8)
     placement = transforms.letterbox_into(image_HWC, canvas_HWC)
-    assert placement == transforms.placement_of(*picture[:2], SIDE)
+    assert placement == transforms.placement_of(*image[:2], SIDE)
     moved_M4 = transforms.letterboxed(boxes.xyxy_M4, placement)
     assert np.abs(moved_M4[0] - extent(canvas_HWC)).max() <= 1.5
     assert moved_M4.min() >= -0.5
     assert moved_M4.max() <= SIDE + 0.5
-    back_M4 = transforms.unletterboxed(moved_M4, placement, *picture[:2])
+    back_M4 = transforms.unletterboxed(moved_M4, placement, *image[:2])
     assert np.abs(back_M4 - boxes.xyxy_M4).max() < 0.01
 
 
@@ -67,9 +67,9 @@ def test_letterbox_by_hand():
 
 
 @few
-@given(pictures(), st.integers(0, 10**6), st.sampled_from([0.0, 0.0, 20.0]))
-def test_affine(picture, seed, degrees):
-    image_HWC, boxes = painted(*picture)
+@given(images(), st.integers(0, 10**6), st.sampled_from([0.0, 0.0, 20.0]))
+def test_affine(image, seed, degrees):
+    image_HWC, boxes = painted(*image)
     augment = BoxAugmentParameters(degrees=degrees, shear=degrees / 4, scale=0.4, translate=0.2)
     place = np.diag([SIDE / 160, SIDE / 160, 1.0])
     matrix = transforms.random_affine(augment, random.Random(seed), middle=SIDE / 2, side=SIDE) @ place
@@ -92,7 +92,7 @@ def test_affine(picture, seed, degrees):
 
 @few
 @given(st.integers(0, 10**6))
-def test_mosaic_keeps_four_pictures_apart(seed):
+def test_mosaic_keeps_four_images_apart(seed):
     rng = random.Random(seed)
     canvas_HWC = np.full((2 * SIDE, 2 * SIDE, 3), transforms.GREY, np.uint8)
     sizes = [(rng.randrange(50, 150), rng.randrange(50, 150)) for _ in range(4)]
@@ -116,9 +116,9 @@ def test_boxes_with_too_little_left_are_dropped():
 
 
 @few
-@given(pictures())
-def test_two_flips_are_none(picture):
-    image_HWC, boxes = painted(*picture)
+@given(images())
+def test_two_flips_are_none(image):
+    image_HWC, boxes = painted(*image)
     flipped_HWC = image_HWC.copy()
     once = transforms.flip(flipped_HWC, boxes)
     assert np.abs(once.xyxy_M4[0] - extent(flipped_HWC)).max() == 0

@@ -1,4 +1,4 @@
-"""VOC: names in any case and form, lists as tools write them, and files that name another picture."""
+"""VOC: names in any case and form, lists as tools write them, and files that name another image."""
 
 import unicodedata
 
@@ -20,7 +20,7 @@ def test_class_names_are_composed_and_told_where_case_alone_differs(voc):
     root = voc({"a": [(composed, 1, 1, 20, 20)], "b": [(decomposed, 1, 1, 20, 20)], "c": [("Caf\u00e9", 1, 1, 9, 9)]})
     folder = scan_detection_folder(root)
     assert folder.classes == ("Caf\u00e9", "caf\u00e9")
-    assert [[box.label for box in picture.boxes] for picture in folder.pictures] == [[1], [1], [0]]
+    assert [[box.label for box in image.boxes] for image in folder.images] == [[1], [1], [0]]
     assert [(each.reason, each.detail) for each in folder.findings] == [
         ("similar_classes", "'Caf\u00e9', 'caf\u00e9' are 2 classes, whose names differ in case alone")
     ]
@@ -38,7 +38,7 @@ def test_an_object_without_a_name_is_no_class(voc, ingest, name):
 
 @pytest.mark.parametrize("entry", ["{}", "{}.jpg", "images/{}", "./images/{}.jpg", "images\\{}.jpg", "{} 1", "{} -1"])
 @pytest.mark.parametrize("folder", ["ImageSets/Main", "imagesets/main"])
-def test_lists_of_splits_name_pictures_as_tools_write_them(voc, entry, folder):
+def test_lists_of_splits_name_images_as_tools_write_them(voc, entry, folder):
     names = ["B\u00fccher 1", "plain"]
     root = voc(dict.fromkeys(names, CUP))
     (root / folder).mkdir(parents=True)
@@ -46,16 +46,16 @@ def test_lists_of_splits_name_pictures_as_tools_write_them(voc, entry, folder):
         listed = unicodedata.normalize("NFD", entry.format(name))
         (root / folder / f"{split}.txt").write_text(listed + "\n", encoding="utf-8")
     found = scan_detection_folder(root)
-    assert [picture.split for picture in found.pictures] == ["train", "val"]
+    assert [image.split for image in found.images] == ["train", "val"]
     assert found.findings == ()
 
 
-def test_a_name_in_a_list_without_a_picture_is_told(voc):
+def test_a_name_in_a_list_without_a_image_is_told(voc):
     root = voc({"a": CUP, "b": CUP})
     (root / "ImageSets" / "Main").mkdir(parents=True)
     (root / "ImageSets" / "Main" / "train.txt").write_text("a\nb\ngone\n")
     assert [(each.path, each.reason, each.line) for each in scan_detection_folder(root).findings] == [
-        ("gone", "missing_picture", 3)
+        ("gone", "missing_image", 3)
     ]
 
 
@@ -64,19 +64,19 @@ def test_a_copied_file_keeps_anothers_filename(voc):
     edit(root, "a", "a.jpg", "b.jpg")
     folder = scan_detection_folder(root)
     assert folder.classes == ("cup", "pen")
-    assert [(picture.path, [box.label for box in picture.boxes]) for picture in folder.pictures] == [
+    assert [(image.path, [box.label for box in image.boxes]) for image in folder.images] == [
         ("images/a.jpg", [0]), ("images/b.jpg", [1]),
     ]  # fmt: skip
-    assert [each.reason for each in folder.pictures[0].findings] == ["other_filename"]
+    assert [each.reason for each in folder.images[0].findings] == ["other_filename"]
 
 
-def test_a_file_that_could_be_about_two_pictures_is_refused(voc):
+def test_a_file_that_could_be_about_two_images_is_refused(voc):
     root = voc({"a": CUP, "b": CUP})
     (root / "annotations" / "b.xml").unlink()
     edit(root, "a", "a.jpg", "b.jpg")
     (first, *_) = scan_detection_folder(root).findings
     assert (first.reason, first.detail) == (
-        "ambiguous_picture", "its <filename> means 'images/b.jpg', its own name 'images/a.jpg'",
+        "ambiguous_image", "its <filename> means 'images/b.jpg', its own name 'images/a.jpg'",
     )  # fmt: skip
 
 

@@ -181,18 +181,18 @@ def test_a_split_in_data_yaml_has_any_of_its_names(yolo, key):
     root = yolo({"train/a": BOX, "val/b": BOX})
     (root / "data.yaml").write_text(f"train: images/train\n{key}: images/val\nnames: [cup]\n")
     folder = scan_detection_folder(root)
-    assert {picture.path: picture.split for picture in folder.pictures} == {
+    assert {image.path: image.split for image in folder.images} == {
         "images/train/a.jpg": "train", "images/val/b.jpg": "val",
     }  # fmt: skip
 
 
-def test_pictures_that_no_split_names_are_told(yolo):
+def test_images_that_no_split_names_are_told(yolo):
     root = yolo({"train/a": BOX, "extra/b": BOX, "extra/c": BOX})
     (root / "data.yaml").write_text("train: images/train\nnames: [cup]\n")
     folder = scan_detection_folder(root)
-    assert [picture.path for picture in folder.pictures] == ["images/train/a.jpg"]
+    assert [image.path for image in folder.images] == ["images/train/a.jpg"]
     assert [(each.reason, each.detail) for each in folder.findings] == [
-        ("not_listed", "2 pictures with labels in 'images/extra' are in no split that is named; left out")
+        ("not_listed", "2 images with labels in 'images/extra' are in no split that is named; left out")
     ]
 
 
@@ -202,12 +202,12 @@ def background(ingest, root, **parameters):
     require_usable_detection(root, manifest, boxes, rejects, data, folder.classes)
 
 
-def test_a_run_stops_where_half_of_the_pictures_lose_their_labels(yolo, ingest):
+def test_a_run_stops_where_half_of_the_images_lose_their_labels(yolo, ingest):
     root = yolo({"a": BOX, "b": BOX, "c": BOX, "d": None, "e": ""})
     background(ingest, root)
     (root / "labels" / "c.txt").unlink()
     message = (
-        r"3 of 5 pictures would be taken as background, without any box \(2 no_label, 1 empty_label\), the first "
+        r"3 of 5 images would be taken as background, without any box \(2 no_label, 1 empty_label\), the first "
         r"images/c\.jpg \(there is no c\.txt in labels or beside it.*set data\.max_background_fraction above 0\.60"
     )
     with pytest.raises(DataError, match=message):

@@ -17,7 +17,7 @@ from eightgig.tasks.reinforcement.environments import make_environments, spaces_
 from eightgig.tasks.reinforcement.metrics import confidence_interval, play, random_policy
 from eightgig.tasks.reinforcement.moments import RunningMoments
 from eightgig.tasks.reinforcement.parameters import PPOParameters
-from eightgig.tasks.reinforcement.rollout import Clock, Collector, transitions_of
+from eightgig.tasks.reinforcement.rollout import Collector, StageTimer, transitions_of
 
 CARTPOLE = EnvironmentParameters(num_envs=4)
 SMALL = AgentParameters(hidden=(16, 16))
@@ -79,7 +79,7 @@ def test_a_rollout_tells_steps_from_beginnings(limit):
     environment = EnvironmentParameters(name="Corridor-v0", options={"limit": limit}, num_envs=2)
     spaces, environments = spaces_of(environment), make_environments(environment)
     agent = trainer.build_agent(spaces, SMALL)
-    collector = Collector(environments, spaces, seed=0, generator=torch.Generator(), clock=Clock())
+    collector = Collector(environments, spaces, seed=0, generator=torch.Generator(), clock=StageTimer())
     rollout = collector.collect(agent, 12)
     length = min(4, limit)
     episode = [*range(1, length + 1), 0]  # the last step only begins the next one
@@ -99,7 +99,7 @@ def test_the_value_stands_for_what_was_cut_off():
     environment = EnvironmentParameters(name="Corridor-v0", options={"limit": 3}, num_envs=1)
     spaces, environments = spaces_of(environment), make_environments(environment)
     agent = trainer.build_agent(spaces, SMALL, seed=3)
-    rollout = Collector(environments, spaces, seed=0, generator=torch.Generator(), clock=Clock()).collect(agent, 3)
+    rollout = Collector(environments, spaces, seed=0, generator=torch.Generator(), clock=StageTimer()).collect(agent, 3)
     made = transitions_of(rollout, agent, PPOParameters(gamma=0.5))
     value_at_3 = agent.value(torch.eye(6)[3]).item()
     assert made.returns[-1].item() == pytest.approx(3 + 0.5 * value_at_3)

@@ -1,4 +1,4 @@
-"""Small folders of pictures with masks."""
+"""Small folders of images with masks."""
 
 import cv2
 import numpy as np
@@ -11,7 +11,7 @@ from eightgig.tasks.segmentation.parameters import SegmentationDataParameters
 TABLE = "name,label,r,g,b\nroad,0,128,64,128\nsky,1,70,130,180\ncar,2,0,0,142\nvoid,9,0,0,0\n"
 
 
-def picture(seed, height=30, width=40):
+def photo(seed, height=30, width=40):
     coarse = np.random.default_rng(seed).integers(0, 255, (3, 4, 3), dtype=np.uint8)
     return cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
 
@@ -37,7 +37,7 @@ def masked(tmp_path, write):
     def _make(*names):
         root = tmp_path / "set"
         for seed, name in enumerate(names):
-            write(root / "images" / f"{name}.jpg", picture(seed))
+            write(root / "images" / f"{name}.jpg", photo(seed))
             write(root / "masks" / f"{name}.png", mask(seed))
         (root / "classes.csv").write_text(TABLE)
         return root

@@ -1,4 +1,4 @@
-"""Where pictures and masks are found, what is wrong with them, and what is stored of them."""
+"""Where images and masks are found, what is wrong with them, and what is stored of them."""
 
 import numpy as np
 import pytest
@@ -13,18 +13,18 @@ from eightgig.tasks.segmentation.parameters import SegmentationDataParameters
 from eightgig.tasks.segmentation.sources import open_mask_source
 from eightgig.tasks.segmentation.store_content import MaskStoreContent
 
-from .conftest import TABLE, mask, picture
+from .conftest import TABLE, mask, photo
 
 
 def found(root, **options):
     folder = scan_mask_folder(root, **options)
-    return [tuple(each) for each in folder.pictures], [(each.path, each.reason) for each in folder.findings]
+    return [tuple(each) for each in folder.images], [(each.path, each.reason) for each in folder.findings]
 
 
-def test_a_folder_of_pictures_and_one_of_masks(masked, write):
+def test_a_folder_of_images_and_one_of_masks(masked, write):
     root = masked("a", "in/b", "c")
     (root / "masks" / "c.png").rename(root / "masks" / "c_mask.png")
-    write(root / "images" / "lonely.jpg", picture(9))
+    write(root / "images" / "lonely.jpg", photo(9))
     write(root / "masks" / "widow.png", mask(9))
     assert found(root) == (
         [
@@ -32,7 +32,7 @@ def test_a_folder_of_pictures_and_one_of_masks(masked, write):
             ("images/c.jpg", "masks/c_mask.png", ""),
             ("images/in/b.jpg", "masks/in/b.png", ""),
         ],
-        [("images/lonely.jpg", "missing_mask"), ("masks/widow.png", "mask_without_picture")],
+        [("images/lonely.jpg", "missing_mask"), ("masks/widow.png", "mask_without_image")],
     )
 
 
@@ -44,16 +44,16 @@ def test_a_folder_of_pictures_and_one_of_masks(masked, write):
 ])  # fmt: skip
 def test_splits_in_the_ways_that_people_make_them(tmp_path, write, image, mask_name):
     for old, new in (("rain", "rain"), ("rain", "est") if "Train" in image else ("train", "val")):
-        write(tmp_path / image.replace(old, new), picture(1))
+        write(tmp_path / image.replace(old, new), photo(1))
         write(tmp_path / mask_name.replace(old, new), mask(1))
     (tmp_path / "classes.csv").write_text(TABLE)
-    pictures, findings = found(tmp_path)
-    assert [split for *_, split in pictures] == (["test", "train"] if "Train" in image else ["train", "val"])
+    images, findings = found(tmp_path)
+    assert [split for *_, split in images] == (["test", "train"] if "Train" in image else ["train", "val"])
     assert findings == []
 
 
 def city(root, write, name, kind, pixels, split="train"):
-    write(root / f"leftImg8bit/{split}/bonn/{name}_leftImg8bit.png", picture(len(name)))
+    write(root / f"leftImg8bit/{split}/bonn/{name}_leftImg8bit.png", photo(len(name)))
     if kind:
         write(root / f"gtFine/{split}/bonn/{name}_gtFine_{kind}.png", pixels)
 
@@ -84,14 +84,14 @@ def test_cityscapes_with_half_of_its_trainids_is_refused(tmp_path, write):
 def test_folders_that_are_none_show_the_layouts(tmp_path):
     with pytest.raises(DataError, match="there is no such folder"):
         scan_mask_folder(tmp_path / "none")
-    with pytest.raises(DataError, match=r"no folder of pictures with one of masks beside it(.|\n)*trainannot"):
+    with pytest.raises(DataError, match=r"no folder of images with one of masks beside it(.|\n)*trainannot"):
         scan_mask_folder(tmp_path)
     (tmp_path / "leftImg8bit").mkdir()
     with pytest.raises(DataError, match="but no gtFine"):
         scan_mask_folder(tmp_path)
     for name in ("images", "masks"):
         (tmp_path / "other" / name).mkdir(parents=True)
-    with pytest.raises(DataError, match="not one picture with a mask"):
+    with pytest.raises(DataError, match="not one image with a mask"):
         scan_mask_folder(tmp_path / "other")
 
 
@@ -117,7 +117,7 @@ def test_whatever_is_wrong_with_a_mask_is_listed(masked, write, ingest):
 def test_copies_in_two_splits_stay_where_they_judge(tmp_path, write, ingest):
     for split, seeds in {"train": [1, 2], "val": [2, 3]}.items():
         for seed in seeds:
-            write(tmp_path / "images" / split / f"{seed}.png", picture(seed))
+            write(tmp_path / "images" / split / f"{seed}.png", photo(seed))
             write(tmp_path / "masks" / split / f"{seed}.png", mask(seed))
     (tmp_path / "classes.csv").write_text(TABLE)
     manifest, _, rejects, _ = ingest(tmp_path)
@@ -129,7 +129,7 @@ def test_too_little_is_refused(masked, ingest):
     root = masked("a", "b")
     manifest, pixels, rejects, _ = ingest(root)
     parameters = SegmentationDataParameters(root=str(root))
-    with pytest.raises(DataError, match=r"wanted at least 3 different pictures .* found 2 pictures"):
+    with pytest.raises(DataError, match=r"wanted at least 3 different images .* found 2 images"):
         require_usable_masks(root, manifest, pixels, rejects, parameters)
 
 

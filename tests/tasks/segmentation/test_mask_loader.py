@@ -1,4 +1,4 @@
-"""Picture and mask move together, whatever varies; batches are keyed."""
+"""Image and mask move together, whatever varies; batches are keyed."""
 
 import numpy as np
 import pytest
@@ -16,7 +16,7 @@ from eightgig.tasks.segmentation.transforms import crop_both_into, letterbox_bot
 
 
 def painted(height, width, cell=16):
-    """Return a picture whose brightness is the label of its mask, in cells large enough to survive resizing."""
+    """Return an image whose brightness is the label of its mask, in cells large enough to survive resizing."""
     rng = np.random.default_rng(height * 1000 + width)
     labels_HW = rng.integers(0, 2, (-(-height // cell), -(-width // cell))).astype(np.uint8)
     labels_HW = np.kron(labels_HW, np.ones((cell, cell), np.uint8))[:height, :width]
@@ -26,7 +26,7 @@ def painted(height, width, cell=16):
 def share_aligned(image_HWC, labels_HW):
     known = labels_HW != VOID
     grey = image_HWC[..., 0].astype(int)
-    sure = known & ((grey < 60) | (grey > 180))  # between the cells the picture is interpolated
+    sure = known & ((grey < 60) | (grey > 180))  # between the cells the image is interpolated
     return ((grey[sure] > 120) == (labels_HW[sure] == 1)).mean(), sure.mean()
 
 
@@ -46,7 +46,7 @@ def test_a_crop_of_both_shows_the_same(height, width, data, flip, size):
 
 @settings(max_examples=60, deadline=None)
 @given(st.integers(40, 200), st.integers(40, 200), st.sampled_from([32, 64, 160]))
-def test_a_letterboxed_picture_has_void_beside_it(height, width, size):
+def test_a_letterboxed_image_has_void_beside_it(height, width, size):
     image_HWC, labels_HW = painted(height, width)
     out_HWC, out_HW = np.empty((size, size, 3), np.uint8), np.empty((size, size), np.uint8)
     letterbox_both_into(image_HWC, labels_HW, out_HWC, out_HW)
@@ -71,7 +71,7 @@ def batches(store, epoch=1, **options):
     return list(loader)
 
 
-def test_batches_of_whole_pictures(store):
+def test_batches_of_whole_images(store):
     made = batches(store)
     assert [batch["indices"].tolist() for batch in made] == [[0, 1, 2], [3, 4, 5], [6, 7]]
     assert made[0]["images"].shape == (3, 3, 32, 32)

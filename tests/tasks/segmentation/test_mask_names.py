@@ -1,4 +1,4 @@
-"""Masks meet their pictures in any case and form of Unicode; folders that look like a part of the set are told."""
+"""Masks meet their images in any case and form of Unicode; folders that look like a part of the set are told."""
 
 import unicodedata
 
@@ -22,9 +22,7 @@ def write(root, *paths):
 
 def scanned(root):
     folder = scan_mask_folder(root)
-    return [tuple(each) for each in folder.pictures], [
-        (each.path, each.reason, each.action) for each in folder.findings
-    ]
+    return [tuple(each) for each in folder.images], [(each.path, each.reason, each.action) for each in folder.findings]
 
 
 @settings(max_examples=40, deadline=None)
@@ -38,10 +36,10 @@ def scanned(root):
 def test_a_mask_is_found_in_any_dress(tmp_path_factory, images, masks, forms, case, way):
     root = tmp_path_factory.mktemp("set")
     name = "Stra\u00dfe \u00e9 1.5"
-    picture = f"{images}/{unicodedata.normalize(forms[0], name)}.jpg"
+    image = f"{images}/{unicodedata.normalize(forms[0], name)}.jpg"
     mask = f"{masks}/{unicodedata.normalize(forms[1], way.format(case(name)))}"
-    write(root, picture, mask)
-    assert scanned(root) == ([(picture, mask, "")], [])
+    write(root, image, mask)
+    assert scanned(root) == ([(image, mask, "")], [])
 
 
 @pytest.mark.parametrize(
@@ -60,8 +58,8 @@ def test_a_mask_is_found_in_any_dress(tmp_path_factory, images, masks, forms, ca
 def test_splits_have_any_of_their_names(tmp_path, way, folder, split):
     for name in ("train", folder):
         write(tmp_path, *way.format(name, name).split())
-    pictures, findings = scanned(tmp_path)
-    assert sorted(each[2] for each in pictures) == sorted(["train", split])
+    images, findings = scanned(tmp_path)
+    assert sorted(each[2] for each in images) == sorted(["train", split])
     assert findings == []
 
 
@@ -76,20 +74,20 @@ def test_splits_have_any_of_their_names(tmp_path, way, folder, split):
 )
 def test_what_looks_like_a_part_of_the_set_is_told(tmp_path, more, finding):
     write(tmp_path, "train/images/1.jpg", "train/masks/1.png", "val/images/2.jpg", "val/masks/2.png", *more)
-    pictures, findings = scanned(tmp_path)
-    assert [split for *_, split in pictures] == ["train", "val"]
+    images, findings = scanned(tmp_path)
+    assert [split for *_, split in images] == ["train", "val"]
     assert findings == ([finding] if finding else [])
 
 
-def test_pictures_beside_the_splits_in_a_folder_are_told(tmp_path):
+def test_images_beside_the_splits_in_a_folder_are_told(tmp_path):
     for split in ("train", "val", "extra"):
         write(tmp_path, f"images/{split}/{split}.jpg", f"masks/{split}/{split}.png")
-    pictures, findings = scanned(tmp_path)
-    assert [split for *_, split in pictures] == ["", "train", "val"]
+    images, findings = scanned(tmp_path)
+    assert [split for *_, split in images] == ["", "train", "val"]
     assert findings == [("images/extra/extra.jpg", "no_split", "kept")]
 
 
-def test_one_mask_of_two_pictures_and_two_masks_of_one_are_told(tmp_path):
+def test_one_mask_of_two_images_and_two_masks_of_one_are_told(tmp_path):
     write(
         tmp_path,
         "images/a.jpg",
@@ -100,13 +98,13 @@ def test_one_mask_of_two_pictures_and_two_masks_of_one_are_told(tmp_path):
         "masks/B.png",
         "masks/b.jpg",
     )
-    pictures, findings = scanned(tmp_path)
-    assert [path for path, *_ in pictures] == ["images/a.jpg", "images/a.png"]
+    images, findings = scanned(tmp_path)
+    assert [path for path, *_ in images] == ["images/a.jpg", "images/a.png"]
     assert findings == [
         ("images/a.jpg", "shared_mask", "kept"),
         ("images/a.png", "shared_mask", "kept"),
         ("images/b.jpg", "ambiguous_mask", "refused"),
-        ("masks/B.png", "mask_without_picture", "refused"),
+        ("masks/B.png", "mask_without_image", "refused"),
     ]
 
 

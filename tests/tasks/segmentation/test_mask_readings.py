@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
-from tests.picture_files import behind_header, chunk, encoded, png_of, tiff_of
+from tests.encoded_images import behind_header, chunk, encoded, png_of, tiff_of
 
 from eightgig.core.errors import ImageRejectedError
 from eightgig.data.ingest.class_table import KNOWN_TABLES, read_table

@@ -1,4 +1,4 @@
-"""Masks come back as they went in, beside their pictures; damage is told."""
+"""Masks come back as they went in, beside their images; damage is told."""
 
 import cv2
 import h5py
@@ -15,8 +15,8 @@ from eightgig.data.store.reader import ImageStore, write_store
 
 
 @pytest.fixture
-def pictures(tmp_path):
-    """Return (folder, manifest, masks by path): four pictures whose masks are labels 0 to 2 and void."""
+def images(tmp_path):
+    """Return (folder, manifest, masks by path): four images whose masks are labels 0 to 2 and void."""
     rng = np.random.default_rng(0)
     rows, masks = [], {}
     for number in range(4):
@@ -29,16 +29,16 @@ def pictures(tmp_path):
     return tmp_path, pd.DataFrame(rows), masks
 
 
-def make(pictures, **options):
-    folder, manifest, masks = pictures
+def make(images, **options):
+    folder, manifest, masks = images
     path = folder / "store.h5"
     write_store(path, manifest, folder, ("a", "b", "c"), masks=masks.__getitem__, **options)
     return ImageStore(path)
 
 
-def test_masks_and_pictures_come_back(pictures):
-    folder, manifest, masks = pictures
-    store = make(pictures)
+def test_masks_and_images_come_back(images):
+    folder, manifest, masks = images
+    store = make(images)
     assert store.kind == "masks"
     store.verify()
     for index, row in manifest.iterrows():
@@ -47,22 +47,22 @@ def test_masks_and_pictures_come_back(pictures):
         assert store.decode(index).shape[:2] == store.mask(index).shape
 
 
-def test_smaller_pictures_have_smaller_masks_of_the_same_labels(pictures):
-    store = make(pictures, short_side=20)
+def test_smaller_images_have_smaller_masks_of_the_same_labels(images):
+    store = make(images, short_side=20)
     for index in range(4):
         assert store.mask(index).shape == store.decode(index).shape[:2] == tuple(store.shapes[index])
         assert set(np.unique(store.mask(index))) <= {0, 1, 2, VOID}
 
 
-def test_a_store_of_masks_has_no_boxes_and_no_decoded_tier(pictures):
+def test_a_store_of_masks_has_no_boxes_and_no_decoded_tier(images):
     with pytest.raises(StoreError, match="wanted boxes, but this store holds"):
-        make(pictures).boxes(0)
+        make(images).boxes(0)
     with pytest.raises(StoreError, match="it holds no masks"):
-        make(pictures, tier="decoded")
+        make(images, tier="decoded")
 
 
-def test_a_damaged_mask_is_named(pictures):
-    store = make(pictures)
+def test_a_damaged_mask_is_named(images):
+    store = make(images)
     with h5py.File(store.path) as file:
         place = file["jpeg"].id.get_offset() + int(file["mask_offsets"][2]) + 50
     content = bytearray(store.path.read_bytes())
@@ -70,16 +70,16 @@ def test_a_damaged_mask_is_named(pictures):
     store.path.write_bytes(content)
     damaged = ImageStore(store.path)
     assert damaged.mask(1).shape == store.mask(1).shape
-    with pytest.raises(StoreError, match=r"picture 2 \(from 2.jpg\) is damaged"):
+    with pytest.raises(StoreError, match=r"image 2 \(from 2.jpg\) is damaged"):
         damaged.mask(2)
-    with pytest.raises(StoreError, match="picture 2"):
+    with pytest.raises(StoreError, match="image 2"):
         damaged.verify()
 
 
-def test_labels_beyond_the_classes_are_refused(pictures):
-    pictures[2]["3.png"][0, 0] = 3
+def test_labels_beyond_the_classes_are_refused(images):
+    images[2]["3.png"][0, 0] = 3
     with pytest.raises(StoreError, match="labels must be 0 to 2 or 255, found 3"):
-        make(pictures).mask(3)
+        make(images).mask(3)
 
 
 @settings(max_examples=50, deadline=None)
@@ -92,7 +92,7 @@ def test_a_mask_survives_and_no_label_appears(height, width, new_height, new_wid
     assert set(np.unique(resized_HW)) <= set(np.unique(labels_HW))
 
 
-@pytest.mark.parametrize("png", [b"", b"not a picture", encode_mask(np.zeros((3, 2), np.uint8))])
+@pytest.mark.parametrize("png", [b"", b"not an image", encode_mask(np.zeros((3, 2), np.uint8))])
 def test_what_is_no_mask_of_this_size(png):
     with pytest.raises(ValueError, match=r"wanted a mask of 3 x 2 pixels"):
         decode_mask(png, height=2, width=3, num_classes=2)

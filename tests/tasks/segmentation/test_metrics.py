@@ -51,7 +51,7 @@ def test_another_class_counts_as_a_difference():
 
 @pytest.mark.parametrize("seed", range(5))
 def test_the_difference_is_never_more_than_the_true_one(seed):
-    """What is kept of a picture cannot tell the largest difference of all classes, but must not make one up."""
+    """What is kept of an image cannot tell the largest difference of all classes, but must not make one up."""
     rng = np.random.default_rng(seed)
     one, noise = rng.normal(0, 2, (3, 6, 6)), rng.normal(0, 0.2, (3, 6, 6))
     shares = [np.exp(each) / np.exp(each).sum(0) for each in (one, one + noise)]

@@ -42,7 +42,7 @@ def test_cross_entropy_is_the_mean_over_known_pixels():
     assert torch.isclose(pixel_cross_entropy(logits, labels, weights)[0], wanted)
 
 
-def test_a_picture_that_is_all_void_costs_nothing():
+def test_a_image_that_is_all_void_costs_nothing():
     logits = torch.randn(1, 3, 4, 4, requires_grad=True)
     labels = torch.full((1, 4, 4), VOID)
     loss = pixel_cross_entropy(logits, labels, ONES).sum() + dice_loss(logits, labels).sum()

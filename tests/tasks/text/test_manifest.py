@@ -190,7 +190,7 @@ def corpus(root, **options):
 def test_documents_stay_whole_and_shares_are_of_bytes(tmp_path):
     for number in range(20):
         write(tmp_path / f"{number}.txt", f"{number} " * (50 + number))
-    write(tmp_path / "picture.png", b"\x89PNG")
+    write(tmp_path / "image.png", b"\x89PNG")
     _, _, manifest, _ = corpus(tmp_path)
     splits = make_document_splits(manifest, val_fraction=0.1, test_fraction=0.2, seed=1)
     share = manifest["num_bytes"].groupby(splits["split"]).sum() / manifest["num_bytes"].sum()

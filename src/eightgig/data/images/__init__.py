@@ -1,1 +1,1 @@
-"""Pictures: decoded, checked, cropped, and in batches."""
+"""Images: decoded, checked, cropped, and in batches."""

@@ -1,19 +1,19 @@
-"""One picture file: what it is, and its pixels as upright RGB; every fault has a short reason code.
+"""One image file: what it is, and its pixels as upright RGB; every fault has a short reason code.
 
 Reasons (the `reason` column of rejects.csv):
     empty         the file has no bytes
     not_an_image  the content is something else, for example an HTML page saved as .jpg
-    unsupported   a picture, but in a format this project does not read (TIFF, HEIC, ...)
+    unsupported   an image, but in a format this project does not read (TIFF, HEIC, ...)
     truncated     the file ends too early: pixels are missing
     damaged       pixels are wrong: what a decoder would give is partly grey or shifted
     too_large     more pixels than allowed; refused by the header, nothing was decoded
     too_small     a side is shorter than allowed
     unreadable    the file cannot be opened, or its name cannot be written as text
-    conflicting_label   the same picture lies in two classes (found by `manifest`)
+    conflicting_label   the same image lies in two classes (found by `manifest`)
     decoder_warning     kept: a decoder remarks on the file, but its pixels are whole
 
 Metadata of any size and in any state refuse nothing. No decoder sees every damage: bytes changed inside a JPEG's
-picture data mostly decode without a word (of 200 photos with 40 bytes zeroed in the middle, libjpeg warned of 59).
+image data mostly decode without a word (of 200 photos with 40 bytes zeroed in the middle, libjpeg warned of 59).
 Ingest catches what the decoders say; from then on the store's own checksums catch every change.
 """
 
@@ -52,14 +52,14 @@ _MOST_16_BITS, _MOST_8_BITS = 65535, 255
 
 
 class Inspection(Record):
-    """What one readable picture is.
+    """What one readable image is.
 
     Attributes:
         codec: `jpeg`, `png`, `webp`, `bmp` or `gif`, by content.
         width: pixels, upright.
         height: pixels, upright.
         byte_count: size of the file.
-        content_hash: blake2b of the upright RGB pixels and their shape; equal for equal pictures in different files.
+        content_hash: blake2b of the upright RGB pixels and their shape; equal for equal images in different files.
         note: what a person may want to know, otherwise empty.
         remark: what is wrong with the file, though its pixels are whole; otherwise empty.
     """
@@ -105,7 +105,7 @@ def inspect_image(path: Path, *, max_pixels: int, min_side: int) -> Inspection:
 
 
 def decode_rgb(data: bytes, *, max_pixels: int = PILLOW_LIMIT_PIXELS) -> Pixels:
-    """Return the upright RGB pixels of an encoded picture, uint8, height x width x 3.
+    """Return the upright RGB pixels of an encoded image, uint8, height x width x 3.
 
     Grey, palette, CMYK and 1-bit become RGB; what is transparent is laid over white; 16-bit values are scaled by
     1/257; EXIF orientation is applied; of an animation the first frame is taken.
@@ -154,7 +154,7 @@ def _read(path: Path, max_pixels: int) -> bytes:
     try:
         byte_count = path.stat().st_size
         if byte_count > MAX_BYTES_PER_PIXEL * max_pixels:
-            raise ImageRejectedError("too_large", f"{byte_count:,} bytes can not be a picture of {max_pixels:,} pixels")
+            raise ImageRejectedError("too_large", f"{byte_count:,} bytes can not be an image of {max_pixels:,} pixels")
         return path.read_bytes()
     except OSError as error:
         raise ImageRejectedError("unreadable", error.strerror or str(error)) from error
@@ -196,7 +196,7 @@ def _decode_png_16(png: PngParts) -> Decoded:
     """Scale 16 bits to 8; Pillow would saturate grey and cut off colour."""
     pixels = cv2.imdecode(np.frombuffer(png.data, np.uint8), cv2.IMREAD_UNCHANGED)
     if pixels is None or pixels.dtype != np.uint16:
-        raise ValueError("the 16-bit picture data cannot be decoded")
+        raise ValueError("the 16-bit image data cannot be decoded")
     if pixels.ndim == 2:
         alpha = np.full_like(pixels, _MOST_16_BITS)
         if png.header.colour == GREY and len(png.transparency) == 2:  # OpenCV knows it of colours alone

@@ -1,4 +1,4 @@
-"""Which way up a picture is, by its EXIF data or its XMP; broken metadata are told, and have no other effect.
+"""Which way up an image is, by its EXIF data or its XMP; broken metadata are told, and have no other effect.
 
 Source: EXIF 2.32 (CIPA DC-008), 4.6: a TIFF header and its first directory; XMP part 2 (Adobe, 2016), 4.2.
 """

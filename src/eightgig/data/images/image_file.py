@@ -1,4 +1,4 @@
-"""A picture file, opened: what it is, which way up, and what of it is to be decoded. No pixel is made yet."""
+"""An image file, opened: what it is, which way up, and what of it is to be decoded. No pixel is made yet."""
 
 import io
 import struct
@@ -35,19 +35,19 @@ _TRUNCATED = ("premature end of jpeg", "truncated", "unexpected end", "empty inp
 _JPEG_START, _BITS = b"\xff\xd8\xff", 8
 _BMP_BITS = 28  # where the header has them
 
-_Alone = tuple[bytes, bytes, bytes]  # the picture data alone, EXIF, XMP
+_Alone = tuple[bytes, bytes, bytes]  # the image data alone, EXIF, XMP
 
 
 @dataclass
 class ImageFile:
-    """A picture that is not decoded yet.
+    """An image that is not decoded yet.
 
     Attributes:
         codec: `jpeg`, `png`, `webp`, `bmp` or `gif`, by content.
-        header: as Pillow opened it; where metadata are in Pillow's way, of the picture data alone.
+        header: as Pillow opened it; where metadata are in Pillow's way, of the image data alone.
         data: what is to be decoded.
         orientation: EXIF's, 1 to 8.
-        is_animated: whether there are more pictures than the first.
+        is_animated: whether there are more images than the first.
         png: the parts of a PNG.
         remarks: what is wrong with the file, though it keeps no pixel from being read.
     """
@@ -65,7 +65,7 @@ def open_image(data: bytes, max_pixels: int) -> ImageFile:
     """Return what `data` hold, by their header.
 
     Raises:
-        ImageRejectedError: no picture, one that is not read, too large, or without a whole header.
+        ImageRejectedError: no image, one that is not read, too large, or without a whole header.
     """
     if not data:
         raise ImageRejectedError("empty", "the file has no bytes")
@@ -164,9 +164,7 @@ def _not_identified(data: bytes) -> ImageRejectedError:
     if other:
         return ImageRejectedError("unsupported", f"a file of type {other}; convert it to JPEG or PNG")
     if data[:3] == _JPEG_START or data[:8] == SIGNATURE or data[:4] in (b"RIFF", b"GIF8"):
-        return ImageRejectedError(
-            "truncated", f"begins like a picture, but its header is not whole ({len(data)} bytes)"
-        )
+        return ImageRejectedError("truncated", f"begins like an image, but its header is not whole ({len(data)} bytes)")
     return ImageRejectedError("not_an_image", f"the content begins with {data[:16]!r}")
 
 

@@ -1,8 +1,8 @@
-"""JPEG: whether the picture data are whole, whatever a decoder remarks about the bytes around them.
+"""JPEG: whether the image data are whole, whatever a decoder remarks about the bytes around them.
 
 libjpeg goes on after most faults and tells the first alone. Some of its remarks are about pixels (a bad Huffman code,
 data that end too early), others are not (a JFIF revision it does not know, a broken colour profile, stray bytes that
-webcams write). To tell them apart, the picture data are decoded once more by themselves: tables, frame, scans, and
+webcams write). To tell them apart, the image data are decoded once more by themselves: tables, frame, scans, and
 nothing else. Where the decoder is silent then, every pixel is as it was written.
 
 Source: ITU-T T.81 (1992), annex B; libjpeg-turbo's list of warnings (`JWRN_`) in jerror.h.
@@ -39,7 +39,7 @@ _MOST_ROUNDS = 16
 
 
 class Piece(NamedTuple):
-    """Picture data without a marker in them, and the segments (or the restart marker) before them."""
+    """Image data without a marker in them, and the segments (or the restart marker) before them."""
 
     head: bytes
     data: bytes
@@ -52,7 +52,7 @@ class JpegParts(NamedTuple):
         colours: what says how its channels are to be understood, written anew: JFIF's or Adobe's marker.
         frame_code: the second byte of the frame's marker; 0 where there is none.
         frame: what the frame says: bits, height, width, components.
-        pieces: the picture data.
+        pieces: the image data.
         has_end: whether its end marker is there.
         exif: the EXIF data, with their signature; empty where there are none.
         xmp: the XMP data likewise.
@@ -72,7 +72,7 @@ class JpegParts(NamedTuple):
         return self.frame[5] if len(self.frame) > 5 else 0
 
     def stream(self, pieces: Sequence[Piece] | None = None) -> bytes:
-        """Return the picture data as a JPEG without anything around them."""
+        """Return the image data as a JPEG without anything around them."""
         chosen = self.pieces if pieces is None else pieces
         return b"".join([_SOI, self._known_colours, *(part for piece in chosen for part in piece), _EOI])
 
@@ -118,7 +118,7 @@ class _Splitter:
         if code == _EOI[1]:
             self.has_end = True
             return False
-        if code == _SOI[1]:  # another picture, such as a thumbnail in metadata whose length is wrong
+        if code == _SOI[1]:  # another image, such as a thumbnail in metadata whose length is wrong
             return False
         if code == _TEM:  # without a length
             self._at = start
@@ -162,7 +162,7 @@ def require_whole(data: bytes) -> None:
     """
     parts = split_jpeg(data)
     if not parts.pieces:
-        raise ImageRejectedError("truncated", "the file ends before its picture data begin")
+        raise ImageRejectedError("truncated", "the file ends before its image data begin")
     if not (parts.has_end or _has_all_scans(parts)):
         raise ImageRejectedError("truncated", "the file ends before all of its scans")
     pieces = list(parts.pieces)
@@ -178,16 +178,16 @@ def require_whole(data: bytes) -> None:
             raise ImageRejectedError("damaged", f"{remark}, and {why}")
         place = _first_with_extraneous(parts, pieces)
         pieces[place] = pieces[place]._replace(data=pieces[place].data[: -int(found[1])])
-    raise ImageRejectedError("damaged", "stray bytes in many places of its picture data")
+    raise ImageRejectedError("damaged", "stray bytes in many places of its image data")
 
 
 def scans_alone(data: bytes) -> bytes:
-    """Return the picture data as a JPEG without anything around them."""
+    """Return the image data as a JPEG without anything around them."""
     return split_jpeg(data).stream()
 
 
 def decode_scans(data: bytes) -> npt.NDArray[np.uint8]:
-    """Return the pixels of the picture data alone, uint8 height x width x 3, without a look at what is damaged.
+    """Return the pixels of the image data alone, uint8 height x width x 3, without a look at what is damaged.
 
     Raises:
         ValueError: not even that can be decoded.
@@ -235,7 +235,7 @@ def _scan_header(segment: bytes, frame_code: int) -> bytes:
 
 
 def _has_all_scans(parts: JpegParts) -> bool:
-    """Tell whether each channel was sent, and of a progressive picture each coefficient to its last bit."""
+    """Tell whether each channel was sent, and of a progressive image each coefficient to its last bit."""
     wanted = {parts.frame[at] for at in range(6, 6 + 3 * parts.num_channels, 3) if at < len(parts.frame)}
     final: dict[int, set[int]] = {channel: set() for channel in wanted}
     for piece in parts.pieces:

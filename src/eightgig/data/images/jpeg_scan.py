@@ -1,7 +1,7 @@
-"""Whether bytes that a JPEG decoder left over are strays, or picture data that lost their place.
+"""Whether bytes that a JPEG decoder left over are strays, or image data that lost their place.
 
 Where bytes inside a scan are changed, the Huffman code mostly falls into step again some blocks later, and a decoder
-reaches its last block too early: the rest is left over, as if it were stray bytes behind a whole picture. Here the
+reaches its last block too early: the rest is left over, as if it were stray bytes behind a whole image. Here the
 codes are followed block by block (sequential Huffman coding alone), which shows what decoders do not look at:
 coefficients beyond the 64th, brightness beyond its range, and left-over bytes that are blocks to the very last bit.
 
@@ -39,12 +39,12 @@ class _Scan(NamedTuple):
 
 
 def broken_scan(frame_code: int, frame: bytes, pieces: Sequence[tuple[bytes, bytes]]) -> str:
-    """Return what shows that the picture data lost their place; an empty text where nothing does.
+    """Return what shows that the image data lost their place; an empty text where nothing does.
 
     Args:
         frame_code: the second byte of the frame's marker.
         frame: what the frame says.
-        pieces: segments, and the picture data after them; within a scan the segments are a restart marker.
+        pieces: segments, and the image data after them; within a scan the segments are a restart marker.
     """
     if frame_code not in _HUFFMAN_SEQUENTIAL or sum(len(data) for _, data in pieces) > _MOST_BYTES:
         return ""
@@ -161,7 +161,7 @@ def _follow(data: bytes, blocks: Sequence[_Block], num_units: int) -> str:
     if filling not in (0, (1 << left % 8) - 1):
         return "the last block does not end where its byte is filled up"
     return (
-        "the bytes that are left over are blocks of a picture"
+        "the bytes that are left over are blocks of an image"
         if left >= 8 and _runs_out(padded, at, num_bits, blocks, levels)
         else ""
     )

@@ -1,4 +1,4 @@
-"""A picture of any shape on a square: whole, its aspect kept, grey beside it."""
+"""An image of any shape on a square: whole, its aspect kept, grey beside it."""
 
 from typing import NamedTuple
 
@@ -7,14 +7,14 @@ import cv2
 from eightgig.data.images.decoding import Pixels
 
 GREY = 114
-"""What is beside a picture on its canvas."""
+"""What is beside an image on its canvas."""
 
 AREA_FROM = 1.5
 """Shrinking by this and more averages areas; bilinear alone would leave pixels out."""
 
 
 class Placement(NamedTuple):
-    """Where a letterboxed picture is: canvas = source * scale + (left, top)."""
+    """Where a letterboxed image is: canvas = source * scale + (left, top)."""
 
     scale: float
     left: int
@@ -22,13 +22,13 @@ class Placement(NamedTuple):
 
 
 def placement_of(height: int, width: int, side: int) -> Placement:
-    """Return where a picture of height x width lies on a square canvas: whole, as large as it can be, in the middle."""
+    """Return where an image of height x width lies on a square canvas: whole, as large as it can be, in the middle."""
     inner_height, inner_width = inner_size(height, width, side)
     return Placement(side / max(height, width), (side - inner_width) // 2, (side - inner_height) // 2)
 
 
 def inner_size(height: int, width: int, side: int) -> tuple[int, int]:
-    """Return height and width of a letterboxed picture on its square."""
+    """Return height and width of a letterboxed image on its square."""
     scale = side / max(height, width)
     return max(1, round(height * scale)), max(1, round(width * scale))
 

@@ -98,9 +98,9 @@ class ImageBatches(Dataset[Batch]):
     """Whole batches of a store, by keys; a DataLoader asks for a batch at a time.
 
     Args:
-        store: where the pictures are.
+        store: where the images are.
         image_size: side of the square samples, pixels.
-        augment: how crops and mirroring vary; None takes the middle square of every picture.
+        augment: how crops and mirroring vary; None takes the middle square of every image.
         seed: of the variation.
         resize_ratio: share of the shorter side that the middle square keeps; for `augment` None.
     """
@@ -130,7 +130,7 @@ class ImageBatches(Dataset[Batch]):
         """Return the samples of `keys` as one batch.
 
         Raises:
-            StoreError: a picture is damaged; the message names it.
+            StoreError: an image is damaged; the message names it.
         """
         images_NHW3 = empty_batch(len(keys), self.image_size)
         for out_HWC, (epoch, index) in zip(images_NHW3.numpy(), keys, strict=True):
@@ -145,7 +145,7 @@ class ImageBatches(Dataset[Batch]):
         if self.augment is None:
             crop_resize_into(image_HWC, center_crop_box(height, width, self.resize_ratio), out_HWC)
             return
-        # Not for secrets: the same picture in the same epoch must vary in the same way in any worker.
+        # Not for secrets: the same image in the same epoch must vary in the same way in any worker.
         rng = random.Random(seed_from(self.seed, "augment", epoch, index))  # noqa: S311
         box = random_resized_crop_box(height, width, rng, self.augment.crop_scale, self.augment.crop_ratio)
         crop_resize_into(image_HWC, box, out_HWC, flip=rng.random() < self.augment.flip)
@@ -178,13 +178,13 @@ def create_loader(
     multiprocessing_context: str | None = None,
     persistent_workers: bool = True,
 ) -> DataLoader[Batch]:
-    """Return a DataLoader of `Batch` over the pictures `indices` of `store`.
+    """Return a DataLoader of `Batch` over the images `indices` of `store`.
 
     Its `sampler` is a `KeyedSampler`: call `loader.sampler.set_epoch(epoch)` before each epoch. What is in a batch
     does not depend on `num_workers`.
 
     Args:
-        store: where the pictures are.
+        store: where the images are.
         indices: positions in the store, for example of one split.
         image_size: side of the square samples, pixels.
         batch_size: samples a batch; the last may have fewer.

@@ -1,4 +1,4 @@
-"""What a run is told about its pictures: where they are, how they are stored, split and varied."""
+"""What a run is told about its images: where they are, how they are stored, split and varied."""
 
 from typing import Annotated, Any, Literal, Self
 
@@ -15,19 +15,19 @@ Strength = Annotated[float, Field(ge=0.0, lt=1.0)]
 PILLOW_LIMIT_PIXELS = 178_956_970
 
 
-class PictureParameters(Record):
-    """What every case study on pictures is told about them.
+class ImageParameters(Record):
+    """What every case study on images is told about them.
 
     Attributes:
-        root: folder of the pictures.
+        root: folder of the images.
         seed: for rendering and for the split.
-        val_fraction: share of the pictures kept for validation.
+        val_fraction: share of the images kept for validation.
         test_fraction: share kept for the final test.
-        num_images: how many pictures to draw; `rendered` only.
-        max_pixels: a picture with more pixels is refused by its header, before decoding.
-        min_side: a picture with a shorter side, in pixels, is refused.
+        num_images: how many images to draw; `rendered` only.
+        max_pixels: an image with more pixels is refused by its header, before decoding.
+        min_side: an image with a shorter side, in pixels, is refused.
         max_reject_fraction: the run fails when a larger share of the files is refused.
-        store_short_side: pictures with a longer short side are stored smaller, as JPEG; None stores all as they are.
+        store_short_side: images with a longer short side are stored smaller, as JPEG; None stores all as they are.
         store_shard_gib: a store of more than this is cut into several files, which are read as one.
     """
 
@@ -52,19 +52,19 @@ class PictureParameters(Record):
         return self
 
 
-class DataParameters(PictureParameters):
-    """Where pictures with a class each come from, which are refused, how they are split and stored.
+class DataParameters(ImageParameters):
+    """Where images with a class each come from, which are refused, how they are split and stored.
 
-    The fractions hold in each class. See `PictureParameters` for the others.
+    The fractions hold in each class. See `ImageParameters` for the others.
 
     Attributes:
         source: `rendered` (drawn by code), `folder` (class folders under `root`), `oxford102` (below `root`
             or fetched); with a root, `rendered` becomes `folder`.
         layout: whether the folders under `root` are `classes` or ready-made `splits` (train, val, test, with class
             folders in them); `auto` finds out, and refuses what could be either.
-        min_images_per_class: different pictures a class must have; three let each split have one.
+        min_images_per_class: different images a class must have; three let each split have one.
         tier: `jpeg` stores files as they are; `decoded` stores pixels: faster to read, about four times the size.
-        decoded_side: side, in pixels, of the square pictures of the decoded tier.
+        decoded_side: side, in pixels, of the square images of the decoded tier.
         allow_download: whether `oxford102` may be fetched when it is not below `root`.
     """
 
@@ -86,17 +86,16 @@ class DataParameters(PictureParameters):
     def _folder_has_a_root(self) -> Self:
         if self.source == "folder" and not self.root:
             raise ValueError(
-                "source 'folder' needs a root. Set data.root to the folder of the pictures, "
-                "or data.source to 'rendered'."
+                "source 'folder' needs a root. Set data.root to the folder of the images, or data.source to 'rendered'."
             )
         return self
 
 
 class AugmentParameters(Record):
-    """How a training picture is varied; the values are torchvision's, the strengths the article's.
+    """How a training image is varied; the values are torchvision's, the strengths the article's.
 
     Attributes:
-        crop_scale: smallest and largest share of the picture's area that a random crop keeps.
+        crop_scale: smallest and largest share of the image's area that a random crop keeps.
         crop_ratio: smallest and largest width / height of a crop.
         flip: probability of a left-right flip.
         brightness: factors are drawn from [1 - brightness, 1 + brightness].

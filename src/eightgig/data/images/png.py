@@ -1,4 +1,4 @@
-"""PNG: its picture data without what lies around them, and whether they are whole.
+"""PNG: its image data without what lies around them, and whether they are whole.
 
 A PNG may carry texts, colour profiles and thumbnails of any size, which decoders limit or check in ways of their own.
 None of that decides a pixel, so none of it is given to them. What does decide pixels is checked by its checksums.
@@ -46,7 +46,7 @@ class PngParts:
 
     Attributes:
         header: of the file.
-        data: the picture data as a PNG without anything around them.
+        data: the image data as a PNG without anything around them.
         transparency: what tRNS holds.
         exif: EXIF data; empty where there are none.
         xmp: likewise.
@@ -90,7 +90,7 @@ def split_png(data: bytes) -> PngParts:
 
 
 def check_png(data: bytes | mmap.mmap) -> PngParts:
-    """Return the parts of a PNG without its picture data, of which there may be more than memory.
+    """Return the parts of a PNG without its image data, of which there may be more than memory.
 
     Raises:
         ImageRejectedError: as `split_png` does.
@@ -167,7 +167,7 @@ def _refuse_doubles(kept: list[_Chunk]) -> None:
 
 
 def _require_all_data(data: bytes | mmap.mmap, kept: list[_Chunk]) -> None:
-    """Refuse picture data that stop before their own end; nothing of what is unpacked is kept."""
+    """Refuse image data that stop before their own end; nothing of what is unpacked is kept."""
     unpacker = zlib.decompressobj()
     try:
         for chunk in kept:
@@ -178,7 +178,7 @@ def _require_all_data(data: bytes | mmap.mmap, kept: list[_Chunk]) -> None:
     except zlib.error as error:
         raise ImageRejectedError("damaged", str(error)) from error
     if not unpacker.eof:
-        raise ImageRejectedError("truncated", "the file ends before its picture data do")
+        raise ImageRejectedError("truncated", "the file ends before its image data do")
 
 
 def _note(chunk: _Chunk, parts: PngParts) -> None:
@@ -225,7 +225,7 @@ def _raw_exif(text: bytes) -> bytes:
 def _headless(data: bytes | mmap.mmap) -> ImageRejectedError:
     if data[12:16] == b"CgBI":
         return ImageRejectedError("unsupported", "a PNG as Xcode packs it (CgBI); save it as an ordinary PNG")
-    return ImageRejectedError("truncated", f"begins like a picture, but its header is not whole ({len(data)} bytes)")
+    return ImageRejectedError("truncated", f"begins like an image, but its header is not whole ({len(data)} bytes)")
 
 
 def _name(name: bytes) -> str:

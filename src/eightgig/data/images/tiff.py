@@ -18,7 +18,7 @@ _INK_SET, _EXTRA, _FORMAT, _NO_DATA = 332, 338, 339, 42113
 _WANTED = {_KIND, _WIDTH, _HEIGHT, _BITS, _PHOTOMETRIC, _SAMPLES, _PLANAR, _INK_SET, _EXTRA, _FORMAT, _NO_DATA}
 _REDUCED, _MASK = 1, 4  # bits of _KIND
 _CODES = {1: "B", 2: "c", 3: "H", 4: "I", 16: "Q"}
-# More are no tags of a picture, and no page of a file that somebody looks at.
+# More are no tags of an image, and no page of a file that somebody looks at.
 _MOST_ENTRIES, _MOST_VALUES, _MOST_PAGES = 4096, 256, 10_000
 
 Tags = Mapping[int, tuple[int, ...]]

@@ -1,4 +1,4 @@
-"""From a decoded picture to a training sample: the crop on the CPU in uint8, the colours on the device at once."""
+"""From a decoded image to a training sample: the crop on the CPU in uint8, the colours on the device at once."""
 
 import math
 import random
@@ -21,7 +21,7 @@ _AREA_FROM = 1.5
 
 
 class CropBox(NamedTuple):
-    """A part of a picture, in pixels."""
+    """A part of an image, in pixels."""
 
     top: int
     left: int
@@ -36,11 +36,11 @@ def random_resized_crop_box(
     scale: tuple[float, float] = (0.08, 1.0),
     ratio: tuple[float, float] = (3 / 4, 4 / 3),
 ) -> CropBox:
-    """Return a random box inside a picture of height x width, by the rule of torchvision's RandomResizedCrop.
+    """Return a random box inside an image of height x width, by the rule of torchvision's RandomResizedCrop.
 
     Args:
-        height: of the picture, pixels.
-        width: of the picture, pixels.
+        height: of the image, pixels.
+        width: of the image, pixels.
         rng: where the randomness comes from.
         scale: smallest and largest share of the area.
         ratio: smallest and largest width / height; drawn evenly in its logarithm.

@@ -1,4 +1,4 @@
-"""How large a WebP says it is, before a decoder that makes room for all of it is asked; and its picture alone.
+"""How large a WebP says it is, before a decoder that makes room for all of it is asked; and its image alone.
 
 Source: RFC 9649 (2024), WebP Image Format; RFC 6386 (2011), VP8, section 9.1.
 """
@@ -15,10 +15,10 @@ _HAS_ALPHA, _HAS_FRAMES = 0x10, 0x02  # of the flags in VP8X
 
 
 class WebpParts(NamedTuple):
-    """What of a WebP decides its first picture.
+    """What of a WebP decides its first image.
 
     Attributes:
-        data: the picture as a WebP without anything around it; of a film the first frame.
+        data: the image as a WebP without anything around it; of a film the first frame.
         exif: EXIF data, where they are whole.
         xmp: XMP data likewise.
     """
@@ -47,7 +47,7 @@ def split_webp(data: bytes) -> WebpParts:
     """Return the parts of a WebP whose container is not as it should be.
 
     Raises:
-        ImageRejectedError: `truncated`: its first picture is not whole.
+        ImageRejectedError: `truncated`: its first image is not whole.
     """
     head = kept = exif = xmp = b""
     for name, body, is_whole in _chunks(data):
@@ -66,7 +66,7 @@ def split_webp(data: bytes) -> WebpParts:
         else:
             head += _chunk(name, body)
     if not kept:
-        raise ImageRejectedError("truncated", "the file ends before its picture data begin")
+        raise ImageRejectedError("truncated", "the file ends before its image data begin")
     return WebpParts(b"RIFF" + struct.pack("<I", 4 + len(kept)) + b"WEBP" + kept, exif, xmp)
 
 

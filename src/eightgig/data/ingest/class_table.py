@@ -1,4 +1,4 @@
-"""Which label or colour in a mask means which class: known sets, and tables that lie beside the pictures."""
+"""Which label or colour in a mask means which class: known sets, and tables that lie beside the images."""
 
 import csv
 from collections.abc import Iterable, Mapping, Sequence

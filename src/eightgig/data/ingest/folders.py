@@ -12,7 +12,7 @@ from eightgig.core.names import all_quoted, composed, name_key
 from eightgig.data.images.parameters import FolderLayout
 from eightgig.data.ingest.split_folders import SplitFolders, find_splits
 from eightgig.data.ingest.split_names import Split, split_of
-from eightgig.data.ingest.walking import files_below, folders_in, is_picture, visible
+from eightgig.data.ingest.walking import files_below, folders_in, is_image, visible
 
 LAYOUT = """Wanted is one folder a class:
   {root}/daisy/one.jpg
@@ -22,13 +22,13 @@ LAYOUT = """Wanted is one folder a class:
 
 @dataclass(frozen=True)
 class ClassFolders:
-    """Pictures and their classes, not yet opened.
+    """Images and their classes, not yet opened.
 
     Attributes:
         root: the folder that paths are relative to.
         classes: names in alphabetical order, in Unicode's composed form; a label is a position in it.
         files: (path relative to root with forward slashes, label), ordered by label and path.
-        num_skipped: files passed over: hidden, or no picture by their ending.
+        num_skipped: files passed over: hidden, or no image by their ending.
         splits: `train`, `val` or `test` of each file where the folder brings splits; otherwise empty.
         notes: what a person should know of how the folders were read, a sentence each.
     """
@@ -42,18 +42,18 @@ class ClassFolders:
 
 
 class _Scanned(NamedTuple):
-    """The pictures of each class folder, and the number of files that are none."""
+    """The images of each class folder, and the number of files that are none."""
 
-    pictures: dict[str, list[Path]]
+    images: dict[str, list[Path]]
     num_skipped: int
 
 
 def scan_class_folders(root: Path, *, min_images_per_class: int = 1, layout: FolderLayout = "auto") -> ClassFolders:
-    """Return the pictures below `root`, one folder a class, at any depth; or such folders in train, val and test.
+    """Return the images below `root`, one folder a class, at any depth; or such folders in train, val and test.
 
-    ImageNet is of the second kind (train/n01440764, val/n01440764): each class must have a picture in train.
+    ImageNet is of the second kind (train/n01440764, val/n01440764): each class must have an image in train.
 
-    Folders and files whose names begin with a dot, `__MACOSX` and files without a picture's ending are skipped.
+    Folders and files whose names begin with a dot, `__MACOSX` and files without an image's ending are skipped.
     Links are followed; a link that leads back to a folder above itself is not.
 
     Args:
@@ -63,52 +63,52 @@ def scan_class_folders(root: Path, *, min_images_per_class: int = 1, layout: Fol
 
     Raises:
         DataError: there is no such folder, its layout is another one or cannot be told, or classes have too few
-            pictures (all named).
+            images (all named).
     """
     class_folders = _class_folders(root)
     if splits := find_splits(root, class_folders, layout):
         return _scan_splits(root, splits)
     scanned = _scan(root, class_folders)
-    classes = tuple(sorted(scanned.pictures))
-    _refuse_no_classes(root, classes, scanned.pictures.values())
-    require_enough(root, {name: len(scanned.pictures[name]) for name in classes}, min_images_per_class)
+    classes = tuple(sorted(scanned.images))
+    _refuse_no_classes(root, classes, scanned.images.values())
+    require_enough(root, {name: len(scanned.images[name]) for name in classes}, min_images_per_class)
     files = tuple(
         (path.relative_to(root).as_posix(), label)
         for label, name in enumerate(classes)
-        for path in scanned.pictures[name]
+        for path in scanned.images[name]
     )
     notes = (*_loose(root), *_like_a_split(classes, layout), *_differ_in_case(classes))
     return ClassFolders(root, classes, files, scanned.num_skipped, notes=notes)
 
 
 def _scan(root: Path, class_folders: Sequence[Path]) -> _Scanned:
-    """Return the pictures by class; refuse two folders whose names look the same, as nobody can tell them apart."""
+    """Return the images by class; refuse two folders whose names look the same, as nobody can tell them apart."""
     folder_of: dict[str, Path] = {}
     for folder in class_folders:
         other = folder_of.setdefault(composed(folder.name), folder)
         if other is not folder:
             raise DataError(
                 f"{root}: the class folders {all_quoted((other.name, folder.name))} have names that look the same, in "
-                "two forms of Unicode. Move the pictures of one into the other."
+                "two forms of Unicode. Move the images of one into the other."
             )
     found = {name: list(files_below(folder)) for name, folder in folder_of.items()}
-    pictures = {name: sorted(filter(is_picture, paths)) for name, paths in found.items()}
-    return _Scanned(pictures, sum(map(len, found.values())) - sum(map(len, pictures.values())))
+    images = {name: sorted(filter(is_image, paths)) for name, paths in found.items()}
+    return _Scanned(images, sum(map(len, found.values())) - sum(map(len, images.values())))
 
 
 def _scan_splits(root: Path, found: SplitFolders) -> ClassFolders:
-    """Return the pictures of ready-made splits; their classes are those of the training split."""
+    """Return the images of ready-made splits; their classes are those of the training split."""
     rows: list[tuple[str, str, str]] = []
     classes_of: dict[str, set[str]] = defaultdict(set)
     num_skipped = 0
     for folder, split in found.splits:
-        _refuse_loose_pictures(folder)
+        _refuse_loose_images(folder)
         scanned = _scan(folder, _class_folders(folder))
         if split == "train":
-            _refuse_no_classes(folder, tuple(scanned.pictures), scanned.pictures.values())
-        classes_of[split].update(scanned.pictures)
+            _refuse_no_classes(folder, tuple(scanned.images), scanned.images.values())
+        classes_of[split].update(scanned.images)
         num_skipped += scanned.num_skipped
-        for name, paths in scanned.pictures.items():
+        for name, paths in scanned.images.items():
             rows += [(name, path.relative_to(root).as_posix(), split) for path in paths]
     classes = _trained_classes(root, classes_of)
     in_train = Counter(name for name, _, split in rows if split == "train")
@@ -121,7 +121,7 @@ def _scan_splits(root: Path, found: SplitFolders) -> ClassFolders:
 
 
 def require_enough(root: Path, num_images_by_class: Mapping[str, int], min_images: int, where: str = "") -> None:
-    """Refuse classes with fewer than `min_images` pictures, all of them in one message; `where` is said with it.
+    """Refuse classes with fewer than `min_images` images, all of them in one message; `where` is said with it.
 
     Raises:
         DataError: at least one class has too few.
@@ -130,8 +130,8 @@ def require_enough(root: Path, num_images_by_class: Mapping[str, int], min_image
     if few:
         named = ", ".join(f"'{name}' has {count or 'none'}" for name, count in few.items())
         raise DataError(
-            f"{root}: every class needs at least {max(min_images, 1)} different usable pictures{where}, but {named}. "
-            "Add pictures to these folders, or move the folders away."
+            f"{root}: every class needs at least {max(min_images, 1)} different usable images{where}, but {named}. "
+            "Add images to these folders, or move the folders away."
         )
 
 
@@ -158,28 +158,28 @@ def _is_text(name: str) -> bool:
     return True
 
 
-def _refuse_no_classes(root: Path, classes: tuple[str, ...], pictures: Iterable[list[Path]]) -> None:
+def _refuse_no_classes(root: Path, classes: tuple[str, ...], images: Iterable[list[Path]]) -> None:
     layout = LAYOUT.format(root=root)
     if not classes:
-        num_loose = sum(is_picture(path) for path in visible(root))
-        found = f"{num_loose} pictures directly in it" if num_loose else "neither folders nor pictures in it"
+        num_loose = sum(is_image(path) for path in visible(root))
+        found = f"{num_loose} images directly in it" if num_loose else "neither folders nor images in it"
         raise DataError(f"{root}: wanted class folders, found {found}. {layout}")
     if len(classes) == 1:
         raise DataError(
             f"{root}: wanted at least two class folders, found only '{classes[0]}'. Where the set is inside of that, "
             f"set data.root to it. {layout}"
         )
-    if not any(pictures):
-        raise DataError(f"{root}: its {len(classes)} folders hold no pictures. {layout}")
+    if not any(images):
+        raise DataError(f"{root}: its {len(classes)} folders hold no images. {layout}")
 
 
-def _refuse_loose_pictures(split_folder: Path) -> None:
+def _refuse_loose_images(split_folder: Path) -> None:
     """ImageNet's val comes as 50,000 files without class folders, with the labels in a file of the devkit."""
     here = visible(split_folder)
-    loose = [path.name for path in here if path.is_file() and is_picture(path)]
+    loose = [path.name for path in here if path.is_file() and is_image(path)]
     if loose and not any(path.is_dir() for path in here):
         raise DataError(
-            f"{split_folder}: wanted one folder a class, found {len(loose)} pictures directly in it, such as "
+            f"{split_folder}: wanted one folder a class, found {len(loose)} images directly in it, such as "
             f"{loose[0]}. Move each into a folder of its class, named as in train (for ImageNet's val the well-known "
             "script valprep.sh does so); or move this folder away, or set data.root to "
             f"{split_folder.with_name('train')}: then splits are drawn."
@@ -207,9 +207,9 @@ def _as_in_train(name: str | None) -> str:
 
 
 def _loose(folder: Path) -> Iterator[str]:
-    loose = [path for path in visible(folder) if path.is_file() and is_picture(path)]
+    loose = [path for path in visible(folder) if path.is_file() and is_image(path)]
     if loose:
-        yield f"{folder}: {len(loose)} pictures beside the class folders are left out, such as {loose[0].name}"
+        yield f"{folder}: {len(loose)} images beside the class folders are left out, such as {loose[0].name}"
 
 
 def _like_a_split(classes: Iterable[str], layout: FolderLayout) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""The list of usable pictures (manifest) and of what is wrong (rejects), made by opening every file once."""
+"""The list of usable images (manifest) and of what is wrong (rejects), made by opening every file once."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ import pandas as pd
 
 from eightgig.core.errors import DataError, ImageRejectedError
 from eightgig.data.images.decoding import Inspection, inspect_image
-from eightgig.data.images.parameters import DataParameters, PictureParameters
+from eightgig.data.images.parameters import DataParameters, ImageParameters
 from eightgig.data.images.streaming import Progress
 from eightgig.data.ingest.folders import ClassFolders, require_enough
 from eightgig.data.ingest.journal import inspect_with_journal
@@ -18,7 +18,7 @@ MANIFEST_COLUMNS = (
 REJECT_COLUMNS = ("path", "class_name", "reason", "detail", "action")
 REFUSED, KEPT = "refused", "kept"
 DECODER_WARNING = "decoder_warning"
-"""The reason of pictures that are kept although a decoder remarks on them."""
+"""The reason of images that are kept although a decoder remarks on them."""
 
 
 def build_manifest(
@@ -28,11 +28,11 @@ def build_manifest(
     *,
     journal: Path | None = None,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Return (manifest, rejects): one row a usable picture, and one a file of which something is wrong, with its reason.
+    """Return (manifest, rejects): one row a usable image, and one a file of which something is wrong, with its reason.
 
-    The `action` of a reject is `refused`, or `kept` for a picture that is whole although a decoder remarks on it.
+    The `action` of a reject is `refused`, or `kept` for an image that is whole although a decoder remarks on it.
 
-    Memory for pictures does not grow with their number. The same picture twice in one class is kept (the split keeps
+    Memory for images does not grow with their number. The same image twice in one class is kept (the split keeps
     the copies together); in two classes all copies are refused, since nobody can tell which label is right; and in two
     ready-made splits those are refused that are not in the one that judges.
     Whether what is left will do is asked afterwards (`require_usable`), so that the list of rejects is never lost.
@@ -51,18 +51,18 @@ def build_manifest(
 
 
 def require_usable(root: Path, manifest: pd.DataFrame, rejects: pd.DataFrame, parameters: DataParameters) -> None:
-    """Refuse a set of pictures of which too much was refused.
+    """Refuse a set of images of which too much was refused.
 
     Raises:
-        DataError: more than `max_reject_fraction` of the files, or classes with too few different pictures left.
+        DataError: more than `max_reject_fraction` of the files, or classes with too few different images left.
     """
     refused = rejects[rejects["action"] == REFUSED]
     require_few_rejects(root, len(manifest), refused, parameters.max_reject_fraction)
     _refuse_small_classes(root, manifest, rejects, parameters.min_images_per_class)
 
 
-def inspect_below(root: Path, path: str, parameters: PictureParameters) -> Inspection | ImageRejectedError:
-    """Return what the picture at `path`, relative to `root`, is, or why it cannot be used."""
+def inspect_below(root: Path, path: str, parameters: ImageParameters) -> Inspection | ImageRejectedError:
+    """Return what the image at `path`, relative to `root`, is, or why it cannot be used."""
     try:
         path.encode()
         return inspect_image(root / path, max_pixels=parameters.max_pixels, min_side=parameters.min_side)
@@ -97,7 +97,7 @@ def require_few_rejects(root: Path, num_usable: int, rejects: pd.DataFrame, max_
 def _inspect_all(
     folders: ClassFolders, parameters: DataParameters, on_progress: Progress | None, journal: Path | None
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Return the usable and the refused files, put together by columns: rows as objects would take several times more."""
+    """Return the usable and the refused files, by columns: rows as objects would take several times more memory."""
     accepted: dict[str, list[object]] = {name: [] for name in MANIFEST_COLUMNS}
     rejected: dict[str, list[object]] = {name: [] for name in REJECT_COLUMNS}
 
@@ -131,12 +131,12 @@ def _inspect_all(
 
 
 def _split_off_conflicts(manifest: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Separate pictures that lie in more than one class."""
+    """Separate images that lie in more than one class."""
     by_content = manifest.groupby("content_hash")["class_name"]
     in_conflict = by_content.transform("nunique").gt(1) if len(manifest) else pd.Series(dtype=bool)
     conflicts = manifest[in_conflict]
     classes_of = conflicts.groupby("content_hash")["class_name"].agg(lambda names: ", ".join(sorted(set(names))))
-    details = [f"the same picture lies in the classes {classes_of[content]}" for content in conflicts["content_hash"]]
+    details = [f"the same image lies in the classes {classes_of[content]}" for content in conflicts["content_hash"]]
     rows = conflicts[["path", "class_name"]].assign(reason="conflicting_label", detail=details, action=REFUSED)
     return manifest[~in_conflict].reset_index(drop=True), rows
 
@@ -148,15 +148,15 @@ def _split_off_leaks(manifest: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame
     rank = manifest["split"].map({"test": 0, "val": 1}).fillna(2)
     judging = rank.groupby(manifest["content_hash"]).transform("min")
     leaks = manifest[rank > judging]
-    details = [f"the same picture is in {('test', 'val')[int(judging[row])]}" for row in leaks.index]
+    details = [f"the same image is in {('test', 'val')[int(judging[row])]}" for row in leaks.index]
     rows = leaks[["path", "class_name"]].assign(reason="in_two_splits", detail=details, action=REFUSED)
     return manifest[rank == judging].reset_index(drop=True), rows
 
 
 def _refuse_small_classes(root: Path, manifest: pd.DataFrame, rejects: pd.DataFrame, min_images: int) -> None:
-    """Count different pictures: three copies of one cannot be spread over three splits.
+    """Count different images: three copies of one cannot be spread over three splits.
 
-    Where splits are ready-made, one picture to train on is enough.
+    Where splits are ready-made, one image to train on is enough.
     """
     classes = sorted({*manifest["class_name"], *rejects["class_name"]})
     where = ""

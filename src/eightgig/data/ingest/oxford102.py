@@ -46,7 +46,7 @@ def _is_there(folder: Path) -> bool:
 
 
 def _read_labels(folder: Path) -> npt.NDArray[np.int64]:
-    """Read labels 1 to 102, one a picture, as the set's authors number them."""
+    """Read labels 1 to 102, one an image, as the set's authors number them."""
     path = folder / "imagelabels.mat"
     if not _is_published(path):  # scipy's reader of such files crashes over damaged ones
         raise DataError(

@@ -13,7 +13,7 @@ _GOLDEN = 0.618034
 
 
 def colours_of(classes: Sequence[str]) -> npt.NDArray[np.uint8]:
-    """Return RGB colours, uint8 (K + 1) x 3, the last one for void: those of Cityscapes and CamVid for their classes."""
+    """Return RGB colours, uint8 (K + 1) x 3, the last for void: those of Cityscapes and CamVid for their classes."""
     return np.array([*(_colour_of(name, place) for place, name in enumerate(classes)), VOID_COLOUR], dtype=np.uint8)
 
 

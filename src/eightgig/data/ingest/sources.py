@@ -1,4 +1,4 @@
-"""Where pictures come from: drawn by code, a folder of the user's, or a public data set."""
+"""Where images come from: drawn by code, a folder of the user's, or a public data set."""
 
 import shutil
 from pathlib import Path
@@ -9,13 +9,13 @@ from eightgig.core.records import Record
 from eightgig.data.images.parameters import DataParameters
 
 
-class RawPictures(Record):
+class RawImages(Record):
     """Class folders (or a public set's own layout) on disk, as the stages after this find them.
 
     Attributes:
         source: `rendered`, `folder` or `oxford102`.
         root: absolute path of the folder.
-        origin: what the pictures are, for a person.
+        origin: what the images are, for a person.
     """
 
     source: str
@@ -24,10 +24,10 @@ class RawPictures(Record):
 
 
 class Source(Protocol):
-    """Something that pictures come from."""
+    """Something that images come from."""
 
-    def materialise(self, folder: Path) -> RawPictures:
-        """Bring the pictures to disk, in `folder` where they are not there yet, and say where they are."""
+    def materialise(self, folder: Path) -> RawImages:
+        """Bring the images to disk, in `folder` where they are not there yet, and say where they are."""
 
 
 def open_source(parameters: DataParameters) -> Source:
@@ -43,8 +43,8 @@ class _Rendered:
     def __init__(self, parameters: DataParameters) -> None:
         self._parameters = parameters
 
-    def materialise(self, folder: Path) -> RawPictures:
-        """Draw all pictures anew; the last drawing is replaced only when the new one is whole."""
+    def materialise(self, folder: Path) -> RawImages:
+        """Draw all images anew; the last drawing is replaced only when the new one is whole."""
         from eightgig.data.samples.flowers import render_flowers
 
         target, unfinished = folder / "rendered", folder / ".rendered.tmp"
@@ -56,7 +56,7 @@ class _Rendered:
             path.write_bytes(jpeg)
         shutil.rmtree(target, ignore_errors=True)
         unfinished.rename(target)
-        return RawPictures(
+        return RawImages(
             source="rendered",
             root=str(target.resolve()),
             origin=f"{number} flowers drawn by code, seed {self._parameters.seed}",
@@ -67,20 +67,20 @@ class _UserFolder:
     def __init__(self, parameters: DataParameters) -> None:
         self._parameters = parameters
 
-    def materialise(self, folder: Path) -> RawPictures:  # noqa: ARG002 - the pictures stay where they are
+    def materialise(self, folder: Path) -> RawImages:  # noqa: ARG002 - the images stay where they are
         """Name the user's folder: it is read, never written to or copied."""
         root = Path(self._parameters.root or "").expanduser().resolve()
-        return RawPictures(source="folder", root=str(root), origin=f"class folders in {root.name}")
+        return RawImages(source="folder", root=str(root), origin=f"class folders in {root.name}")
 
 
 class _Oxford102:
     def __init__(self, parameters: DataParameters) -> None:
         self._parameters = parameters
 
-    def materialise(self, folder: Path) -> RawPictures:
+    def materialise(self, folder: Path) -> RawImages:
         """Download the set by torchvision unless it is there."""
         from eightgig.data.ingest.oxford102 import read_oxford102
 
         root = Path(self._parameters.root).expanduser() if self._parameters.root else folder / "oxford102"
         read_oxford102(root, allow_download=self._parameters.allow_download)
-        return RawPictures(source="oxford102", root=str(root.resolve()), origin="Oxford 102 Flowers (VGG, 2008)")
+        return RawImages(source="oxford102", root=str(root.resolve()), origin="Oxford 102 Flowers (VGG, 2008)")

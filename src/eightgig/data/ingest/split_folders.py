@@ -12,7 +12,7 @@ from eightgig.core.errors import DataError
 from eightgig.core.names import all_quoted
 from eightgig.data.images.parameters import FolderLayout
 from eightgig.data.ingest.split_names import Split, split_of, split_within
-from eightgig.data.ingest.walking import files_below, folders_in, has_pictures, is_picture
+from eightgig.data.ingest.walking import files_below, folders_in, has_images, is_image
 
 _MOST_NAMED = 8
 _AS_CLASSES = "set data.layout to 'classes' to read each folder as a class"
@@ -44,21 +44,21 @@ def find_splits(root: Path, folders: Sequence[Path], layout: FolderLayout) -> Sp
         return _with_training(root, SplitFolders(named, others))
     nested = [folder for folder, _ in named if _class_folders(folder)]
     if nested and len(folders) > 1:
-        return _with_training(root, SplitFolders(named, _without_pictures(root, named, others)))
+        return _with_training(root, SplitFolders(named, _without_images(root, named, others)))
     _refuse_flat_splits(root, named, others)
     _refuse_nearly_splits(root, folders)
     return None
 
 
 def _class_folders(folder: Path) -> list[Path]:
-    return [path for path in folders_in(folder) if has_pictures(path)]
+    return [path for path in folders_in(folder) if has_images(path)]
 
 
-def _without_pictures(root: Path, named: Sequence[tuple[Path, Split]], others: Sequence[Path]) -> tuple[Path, ...]:
-    """Return the folders beside splits; refuse them where they hold pictures, of which nobody can tell what they are."""
-    holding = {folder: sum(map(is_picture, files_below(folder))) for folder in others}
+def _without_images(root: Path, named: Sequence[tuple[Path, Split]], others: Sequence[Path]) -> tuple[Path, ...]:
+    """Return the folders beside splits; refuse them where they hold images, of which nobody can tell what they are."""
+    holding = {folder: sum(map(is_image, files_below(folder))) for folder in others}
     if any(holding.values()):
-        beside = ", ".join(f"'{folder.name}' ({count} pictures)" for folder, count in holding.items() if count)
+        beside = ", ".join(f"'{folder.name}' ({count} images)" for folder, count in holding.items() if count)
         raise DataError(
             f"{root}: {_names([folder for folder, _ in named])} hold class folders, as ready-made splits do, but "
             f"beside them lies {beside}, which is no split's name. Move it away, or set data.layout to 'splits', "
@@ -79,12 +79,12 @@ def _with_training(root: Path, found: SplitFolders) -> SplitFolders:
 
 def _refuse_flat_splits(root: Path, named: Sequence[tuple[Path, Split]], others: Sequence[Path]) -> None:
     """One folder called `train` among others may be a class of vehicles; two splits' names are no classes."""
-    holding = [folder for folder, _ in named if has_pictures(folder)]
+    holding = [folder for folder, _ in named if has_images(folder)]
     if len({split for folder, split in named if folder in holding}) < 2:
         return
     beside = f" (beside {_names(others)})" if others else ""
     raise DataError(
-        f"{root}: {_names(holding)}{beside} are named like ready-made splits, but hold pictures directly instead of "
+        f"{root}: {_names(holding)}{beside} are named like ready-made splits, but hold images directly instead of "
         f"one folder a class. Sort each into class folders ({holding[0].name}/CLASS/one.jpg); or {_AS_CLASSES}."
     )
 
@@ -98,7 +98,7 @@ def _refuse_nearly_splits(root: Path, folders: Sequence[Path]) -> None:
             f"to train, val and test; or {_AS_CLASSES}."
         )
     for folder in folders:
-        inner = [path for path in folders_in(folder) if split_of(path.name) and has_pictures(path)]
+        inner = [path for path in folders_in(folder) if split_of(path.name) and has_images(path)]
         if len({split_of(path.name) for path in inner}) > 1:
             raise DataError(
                 f"{root}: wanted splits above the classes (train/CLASS), found {_names(inner)} inside of "

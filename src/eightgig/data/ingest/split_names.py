@@ -1,4 +1,4 @@
-"""The names that folders and files of ready-made splits have: one list for pictures, masks, boxes and texts."""
+"""The names that folders and files of ready-made splits have: one list for images, masks, boxes and texts."""
 
 import re
 from typing import Literal
@@ -7,7 +7,7 @@ from eightgig.core.names import name_key
 
 Split = Literal["train", "val", "test"]
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
-"""What the project calls them, in the order in which a picture that is in several goes to the first."""
+"""What the project calls them, in the order in which an image that is in several goes to the first."""
 _WORDS: dict[str, Split] = {
     "train": "train", "training": "train", "trn": "train",
     "val": "val", "valid": "val", "validation": "val", "validate": "val", "dev": "val", "devel": "val",
@@ -30,7 +30,7 @@ def split_of(name: str) -> Split | None:
 
 
 def split_within(name: str) -> Split | None:
-    """Return the split that a name speaks of among other words (`instances_train2017.json`), or None for none or two."""
+    """Return the split that a name holds among other words (`instances_train2017.json`), None for none or two."""
     found = {split for word in _LETTERS.findall(name_key(name)) if (split := _split_of_word(word))}
     return found.pop() if len(found) == 1 else None
 

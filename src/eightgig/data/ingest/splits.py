@@ -1,4 +1,4 @@
-"""Which picture is for training, validation or the final test."""
+"""Which image is for training, validation or the final test."""
 
 from collections.abc import Mapping, Sequence
 
@@ -9,18 +9,18 @@ import pandas as pd
 from eightgig.core.seeding import seed_from
 
 Group = list[int]
-"""Rows of the manifest that show the same picture."""
+"""Rows of the manifest that show the same image."""
 
 
 def make_splits(manifest: pd.DataFrame, *, val_fraction: float, test_fraction: float, seed: int) -> pd.DataFrame:
-    """Return one row a picture: `index` (its row in the manifest), `path`, `class_name`, `split`.
+    """Return one row an image: `index` (its row in the manifest), `path`, `class_name`, `split`.
 
-    `split` is `train`, `val` or `test`. In each class the shares are as wanted, as near as whole pictures and copies
-    kept together allow; each split has at least one where the class has three different pictures. A picture's place
+    `split` is `train`, `val` or `test`. In each class the shares are as wanted, as near as whole images and copies
+    kept together allow; each split has at least one where the class has three different images. An image's place
     in the draw comes from the seed and its content, so neither file names nor their order matter.
 
     Ready-made splits (a column `split` with other than empty texts) are kept; one that is missing is drawn from the
-    pictures for training.
+    images for training.
     """
     given = given_splits(manifest)
     fractions = {"test": test_fraction, "val": val_fraction}
@@ -33,7 +33,7 @@ def make_splits(manifest: pd.DataFrame, *, val_fraction: float, test_fraction: f
 
 
 def given_splits(manifest: pd.DataFrame) -> npt.NDArray[np.object_]:
-    """Return the ready-made split of each row, empty texts where there is none; a table from a file has gaps instead."""
+    """Return the ready-made split of each row, empty text where there is none; a table from a file has gaps."""
     if "split" not in manifest:
         return np.full(len(manifest), "", dtype=object)
     return manifest["split"].astype(object).fillna("").to_numpy(dtype=object)

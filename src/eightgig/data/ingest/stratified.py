@@ -1,4 +1,4 @@
-"""Which picture with boxes is for training, validation or the final test."""
+"""Which image with boxes is for training, validation or the final test."""
 
 import numpy as np
 import numpy.typing as npt
@@ -13,15 +13,15 @@ _FEW = 3
 def make_detection_splits(
     manifest: pd.DataFrame, boxes: pd.DataFrame, *, val_fraction: float, test_fraction: float, seed: int
 ) -> pd.DataFrame:
-    """Return one row a picture: `index` (its row in the manifest), `path`, `class_name`, `split`.
+    """Return one row an image: `index` (its row in the manifest), `path`, `class_name`, `split`.
 
-    `split` is `train`, `val` or `test`; ready-made ones are kept, and a missing one is drawn from the rest. Pictures
-    are drawn by their rarest class (`class_name`, the class on the fewest pictures; empty without boxes), so that rare
-    classes are in each split where there are enough of them. Copies stay together, and a picture's place in the draw
+    `split` is `train`, `val` or `test`; ready-made ones are kept, and a missing one is drawn from the rest. Images
+    are drawn by their rarest class (`class_name`, the class on the fewest images; empty without boxes), so that rare
+    classes are in each split where there are enough of them. Copies stay together, and an image's place in the draw
     comes from the seed and its content.
 
     Raises:
-        DataError: there are not three different pictures, or none is left for training.
+        DataError: there are not three different images, or none is left for training.
     """
     given = manifest["split"].fillna("").to_numpy(dtype=object)
     rarest = _rarest_classes(len(manifest), boxes)
@@ -37,15 +37,15 @@ def make_detection_splits(
 
 
 def _rarest_classes(num_images: int, boxes: pd.DataFrame) -> pd.Series:
-    """Return the class of each picture that is on the fewest pictures, the first in the list of classes of several."""
-    on_pictures = boxes[["index", "label", "class_name"]].drop_duplicates()
-    counts = on_pictures["label"].map(on_pictures["label"].value_counts())
-    ordered = on_pictures.assign(count=counts).sort_values(["index", "count", "label"]).drop_duplicates("index")
+    """Return the class of each image that is on the fewest images, the first in the list of classes of several."""
+    on_images = boxes[["index", "label", "class_name"]].drop_duplicates()
+    counts = on_images["label"].map(on_images["label"].value_counts())
+    ordered = on_images.assign(count=counts).sort_values(["index", "count", "label"]).drop_duplicates("index")
     return ordered.set_index("index")["class_name"].reindex(range(num_images), fill_value="")
 
 
 def _without_small_strata(free: pd.DataFrame) -> pd.DataFrame:
-    """Draw the pictures of classes with under three different pictures together: alone they would all be trained on."""
+    """Draw the images of classes with under three different images together: alone they would all be trained on."""
     first_class = free.groupby("content_hash")["class_name"].transform("first")
     num_contents = free.groupby(first_class)["content_hash"].transform("nunique")
     return free.assign(class_name=first_class.where(num_contents >= _FEW, "")).reset_index(drop=True)
@@ -55,6 +55,6 @@ def _require_all(splits: npt.NDArray[np.object_], manifest: pd.DataFrame) -> Non
     empty = [split for split in ("train", "val", "test") if split not in set(splits)]
     if empty:
         raise DataError(
-            f"wanted pictures for train, val and test, but none are left for {' and '.join(empty)}: of "
-            f"{manifest['content_hash'].nunique()} different pictures, too few are free to be drawn. Add pictures."
+            f"wanted images for train, val and test, but none are left for {' and '.join(empty)}: of "
+            f"{manifest['content_hash'].nunique()} different images, too few are free to be drawn. Add images."
         )

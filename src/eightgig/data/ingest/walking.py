@@ -8,7 +8,7 @@ from eightgig.core.names import composed
 from eightgig.data.images.decoding import CODEC_ENDINGS
 
 # Formats that are not read are listed all the same, so that they are reported rather than quietly left out.
-PICTURE_ENDINGS = {e for endings in CODEC_ENDINGS.values() for e in endings} | {".tif", ".tiff", ".heic", ".avif"}
+IMAGE_ENDINGS = {e for endings in CODEC_ENDINGS.values() for e in endings} | {".tif", ".tiff", ".heic", ".avif"}
 _LEAVINGS = "__macosx"  # what macOS puts into a ZIP beside the files: a hidden copy of each
 
 
@@ -28,9 +28,9 @@ def folders_in(folder: Path) -> list[Path]:
         return sorted(Path(entry) for entry in entries if not is_passed_over(entry.name) and entry.is_dir())
 
 
-def is_picture(path: Path) -> bool:
-    """Tell a picture by its ending, in any case."""
-    return not path.name.startswith(".") and path.suffix.lower() in PICTURE_ENDINGS
+def is_image(path: Path) -> bool:
+    """Tell an image by its ending, in any case."""
+    return not path.name.startswith(".") and path.suffix.lower() in IMAGE_ENDINGS
 
 
 def files_below(folder: Path, above: frozenset[tuple[int, int]] = frozenset()) -> Iterator[Path]:
@@ -46,9 +46,9 @@ def files_below(folder: Path, above: frozenset[tuple[int, int]] = frozenset()) -
             yield from files_below(path, above | {identity})
 
 
-def has_pictures(folder: Path) -> bool:
-    """Tell whether a picture lies below a folder."""
-    return any(is_picture(path) for path in files_below(folder))
+def has_images(folder: Path) -> bool:
+    """Tell whether an image lies below a folder."""
+    return any(is_image(path) for path in files_below(folder))
 
 
 def as_written(wanted: str, found: Iterable[str]) -> list[str]:

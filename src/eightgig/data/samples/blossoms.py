@@ -45,7 +45,7 @@ class Pose:
 
     @property
     def head(self) -> Pixels:
-        """The matrix (2, 2) from the plane of the blossom to the picture."""
+        """The matrix (2, 2) from the plane of the blossom to the image."""
         sin, cos, squash = np.sin(self.lean), np.cos(self.lean), np.cos(self.tilt)
         return np.array([[cos, -sin * squash], [sin, cos * squash]], np.float32)
 
@@ -68,7 +68,7 @@ def gain_of(pen: Pen, matrix: Pixels) -> float:
 
 
 def stem(pen: Pen, pose: Pose, width_px: float, *, curl: float = 0.25) -> NDArray[np.float64]:
-    """Draw a stem from the blossom to below the picture and give its points (24, 2), the blossom first."""
+    """Draw a stem from the blossom to below the image and give its points (24, 2), the blossom first."""
     x, y = pose.at
     length_px = pen.layer.shape[0] * 1.1 - y + pose.radius_px
     foot = (x - np.tan(np.clip(pose.lean, -0.6, 0.6)) * length_px * 0.6, y + length_px)

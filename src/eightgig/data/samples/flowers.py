@@ -1,4 +1,4 @@
-"""Pictures of flowers drawn by code: the built-in sample, for machines without a network.
+"""Images of flowers drawn by code: the built-in sample, for machines without a network.
 
 The kinds differ in petals, centre and habit; their colours overlap on purpose, so that a model has to look at shapes.
 """
@@ -35,31 +35,31 @@ _KINDS: dict[str, tuple[_Painter, tuple[Colour, ...]]] = {
 }
 SPECIES: tuple[str, ...] = tuple(_KINDS)
 
-_FINENESS = 1.25  # painted this much larger than the picture, then averaged down: smooth edges
+_FINENESS = 1.25  # painted this much larger than the image, then averaged down: smooth edges
 _JPEG_QUALITY = 90
 
 
 def render_flowers(
     num_images: int, *, seed: int, image_side_px: tuple[int, int] = (220, 320)
 ) -> Iterator[tuple[str, bytes]]:
-    """Yield pictures of flowers one by one as (path, JPEG bytes), the kinds in turn.
+    """Yield images of flowers one by one as (path, JPEG bytes), the kinds in turn.
 
-    The same seed gives the same bytes, and any picture can be drawn alone:
+    The same seed gives the same bytes, and any image can be drawn alone:
     `render_flower("daisy", seed=seed_from(seed, "flower", "daisy", 3))` is `daisy/daisy_0003.jpg`.
 
     Args:
         num_images: how many in all; the kinds' counts differ by one at most.
         seed: of the whole set.
-        image_side_px: shortest and longest side; height and width of each picture are drawn between them.
+        image_side_px: shortest and longest side; height and width of each image are drawn between them.
 
     Yields:
         A relative path with forward slashes, `<kind>/<kind>_<number>.jpg`, and the file's content (RGB JPEG).
 
     Raises:
-        ConfigurationError: before the first picture, when num_images is below 1.
+        ConfigurationError: before the first image, when num_images is below 1.
     """
     if num_images < 1:
-        raise ConfigurationError(f"rendered flowers: wanted 1 picture or more, found num_images={num_images}.")
+        raise ConfigurationError(f"rendered flowers: wanted 1 image or more, found num_images={num_images}.")
     wanted = ((SPECIES[index % len(SPECIES)], index // len(SPECIES) + 1) for index in range(num_images))
     num_workers = os.cpu_count() or 1
     with ThreadPoolExecutor(num_workers) as pool:
@@ -73,13 +73,13 @@ def render_flowers(
 
 
 def _numbered(species: str, number: int, seed: int, image_side_px: tuple[int, int]) -> tuple[str, bytes]:
-    picture = render_flower(species, seed=seed_from(seed, "flower", species, number), image_side_px=image_side_px)
-    _, jpeg = cv2.imencode(".jpg", picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
+    image = render_flower(species, seed=seed_from(seed, "flower", species, number), image_side_px=image_side_px)
+    _, jpeg = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
     return f"{species}/{species}_{number:04d}.jpg", jpeg.tobytes()
 
 
 def render_flower(species: str, *, seed: int, image_side_px: tuple[int, int] = (220, 320)) -> NDArray[np.uint8]:
-    """Draw one picture of a flower, (height, width, 3) RGB uint8.
+    """Draw one image of a flower, (height, width, 3) RGB uint8.
 
     Raises:
         ConfigurationError: the kind is not one of SPECIES, or the sides are not a range of at least 16 px.
@@ -93,8 +93,8 @@ def render_flower(species: str, *, seed: int, image_side_px: tuple[int, int] = (
     height, width = (int(side) for side in rng.integers(shortest, longest + 1, 2))
     angle = rng.uniform(-2.6, -0.5)
     light = (float(np.cos(angle)), float(np.sin(angle)))
-    picture = _compose(species, rng, round(height * _FINENESS), round(width * _FINENESS), light)
-    small = illuminate(cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA), rng, light)
+    image = _compose(species, rng, round(height * _FINENESS), round(width * _FINENESS), light)
+    small = illuminate(cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA), rng, light)
     if rng.random() < 0.4:
         small = cv2.GaussianBlur(small, (0, 0), rng.uniform(0.4, 1.8))
     small += rng.standard_normal((height, width, 1), dtype=np.float32) * np.float32(rng.uniform(0.002, 0.022))
@@ -103,18 +103,18 @@ def render_flower(species: str, *, seed: int, image_side_px: tuple[int, int] = (
 
 def _compose(species: str, rng: np.random.Generator, height: int, width: int, light: Point) -> Pixels:
     """Paint background, companions out of focus, the flower itself, and what stands before it."""
-    picture = background(rng, height, width)
+    image = background(rng, height, width)
     green = shade(GREENS[int(rng.integers(len(GREENS)))], rng.uniform(0.85, 1.15))
-    # Behind some flowers stand others, of the same kind or not: the sharp one in front gives the picture its name.
+    # Behind some flowers stand others, of the same kind or not: the sharp one in front gives the image its name.
     behind = species if rng.random() < 0.7 else SPECIES[int(rng.integers(len(SPECIES)))]
     colours = {kind: _tinted(rng, _KINDS[kind][1]) for kind in {behind: 0, species: 0}}
     for kind, depth in [*((behind, depth) for depth in _depths(rng)), (species, 1.0)]:
         layer = np.zeros((height, width, 4), np.float32)
         _KINDS[kind][0](Pen(layer, rng, light, green), _pose(rng, height, width, depth), colours[kind])
-        lay(picture, layer if depth == 1 else _out_of_focus(layer, rng), shadow=0.3, reach_px=height // 40)
+        lay(image, layer if depth == 1 else _out_of_focus(layer, rng), shadow=0.3, reach_px=height // 40)
     if rng.random() < 0.4:
-        occlude(picture, rng)
-    return picture
+        occlude(image, rng)
+    return image
 
 
 def _out_of_focus(layer: Pixels, rng: np.random.Generator) -> Pixels:

@@ -21,10 +21,10 @@ SPRITE_FINENESS = 0.75  # sprites are painted this much smaller than they are dr
 
 
 class Sprite(NamedTuple):
-    """A small premultiplied RGBA picture with its own unit axes: v across (-1..1), u along (0 base .. 1 tip)."""
+    """A small premultiplied RGBA image with its own unit axes: v across (-1..1), u along (0 base .. 1 tip)."""
 
     rgba: Pixels
-    reach: float  # the picture spans v in -reach..reach
+    reach: float  # the image spans v in -reach..reach
     low: float  # and u in low..high, tip at the top row
     high: float
 
@@ -190,7 +190,7 @@ def stamp(layer: Pixels, sprite: Sprite, matrix: Pixels, *, gain: float = 1.0, s
 
 
 def lay(under: Pixels, over: Pixels, *, shadow: float = 0.0, reach_px: int = 3) -> None:
-    """Lay premultiplied RGBA over a layer (or over a plain RGB picture) of the same height and width, in place."""
+    """Lay premultiplied RGBA over a layer (or over a plain RGB image) of the same height and width, in place."""
     alpha = cv2.extractChannel(over, 3)
     left = 1 - alpha
     plant = left

@@ -1,4 +1,4 @@
-"""Rounded parts of a thing seen from above, on a sheet of its own: drawn once, then turned and laid into a picture.
+"""Rounded parts of a thing seen from above, on a sheet of its own: drawn once, then turned and laid into an image.
 
 A sheet has its own axes: x to the right and y ahead, both -1 to 1; a thing fills the circle of radius 1.
 """
@@ -41,7 +41,7 @@ class Sheet:
 
 
 class Placed(NamedTuple):
-    """A thing as it lies in a picture, without what the picture's edges cut off."""
+    """A thing as it lies in an image, without what the image's edges cut off."""
 
     rgba: Pixels  # premultiplied, square
     left: int
@@ -49,13 +49,13 @@ class Placed(NamedTuple):
 
 
 def blank_sheet(length_px: float, rng: np.random.Generator, light: Point, stride: float = 0.0) -> Sheet:
-    """Return an empty sheet for a thing that will be `length_px` long in the picture."""
+    """Return an empty sheet for a thing that will be `length_px` long in the image."""
     side = max(round(length_px * _SPAN * _FINENESS), 8)
     return Sheet(np.zeros((side, side, 4), np.float32), rng, light, stride)
 
 
 def place(layer: Pixels, at: Point, heading: float, length_px: float) -> Placed:
-    """Turn a sheet's layer by `heading` (radians, clockwise; 0 looks up) and centre it at a point of the picture."""
+    """Turn a sheet's layer by `heading` (radians, clockwise; 0 looks up) and centre it at a point of the image."""
     side = int(np.ceil(length_px * _SPAN)) + 2
     left, top = int(np.floor(at[0] - side / 2)), int(np.floor(at[1] - side / 2))
     scale = length_px * _SPAN / layer.shape[0]

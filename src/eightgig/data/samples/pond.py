@@ -30,65 +30,63 @@ def water(rng: np.random.Generator, height: int, width: int) -> Pixels:
     """
     rows, columns = (height + 1) // 2, (width + 1) // 2
     depth = 1 + rng.uniform(0.1, 0.35) * cloud(rng, rows, columns)
-    picture = cv2.merge([depth * channel for channel in shade(_pick(rng, _WATERS), rng.uniform(0.8, 1.2))])
+    image = cv2.merge([depth * channel for channel in shade(_pick(rng, _WATERS), rng.uniform(0.8, 1.2))])
     if rng.random() < 0.4:
-        _scatter(picture, rng, _STONES, (0.01, 0.035))
-    _SURFACES[int(rng.integers(len(_SURFACES)))](picture, rng)
+        _scatter(image, rng, _STONES, (0.01, 0.035))
+    _SURFACES[int(rng.integers(len(_SURFACES)))](image, rng)
     if rng.random() < 0.3:
-        _scatter(picture, rng, _PADS[:2], (0.004, 0.012))
+        _scatter(image, rng, _PADS[:2], (0.004, 0.012))
     if rng.random() < 0.35:
-        _bank(picture, rng)
-    return cv2.resize(picture, (width, height), interpolation=cv2.INTER_LINEAR)
+        _bank(image, rng)
+    return cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR)
 
 
-def _waves(picture: Pixels, rng: np.random.Generator) -> None:
+def _waves(image: Pixels, rng: np.random.Generator) -> None:
     """Lay the stripes that a breeze makes."""
-    height, width = picture.shape[:2]
+    height, width = image.shape[:2]
     angle = rng.uniform(0, np.pi)
     y = np.linspace(0, 1, height, dtype=np.float32)[:, None] * np.float32(np.sin(angle))
     x = np.linspace(0, 1, width, dtype=np.float32)[None] * np.float32(np.cos(angle))
     crest = np.sin((x + y + 0.06 * cloud(rng, height, width)) * np.float32(rng.uniform(30, 90)))
-    picture *= (1 + rng.uniform(0.03, 0.10) * crest)[..., None]
+    image *= (1 + rng.uniform(0.03, 0.10) * crest)[..., None]
 
 
-def _glints(picture: Pixels, rng: np.random.Generator) -> None:
+def _glints(image: Pixels, rng: np.random.Generator) -> None:
     """Lay the web of light that small waves throw."""
-    web = 1 - np.abs(cloud(rng, *picture.shape[:2], coarsest=9, octaves=2))
-    picture += (rng.uniform(0.08, 0.25) * np.clip(web, 0, 1) ** 8)[..., None]
+    web = 1 - np.abs(cloud(rng, *image.shape[:2], coarsest=9, octaves=2))
+    image += (rng.uniform(0.08, 0.25) * np.clip(web, 0, 1) ** 8)[..., None]
 
 
-def _still(picture: Pixels, rng: np.random.Generator) -> None:
+def _still(image: Pixels, rng: np.random.Generator) -> None:
     """Lay the reflection of a cloudy sky."""
-    sky = np.clip(cloud(rng, *picture.shape[:2], coarsest=2, octaves=3), 0, 1)[..., None]
-    picture += rng.uniform(0.1, 0.4) * sky * (np.array([0.75, 0.82, 0.88], np.float32) - picture)
+    sky = np.clip(cloud(rng, *image.shape[:2], coarsest=2, octaves=3), 0, 1)[..., None]
+    image += rng.uniform(0.1, 0.4) * sky * (np.array([0.75, 0.82, 0.88], np.float32) - image)
 
 
 _SURFACES: tuple[Callable[[Pixels, np.random.Generator], None], ...] = (_waves, _glints, _still)
 
 
-def _scatter(
-    picture: Pixels, rng: np.random.Generator, colours: tuple[Colour, ...], radius: tuple[float, float]
-) -> None:
-    """Dot the picture with stones or duckweed; the radius is a share of its height."""
-    height, width = picture.shape[:2]
+def _scatter(image: Pixels, rng: np.random.Generator, colours: tuple[Colour, ...], radius: tuple[float, float]) -> None:
+    """Dot the image with stones or duckweed; the radius is a share of its height."""
+    height, width = image.shape[:2]
     for _ in range(int(rng.integers(15, 60))):
         at = (int(rng.integers(width)), int(rng.integers(height)))
         size = max(1, round(height * rng.uniform(*radius)))
         colour = shade(_pick(rng, colours), rng.uniform(0.6, 1.0))
-        cv2.ellipse(picture, at, (size, max(1, round(size * 0.7))), rng.uniform(0, 180), 0, 360, colour, -1)
+        cv2.ellipse(image, at, (size, max(1, round(size * 0.7))), rng.uniform(0, 180), 0, 360, colour, -1)
 
 
-def _bank(picture: Pixels, rng: np.random.Generator) -> None:
+def _bank(image: Pixels, rng: np.random.Generator) -> None:
     """Lay grass, sand, earth or gravel along one side."""
-    height, width = picture.shape[:2]
+    height, width = image.shape[:2]
     angle = rng.uniform(0, 2 * np.pi)
     y = np.linspace(-1, 1, height, dtype=np.float32)[:, None] * np.float32(np.sin(angle))
     x = np.linspace(-1, 1, width, dtype=np.float32)[None] * np.float32(np.cos(angle))
     inland = (x + y + 0.15 * cloud(rng, height, width) - rng.uniform(0.55, 0.9)) * 25
     grain = 1 + 0.3 * cloud(rng, height, width, coarsest=30, octaves=2)
     share = np.clip(inland, 0, 1)[..., None]
-    picture *= (1 - 0.35 * np.clip(inland + 1.5, 0, 1))[..., None]
-    picture += share * (np.asarray(_pick(rng, _BANKS), np.float32) * grain[..., None] - picture)
+    image *= (1 - 0.35 * np.clip(inland + 1.5, 0, 1))[..., None]
+    image += share * (np.asarray(_pick(rng, _BANKS), np.float32) * grain[..., None] - image)
 
 
 def _lily_pad(sheet: Sheet) -> None:

@@ -36,7 +36,7 @@ class _Swimmer:
     turn: float
 
     def step(self, width: int, height: int) -> None:
-        """Swim on for a frame; who leaves the picture comes back on the other side."""
+        """Swim on for a frame; who leaves the image comes back on the other side."""
         self.heading += self.turn
         x, y = self.at
         x += self.speed_px * float(np.sin(self.heading))
@@ -72,11 +72,11 @@ def video_frames(
     pond = water(rng, height, width)
     swimmers = [_swimmer(rng, label % len(CLASSES), width, height) for label in range(_NUM_THINGS)]
     for frame in itertools.count() if num_frames is None else range(num_frames):
-        picture = pond.copy()
+        image = pond.copy()
         things = sorted((swimmer.shown(frame) for swimmer in swimmers), key=lambda thing: thing.depth)
         for thing in things:
-            lay_thing(picture, thing.placed)
-        yield np.clip(picture * 255 + 0.5, 0, 255).astype(np.uint8), visible_boxes(things, height, width)[0]
+            lay_thing(image, thing.placed)
+        yield np.clip(image * 255 + 0.5, 0, 255).astype(np.uint8), visible_boxes(things, height, width)[0]
         for swimmer in swimmers:
             swimmer.step(width, height)
 

@@ -30,7 +30,7 @@ LabelledBox = tuple[int, float, float, float, float]
 
 LEAST_VISIBLE = 0.5  # a thing of which less than this share is seen has no box
 NO_CLASS = -1
-_LENGTHS = (0.18, 0.5)  # of the picture's shorter side
+_LENGTHS = (0.18, 0.5)  # of the image's shorter side
 _TRIES = 8
 _JPEG_QUALITY = 90
 
@@ -48,22 +48,22 @@ def render_scenes(
 ) -> Iterator[tuple[str, bytes, list[LabelledBox]]]:
     """Yield scenes one by one as (name, JPEG bytes, boxes).
 
-    The same seed gives the same bytes, and any picture can be drawn alone:
+    The same seed gives the same bytes, and any image can be drawn alone:
     `render_scene(seed=seed_from(seed, "scene", 3))` is `scene_0003.jpg`.
 
     Args:
         num_images: how many in all.
         seed: of the whole set.
-        image_side_px: shortest and longest side; height and width of each picture are drawn between them.
+        image_side_px: shortest and longest side; height and width of each image are drawn between them.
 
     Yields:
         `scene_<number>.jpg`, the file's content (RGB JPEG) and a (label, x1, y1, x2, y2) for each animal and flower.
 
     Raises:
-        ConfigurationError: before the first picture, when num_images is below 1.
+        ConfigurationError: before the first image, when num_images is below 1.
     """
     if num_images < 1:
-        raise ConfigurationError(f"rendered scenes: wanted 1 picture or more, found num_images={num_images}.")
+        raise ConfigurationError(f"rendered scenes: wanted 1 image or more, found num_images={num_images}.")
     num_workers = os.cpu_count() or 1
     with ThreadPoolExecutor(num_workers) as pool:
         ahead: deque[Future[tuple[str, bytes, list[LabelledBox]]]] = deque()
@@ -76,8 +76,8 @@ def render_scenes(
 
 
 def _numbered(number: int, seed: int, image_side_px: tuple[int, int]) -> tuple[str, bytes, list[LabelledBox]]:
-    picture, boxes = render_scene(seed=seed_from(seed, "scene", number), image_side_px=image_side_px)
-    _, jpeg = cv2.imencode(".jpg", picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
+    image, boxes = render_scene(seed=seed_from(seed, "scene", number), image_side_px=image_side_px)
+    _, jpeg = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
     labelled = [
         (label, x1, y1, x2, y2)
         for label, (x1, y1, x2, y2) in zip(boxes.labels_M.tolist(), boxes.xyxy_M4.tolist(), strict=True)
@@ -101,20 +101,20 @@ def render_scene(*, seed: int, image_side_px: tuple[int, int] = (220, 320)) -> t
     height, width = (int(side) for side in rng.integers(shortest, longest + 1, 2))
     angle = rng.uniform(-2.6, -0.5)
     light = (float(np.cos(angle)), float(np.sin(angle)))
-    picture, things = water(rng, height, width), _arrange(rng, height, width, light)
+    image, things = water(rng, height, width), _arrange(rng, height, width, light)
     for thing in things:
-        lay_thing(picture, thing.placed)
-    return _photograph(picture, rng, light), visible_boxes(things, height, width)[0]
+        lay_thing(image, thing.placed)
+    return _photograph(image, rng, light), visible_boxes(things, height, width)[0]
 
 
-def _photograph(picture: Pixels, rng: np.random.Generator, light: Point) -> NDArray[np.uint8]:
-    """Return the picture as a camera would: light, a little blur and noise."""
-    height, width = picture.shape[:2]
-    picture = illuminate(picture, rng, light)
+def _photograph(image: Pixels, rng: np.random.Generator, light: Point) -> NDArray[np.uint8]:
+    """Return the image as a camera would: light, a little blur and noise."""
+    height, width = image.shape[:2]
+    image = illuminate(image, rng, light)
     if rng.random() < 0.3:
-        picture = cv2.GaussianBlur(picture, (0, 0), rng.uniform(0.4, 1.0))
-    picture += rng.standard_normal((height, width, 1), dtype=np.float32) * np.float32(rng.uniform(0.002, 0.02))
-    return np.clip(picture * 255 + 0.5, 0, 255).astype(np.uint8)
+        image = cv2.GaussianBlur(image, (0, 0), rng.uniform(0.4, 1.0))
+    image += rng.standard_normal((height, width, 1), dtype=np.float32) * np.float32(rng.uniform(0.002, 0.02))
+    return np.clip(image * 255 + 0.5, 0, 255).astype(np.uint8)
 
 
 def _arrange(rng: np.random.Generator, height: int, width: int, light: Point) -> list[Thing]:
@@ -152,16 +152,16 @@ def depth_of(label: int) -> int:
 
 
 def turned(light: Point, heading: float) -> Point:
-    """Return the picture's light (y down) in the axes of a sheet that will be turned by `heading`."""
+    """Return the image's light (y down) in the axes of a sheet that will be turned by `heading`."""
     (x, y), sin, cos = light, float(np.sin(heading)), float(np.cos(heading))
     return x * cos + y * sin, x * sin - y * cos
 
 
-def lay_thing(picture: Pixels, placed: Placed) -> None:
-    """Lay a thing into a picture, in place, with a shadow around it."""
-    window, part = _within(placed, *picture.shape[:2])
+def lay_thing(image: Pixels, placed: Placed) -> None:
+    """Lay a thing into an image, in place, with a shadow around it."""
+    window, part = _within(placed, *image.shape[:2])
     if part.size:
-        lay(picture[window], part, shadow=0.35, reach_px=max(2, placed.rgba.shape[0] // 24))
+        lay(image[window], part, shadow=0.35, reach_px=max(2, placed.rgba.shape[0] // 24))
 
 
 def visible_boxes(things: list[Thing], height: int, width: int) -> tuple[Boxes, list[float]]:
@@ -189,7 +189,7 @@ def visible_boxes(things: list[Thing], height: int, width: int) -> tuple[Boxes, 
 
 
 def _within(placed: Placed, height: int, width: int) -> tuple[tuple[slice, slice], Pixels]:
-    """Return which rows and columns of the picture a thing touches, and its pixels there."""
+    """Return which rows and columns of the image a thing touches, and its pixels there."""
     side = placed.rgba.shape[0]
     top, bottom = (min(max(edge, 0), height) for edge in (placed.top, placed.top + side))
     left, right = (min(max(edge, 0), width) for edge in (placed.left, placed.left + side))

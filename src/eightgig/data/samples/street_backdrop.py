@@ -21,7 +21,7 @@ _GRASS: tuple[Colour, ...] = ((128, 162, 74), (150, 164, 92), (112, 148, 80))
 
 
 def sky(canvas: Canvas) -> None:
-    """Fill the whole picture with a gradient and clouds."""
+    """Fill the whole image with a gradient and clouds."""
     height, width = canvas.mask_HW.shape
     high, low = _SKIES[int(canvas.rng.integers(len(_SKIES)))]
     down_H = np.linspace(0, 1.4, height)[:, None, None].clip(0, 1)
@@ -130,7 +130,7 @@ def pavement(canvas: Canvas, top: float, bottom: float) -> None:
 
 
 def road(canvas: Canvas, top: float) -> None:
-    """Draw asphalt down to the picture's bottom, with dashes between the lanes."""
+    """Draw asphalt down to the image's bottom, with dashes between the lanes."""
     asphalt = canvas.tinted((84, 84, 90), (68, 66, 70), (104, 102, 104), spread=10)
     canvas.box("road", -1, top, canvas.width + 2, canvas.height - top + 1, asphalt)
     for _ in range(6):

@@ -1,4 +1,4 @@
-"""A picture and its mask, drawn together: what is painted has the class that its pixels are given."""
+"""An image and its mask, drawn together: what is painted has the class that its pixels are given."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ Points = Sequence[tuple[float, float]]
 
 @dataclass(frozen=True)
 class Canvas:
-    """What a street is drawn on; lengths are in units, of which the picture is `height / unit_px` high.
+    """What a street is drawn on; lengths are in units, of which the image is `height / unit_px` high.
 
     Attributes:
         image_HW3: uint8 RGB.
@@ -54,7 +54,7 @@ class Canvas:
         return bool(self.rng.random() < share)
 
     def polygon(self, name: str, points: Points, colour: Colour) -> None:
-        """Fill a polygon; edges are hard, so that picture and mask have the very same pixels."""
+        """Fill a polygon; edges are hard, so that image and mask have the very same pixels."""
         corners = np.round(np.asarray(points) * self.unit_px).astype(np.int32)
         cv2.fillPoly(self.image_HW3, [corners], colour)
         cv2.fillPoly(self.mask_HW, [corners], LABELS.get(name, VOID))

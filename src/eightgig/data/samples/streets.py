@@ -43,15 +43,15 @@ def render_streets(
     Args:
         num_images: how many in all.
         seed: of the whole set.
-        width: of each picture, pixels.
-        height: of each picture, pixels.
+        width: of each image, pixels.
+        height: of each image, pixels.
 
     Yields:
         `street_<number>.jpg`, the file's content (RGB JPEG), and the mask: uint8, positions in `CLASSES`, 255 where
         the bonnet of one's own car is.
 
     Raises:
-        ConfigurationError: no pictures are asked for.
+        ConfigurationError: no images are asked for.
     """
     if num_images < 1:
         raise ConfigurationError(f"num_images: wanted at least one street scene, found {num_images}.")
@@ -132,7 +132,7 @@ def _traffic(canvas: Canvas, kerb: float) -> None:
 
 
 def _photographed(canvas: Canvas) -> NDArray[np.uint8]:
-    """Return the picture as a camera sees it: uneven light, a little blur, noise."""
+    """Return the image as a camera sees it: uneven light, a little blur, noise."""
     height, width = canvas.mask_HW.shape
     blurred_HW3 = cv2.GaussianBlur(canvas.image_HW3, (3, 3), canvas.between(0.3, 0.6)).astype(np.float32)
     across_W = np.linspace(canvas.between(0.85, 1.1), canvas.between(0.85, 1.1), width, dtype=np.float32)

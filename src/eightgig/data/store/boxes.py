@@ -1,4 +1,4 @@
-"""Boxes of one picture, and those of many as three flat arrays."""
+"""Boxes of one image, and those of many as three flat arrays."""
 
 from typing import NamedTuple
 
@@ -10,11 +10,11 @@ CORNERS = ("x1", "y1", "x2", "y2")
 
 
 class Boxes(NamedTuple):
-    """The boxes of one picture.
+    """The boxes of one image.
 
     Attributes:
-        xyxy_M4: float32, M x 4: left, top, right, bottom in pixels of the upright picture, continuous edges (a box
-            that fills a picture 640 wide and 480 high is 0, 0, 640, 480).
+        xyxy_M4: float32, M x 4: left, top, right, bottom in pixels of the upright image, continuous edges (a box
+            that fills an image 640 wide and 480 high is 0, 0, 640, 480).
         labels_M: int64, M: positions in the list of classes.
     """
 
@@ -23,7 +23,7 @@ class Boxes(NamedTuple):
 
 
 class RaggedBoxes(NamedTuple):
-    """The boxes of N pictures one after another: picture i has boxes offsets[i] to offsets[i + 1].
+    """The boxes of N images one after another: image i has boxes offsets[i] to offsets[i + 1].
 
     Attributes:
         offsets: int64, N + 1, from 0 to M.
@@ -37,12 +37,12 @@ class RaggedBoxes(NamedTuple):
 
 
 def ragged_boxes(manifest: pd.DataFrame, boxes: pd.DataFrame, stored_shapes_N2: npt.NDArray[np.int32]) -> RaggedBoxes:
-    """Return the boxes of the manifest's rows, in their order, in pixels of the pictures as they are stored.
+    """Return the boxes of the manifest's rows, in their order, in pixels of the images as they are stored.
 
     Args:
-        manifest: N pictures with `height` and `width`; the `index` of a box is a label of the manifest's own index.
-        boxes: one row a box: `index`, `label`, `x1`, `y1`, `x2`, `y2`; those of pictures not in the manifest are left.
-        stored_shapes_N2: height and width of each picture in the store.
+        manifest: N images with `height` and `width`; the `index` of a box is a label of the manifest's own index.
+        boxes: one row a box: `index`, `label`, `x1`, `y1`, `x2`, `y2`; those of images not in the manifest are left.
+        stored_shapes_N2: height and width of each image in the store.
     """
     places = manifest.index.get_indexer(pd.Index(boxes["index"]))
     order = np.argsort(places, kind="stable")

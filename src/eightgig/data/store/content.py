@@ -13,17 +13,17 @@ from eightgig.data.store.reader import write_store
 
 @dataclass(frozen=True)
 class StoreContent:
-    """The manifest's pictures, below the folder they were found in; nothing is read until `write`."""
+    """The manifest's images, below the folder they were found in; nothing is read until `write`."""
 
     manifest: pd.DataFrame
     root: Path
     parameters: DataParameters
 
     def write(self, path: Path) -> None:
-        """Stream the pictures into a store at `path`, which is replaced when the new one is whole.
+        """Stream the images into a store at `path`, which is replaced when the new one is whole.
 
         Raises:
-            StoreError: a picture changed since it was inspected, another process is writing, or space is short.
+            StoreError: an image changed since it was inspected, another process is writing, or space is short.
         """
         with progress("writing the store") as report:
             write_store(
@@ -39,6 +39,6 @@ class StoreContent:
             )
 
     def _classes(self) -> list[str]:
-        """Return the names by their labels; each class has a picture, or the set would have been refused."""
+        """Return the names by their labels; each class has an image, or the set would have been refused."""
         named = self.manifest.drop_duplicates("label").sort_values("label")
         return [str(name) for name in named["class_name"]]

@@ -3,23 +3,23 @@
     attributes  format, version, tier ("jpeg" | "decoded"), index_sha256, complete (set last)
     jpeg        uint8, all files one after another          (tier jpeg)
     pixels      uint8, N x side x side x 3                  (tier decoded)
-    offsets     int64, N + 1: picture i is bytes offsets[i] to offsets[i + 1] of jpeg or pixels
+    offsets     int64, N + 1: image i is bytes offsets[i] to offsets[i + 1] of jpeg or pixels
     labels      int64, N: a position in classes             (version 1)
-    box_offsets int64, N + 1: picture i has boxes box_offsets[i] to box_offsets[i + 1]    (version 2, as the next two)
-    boxes       float32, M x 4: left, top, right, bottom in pixels of the stored picture
+    box_offsets int64, N + 1: image i has boxes box_offsets[i] to box_offsets[i + 1]    (version 2, as the next two)
+    boxes       float32, M x 4: left, top, right, bottom in pixels of the stored image
     box_labels  int64, M: a position in classes
-    mask_offsets int64, N: the mask of picture i is bytes mask_offsets[i] to offsets[i + 1] (version 3, as the next one)
+    mask_offsets int64, N: the mask of image i is bytes mask_offsets[i] to offsets[i + 1] (version 3, as the next one)
     mask_crc32  uint32, N: of each mask's bytes, a PNG with one byte a pixel: a position in classes, or 255 (void)
     shapes      int32, N x 2: height, width, upright
     codecs      uint8, N: how the bytes decode, see `Codec`
-    crc32       uint32, N: of each picture's bytes
+    crc32       uint32, N: of each image's bytes
     classes     text
-    paths       text, N: relative to the folder the pictures came from
+    paths       text, N: relative to the folder the images came from
 
-Pictures have either one class each (version 1), boxes (version 2) or masks (version 3), so a store of classes has the
+Images have either one class each (version 1), boxes (version 2) or masks (version 3), so a store of classes has the
 layout and the checksum that it had before there were others.
 
-The picture data are one contiguous block without chunks or filters, so a reader needs HDF5 only for the index.
+The image data are one contiguous block without chunks or filters, so a reader needs HDF5 only for the index.
 """
 
 import enum
@@ -38,7 +38,7 @@ from eightgig.data.store.files import text_attribute
 from eightgig.data.store.foreign import FAULTS, open_foreign, plain_dataset
 
 Kind = Literal["classes", "boxes", "masks"]
-"""What is known of each picture."""
+"""What is known of each image."""
 
 FORMAT = "eightgig-images"
 VERSIONS: dict[Kind, int] = {"classes": 1, "boxes": 2, "masks": 3}
@@ -54,19 +54,19 @@ _ROW_WIDTHS = {"shapes": 2, "boxes": 4}
 
 
 class Codec(enum.IntEnum):
-    """How a picture's bytes become pixels."""
+    """How an image's bytes become pixels."""
 
     PLAIN_JPEG = 0
     """An upright grey or colour JPEG: the JPEG decoder alone is right."""
     FILE = 1
-    """Any other picture file, as it was: `images.decode_rgb` knows its ways."""
+    """Any other image file, as it was: `images.decode_rgb` knows its ways."""
     PIXELS = 2
     """Height x width x 3 bytes, not encoded."""
 
 
 @dataclass(frozen=True)
 class Index:
-    """Everything about a store's pictures except their bytes; what the other kind has is empty."""
+    """Everything about a store's images except their bytes; what the other kind has is empty."""
 
     kind: Kind
     tier: str
@@ -84,7 +84,7 @@ class Index:
     mask_crc32: npt.NDArray[np.uint32] = field(default_factory=lambda: np.zeros(0, np.uint32))
 
     def sha256(self) -> str:
-        """Return the hash of the index; as it holds every picture's checksum, it names the whole content."""
+        """Return the hash of the index; as it holds every image's checksum, it names the whole content."""
         version = VERSIONS[self.kind]
         digest = hashlib.sha256(json.dumps([FORMAT, version, self.tier, self.classes, self.paths]).encode())
         for name, dtype in DTYPES[self.kind].items():
@@ -93,7 +93,7 @@ class Index:
 
 
 def read_index(path: Path) -> tuple[Index, int]:
-    """Return the checked index of the store at `path` and where in the file its block of pictures begins.
+    """Return the checked index of the store at `path` and where in the file its block of images begins.
 
     Raises:
         StoreError: there is no file, or it is not a store of this format, incomplete or damaged.
@@ -153,7 +153,7 @@ def _require_agreement(index: Index, block: h5py.Dataset, path: Path) -> None:
     _require_equal_lengths(index, path)
     start = block.id.get_offset()
     if start is None or start + block.nbytes > path.stat().st_size:
-        raise _damaged(path, "the pictures' bytes reach past the end of the file")
+        raise _damaged(path, "the images' bytes reach past the end of the file")
     if not _rise(index.offsets, block.nbytes) or (index.offsets[1:] == index.offsets[:-1]).any():
         raise _damaged(path, "its offsets do not rise from 0 to the number of bytes")
     labels = index.box_labels if index.kind == "boxes" else index.labels
@@ -180,20 +180,20 @@ def _require_equal_lengths(index: Index, path: Path) -> None:
 def _require_boxes_inside(index: Index, path: Path) -> None:
     if not _rise(index.box_offsets, len(index.boxes)):
         raise _damaged(path, "its box_offsets do not rise from 0 to the number of boxes")
-    pictures_M = np.repeat(np.arange(len(index.paths)), np.diff(index.box_offsets))
+    images_M = np.repeat(np.arange(len(index.paths)), np.diff(index.box_offsets))
     left, top, right, bottom = index.boxes.T
-    height, width = index.shapes[pictures_M].T
+    height, width = index.shapes[images_M].T
     right_way = (left >= 0) & (left < right) & (right <= width) & (top >= 0) & (top < bottom) & (bottom <= height)
     if not right_way.all():  # comparisons with NaN are false
         first = int(np.argmin(right_way))
-        found = f"box {index.boxes[first].tolist()} of picture {pictures_M[first]} is not a box inside it"
+        found = f"box {index.boxes[first].tolist()} of image {images_M[first]} is not a box inside it"
         raise _damaged(path, found)
 
 
 def _require_masks_behind(index: Index, path: Path) -> None:
     behind = (index.offsets[:-1] < index.mask_offsets) & (index.mask_offsets < index.offsets[1:])
     if not behind.all():
-        raise _damaged(path, f"the mask of picture {int(np.argmin(behind))} does not lie behind its picture")
+        raise _damaged(path, f"the mask of image {int(np.argmin(behind))} does not lie behind its image")
 
 
 def _rise(offsets: npt.NDArray[np.int64], end: int) -> bool:

@@ -44,7 +44,7 @@ def decode_mask(png: bytes, *, height: int, width: int, num_classes: int) -> Lab
 
 
 def resize_mask(labels_HW: Labels, height: int, width: int) -> Labels:
-    """Return the mask at another size; each pixel takes the class of the nearest one, so no class appears between two."""
+    """Return the mask at another size; each pixel takes the nearest one's class, so no class appears between two."""
     if labels_HW.shape == (height, width):
         return labels_HW
     return np.asarray(cv2.resize(labels_HW, (width, height), interpolation=cv2.INTER_NEAREST_EXACT), dtype=np.uint8)

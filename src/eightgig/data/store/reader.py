@@ -1,4 +1,4 @@
-"""The image store: every picture of a data set in one HDF5 file or several, read at the speed of the decoder.
+"""The image store: every image of a data set in one HDF5 file or several, read at the speed of the decoder.
 
 `write_store` makes one, `ImageStore` reads it. How the file is laid out is told in `store_format`.
 """
@@ -27,21 +27,21 @@ __all__ = ["ImageStore", "is_complete", "write_store"]
 
 
 class ImageStore:
-    """The pictures of a store, by their index 0 to len - 1.
+    """The images of a store, by their index 0 to len - 1.
 
-    HDF5 is used only here, to read the index; pictures are read from the plain file, opened anew in each process. So
+    HDF5 is used only here, to read the index; images are read from the plain file, opened anew in each process. So
     a store can be pickled, forked and shared by threads.
 
     Attributes:
         path: the HDF5 file.
-        kind: `classes` (one a picture), `boxes` or `masks`.
+        kind: `classes` (one an image), `boxes` or `masks`.
         tier: `jpeg` or `decoded`.
         classes: names; a label is a position in it.
         labels: int64, N; empty in a store of boxes or masks.
-        max_boxes: most boxes in one picture; 0 in a store of classes.
+        max_boxes: most boxes in one image; 0 in a store of classes.
         shapes: int32, N x 2, height and width as `decode` gives them.
         paths: N source paths, relative to the folder they came from.
-        sha256: hash of the index, which holds every picture's checksum: it names the content.
+        sha256: hash of the index, which holds every image's checksum: it names the content.
 
     Raises:
         StoreError: there is no store, or it is incomplete, damaged or of another kind.
@@ -67,17 +67,17 @@ class ImageStore:
         return {**self.__dict__, "_readers": {}}
 
     def read_bytes(self, index: int) -> bytes:
-        """Return the stored bytes of picture `index`: its file as it was, or its pixels in the decoded tier.
+        """Return the stored bytes of image `index`: its file as it was, or its pixels in the decoded tier.
 
         Raises:
-            StoreError: they are not the bytes that were stored; names the store, the picture and its source.
+            StoreError: they are not the bytes that were stored; names the store, the image and its source.
         """
         part, place = self._locate(index)
         ends = part.index.mask_offsets if self.kind == "masks" else part.index.offsets[1:]
         return self._read(index, int(part.index.offsets[place]), int(ends[place]), int(part.index.crc32[place]))
 
     def decode(self, index: int) -> Pixels:
-        """Return the upright RGB pixels of picture `index`, uint8, height x width x 3; not to be written to.
+        """Return the upright RGB pixels of image `index`, uint8, height x width x 3; not to be written to.
 
         Raises:
             StoreError: its bytes are damaged.
@@ -96,20 +96,20 @@ class ImageStore:
             raise self._damaged(index, str(error)) from error
 
     def boxes(self, index: int) -> Boxes:
-        """Return a copy of the boxes of picture `index`, in pixels of what `decode` gives.
+        """Return a copy of the boxes of image `index`, in pixels of what `decode` gives.
 
         Raises:
             StoreError: the store holds classes instead.
         """
         part, place = self._locate(index)
         if self.kind != "boxes":
-            held = "one class a picture" if self.kind == "classes" else self.kind
+            held = "one class an image" if self.kind == "classes" else self.kind
             raise StoreError(f"{self.path}: wanted boxes, but this store holds {held}. Ingest boxes.")
         own = slice(*part.index.box_offsets[place : place + 2].tolist())
         return Boxes(part.index.boxes[own].copy(), part.index.box_labels[own].copy())
 
     def mask(self, index: int) -> Labels:
-        """Return the mask of picture `index`, uint8, height x width: positions in `classes`, or 255 where it is void.
+        """Return the mask of image `index`, uint8, height x width: positions in `classes`, or 255 where it is void.
 
         Raises:
             StoreError: its bytes are damaged, or the store holds something else.
@@ -126,7 +126,7 @@ class ImageStore:
             raise self._damaged(index, str(error)) from error
 
     def verify(self, progress: Progress | None = None) -> None:
-        """Read every picture and compare its checksum.
+        """Read every image and compare its checksum.
 
         Raises:
             StoreError: one is damaged; the first is named.
@@ -136,9 +136,9 @@ class ImageStore:
                 progress(number, len(self))
 
     def _locate(self, index: int) -> tuple[Part, int]:
-        """Return the file that holds a picture, and the picture's place in it."""
+        """Return the file that holds an image, and the image's place in it."""
         if not 0 <= index < len(self):
-            raise IndexError(f"{self.path}: there is no picture {index}; it holds 0 to {len(self) - 1}")
+            raise IndexError(f"{self.path}: there is no image {index}; it holds 0 to {len(self) - 1}")
         number = int(np.searchsorted(self._ends, index, side="right"))
         return self._parts[number], int(index - (self._ends[number - 1] if number else 0))
 
@@ -162,7 +162,7 @@ class ImageStore:
 
     def _damaged(self, index: int, found: str) -> StoreError:
         return StoreError(
-            f"{self.path}: picture {index} (from {self.paths[index]}) is damaged: {found}. Run the ingest stage again."
+            f"{self.path}: image {index} (from {self.paths[index]}) is damaged: {found}. Run the ingest stage again."
         )
 
 

@@ -1,4 +1,4 @@
-"""How one picture is stored: its bytes, its codec, its shape, and its mask."""
+"""How one image is stored: its bytes, its codec, its shape, and its mask."""
 
 import hashlib
 import json
@@ -26,7 +26,7 @@ _JPEG_QUALITY = 90
 
 @dataclass(frozen=True)
 class Source:
-    """One picture to store."""
+    """One image to store."""
 
     path: Path
     codec: str
@@ -38,7 +38,7 @@ class Source:
 
 @dataclass(frozen=True)
 class Payload:
-    """What is stored for one picture."""
+    """What is stored for one image."""
 
     data: bytes
     codec: Codec
@@ -47,7 +47,7 @@ class Payload:
 
 @dataclass(frozen=True)
 class Rules:
-    """How a picture is stored, and what shape (height, width) it then has."""
+    """How an image is stored, and what shape (height, width) it then has."""
 
     tier: Tier
     make: Callable[[Source], Payload]
@@ -55,7 +55,7 @@ class Rules:
 
 
 def choose_rules(tier: Tier, short_side: int | None, decoded_side: int) -> Rules:
-    """Return the rules of a tier; `jpeg` leaves files as they are unless their short side is longer than `short_side`."""
+    """Return the rules of a tier; `jpeg` keeps files as they are unless their short side exceeds `short_side`."""
     if tier == "decoded":
         return Rules(tier, lambda source: _pixels(source, decoded_side), lambda _: (decoded_side, decoded_side))
     if short_side is None:
@@ -64,14 +64,14 @@ def choose_rules(tier: Tier, short_side: int | None, decoded_side: int) -> Rules
 
 
 def sources_of(manifest: pd.DataFrame, root: Path) -> list[Source]:
-    """Return the pictures of the manifest's rows, in their order."""
+    """Return the images of the manifest's rows, in their order."""
     columns = ("path", "codec", "height", "width", "byte_count", *({"mask_path"} & {*manifest.columns}))
     rows = zip(*(manifest[name].tolist() for name in columns), strict=True)
     return [Source(root / path, *more) for path, *more in rows]
 
 
 def with_masks(rules: Rules, read_mask: ReadMask) -> Rules:
-    """Store the mask of each picture behind it, in its size."""
+    """Store the mask of each image behind it, in its size."""
 
     def make(source: Source) -> Payload:
         mask = encode_mask(resize_mask(read_mask(source.mask_path), *rules.shape_of(source)))
@@ -81,7 +81,7 @@ def with_masks(rules: Rules, read_mask: ReadMask) -> Rules:
 
 
 def recipe_of(manifest: pd.DataFrame, root: Path, boxes: pd.DataFrame | None, settings: Sequence[object]) -> str:
-    """Return a hash of all that decides what is stored; of masks their sizes and times, as the manifest does not tell."""
+    """Return a hash of all that decides what is stored; of masks size and time, which the manifest does not tell."""
     digest = hashlib.sha256(json.dumps([FORMAT, VERSIONS, settings]).encode())
     for table in (manifest, boxes):
         if table is not None:

@@ -2,7 +2,7 @@
 
 attributes  format, version, complete, list_sha256
 shards      text: paths of the files, relative to the list's folder
-sha256      text: hash of each file's index, which holds every picture's checksum
+sha256      text: hash of each file's index, which holds every image's checksum
 """
 
 import hashlib
@@ -28,7 +28,7 @@ _TEXTS = ("shards", "sha256")
 
 @dataclass(frozen=True)
 class Part:
-    """One file with pictures: its index, and where in it its block of pictures begins."""
+    """One file with images: its index, and where in it its block of images begins."""
 
     path: Path
     index: Index
@@ -63,12 +63,12 @@ def read_parts(path: Path) -> list[Part]:
         (part.index.kind, part.index.tier, part.index.classes) != (first.kind, first.tier, first.classes)
         for part in parts
     ):
-        raise StoreError(f"{path}: its parts hold different kinds of pictures. Run the ingest stage again.")
+        raise StoreError(f"{path}: its parts hold different kinds of images. Run the ingest stage again.")
     return parts
 
 
 def cut_into_shards(sizes_N: npt.NDArray[np.int64], shard_bytes: int | None) -> list[tuple[int, int]]:
-    """Return the first row of each shard and the one behind its last; each has a row, and else at most `shard_bytes`."""
+    """Return each shard's first row and the one behind its last; it has a row at least, else at most `shard_bytes`."""
     if shard_bytes is None:
         return [(0, len(sizes_N))]
     firsts, held = [0], 0
@@ -81,7 +81,7 @@ def cut_into_shards(sizes_N: npt.NDArray[np.int64], shard_bytes: int | None) -> 
 
 
 def is_sound(shard: Path, sha256: str | None = None) -> bool:
-    """Tell whether a shard is whole, every picture and mask has its checksum, and its index has `sha256`, if given."""
+    """Tell whether a shard is whole, every image and mask has its checksum, and its index has `sha256`, if given."""
     try:
         index, start = read_index(shard)
     except StoreError:

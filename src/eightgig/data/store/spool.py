@@ -1,4 +1,4 @@
-"""Encoded pictures waiting to become a store: appended to a file that survives a kill, so that none is made twice."""
+"""Encoded images waiting to become a store: appended to a file that survives a kill, so that none is made twice."""
 
 import os
 import struct
@@ -15,7 +15,7 @@ _ROW = struct.Struct("<QQIIB")
 
 
 class Spooled(NamedTuple):
-    """What the journal says of one picture: sizes and checksums of its bytes and its mask's, and how it decodes."""
+    """What the journal says of one image: sizes and checksums of its bytes and its mask's, and how it decodes."""
 
     size: int
     mask_size: int
@@ -27,16 +27,16 @@ class Spooled(NamedTuple):
 def fill_spool(
     path: Path, sources: Sequence[Source], make: Callable[[Source], Payload], on_each: Callable[[], None]
 ) -> list[Spooled]:
-    """Append the pictures to the file at `path`, each with its mask behind it; give what the journal says of them.
+    """Append the images to the file at `path`, each with its mask behind it; give what the journal says of them.
 
     What an earlier call that was killed has written is kept: the journal beside the file (`.journal`) is written after
     the bytes it tells of, and what it tells is checked against them, so only what is missing is made.
 
     Args:
         path: of the spool.
-        sources: the pictures, in order; the same ones as in the earlier call.
+        sources: the images, in order; the same ones as in the earlier call.
         make: reads and encodes one.
-        on_each: called after each picture, also after those that were there.
+        on_each: called after each image, also after those that were there.
     """
     journal_path = path.with_suffix(".journal")
     done = _whole(path, journal_path)

@@ -39,7 +39,7 @@ def train_bpe(texts: Iterable[str], *, vocab_size: int) -> str:
 
 
 def parse_tokenizer(tokenizer_json: str) -> Tokenizer:
-    """Return the tokenizer of a `tokenizer.json`, tried on a few letters, so that what is no tokenizer is known at once.
+    """Return the tokenizer of a `tokenizer.json`, tried on a few letters: what is no tokenizer is known at once.
 
     Raises:
         ConfigurationError: it is none, or one that cannot be used.

@@ -1,7 +1,7 @@
-"""Writing an image store: pictures are spooled, HDF5 lays a file out for them, and the store gets its name last.
+"""Writing an image store: images are spooled, HDF5 lays a file out for them, and the store gets its name last.
 
 HDF5 crashes the interpreter at exit when a disk fills up under it. So it only writes the small index, after the space
-was checked and by way of `hdf5_files`; the pictures' bytes are written by Python, where a full disk is an ordinary
+was checked and by way of `hdf5_files`; the images' bytes are written by Python, where a full disk is an ordinary
 error.
 
 Unfinished work lies in the folder `.NAME.parts` beside the store, with the hash of all that decides the result. A
@@ -49,10 +49,10 @@ def write_store(
     shard_bytes: int | None = None,
     progress: Progress | None = None,
 ) -> None:
-    """Write the pictures of `manifest` (rows in order; paths relative to `root`) into the store at `path`.
+    """Write the images of `manifest` (rows in order; paths relative to `root`) into the store at `path`.
 
-    Memory does not grow with the number of pictures. `path` appears only when the store is whole; until then, and
-    after a failure, what was there before stays. After a kill, the same call goes on where it was: no picture that was
+    Memory does not grow with the number of images. `path` appears only when the store is whole; until then, and
+    after a failure, what was there before stays. After a kill, the same call goes on where it was: no image that was
     spooled is read again.
 
     Args:
@@ -60,28 +60,28 @@ def write_store(
         manifest: as from `build_manifest`, `build_detection_manifest` or `build_mask_manifest`.
         root: the folder that the manifest's paths are relative to.
         classes: names; the manifest's labels are positions in it.
-        short_side: pictures with a longer short side, in pixels, are stored smaller, as JPEG; None changes none.
+        short_side: images with a longer short side, in pixels, are stored smaller, as JPEG; None changes none.
         tier: `jpeg` stores the files' own bytes; `decoded` stores pixels: the short side resized to `decoded_side`,
             the middle square of it.
-        decoded_side: side of the decoded tier's pictures, in pixels.
-        boxes: instead of a label for each picture, as from `build_detection_manifest`; their `index` is a label of the
-            manifest's index. They are scaled with their picture. Tier `jpeg` only.
-        masks: instead of a label for each picture: gives the labels of one `mask_path` of the manifest. Masks are
-            scaled with their picture. Tier `jpeg` only.
+        decoded_side: side of the decoded tier's images, in pixels.
+        boxes: instead of a label for each image, as from `build_detection_manifest`; their `index` is a label of the
+            manifest's index. They are scaled with their image. Tier `jpeg` only.
+        masks: instead of a label for each image: gives the labels of one `mask_path` of the manifest. Masks are
+            scaled with their image. Tier `jpeg` only.
         mask_rules: what besides the file decides a mask, such as the table of classes; with other rules nothing that
             an earlier call has done is kept.
         shard_bytes: source files of more bytes than this are stored in several files, which are read as one.
-        progress: told (done, all) after each picture.
+        progress: told (done, all) after each image.
 
     Raises:
-        StoreError: no pictures, a label that is no class, boxes or masks in the decoded tier, a picture changed since
+        StoreError: no images, a label that is no class, boxes or masks in the decoded tier, an image changed since
             ingest, another process is writing, or space is short.
     """
     if manifest.empty:
-        raise StoreError(f"{path}: there are no pictures to store. Look at the rejects.")
+        raise StoreError(f"{path}: there are no images to store. Look at the rejects.")
     kind: Kind = "boxes" if boxes is not None else "masks" if masks is not None else "classes"
     if kind != "classes" and tier == "decoded":
-        raise StoreError(f"{path}: the decoded tier cuts pictures square, so it holds no {kind}. Use tier 'jpeg'.")
+        raise StoreError(f"{path}: the decoded tier cuts images square, so it holds no {kind}. Use tier 'jpeg'.")
     _require_known_labels(path, (manifest if boxes is None else boxes).get("label"), len(classes))
     rules = choose_rules(tier, short_side, decoded_side)
     settings = [kind, tier, short_side, decoded_side, shard_bytes, list(classes), mask_rules]
@@ -258,7 +258,7 @@ def _publish(temporary: Path, parts: Path, target: Path, count: int) -> None:
 
 
 def _lay_out(temporary: Path, index: Index) -> int:
-    """Write the index and reserve the block of pictures; give the block's place in the file."""
+    """Write the index and reserve the block of images; give the block's place in the file."""
     with HDF5Output(temporary) as file:
         file.set_texts(format=FORMAT, tier=index.tier, index_sha256=index.sha256())
         file.attrs.update({"version": VERSIONS[index.kind], "complete": False})
@@ -274,7 +274,7 @@ def _reserve_block(file: h5py.File, index: Index) -> int:
     creation = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
     creation.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
     creation.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
-    creation.set_obj_track_times(False)  # the same pictures make the same file at any time
+    creation.set_obj_track_times(False)  # the same images make the same file at any time
     num_bytes = int(index.offsets[-1])
     shape = (num_bytes,) if index.tier == "jpeg" else (len(index.paths), *map(int, index.shapes[0]), 3)
     space = h5py.h5s.create_simple(shape)
@@ -283,7 +283,7 @@ def _reserve_block(file: h5py.File, index: Index) -> int:
 
 
 def _seal(temporary: Path) -> None:
-    """Set `complete` in its reserved place, when the pictures are there."""
+    """Set `complete` in its reserved place, when the images are there."""
     _flush(temporary)
     with HDF5Output(temporary, "r+") as file:
         file.attrs.modify("complete", True)

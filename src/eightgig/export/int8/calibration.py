@@ -153,7 +153,7 @@ def _float_tensors(model: onnx.ModelProto) -> list[str]:
 def _watched(model: onnx.ModelProto, names: list[str], values_a_batch: int) -> onnx.ModelProto:
     """Return the graph with three more outputs a tensor: least, largest, and every n-th value.
 
-    n is odd, so that it falls on all columns of a picture whose width is a power of 2.
+    n is odd, so that it falls on all columns of an image whose width is a power of 2.
     """
     watched = onnx.ModelProto()
     watched.CopyFrom(model)

@@ -34,7 +34,7 @@ class MatrixLayer:
 
 
 def matrix_layers(model: onnx.ModelProto) -> list[MatrixLayer]:
-    """Return all layers that can be quantized, in the graph's order; ConvTranspose has no INT8 kernel and is not one."""
+    """Return the layers that can be quantized, in the graph's order; ConvTranspose has no INT8 kernel."""
     constants = {tensor.name: tensor for tensor in model.graph.initializer}
     return [
         _layer(node, constants)

@@ -61,7 +61,7 @@ class _Graph:
         return maker if maker is not None and maker.op_type == "DequantizeLinear" else None
 
     def stored(self, name: str) -> onnx.TensorProto | None:
-        """Return the constant behind a tensor, through a DequantizeLinear: quantized already, or by a QuantizeLinear."""
+        """Return the constant behind a tensor, through a DequantizeLinear: quantized already or by a QuantizeLinear."""
         maker = self.dequantizer(name)
         if maker is None:
             return None

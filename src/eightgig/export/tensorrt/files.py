@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from eightgig.core.errors import ExportError
-from eightgig.data.store.vouched import read_vouchers, write_vouched
+from eightgig.data.store.checksummed import read_checksums, write_checksummed
 from eightgig.export.tensorrt.builder import build_engine
 from eightgig.export.tensorrt.machine import this_machine
 from eightgig.export.tensorrt.manifest import check_engine, check_plan, parse_manifest
@@ -27,7 +27,7 @@ def manifest_path(engine_path: Path) -> Path:
 
 def write_engine(engine_path: Path, engine: Engine) -> None:
     """Write engine and manifest; a run that is killed meanwhile leaves the older two or the newer two."""
-    write_vouched(
+    write_checksummed(
         engine_path, engine.plan, manifest_path(engine_path), engine.manifest.model_dump_json(indent=2) + "\n"
     )
 
@@ -40,7 +40,7 @@ def read_engine(engine_path: Path) -> Engine:
     """
     try:
         plan = engine_path.read_bytes()
-        present, *waiting = read_vouchers(manifest_path(engine_path))
+        present, *waiting = read_checksums(manifest_path(engine_path))
     except (FileNotFoundError, UnicodeDecodeError) as error:
         raise ExportError(
             f"wanted {engine_path} with its {manifest_path(engine_path).name}, found no such pair ({error}). "

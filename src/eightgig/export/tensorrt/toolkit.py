@@ -48,7 +48,7 @@ class Toolkit:
 
 
 def missing_reason(choice: ToolkitChoice = "auto") -> str | None:
-    """Return why there is no such toolkit, with the line that installs it; None where it is installed. Imports nothing."""
+    """Return why there is no such toolkit and the line that installs it; None where it is there. Imports nothing."""
     wanted: tuple[ToolkitName, ...] = ("tensorrt", "tensorrt_rtx") if choice == "auto" else (choice,)
     if any(find_spec(name) for name in wanted):
         return None

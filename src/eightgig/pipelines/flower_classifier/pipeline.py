@@ -2,10 +2,10 @@
 
 from kedro.pipeline import Pipeline
 
-from eightgig.tasks.classification.case import PictureClassifier
+from eightgig.tasks.classification.case import ImageClassifier
 from eightgig.tasks.classification.pipeline import classifier_pipeline
 
 
 def create_pipeline() -> Pipeline:
     """Return the whole case study; each stage runs alone by its tag, for example `--tags train`."""
-    return classifier_pipeline("flower_classifier", PictureClassifier())
+    return classifier_pipeline("flower_classifier", ImageClassifier())

@@ -51,14 +51,14 @@ def _fit_code(row: GuideRow) -> int:
 def _fit_text(row: GuideRow) -> str:
     if not row.fits:
         return "does not fit"
-    price = "" if row.checkpointing in (None, "none") else "<br>recomputed"
+    price = "" if row.activation_checkpointing in (None, "none") else "<br>recomputed"
     price += ", offloaded" if row.offload else ""
-    return f"{row.memory_gib:.1f} GiB<br>{row.precision}, {row.micro_batch} x {row.accumulation}{price}"
+    return f"{row.memory_gib:.1f} GiB<br>{row.precision}, {row.micro_batch} x {row.gradient_accumulation_steps}{price}"
 
 
 def _plan_words(row: GuideRow) -> str:
     memory = f"{row.memory_gib:.1f} of {row.card_gib:g} GiB"
-    return f"{memory}, checkpointing {row.checkpointing}, {row.optimizer_kernel or 'no'} optimizer"
+    return f"{memory}, checkpointing {row.activation_checkpointing}, {row.optimizer_kernel or 'no'} optimizer"
 
 
 def _ratio(guide: Guide, row: GuideRow) -> float | None:

@@ -130,7 +130,12 @@ def _article_row(
     way = workload.as_in_article
     if way is None:
         return None
-    fixed = {"checkpointing": "none", "offload": "never", "attention": way.attention, "budget_gib": _BOUNDLESS_GIB}
+    fixed = {
+        "activation_checkpointing": "none",
+        "offload": "never",
+        "attention": way.attention,
+        "budget_gib": _BOUNDLESS_GIB,
+    }
     request = _request(name, workload, card).model_copy(update={"precisions": (way.precision,), "channels_last": False})
     made = make_plan(request, plan.model_copy(update=fixed), predictor=predictor)
     row = row_of_plan(name, workload, card, made, cores=cores, loader="folder")

@@ -24,8 +24,8 @@ _PLAN_COLUMNS = {
     "card_gib": "card GiB",
     "precision": "precision",
     "micro_batch": "micro-batch",
-    "accumulation": "accumulation",
-    "checkpointing": "checkpointing",
+    "gradient_accumulation_steps": "accumulation",
+    "activation_checkpointing": "activation_checkpointing",
     "findings": "findings",
     "remark": "remark",
 }

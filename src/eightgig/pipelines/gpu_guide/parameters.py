@@ -35,7 +35,7 @@ class WorkloadParameters(Record):
         precisions: those that may be chosen.
         samples_per_epoch: None leaves the time of an epoch out.
         loads_images: whether samples are decoded from JPEG files, so that the loader may be too slow.
-        channels_last: whether its input are pictures, which Tensor Cores want with the channels last.
+        channels_last: whether its input are images, which Tensor Cores want with the channels last.
         clips_gradients: whether the recipe clips them.
         as_in_article: answers the article's own figures; None where it gives none.
     """

@@ -16,7 +16,7 @@ class GuideRow(Record):
         name: the workload's short name.
         as_in_article: whether this is the article's own way of running it, with no regard to what fits.
         fits: whether a plan was found within the card's memory.
-        checkpointing: `none` unless activations are recomputed.
+        activation_checkpointing: `none` unless activations are recomputed.
         offload: whether activations wait in the machine's memory.
         memory_gib: what the card must have, the CUDA context and the planner's margin included: it decides what fits.
         reserved_gib: what the card shows as used where nothing stops the allocator, the context included.
@@ -38,10 +38,10 @@ class GuideRow(Record):
     effective_batch: int
     fits: bool
     micro_batch: int | None = None
-    accumulation: int | None = None
+    gradient_accumulation_steps: int | None = None
     precision: str | None = None
     attention: str | None = None
-    checkpointing: str | None = None
+    activation_checkpointing: str | None = None
     offload: bool = False
     optimizer_kernel: str | None = None
     memory_gib: float | None = None

@@ -33,10 +33,10 @@ def row_of_plan(
     return _row(name, workload, card, fits=plan.fits).model_copy(
         update={
             "micro_batch": plan.micro_batch,
-            "accumulation": plan.accumulation,
+            "gradient_accumulation_steps": plan.gradient_accumulation_steps,
             "precision": plan.precision,
             "attention": plan.attention,
-            "checkpointing": plan.checkpointing,
+            "activation_checkpointing": plan.activation_checkpointing,
             "offload": plan.offload,
             "optimizer_kernel": plan.optimizer_kernel if trains else None,
             "memory_gib": round(gib(plan.context_bytes + plan.needed_bytes), 2),
@@ -73,6 +73,6 @@ def _row(name: str, workload: WorkloadParameters, card: Card, *, fits: bool) -> 
 
 def _limit(plan: "MemoryPlan", *, slower_loader: bool) -> Limit | None:
     # A plan that recomputes or moves activations is slower for want of memory, whatever its kernels wait for.
-    if plan.checkpointing != "none" or plan.offload:
+    if plan.activation_checkpointing != "none" or plan.offload:
         return "memory"
     return "loader" if slower_loader else plan.bottleneck

@@ -89,8 +89,8 @@ def _how(row: GuideRow) -> str:
 def _settings(row: GuideRow) -> str:
     parts = [
         f"{row.precision}",
-        f"micro-batch {row.micro_batch} x {row.accumulation}",
-        f"checkpointing {row.checkpointing}" if row.checkpointing not in (None, "none") else "",
+        f"micro-batch {row.micro_batch} x {row.gradient_accumulation_steps}",
+        f"checkpointing {row.activation_checkpointing}" if row.activation_checkpointing not in (None, "none") else "",
         "activations offloaded" if row.offload else "",
         f"{row.attention} attention" if row.attention == "eager" else "",
     ]

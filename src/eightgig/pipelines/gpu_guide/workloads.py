@@ -26,7 +26,7 @@ def image_classifier(name: str, *, image_size: int, num_classes: int) -> "Worklo
 
 
 def object_detector(name: str, *, image_size: int, num_classes: int, num_boxes: int = 32) -> "Workload":
-    """Return YOLOv5 with its own loss, so many boxes a picture (article 5.2)."""
+    """Return YOLOv5 with its own loss, so many boxes an image (article 5.2)."""
     import torch
 
     from eightgig.tasks.detection.model import SIZES, YoloV5

@@ -1,4 +1,4 @@
-"""Pictures by their class: ResNet-50, from class folders or ImageNet to a page."""
+"""Images by their class: ResNet-50, from class folders or ImageNet to a page."""
 
 from eightgig.pipelines.image_classifier.pipeline import create_pipeline
 

@@ -1,4 +1,4 @@
-"""The object detector: YOLOv5 from annotated pictures to real-time video (article 5.2)."""
+"""The object detector: YOLOv5 from annotated images to real-time video (article 5.2)."""
 
 from eightgig.pipelines.object_detector.pipeline import create_pipeline
 

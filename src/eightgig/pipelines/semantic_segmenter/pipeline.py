@@ -1,4 +1,4 @@
-"""The semantic segmenter: U-Net from pictures with masks to images of any size (article 2.1.2, 3.1.2)."""
+"""The semantic segmenter: U-Net from images with masks to images of any size (article 2.1.2, 3.1.2)."""
 
 from kedro.pipeline import Pipeline
 

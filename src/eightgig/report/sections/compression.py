@@ -21,12 +21,12 @@ _HEADER = (
     "x ONNX float32",
     "file, MiB",
     "parameters",
-    "FLOPs of a {unit}",
+    "FLOPs per {unit}",
     "training memory: predicted, measured",
 )
 
 
-def compression_section(compression: CompressionReport, benchmark: Table, unit: str = "picture") -> "report.Section":
+def compression_section(compression: CompressionReport, benchmark: Table, unit: str = "image") -> "report.Section":
     """Show the trained network, each smaller form, and both in INT8, on the same test samples and device."""
     from eightgig.report.page import Section
     from eightgig.report.page import Table as PageTable

@@ -42,7 +42,7 @@ _MOST_LAYERS = 12
 
 
 def variants_section(
-    benchmark: Table, latency: Table, parity: ParityTable, speed: Figure, unit: str = "picture"
+    benchmark: Table, latency: Table, parity: ParityTable, speed: Figure, unit: str = "image"
 ) -> "report.Section":
     """Show every form of the network, the ones that could not be made included, and which one to use."""
     from eightgig.report.page import Chart, Section
@@ -83,7 +83,7 @@ def variants_section(
     )
 
 
-def int8_section(quantization: QuantizationReport, unit: str = "picture") -> "report.Section":
+def int8_section(quantization: QuantizationReport, unit: str = "image") -> "report.Section":
     """Show how both INT8 files were chosen."""
     from eightgig.report.page import Folded, Section
     from eightgig.report.page import Table as PageTable

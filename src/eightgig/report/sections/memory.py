@@ -7,7 +7,7 @@ from eightgig.core.units import format_bytes, gib
 from eightgig.report.annotations import Figure, Table
 from eightgig.report.memory_metrics import comparable_error, is_comparable
 from eightgig.vram.cards.catalog import cards
-from eightgig.vram.plan import Considered, MemoryPlan, PhaseMemory
+from eightgig.vram.plan import CandidateResult, MemoryPlan, PhaseMemory
 from eightgig.vram.runtime.measure import MeasuredPhase
 from eightgig.vram.trace import PhaseComparison, VramTrace
 
@@ -97,7 +97,7 @@ def _decided(plan: MemoryPlan, trace: VramTrace, history: Table) -> "report.Fact
             Fact("validation batch", plan.eval_batch),
             Fact("precision", plan.precision, plan.numerics.sentence() if plan.device == "cuda" else ""),
             *_scale(plan, history),
-            Fact("recomputed", _CHECKPOINTING[plan.checkpointing]),
+            Fact("recomputed", _CHECKPOINTING[plan.activation_checkpointing]),
             Fact("optimizer", _optimizer(plan), "in the backward pass" if plan.optimizer_in_backward else ""),
             Fact("ran on", plan.device_name),
             *_cache(plan, trace),
@@ -182,7 +182,7 @@ def _recovery_words(plan: MemoryPlan, trace: VramTrace) -> list[str]:
 def _recoveries(trace: VramTrace) -> "Iterator[report.Table]":
     from eightgig.report.page import Table as PageTable
 
-    rows = [(r.phase, r.step, r.failed_batch, r.batch, r.verdict.sentence) for r in trace.recovered]
+    rows = [(r.phase, r.step, r.failed_batch, r.batch, r.diagnosis.sentence) for r in trace.recovered]
     columns = ("phase", "steps done", "samples at a time", "from then on", "why")
     if rows:
         yield PageTable(columns, rows, "Where memory ran out and the run went on")
@@ -190,7 +190,11 @@ def _recoveries(trace: VramTrace) -> "Iterator[report.Table]":
 
 def _step_caption(plan: MemoryPlan) -> str:
     """Return what is drawn: of many micro-batches the first, whose gradients are new, and one more."""
-    drawn = f"; 2 of its {plan.accumulation} micro-batches are drawn" if plan.accumulation > 2 else ""
+    drawn = (
+        f"; 2 of its {plan.gradient_accumulation_steps} micro-batches are drawn"
+        if plan.gradient_accumulation_steps > 2
+        else ""
+    )
     return f"Who holds the memory over one training step (predicted{drawn})"
 
 
@@ -214,7 +218,7 @@ def _considered_table(plan: MemoryPlan) -> "report.Table":
         (
             _batches(way),
             way.precision,
-            _CHECKPOINTING[way.checkpointing],
+            _CHECKPOINTING[way.activation_checkpointing],
             way.offload,
             format_bytes(way.needed_bytes),
             way.fits,
@@ -226,8 +230,8 @@ def _considered_table(plan: MemoryPlan) -> "report.Table":
     return PageTable(columns, rows)
 
 
-def _is_chosen(way: Considered, plan: MemoryPlan) -> bool:
-    asked = ("precision", "checkpointing", "offload", "micro_batch", "accumulation")
+def _is_chosen(way: CandidateResult, plan: MemoryPlan) -> bool:
+    asked = ("precision", "activation_checkpointing", "offload", "micro_batch", "gradient_accumulation_steps")
     return all(getattr(way, name) == getattr(plan, name) for name in asked)
 
 
@@ -268,7 +272,7 @@ def _figures_table(plan: MemoryPlan, trace: VramTrace, export: MeasuredPhase) ->
 
 def _predicted_cells(phase: PhaseMemory) -> Iterable[str | None]:
     yield format_bytes(phase.peak_bytes)
-    for size in (phase.smallest_cap_bytes, phase.reserved_bytes):
+    for size in (phase.min_memory_limit_bytes, phase.reserved_bytes):
         yield format_bytes(size) if size else None
 
 
@@ -295,8 +299,8 @@ def _measured_words(phase: MeasuredPhase) -> str:
     return "tensors on the GPU" if is_comparable(phase) else "growth of the process, no test of the prediction"
 
 
-def _batches(way: MemoryPlan | Considered) -> str:
-    return f"{way.micro_batch} x {way.accumulation}"
+def _batches(way: MemoryPlan | CandidateResult) -> str:
+    return f"{way.micro_batch} x {way.gradient_accumulation_steps}"
 
 
 def _duration(seconds: float) -> str:

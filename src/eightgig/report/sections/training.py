@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING, Any
 from eightgig.core.records import Record
 from eightgig.core.units import format_bytes
 from eightgig.models.cards import WeightsCard
-from eightgig.report.annotations import Figure, Picture, Table
+from eightgig.report.annotations import Figure, ImageArray, Table
 from eightgig.vram.plan import MemoryPlan
 from eightgig.vram.trace import VramTrace
 
 if TYPE_CHECKING:
     from eightgig.report import page as report
 
-_MOST_PICTURES = 24
+_MOST_IMAGES = 24
 
 
 def headline(
@@ -27,7 +27,7 @@ def headline(
         Fact(
             f"Recommended on this {'CPU' if row['device'] == 'cpu' else 'GPU'}",
             str(row["variant"]),
-            f"{row['latency_p50_ms']:.1f} ms a {unit}, {row['speedup_vs_torch']:.1f} x torch, "
+            f"{row['latency_p50_ms']:.1f} ms per {unit}, {row['speedup_vs_torch']:.1f} x torch, "
             f"{row['score_name']} {row['score']:.1%}{judged_on(benchmark, unit)}",
         )
         for _, row in benchmark[benchmark["recommended"]].iterrows()
@@ -70,18 +70,18 @@ def training_section(card: WeightsCard, curves: Figure) -> "report.Section":
     )
 
 
-def new_pictures_section(table: Table, sheet: Picture) -> "report.Section":
+def new_images_section(table: Table, sheet: ImageArray) -> "report.Section":
     """Show what the `predict` stage said last."""
-    from eightgig.report.page import Gallery, Picture, Section
+    from eightgig.report.images import to_data_uri
+    from eightgig.report.page import Gallery, Image, Section
     from eightgig.report.page import Table as PageTable
-    from eightgig.report.pictures import to_data_uri
 
     return Section(
         "Predictions",
-        "The trained network on single pictures, as `--tags predict` does it; without a source, on held-out ones.",
+        "The trained network on single images, as `--tags predict` does it; without a source, on held-out ones.",
         [
-            Gallery([Picture(to_data_uri(sheet, longest_side_px=1200))]),
-            PageTable.from_frame(table.head(_MOST_PICTURES), formats={"probability": ".1%"}),
+            Gallery([Image(to_data_uri(sheet, longest_side_px=1200))]),
+            PageTable.from_frame(table.head(_MOST_IMAGES), formats={"probability": ".1%"}),
         ],
     )
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from eightgig.stages.distributed.launcher import RankJob, launcher
+from eightgig.stages.distributed.launcher import WorkerConfig, launcher
 from eightgig.training.parameters import DistributedParameters
 
 _LOOK_S = 0.5
@@ -37,11 +37,11 @@ def main() -> None:
         done = job.attempt
 
 
-def _next_job(path: Path, done: int, patience_s: float) -> RankJob | None:
+def _next_job(path: Path, done: int, patience_s: float) -> WorkerConfig | None:
     until = time.monotonic() + patience_s
     while time.monotonic() < until:
         try:
-            job = RankJob.model_validate_json(path.read_bytes())
+            job = WorkerConfig.model_validate_json(path.read_bytes())
         except (OSError, ValidationError):
             job = None
         if job is not None and job.attempt > done:

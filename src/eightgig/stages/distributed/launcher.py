@@ -30,7 +30,7 @@ from eightgig.stages.annotations import TrainingResult
 from eightgig.stages.training_job import TrainingJob
 from eightgig.training.parameters import DistributedParameters
 from eightgig.vram.plan import Finding, MemoryPlan
-from eightgig.vram.runtime.verdict import Recovered
+from eightgig.vram.runtime.diagnosis import Recovered
 
 logger = logging.getLogger(__name__)
 _LOOK_S = 0.2
@@ -38,7 +38,7 @@ _MOST_ATTEMPTS = 8
 _DEFAULT_PORT = 29500
 
 
-class RankJob(Record):
+class WorkerConfig(Record):
     """What a process has to know, as JSON.
 
     Attributes:
@@ -104,8 +104,13 @@ def with_less(plan: MemoryPlan, recovered: Recovered) -> MemoryPlan:
         changes: dict[str, Any] = {"eval_batch": recovered.batch}
         code, what = "VRAM102", f"memory ran out in validation: now {recovered.batch} samples at a time"
     else:
-        size = max(n for n in range(1, recovered.batch + 1) if (plan.micro_batch * plan.accumulation) % n == 0)
-        changes = {"micro_batch": size, "accumulation": plan.micro_batch * plan.accumulation // size}
+        size = max(
+            n for n in range(1, recovered.batch + 1) if (plan.micro_batch * plan.gradient_accumulation_steps) % n == 0
+        )
+        changes = {
+            "micro_batch": size,
+            "gradient_accumulation_steps": plan.micro_batch * plan.gradient_accumulation_steps // size,
+        }
         code, what = "VRAM101", f"memory ran out in step {recovered.step}: now micro-batch {size}, same effective batch"
     return plan.model_copy(update={**changes, "findings": (*plan.findings, Finding(code=code, message=what))})
 
@@ -114,7 +119,7 @@ def threads_of_each(distributed: DistributedParameters) -> str:
     """Return how many threads each process computes in, as OMP_NUM_THREADS says or else gets to say."""
     from eightgig.core.device import usable_cores
 
-    return os.environ.get("OMP_NUM_THREADS", str(max(1, usable_cores() // distributed.processes)))
+    return os.environ.get("OMP_NUM_THREADS", str(max(1, usable_cores() // distributed.nproc_per_node)))
 
 
 def launcher(distributed: DistributedParameters, job_path: Path, *, node: int = 0) -> list[str]:
@@ -123,16 +128,16 @@ def launcher(distributed: DistributedParameters, job_path: Path, *, node: int = 
     Raises:
         ConfigurationError: several machines, and no address at which they meet.
     """
-    command = [sys.executable, "-m", "torch.distributed.run", f"--nproc-per-node={distributed.processes}"]
+    command = [sys.executable, "-m", "torch.distributed.run", f"--nproc-per-node={distributed.nproc_per_node}"]
     if distributed.nodes == 1:
         command += ["--standalone"]
     else:
-        if not distributed.rendezvous:
+        if not distributed.rdzv_endpoint:
             raise ConfigurationError(
-                f"train.distributed.nodes is {distributed.nodes}: set train.distributed.rendezvous to host:port of the "
-                "machine that runs the pipeline, as the others reach it"
+                f"train.distributed.nodes is {distributed.nodes}: set train.distributed.rdzv_endpoint to host:port of "
+                "the machine that runs the pipeline, as the others reach it"
             )
-        host, _, port = distributed.rendezvous.partition(":")
+        host, _, port = distributed.rdzv_endpoint.partition(":")
         command += [f"--nnodes={distributed.nodes}", f"--node-rank={node}"]
         command += [f"--master-addr={host}", f"--master-port={port or _DEFAULT_PORT}"]
     return [*command, "--max-restarts=0", "-m", "eightgig.stages.distributed.worker", str(job_path)]
@@ -240,9 +245,9 @@ def _say(metrics: Mapping[str, float], epoch: int) -> None:
         logger.info("epoch %d: loss %.3f, validation loss %.3f, score %.3f, %.0f samples/s", epoch, *shown)
 
 
-def _described(job: TrainingJob, attempt: int) -> RankJob:
+def _described(job: TrainingJob, attempt: int) -> WorkerConfig:
     store: Any = job.store
-    return RankJob(
+    return WorkerConfig(
         case=_address(type(job.case)),
         store=_address(type(store)),
         store_path=Path(store.path).resolve(),

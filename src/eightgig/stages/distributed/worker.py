@@ -15,11 +15,11 @@ from typing import Any
 
 import psutil
 
-from eightgig.core.errors import EightgigError, OneRankShortError
+from eightgig.core.errors import EightgigError, RankOutOfMemoryError
 from eightgig.core.files import write_text
 from eightgig.core.tracker import FileTracker, NoTracker
 from eightgig.models.parameters import ModelParameters
-from eightgig.stages.distributed.launcher import Failure, RankJob
+from eightgig.stages.distributed.launcher import Failure, WorkerConfig
 from eightgig.stages.training_job import TrainingJob
 from eightgig.training.parameters import TrainParameters
 
@@ -30,13 +30,13 @@ def main() -> None:
     """Train with the others; leave `failure-RANK.json` when it fails."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     path, rank = Path(sys.argv[1]), int(os.environ["RANK"])
-    job = RankJob.model_validate_json(path.read_bytes())
+    job = WorkerConfig.model_validate_json(path.read_bytes())
     _end_without(job.parent, rank)
     try:
         _train(job, rank, path.parent)
     except Exception as error:
         logging.getLogger(__name__).exception("process %d failed", rank)
-        recovered: Any = error.recovered if isinstance(error, OneRankShortError) else None
+        recovered: Any = error.recovered if isinstance(error, RankOutOfMemoryError) else None
         told = str(error) if isinstance(error, EightgigError) else f"{type(error).__name__}: {error}"
         failure = Failure(rank=rank, error=told.partition("\n")[0], recovered=recovered)
         write_text(path.parent / f"failure-{rank}.json", failure.model_dump_json())
@@ -46,7 +46,7 @@ def main() -> None:
     os._exit(0)  # what is to be kept is kept: C++ threads that the interpreter's end tears down may abort (torch 2.11)
 
 
-def _train(job: RankJob, rank: int, folder: Path) -> None:
+def _train(job: WorkerConfig, rank: int, folder: Path) -> None:
     import torch
 
     if job.plan.device == "cuda":

@@ -1,1 +1,1 @@
-"""What all classifiers of pictures share: their answers to the stages, their own stages, and their part of the page."""
+"""What all classifiers of images share: their answers to the stages, their own stages, and their part of the page."""

@@ -1,31 +1,31 @@
-"""A classifier of square crops of pictures: its answers to the stages' questions."""
+"""A classifier of square crops of images: its answers to the stages' questions."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from eightgig.models.parameters import ModelParameters, PictureModelParameters
-from eightgig.stages.annotations import Batches, ImageStore, Objective, PictureNetwork, Task
+from eightgig.models.parameters import ImageModelParameters, ModelParameters
+from eightgig.stages.annotations import Batches, ImageNetwork, ImageStore, Objective, Task
 from eightgig.stages.case import Records
+from eightgig.stages.images import ImageCase, loading
 from eightgig.stages.loading import for_evaluation
-from eightgig.stages.pictures import PictureCase, loading
 from eightgig.training.parameters import ClassifierTrainParameters, TrainParameters
 from eightgig.vram.plan import Precision
 
-RECORDS: Records = {ModelParameters: PictureModelParameters, TrainParameters: ClassifierTrainParameters}
+RECORDS: Records = {ModelParameters: ImageModelParameters, TrainParameters: ClassifierTrainParameters}
 
 
-class PictureClassifier(PictureCase):
+class ImageClassifier(ImageCase):
     """Any classifier of torchvision or timm; see `eightgig.stages.case.Case` for what each answer is."""
 
     records = RECORDS
 
-    def build_network(self, model: PictureModelParameters, num_classes: int) -> PictureNetwork:
+    def build_network(self, model: ImageModelParameters, num_classes: int) -> ImageNetwork:
         """Return the classifier by its name, with `num_classes` outputs."""
         from eightgig.tasks.classification.model import build_classifier
 
         return build_classifier(model.name, weights=model.weights, num_classes=num_classes, dropout=model.dropout)
 
-    def objective(self, network: PictureNetwork, train: ClassifierTrainParameters) -> Objective:
+    def objective(self, network: ImageNetwork, train: ClassifierTrainParameters) -> Objective:
         """Return cross-entropy, with colour changes on the device."""
         from eightgig.data.images.transforms import DeviceColour
         from eightgig.training.objective import ClassificationObjective
@@ -70,8 +70,8 @@ class PictureClassifier(PictureCase):
             **for_evaluation(num_workers),
         )
 
-    def eval_picture(self, image_HWC: Any, *, image_size: int) -> Any:
-        """Return the centre crop of one picture as a uint8 tensor, 3 x image_size x image_size."""
+    def eval_image(self, image_HWC: Any, *, image_size: int) -> Any:
+        """Return the centre crop of one image as a uint8 tensor, 3 x image_size x image_size."""
         import numpy as np
         import torch
 
@@ -88,7 +88,7 @@ class PictureClassifier(PictureCase):
         return ClassificationTask(classes)
 
     def truths(self, batch: Any) -> list[Any]:
-        """Return each picture's class, as a position in the classes."""
+        """Return each image's class, as a position in the classes."""
         return [int(label) for label in batch["labels"]]
 
 
@@ -105,14 +105,14 @@ def make_workload(
 
     from eightgig.stages.workloads import case_workload
 
-    parameters = PictureModelParameters(**{**model, "weights": "none"})
+    parameters = ImageModelParameters(**{**model, "weights": "none"})
 
     def batch(num_images: int) -> dict[str, Any]:
         images_N3HW = torch.zeros(num_images, 3, parameters.image_size, parameters.image_size, dtype=torch.uint8)
         return {"images": images_N3HW, "labels": torch.zeros(num_images, dtype=torch.int64)}
 
     return case_workload(
-        PictureClassifier(),
+        ImageClassifier(),
         parameters,
         ClassifierTrainParameters(**train),
         num_classes,

@@ -14,14 +14,14 @@ from torch import nn
 
 from eightgig.core.errors import ConfigurationError, WeightsError
 from eightgig.models.heads import drop_auxiliary_outputs, head_names, replace_head, set_dropout, start_head_small
-from eightgig.models.network import PictureNetwork
+from eightgig.models.network import ImageNetwork
 from eightgig.models.weights import load_matching, read_state_dict
 from eightgig.tasks.classification import efficientnet_lite
 
 Library = Literal["torchvision", "timm"]
 
 
-def build_classifier(name: str, *, weights: str, num_classes: int, dropout: float | None = None) -> PictureNetwork:
+def build_classifier(name: str, *, weights: str, num_classes: int, dropout: float | None = None) -> ImageNetwork:
     """Return the classifier `name` with `num_classes` outputs, on the CPU, in float32.
 
     A pretrained head is kept when its class count is `num_classes`, otherwise it is initialised anew.
@@ -65,7 +65,7 @@ def _torchvision_names() -> tuple[str, ...]:
     return tuple(torchvision.models.list_models(module=torchvision.models))
 
 
-def _from_torchvision(name: str, weights: str, num_classes: int, dropout: float | None) -> PictureNetwork:
+def _from_torchvision(name: str, weights: str, num_classes: int, dropout: float | None) -> ImageNetwork:
     pretrained = torchvision.models.get_model_weights(name).DEFAULT
     wants_default = weights == "default"
     module: Any = _build(
@@ -82,10 +82,10 @@ def _from_torchvision(name: str, weights: str, num_classes: int, dropout: float 
     preset = pretrained.transforms()
     # A vision transformer has the size of its position table built in; it may differ from the best weights' size.
     size = getattr(module, "image_size", preset.crop_size[0])
-    return PictureNetwork(module, name, "torchvision", source, tuple(preset.mean), tuple(preset.std), size)
+    return ImageNetwork(module, name, "torchvision", source, tuple(preset.mean), tuple(preset.std), size)
 
 
-def _from_timm(name: str, weights: str, num_classes: int, dropout: float | None) -> PictureNetwork:
+def _from_timm(name: str, weights: str, num_classes: int, dropout: float | None) -> ImageNetwork:
     wants_default = weights == "default"
     overrides: dict[str, Any] = {} if dropout is None else {"drop_rate": dropout}
     # The packaged head has 1,000 classes; built with the wanted count, it is kept or left out by `load_matching`.
@@ -97,7 +97,7 @@ def _from_timm(name: str, weights: str, num_classes: int, dropout: float | None)
         start_head_small(module)
     source = f"timm {_hub_name(module)} (download)" if wants_default else _load(module, name, weights)
     mean, std = (efficientnet_lite.MEAN, efficientnet_lite.STD) if _is_lite0(name) else (config["mean"], config["std"])
-    return PictureNetwork(module, name, "timm", source, tuple(mean), tuple(std), config["input_size"][-1])
+    return ImageNetwork(module, name, "timm", source, tuple(mean), tuple(std), config["input_size"][-1])
 
 
 def _build(create: Callable[[], nn.Module], name: str, weights: str) -> nn.Module:

@@ -1,4 +1,4 @@
-"""All stages of a classifier of pictures as one pipeline."""
+"""All stages of a classifier of images as one pipeline."""
 
 from kedro.pipeline import Pipeline
 
@@ -11,7 +11,7 @@ from eightgig.tasks.classification.report import ClassificationResults
 
 
 def classifier_pipeline(name: str, case: Case, results: Results | None = None) -> Pipeline:
-    """Return the case study `name` from pictures in class folders to a page.
+    """Return the case study `name` from images in class folders to a page.
 
     Args:
         name: of the pipeline.

@@ -1,4 +1,4 @@
-"""Predict: classes of new pictures, as a table and a contact sheet."""
+"""Predict: classes of new images, as a table and a contact sheet."""
 
 from typing import TYPE_CHECKING
 
@@ -6,12 +6,12 @@ from kedro.pipeline import Pipeline
 
 from eightgig.data.images.parameters import DataParameters
 from eightgig.datasets.weights import Weights
-from eightgig.models.cards import PictureCard
-from eightgig.stages.annotations import ImageStore, Picture, Table
+from eightgig.models.cards import ImageCard
+from eightgig.stages.annotations import ImageArray, ImageStore, Table
 from eightgig.stages.case import Case, stage_node, stage_pipeline
+from eightgig.stages.images import CaseOnImages
 from eightgig.stages.inference import running
 from eightgig.stages.inputs import feeds_of
-from eightgig.stages.pictures import CaseOnPictures
 from eightgig.stages.samples import (
     REJECT_COLUMNS,
     PredictParameters,
@@ -40,32 +40,32 @@ def create_pipeline(case: Case) -> Pipeline:
         "plan": "params:plan",
     }
     outputs = ["predict_table", "predict_rejects_table", "predict_sheet"]
-    return stage_pipeline("predict", [stage_node(predict_pictures, inputs, outputs, case=case)])
+    return stage_pipeline("predict", [stage_node(predict_images, inputs, outputs, case=case)])
 
 
-def predict_pictures(
-    case: CaseOnPictures,
+def predict_images(
+    case: CaseOnImages,
     weights: Weights,
     store: ImageStore,
     splits: Table,
     data: DataParameters,
     predict: PredictParameters,
     plan: PlanParameters,
-) -> tuple[Table, Table, Picture]:
-    """Classify pictures with the trained network, on the GPU where there is one.
+) -> tuple[Table, Table, ImageArray]:
+    """Classify images with the trained network, on the GPU where there is one.
 
     Returns:
-        One row a picture (file, class, its probability, the five likeliest); the files that could not be read, with
+        One row an image (file, class, its probability, the five likeliest); the files that could not be read, with
         reasons; a contact sheet.
 
     Raises:
         ConfigurationError: the source does not exist.
-        DataError: nothing in the source is a picture.
+        DataError: nothing in the source is an image.
     """
     import pandas as pd
 
     from eightgig.data.images.streaming import windows
-    from eightgig.report.pictures import Tile, contact_sheet
+    from eightgig.report.images import Tile, contact_sheet
 
     rejects: Rejects = []
     rows: list[tuple[str, str, float, str]] = []
@@ -76,7 +76,7 @@ def predict_pictures(
         for batch in windows(samples, predict.batch_size):
             for sample, row in zip(batch, classify(batch), strict=True):
                 rows.append((sample.file, *row))
-                if len(tiles) < predict.sheet_pictures:
+                if len(tiles) < predict.sheet_images:
                     tiles.append(Tile(thumbnail(sample.image_HWC), f"{row[0]} {row[1]:.0%}"))
     require_one(len(rows), predict, rejects)
     table = pd.DataFrame(rows, columns=list(_TABLE_COLUMNS))
@@ -84,15 +84,15 @@ def predict_pictures(
 
 
 class _Classifier:
-    """The trained network on whole pictures of any size."""
+    """The trained network on whole images of any size."""
 
-    def __init__(self, case: CaseOnPictures, card: PictureCard, runner: "Runner") -> None:
+    def __init__(self, case: CaseOnImages, card: ImageCard, runner: "Runner") -> None:
         self._case, self._card, self._runner = case, card, runner
 
     def __call__(self, samples: list[Sample]) -> list[tuple[str, float, str]]:
         import torch
 
-        cropped = [self._case.eval_picture(sample.image_HWC, image_size=self._card.image_size) for sample in samples]
+        cropped = [self._case.eval_image(sample.image_HWC, image_size=self._card.image_size) for sample in samples]
         outputs = self._runner.run(feeds_of(self._case.inputs(self._card, {"images": torch.stack(cropped)})))
         (logits_NK,) = map(torch.from_numpy, outputs.values())
         likeliest = logits_NK.softmax(1).topk(min(5, len(self._card.classes)))

@@ -4,8 +4,8 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from eightgig.bench.records import ClassificationReport
-from eightgig.data.ingest.sources import RawPictures
-from eightgig.report.sections.training import new_pictures_section
+from eightgig.data.ingest.sources import RawImages
+from eightgig.report.sections.training import new_images_section
 from eightgig.stages.annotations import Figure, ImageStore, Table
 from eightgig.stages.trained import indices_of
 from eightgig.tasks.classification.case import RECORDS
@@ -13,25 +13,25 @@ from eightgig.tasks.classification.case import RECORDS
 if TYPE_CHECKING:
     from eightgig.report import page as report
 
-_MOST_PICTURES = 24
+_MOST_IMAGES = 24
 
 
 class ClassificationResults:
     """A classifier's part of the page (see `eightgig.stages.report.Results`)."""
 
     records = RECORDS
-    unit = "picture"
+    unit = "image"
     drawn_from = {"splits": "splits", "per_class": "per_class_table", "confusion": "confusion_table"}  # noqa: RUF012
     figures = ("confusion", "per_class", "balance")
     shown = {  # noqa: RUF012
         "metrics": "metrics",
         "predictions": "predictions_table",
-        "new_pictures": "predict_table",
-        "new_pictures_sheet": "predict_sheet",
+        "new_images": "predict_table",
+        "new_images_sheet": "predict_sheet",
     }
 
     def draw(self, splits: Table, per_class: Table, confusion: Table) -> tuple[Figure, Figure, Figure]:
-        """Return what was taken for what, precision and recall by class, and the pictures of each class."""
+        """Return what was taken for what, precision and recall by class, and the images of each class."""
         from eightgig.report import figures
 
         by_split = splits.sort_values(
@@ -50,14 +50,14 @@ class ClassificationResults:
 
         metrics: ClassificationReport = shown["metrics"]
         return Fact(
-            f"Accuracy on {metrics.num_images} held-out pictures",
+            f"Accuracy on {metrics.num_images} held-out images",
             f"{metrics.accuracy:.1%}",
             f"top-5 {metrics.top5_accuracy:.1%}, macro F1 {metrics.macro_f1:.3f}",
             mark="good",
         )
 
     def data(
-        self, raw: RawPictures, rejects: Table, store: ImageStore, splits: Table, shown: Mapping[str, Any]
+        self, raw: RawImages, rejects: Table, store: ImageStore, splits: Table, shown: Mapping[str, Any]
     ) -> "report.Section":
         """Show what the network learned from."""
         return data_section(raw, rejects, store, splits, shown["balance_figure"])
@@ -66,17 +66,15 @@ class ClassificationResults:
         """Show how good the network is."""
         return [results_section(shown["metrics"], shown["confusion_figure"], shown["per_class_figure"])]
 
-    def pictures(self, store: ImageStore, shown: Mapping[str, Any]) -> "list[report.Section]":
-        """Show what it got wrong, and what it says of single pictures."""
+    def images(self, store: ImageStore, shown: Mapping[str, Any]) -> "list[report.Section]":
+        """Show what it got wrong, and what it says of single images."""
         return [
             errors_section(store, shown["predictions"]),
-            new_pictures_section(shown["new_pictures"], shown["new_pictures_sheet"]),
+            new_images_section(shown["new_images"], shown["new_images_sheet"]),
         ]
 
 
-def data_section(
-    raw: RawPictures, rejects: Table, store: ImageStore, splits: Table, balance: Figure
-) -> "report.Section":
+def data_section(raw: RawImages, rejects: Table, store: ImageStore, splits: Table, balance: Figure) -> "report.Section":
     """Show what the network learned from."""
     from eightgig.report.page import Chart, Gallery, Section
     from eightgig.report.page import Table as PageTable
@@ -93,20 +91,20 @@ def data_section(
     ]
     return Section(
         "What was trained on what",
-        f"{raw.origin}: {len(store):,} pictures in {len(store.classes)} classes. Splits are stratified; copies of one "
-        "picture stay together, so none is in two splits."
+        f"{raw.origin}: {len(store):,} images in {len(store.classes)} classes. Splits are stratified; copies of one "
+        "image stay together, so none is in two splits."
         + ("" if len(rejects) else "\n\nNo file was refused or remarked on."),
         [
-            PageTable(("split", "pictures", "classes"), rows),
-            Chart(balance, "Pictures of each class"),
-            Gallery(list(_samples(store, splits)), "From the training pictures"),
+            PageTable(("split", "images", "classes"), rows),
+            Chart(balance, "Images of each class"),
+            Gallery(list(_samples(store, splits)), "From the training images"),
             *(refused if len(rejects) else []),
         ],
     )
 
 
 def results_section(metrics: ClassificationReport, confusion: Figure, per_class: Figure) -> "report.Section":
-    """Show how good the network is on pictures that neither training nor the choice of the epoch saw."""
+    """Show how good the network is on images that neither training nor the choice of the epoch saw."""
     from eightgig.report.page import Chart, Fact, Facts, Section
 
     facts = [
@@ -116,34 +114,34 @@ def results_section(metrics: ClassificationReport, confusion: Figure, per_class:
         Fact("calibration error", f"{metrics.expected_calibration_error:.4f}"),
     ]
     return Section(
-        "Results on held-out pictures",
-        f"{metrics.num_images:,} test pictures, used for nothing else.",
+        "Results on held-out images",
+        f"{metrics.num_images:,} test images, used for nothing else.",
         [Facts(facts), Chart(confusion, "What was taken for what"), Chart(per_class, "By class")],
     )
 
 
 def errors_section(store: ImageStore, predictions: Table) -> "report.Section":
     """Show the wrong predictions, the surest ones first."""
-    from eightgig.report.page import Gallery, Picture, Section
+    from eightgig.report.page import Gallery, Image, Section
 
     wrong = predictions[~predictions["correct"]].sort_values("probability", ascending=False)
-    pictures = [
-        Picture.from_array(
+    images = [
+        Image.from_array(
             store.decode(int(row["index"])),
             f"{row['predicted']} ({row['probability']:.0%})",
             note=f"is {row['class_name']}: {row['path']}",
             mark="bad",
         )
-        for _, row in wrong.head(_MOST_PICTURES).iterrows()
+        for _, row in wrong.head(_MOST_IMAGES).iterrows()
     ]
-    shown = f"; the {len(pictures)} surest are shown" if len(wrong) > len(pictures) else ""
-    prose = f"{len(wrong)} of {len(predictions)} test pictures{shown}." if len(wrong) else "None of the test pictures."
-    return Section("What it got wrong", prose, [Gallery(pictures)] if pictures else [])
+    shown = f"; the {len(images)} surest are shown" if len(wrong) > len(images) else ""
+    prose = f"{len(wrong)} of {len(predictions)} test images{shown}." if len(wrong) else "None of the test images."
+    return Section("What it got wrong", prose, [Gallery(images)] if images else [])
 
 
-def _samples(store: ImageStore, splits: Table) -> "Iterator[report.Picture]":
-    from eightgig.report.page import Picture
+def _samples(store: ImageStore, splits: Table) -> "Iterator[report.Image]":
+    from eightgig.report.page import Image
 
     indices = indices_of(splits, "train")
     for index in indices[:: max(1, len(indices) // 12)][:12]:
-        yield Picture.from_array(store.decode(index), store.classes[int(store.labels[index])])
+        yield Image.from_array(store.decode(index), store.classes[int(store.labels[index])])

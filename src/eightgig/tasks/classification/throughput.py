@@ -44,7 +44,7 @@ def _throughput(shown: Mapping[str, Any]) -> "report.Section":
     is_comparable = plan.device == "cuda" and card.model.endswith("/resnet50") and card.image_size == 224
     if is_comparable:
         rows += [(f"published: ResNet-50, {what}", rate) for what, rate in _PUBLISHED.items()]
-        note = "Published: synthetic data, so without reading pictures (lambdal/deeplearning-benchmark)."
+        note = "Published: synthetic data, so without reading images (lambdal/deeplearning-benchmark)."
     else:
         note = "ResNet-50 at 224 px trained on a GPU would stand beside published figures here."
     table = Table(("training", "images a second"), rows)

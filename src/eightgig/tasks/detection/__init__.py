@@ -1,1 +1,1 @@
-"""Pictures with boxes: read from the usual formats, checked, split and stored."""
+"""Images with boxes: read from the usual formats, checked, split and stored."""

@@ -1,4 +1,4 @@
-"""Which box found belongs to which true box: for pictures, for the confusion table, and to compare two runners."""
+"""Which box found belongs to which true box: for images, for the confusion table, and to compare two runners."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -20,7 +20,7 @@ Overlaps = NDArray[np.float32]
 
 
 class Match(NamedTuple):
-    """How the boxes found in one picture and the true ones belong together.
+    """How the boxes found in one image and the true ones belong together.
 
     Attributes:
         hits_H2: place of the detection and of its true box, a row a pair, best score first.
@@ -34,10 +34,10 @@ class Match(NamedTuple):
 
 
 def match(detections: Detections, truth: Boxes, *, iou: float = 0.5, confidence: float = 0.25) -> Match:
-    """Return hits, misses and false alarms of one picture by COCO's rule: class by class, the best score chooses first.
+    """Return hits, misses and false alarms of one image by COCO's rule: class by class, the best score chooses first.
 
     Args:
-        detections: of the picture, best first.
+        detections: of the image, best first.
         truth: its true boxes.
         iou: smallest overlap of a hit.
         confidence: detections with a lower score are passed over.
@@ -68,7 +68,7 @@ def confusion_table(
     without a pair was taken for `background` (last column), a detection without one found it there (last row).
 
     Raises:
-        DataError: not as many detections as pictures.
+        DataError: not as many detections as images.
     """
     _require_same_length(detections, truths)
     counts = np.zeros((len(classes) + 1, len(classes) + 1), dtype=np.int64)
@@ -79,10 +79,10 @@ def confusion_table(
 
 
 def compare_detections(reference: Sequence[Detections], found: Sequence[Detections]) -> DetectionDifference:
-    """Return how far `found` is from `reference`, picture by picture: the parity of an exported detector.
+    """Return how far `found` is from `reference`, image by image: the parity of an exported detector.
 
     Raises:
-        DataError: not of the same number of pictures, or of none.
+        DataError: not of the same number of images, or of none.
     """
     _require_same_length(found, reference)
     ious, differences, unmatched = [1.0], [0.0], 0
@@ -125,7 +125,7 @@ def _pairs(overlaps_DT: Overlaps, iou: float) -> Places:
 def _actual_and_predicted(
     found: Detections, truth: Boxes, num_classes: int, iou: float, confidence: float
 ) -> tuple[Places, Places]:
-    """Return the true label and the label found of every hit, confusion, miss and false alarm of one picture."""
+    """Return the true label and the label found of every hit, confusion, miss and false alarm of one image."""
     hits_H2, misses, alarms = match(found, truth, iou=iou, confidence=confidence)
     confused_C2 = _pairs(_overlaps(found.boxes_xyxy_M4[alarms], truth.xyxy_M4[misses]), iou)
     pairs_P2 = np.concatenate([hits_H2, np.stack([alarms[confused_C2[:, 0]], misses[confused_C2[:, 1]]], axis=1)])
@@ -140,6 +140,6 @@ def _actual_and_predicted(
 def _require_same_length(detections: Sequence[Detections], truths: Sequence[Boxes] | Sequence[Detections]) -> None:
     if len(detections) != len(truths) or not truths:
         raise DataError(
-            "comparing boxes wants those of the same pictures, at least 1; "
-            f"found {len(detections)} pictures on one side and {len(truths)} on the other"
+            "comparing boxes wants those of the same images, at least 1; "
+            f"found {len(detections)} images on one side and {len(truths)} on the other"
         )

@@ -4,31 +4,31 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from eightgig.data.images.parameters import DataParameters
-from eightgig.models.parameters import ModelParameters, PictureModelParameters
-from eightgig.stages.annotations import Batches, ImageStore, Objective, PictureNetwork, SoftLoss, Task
+from eightgig.models.parameters import ImageModelParameters, ModelParameters
+from eightgig.stages.annotations import Batches, ImageNetwork, ImageStore, Objective, SoftLoss, Task
 from eightgig.stages.case import Records
+from eightgig.stages.images import ImageCase, letterboxed, loading
 from eightgig.stages.loading import for_evaluation
-from eightgig.stages.pictures import PictureCase, letterboxed, loading
 from eightgig.tasks.detection.parameters import DetectionDataParameters, DetectorTrainParameters
 from eightgig.training.parameters import TrainParameters
 from eightgig.vram.plan import Precision
 
-# What the memory planner counts in each picture: more boxes than most have, in tensors that are small all the same.
+# What the memory planner counts in each image: more boxes than most have, in tensors that are small all the same.
 _TRACED_BOXES = 64
 
 RECORDS: Records = {
-    ModelParameters: PictureModelParameters,
+    ModelParameters: ImageModelParameters,
     DataParameters: DetectionDataParameters,
     TrainParameters: DetectorTrainParameters,
 }
 
 
-class ObjectDetector(PictureCase):
+class ObjectDetector(ImageCase):
     """The case study's answers to the stages' questions (see `eightgig.stages.case.Case`)."""
 
     records = RECORDS
 
-    def build_network(self, model: PictureModelParameters, num_classes: int) -> PictureNetwork:
+    def build_network(self, model: ImageModelParameters, num_classes: int) -> ImageNetwork:
         """Return YOLOv5 of the size that `model` names."""
         from eightgig.tasks.detection.model import build_yolov5
 
@@ -36,7 +36,7 @@ class ObjectDetector(PictureCase):
 
     def prepare(
         self,
-        network: PictureNetwork,
+        network: ImageNetwork,
         store: ImageStore,
         indices: list[int],
         *,
@@ -62,7 +62,7 @@ class ObjectDetector(PictureCase):
             100 * fit.recall_before,
         )
 
-    def objective(self, network: PictureNetwork, train: DetectorTrainParameters) -> Objective:
+    def objective(self, network: ImageNetwork, train: DetectorTrainParameters) -> Objective:
         """Return the loss of boxes, objectness and classes; the score is mAP50."""
         from eightgig.data.images.transforms import DeviceColour
         from eightgig.tasks.detection.metrics import map50
@@ -103,7 +103,7 @@ class ObjectDetector(PictureCase):
     def eval_batches(
         self, store: ImageStore, indices: Iterable[int], *, size: int, batch_size: int, num_workers: int = 0
     ) -> Batches:
-        """Return whole pictures, letterboxed, in the order of `indices`."""
+        """Return whole images, letterboxed, in the order of `indices`."""
         from eightgig.tasks.detection.loader import create_detection_loader
 
         return create_detection_loader(
@@ -115,11 +115,11 @@ class ObjectDetector(PictureCase):
             **for_evaluation(num_workers),
         )
 
-    def eval_picture(self, image_HWC: Any, *, image_size: int) -> Any:
-        """Return the whole picture, letterboxed."""
+    def eval_image(self, image_HWC: Any, *, image_size: int) -> Any:
+        """Return the whole image, letterboxed."""
         return letterboxed(image_HWC, image_size)
 
-    def deployed(self, network: PictureNetwork) -> Any:
+    def deployed(self, network: ImageNetwork) -> Any:
         """Return the network with its decoding: images_N3HW -> predictions_NPK."""
         from eightgig.tasks.detection.model import WithDecode
 
@@ -133,7 +133,7 @@ class ObjectDetector(PictureCase):
         return DetectionTask(classes)
 
     def truths(self, batch: Any) -> list[Any]:
-        """Return each picture's `Boxes`, in pixels of the canvas."""
+        """Return each image's `Boxes`, in pixels of the canvas."""
         from eightgig.tasks.detection.found_boxes import boxes_in
 
         return boxes_in(batch)
@@ -152,7 +152,7 @@ def make_workload(
 
     from eightgig.stages.workloads import case_workload
 
-    parameters = PictureModelParameters(**{**model, "weights": "none"})
+    parameters = ImageModelParameters(**{**model, "weights": "none"})
 
     def batch(num_images: int) -> dict[str, Any]:
         images_N3HW = torch.zeros(num_images, 3, parameters.image_size, parameters.image_size, dtype=torch.uint8)

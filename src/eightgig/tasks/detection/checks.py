@@ -1,10 +1,10 @@
-"""The boxes of one picture, checked against it: what is kept, cut or left out, and when the picture is refused."""
+"""The boxes of one image, checked against it: what is kept, cut or left out, and when the image is refused."""
 
 import math
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from eightgig.tasks.detection.annotated import Action, AnnotatedPicture, DetectionFolder, Finding, RawBox
+from eightgig.tasks.detection.annotated import Action, AnnotatedImage, DetectionFolder, Finding, RawBox
 
 TOLERANCE_PIXELS = 1.0
 TOLERANCE_SHARE = 0.002
@@ -15,7 +15,7 @@ _DIGITS = 2
 
 
 class CheckedBox(NamedTuple):
-    """A box inside its picture, in pixels; its label is a position in the classes."""
+    """A box inside its image, in pixels; its label is a position in the classes."""
 
     label: int
     x1: float
@@ -25,29 +25,29 @@ class CheckedBox(NamedTuple):
 
 
 def check_boxes(
-    folder: DetectionFolder, picture: AnnotatedPicture, width: int, height: int, min_side: float
+    folder: DetectionFolder, image: AnnotatedImage, width: int, height: int, min_side: float
 ) -> tuple[list[CheckedBox], list[Finding]]:
     """Return the boxes that can be used, in pixels, and a finding for each that was changed or left out.
 
-    Where a finding's action is `refused`, the picture must not be used.
+    Where a finding's action is `refused`, the image must not be used.
 
     Args:
-        folder: where the picture is from.
-        picture: what its label says.
-        width: of the upright picture, in pixels.
+        folder: where the image is from.
+        image: what its label says.
+        width: of the upright image, in pixels.
         height: likewise.
         min_side: a box with a shorter side, in pixels, is left out.
     """
-    findings = list(_check_size(picture, width, height))
+    findings = list(_check_size(image, width, height))
     boxes: dict[CheckedBox, CheckedBox] = {}
-    for raw in picture.boxes:
+    for raw in image.boxes:
         in_pixels = _in_pixels(raw, width, height) if folder.in_shares else raw
         box, finding = _check_box(in_pixels, width, height, min_side)
         if box and boxes.setdefault(_rounded(box), box) is not box:
             finding = Finding("", "duplicate_box", "another box has the same class and corners", "box left out")
         if finding:
             name = folder.classes[raw.label]
-            findings.append(finding._replace(path=picture.path, file=picture.file, line=raw.line, class_name=name))
+            findings.append(finding._replace(path=image.path, file=image.file, line=raw.line, class_name=name))
     return list(boxes.values()), findings
 
 
@@ -60,16 +60,16 @@ def _in_pixels(box: RawBox, width: int, height: int) -> RawBox:
     return box._replace(x1=box.x1 * width, y1=box.y1 * height, x2=box.x2 * width, y2=box.y2 * height)
 
 
-def _check_size(picture: AnnotatedPicture, width: int, height: int) -> Iterator[Finding]:
+def _check_size(image: AnnotatedImage, width: int, height: int) -> Iterator[Finding]:
     """Boxes of another size would lie elsewhere; whether they should be scaled or turned, nobody can tell."""
-    if picture.declared_size in (None, (width, height)):
+    if image.declared_size in (None, (width, height)):
         return
-    wide, high = picture.declared_size or (0, 0)
-    detail = f"the label is for {wide} x {high} pixels, the picture has {width} x {height}"
+    wide, high = image.declared_size or (0, 0)
+    detail = f"the label is for {wide} x {high} pixels, the image has {width} x {height}"
     if (wide, high) == (height, width):
-        detail += "; the boxes may be drawn on the picture before it was turned upright by its EXIF orientation"
-    action: Action = "refused" if picture.boxes else "kept"
-    yield Finding(picture.path, "size_differs", detail, action, picture.file)
+        detail += "; the boxes may be drawn on the image before it was turned upright by its EXIF orientation"
+    action: Action = "refused" if image.boxes else "kept"
+    yield Finding(image.path, "size_differs", detail, action, image.file)
 
 
 def _check_box(box: RawBox, width: int, height: int, min_side: float) -> tuple[CheckedBox | None, Finding | None]:
@@ -79,7 +79,7 @@ def _check_box(box: RawBox, width: int, height: int, min_side: float) -> tuple[C
     if box.x2 < box.x1 or box.y2 < box.y1:
         return None, Finding("", "inverted_box", f"the box is {corners}", "refused")
     cut = _cut(box, width, height)
-    detail = f"the box is {corners}, the picture {width} x {height} pixels"
+    detail = f"the box is {corners}, the image {width} x {height} pixels"
     if _area(cut) < MIN_SHARE_INSIDE * _area(box):
         return None, Finding("", "outside", f"{detail}; too little of it is inside", "box left out")
     if min(cut.x2 - cut.x1, cut.y2 - cut.y1) < min_side:

@@ -1,4 +1,4 @@
-"""COCO's format: JSON files, each with all pictures, categories and boxes (left, top, width, height) of a split.
+"""COCO's format: JSON files, each with all images, categories and boxes (left, top, width, height) of a split.
 
 Whole files are in memory while they are read. Boxes around crowds (`iscrowd`) are left out, and listed.
 """
@@ -13,7 +13,7 @@ from eightgig.core.errors import DataError
 from eightgig.core.names import all_quoted, name_key
 from eightgig.data.ingest.split_names import SPLITS, split_above
 from eightgig.tasks.detection.annotated import (
-    AnnotatedPicture,
+    AnnotatedImage,
     DetectionFolder,
     Finding,
     RawBox,
@@ -25,8 +25,8 @@ from eightgig.tasks.detection.annotated import (
 )
 from eightgig.tasks.detection.coco_boxes import corners_of, is_crowd
 from eightgig.tasks.detection.coco_json import CocoFile, Id, Ids, Json, classes_of, load_coco
+from eightgig.tasks.detection.image_index import Match, rightful
 from eightgig.tasks.detection.listing import Listing
-from eightgig.tasks.detection.picture_index import Match, rightful
 from eightgig.tasks.detection.reading import whole_number
 
 
@@ -39,7 +39,7 @@ class _Categories:
 
 
 def read_coco(listing: Listing, paths: Sequence[Path], left_out: Sequence[str] = ()) -> DetectionFolder:
-    """Return the pictures and boxes of JSON files, one a split where their names or folders say so.
+    """Return the images and boxes of JSON files, one a split where their names or folders say so.
 
     The classes are the categories in the order of their numbers.
 
@@ -78,25 +78,25 @@ def _collect(
     categories: _Categories,
     findings: list[Finding],
 ) -> DetectionFolder:
-    pictures: dict[str, AnnotatedPicture] = {}
+    images: dict[str, AnnotatedImage] = {}
     for file in files:
         for each in _read_file(listing, file, categories):
             if isinstance(each, Finding):
                 findings.append(each)
             else:
-                pictures[each.path] = _merged(pictures[each.path], each) if each.path in pictures else each
-    findings += [*_unlabelled(listing, pictures), *without_split(pictures.values())]
-    ordered = tuple(pictures[path] for path in sorted(pictures))
+                images[each.path] = _merged(images[each.path], each) if each.path in images else each
+    findings += [*_unlabelled(listing, images), *without_split(images.values())]
+    ordered = tuple(images[path] for path in sorted(images))
     return DetectionFolder(listing.root, "coco", classes, ordered, tuple(findings))
 
 
-def _read_file(listing: Listing, file: CocoFile, categories: _Categories) -> Iterator[AnnotatedPicture | Finding]:
-    """Yield each picture of a file, and findings about entries without one."""
+def _read_file(listing: Listing, file: CocoFile, categories: _Categories) -> Iterator[AnnotatedImage | Finding]:
+    """Yield each image of a file, and findings about entries without one."""
     by_image: dict[Id, list[Json]] = defaultdict(list)
     for each in file.annotations:
         key = file.ids.key(each.get("image_id")) if isinstance(each, dict) else None
         if key is None:
-            yield Finding("", "malformed_label", f"an annotation without a picture: {each!r:.80}", "refused", file.name)
+            yield Finding("", "malformed_label", f"an annotation without an image: {each!r:.80}", "refused", file.name)
         else:
             by_image[key].append(each)
     yield from _ids_used_twice(file)
@@ -121,19 +121,19 @@ def _read_file(listing: Listing, file: CocoFile, categories: _Categories) -> Ite
 
 
 def _entries(file: CocoFile) -> Iterator[Json | Finding]:
-    """Yield the entries that can be used; two pictures with one id cannot, as nobody knows whose the boxes are."""
+    """Yield the entries that can be used; two images with one id cannot, as nobody knows whose the boxes are."""
     names: dict[Id, list[str]] = defaultdict(list)
     for image in filter(lambda image: _is_image(file, image), file.images):
         names[_key(file, image)].append(image["file_name"])
     seen: set[Id] = set()
     for image in file.images:
         if not _is_image(file, image):
-            yield Finding("", "malformed_label", f"a picture without id or name: {image!r:.80}", "refused", file.name)
+            yield Finding("", "malformed_label", f"an image without id or name: {image!r:.80}", "refused", file.name)
             continue
         key, name = _key(file, image), image["file_name"]
         if len(set(map(name_key, names[key]))) > 1:
-            detail = f"{len(names[key])} pictures have the id {image['id']!r:.40}"
-            yield Finding(name, "ambiguous_picture", detail, "refused", file.name)
+            detail = f"{len(names[key])} images have the id {image['id']!r:.40}"
+            yield Finding(name, "ambiguous_image", detail, "refused", file.name)
         elif key in seen:
             yield Finding(name, "duplicate_entry", "the same id and name once more", "kept", file.name)
         else:
@@ -150,23 +150,23 @@ def _key(file: CocoFile, image: Json) -> Id:
 
 
 def _orphans(file: CocoFile, by_image: Mapping[Id, list[Json]]) -> Iterator[Finding]:
-    """Yield the annotations of pictures that the file does not list."""
+    """Yield the annotations of images that the file does not list."""
     known = {_key(file, image) for image in file.images if isinstance(image, dict)}
     for key, orphans in by_image.items():
         if key not in known:
             for each in orphans:
-                detail = f"not one picture has the id {each['image_id']!r:.40}"
-                yield Finding("", "label_without_picture", detail, "refused", file.name, _line(each))
+                detail = f"not one image has the id {each['image_id']!r:.40}"
+                yield Finding("", "label_without_image", detail, "refused", file.name, _line(each))
 
 
 def _read_image(
     path: str, file: CocoFile, image: Json, annotations: list[Json], categories: _Categories
-) -> AnnotatedPicture:
+) -> AnnotatedImage:
     boxes, findings = _read_boxes(path, file, annotations, categories)
     if not annotations:
         findings = (Finding(path, "empty_label", "no annotation for it; taken as background", "kept", file.name),)
     split = file.split or split_above(path) or ""
-    return AnnotatedPicture(path, file.name, boxes, split, findings, _declared_size(image))
+    return AnnotatedImage(path, file.name, boxes, split, findings, _declared_size(image))
 
 
 def _read_boxes(
@@ -208,10 +208,10 @@ def _declared_size(image: Json) -> tuple[int, int] | None:
     return (width, height) if width and height and width > 0 and height > 0 else None
 
 
-def _merged(first: AnnotatedPicture, second: AnnotatedPicture) -> AnnotatedPicture:
-    """Join two entries of one picture: the boxes of the same split, or else those of the first."""
+def _merged(first: AnnotatedImage, second: AnnotatedImage) -> AnnotatedImage:
+    """Join two entries of one image: the boxes of the same split, or else those of the first."""
     if first.split == second.split:
-        detail = f"two entries of one picture ({first.file}, {second.file}); the boxes of both are taken"
+        detail = f"two entries of one image ({first.file}, {second.file}); the boxes of both are taken"
         double = Finding(first.path, "duplicate_entry", detail, "kept", second.file)
         boxes, findings = first.boxes + second.boxes, (*first.findings, *second.findings, double)
         return replace(
@@ -244,10 +244,10 @@ def _not_read(file: str) -> Finding:
     return Finding("", "not_read", detail, "kept", file)
 
 
-def _unlabelled(listing: Listing, pictures: Iterable[str]) -> Iterator[Finding]:
-    """Yield the pictures that no file names, in folders where others are named."""
-    named = set(pictures)
+def _unlabelled(listing: Listing, images: Iterable[str]) -> Iterator[Finding]:
+    """Yield the images that no file names, in folders where others are named."""
+    named = set(images)
     folders = {posixpath.dirname(path) for path in named}
-    for path in listing.pictures:
+    for path in listing.images:
         if posixpath.dirname(path) in folders and path not in named:
             yield Finding(path, "no_label", "no JSON file names it; nobody looked for objects in it", "refused")

@@ -1,4 +1,4 @@
-"""COCO's JSON files, read as far as pictures and categories go; ids are matched across numbers and texts."""
+"""COCO's JSON files, read as far as images and categories go; ids are matched across numbers and texts."""
 
 import json
 import posixpath
@@ -18,7 +18,7 @@ from eightgig.tasks.detection.reading import whole_number
 Json = dict[str, Any]
 Id = int | str
 _PARTS = ("images", "annotations", "categories")
-# Beside instances_*.json COCO has these, about the same pictures.
+# Beside instances_*.json COCO has these, about the same images.
 _COMPANIONS = ("person_keypoints_", "captions_", "panoptic_", "stuff_", "image_info_")
 
 
@@ -28,12 +28,12 @@ class CocoFile:
 
     Attributes:
         name: how it is shown.
-        folder: what its pictures' names are relative to.
+        folder: what its images' names are relative to.
         split: by its name or folder; None where they say nothing.
-        images: entries of pictures, unchecked.
+        images: entries of images, unchecked.
         annotations: entries of boxes, likewise.
         category_names: by id.
-        ids: how the file's ids of pictures are compared.
+        ids: how the file's ids of images are compared.
     """
 
     name: str
@@ -47,7 +47,7 @@ class CocoFile:
 
 @dataclass(frozen=True)
 class Ids:
-    """How ids are compared: 1, 1.0 and "1" are the same, unless a file has two of them for two pictures."""
+    """How ids are compared: 1, 1.0 and "1" are the same, unless a file has two of them for two images."""
 
     by_number: bool = True
 
@@ -132,7 +132,7 @@ def _category_names(path: Path, categories: list[Any]) -> dict[Id, str]:
 
 
 def _ids(images: list[Any]) -> Ids:
-    """Compare by number, unless two pictures, of different names, would become one by it."""
+    """Compare by number, unless two images, of different names, would become one by it."""
     raw = {made for image in images if isinstance(image, dict) and (made := _raw(image))}
     by_number = Counter(Ids().key(value) for value, _ in raw)
     return Ids(by_number=all(count == 1 for key, count in by_number.items() if key is not None))

@@ -41,10 +41,10 @@ def evaluate(
     Returns:
         The figures; a row a class; the confusion matrix at the best confidence (rows are true classes, named in the
         first column; `background` is what has no box); precision by class and recall; a row a hit, a false alarm or a
-        miss, in pixels of the stored picture.
+        miss, in pixels of the stored image.
 
     Raises:
-        DataError: no test picture has a box.
+        DataError: no test image has a box.
     """
     import pandas as pd
 
@@ -64,13 +64,13 @@ def evaluate(
     report, curves = mean_average_precision(found, truths, store.classes)
     per_class = pd.DataFrame([row.model_dump() for row in report.per_class]).rename(columns={"name": "class"})
     confusion = confusion_table(found, truths, store.classes, confidence=report.confidence)
-    pictures = zip(_places(batches), found, truths, strict=True)
-    rows = [row for picture in pictures for row in _rows(store, *picture, report.confidence)]
+    images = zip(_places(batches), found, truths, strict=True)
+    rows = [row for image in images for row in _rows(store, *image, report.confidence)]
     return report, per_class, confusion.reset_index(), curves, pd.DataFrame(rows, columns=list(_COLUMNS))
 
 
 def _places(batches: list[Any]) -> Iterator[tuple[Any, int]]:
-    """Yield each picture's batch and its position in it."""
+    """Yield each image's batch and its position in it."""
     for batch in batches:
         yield from ((batch, position) for position in range(len(batch["indices"])))
 
@@ -84,13 +84,13 @@ def _rows(
     batch, position = place
     index = int(batch["indices"][position])
     pairs = match(found, truth, confidence=confidence)
-    in_picture = in_source(found.boxes_xyxy_M4, batch, position), in_source(truth.xyxy_M4, batch, position)
+    in_image = in_source(found.boxes_xyxy_M4, batch, position), in_source(truth.xyxy_M4, batch, position)
 
     def row(kind: str, label: int, score: float | None, box_4: Any) -> tuple[Any, ...]:
         return (index, store.paths[index], kind, store.classes[label], score, *box_4.round(1).tolist())
 
     for kind, places in (("hit", pairs.hits_H2[:, 0]), ("false alarm", pairs.false_alarms)):
         for at in places:
-            yield row(kind, int(found.labels_M[at]), round(float(found.scores_M[at]), 4), in_picture[0][at])
+            yield row(kind, int(found.labels_M[at]), round(float(found.scores_M[at]), 4), in_image[0][at])
     for at in pairs.misses:
-        yield row("miss", int(truth.labels_M[at]), None, in_picture[1][at])
+        yield row("miss", int(truth.labels_M[at]), None, in_image[1][at])

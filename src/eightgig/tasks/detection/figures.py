@@ -1,4 +1,4 @@
-"""Figures and pictures of a detector: boxes on pictures, precision over recall, and where the milliseconds go."""
+"""Figures and images of a detector: boxes on images, precision over recall, and where the milliseconds go."""
 
 from collections.abc import Mapping, Sequence
 
@@ -18,7 +18,7 @@ _SMALLEST_SIDE_PX = 320
 
 
 def draw_detections(image_HWC: Pixels, found: Detections, classes: Sequence[str]) -> Pixels:
-    """Return a copy of the picture with what was found in it, a colour a class, with names and scores."""
+    """Return a copy of the image with what was found in it, a colour a class, with names and scores."""
     captions = [
         f"{classes[label]} {score:.2f}"
         for label, score in zip(found.labels_M.tolist(), found.scores_M.tolist(), strict=True)
@@ -27,17 +27,17 @@ def draw_detections(image_HWC: Pixels, found: Detections, classes: Sequence[str]
 
 
 def draw_truth(image_HWC: Pixels, boxes: Boxes, classes: Sequence[str]) -> Pixels:
-    """Return a copy of the picture with its true boxes, a colour a class, with names."""
+    """Return a copy of the image with its true boxes, a colour a class, with names."""
     captions = [classes[label] for label in boxes.labels_M.tolist()]
     return _drawn(image_HWC, boxes.xyxy_M4, captions, class_colours(boxes.labels_M))
 
 
 def draw_found(image_HWC: Pixels, rows: pd.DataFrame) -> Pixels:
-    """Return a copy of the picture with hits in green, misses in orange and false alarms in red.
+    """Return a copy of the image with hits in green, misses in orange and false alarms in red.
 
     Args:
         image_HWC: uint8 RGB.
-        rows: columns `kind` (hit, miss, false alarm), `class_name`, and x1, y1, x2, y2 in pixels of the picture.
+        rows: columns `kind` (hit, miss, false alarm), `class_name`, and x1, y1, x2, y2 in pixels of the image.
     """
     boxes_M4 = rows[list(CORNERS)].to_numpy(dtype=np.float32)
     return _drawn(image_HWC, boxes_M4, list(rows["class_name"]), [_KINDS[kind] for kind in rows["kind"]])
@@ -46,7 +46,7 @@ def draw_found(image_HWC: Pixels, rows: pd.DataFrame) -> Pixels:
 def _drawn(
     image_HWC: Pixels, boxes_M4: NDArray[np.float32], captions: Sequence[str], colours: Sequence[Colour]
 ) -> Pixels:
-    """Draw on a copy; a small picture is enlarged first, so that names can be read."""
+    """Draw on a copy; a small image is enlarged first, so that names can be read."""
     import cv2
 
     scale = max(1, round(_SMALLEST_SIDE_PX / min(image_HWC.shape[:2])))
@@ -92,7 +92,7 @@ def per_class_ap(per_class: pd.DataFrame) -> go.Figure:
 
 
 def frames_per_second(benchmark: pd.DataFrame) -> go.Figure:
-    """Return the frames a second that each variant allows, of the network alone and from a stored picture to boxes.
+    """Return the frames a second that each variant allows, of the network alone and from a stored image to boxes.
 
     Args:
         benchmark: columns `variant, latency_p50_ms`, and if known `end_to_end_ms`; rows without latency are left out.
@@ -101,7 +101,7 @@ def frames_per_second(benchmark: pd.DataFrame) -> go.Figure:
     figure = go.Figure()
     for column, label, colour in (
         ("latency_p50_ms", "the network alone", BLUE),
-        ("end_to_end_ms", "stored picture to boxes", GREEN),
+        ("end_to_end_ms", "stored image to boxes", GREEN),
     ):
         if column in rows:
             figure.add_bar(

@@ -6,7 +6,7 @@ from eightgig.stages.annotations import ImageStore
 
 
 def box_sides(store: ImageStore, indices: list[int], *, image_size: int) -> Any:
-    """Return width and height of all boxes of the pictures, float64 M x 2, in pixels of the network's canvas."""
+    """Return width and height of all boxes of the images, float64 M x 2, in pixels of the network's canvas."""
     import numpy as np
 
     sides = [np.empty((0, 2))]
@@ -18,7 +18,7 @@ def box_sides(store: ImageStore, indices: list[int], *, image_size: int) -> Any:
 
 
 def boxes_in(batch: Any) -> list[Any]:
-    """Return each picture's `Boxes` in pixels of the canvas, without the padding."""
+    """Return each image's `Boxes` in pixels of the canvas, without the padding."""
     from eightgig.data.store.boxes import Boxes
 
     pairs = zip(batch["boxes"].numpy(), batch["box_labels"].numpy(), strict=True)

@@ -1,4 +1,4 @@
-"""Which annotation format a folder is in, and its pictures and boxes read from it."""
+"""Which annotation format a folder is in, and its images and boxes read from it."""
 
 from pathlib import Path
 
@@ -25,10 +25,10 @@ _LOOKED_INTO = 16  # XML files: one set holds one kind, and the first of them sh
 def scan_detection_folder(
     root: Path, source: str = "auto", annotations: str | None = None, label_lines: LineForm | None = None
 ) -> DetectionFolder:
-    """Return the pictures and boxes below `root`; no picture is opened.
+    """Return the images and boxes below `root`; no image is opened.
 
     Args:
-        root: the folder of pictures and labels.
+        root: the folder of images and labels.
         source: `yolo`, `voc`, `coco`, or `auto` to find out.
         annotations: file or folder of the labels, relative to `root` or absolute, where it is not found by itself.
         label_lines: what the lines of YOLO's labels are; None leaves it to data.yaml.
@@ -78,7 +78,7 @@ def _find_format(listing: Listing, labels: Path | None) -> Format:
     if not found:
         layout = LAYOUT.format(root=listing.root)
         raise DataError(
-            f"{listing.root}: {len(listing.pictures)} pictures, but no labels with boxes{_foreign(listing)}. {layout}"
+            f"{listing.root}: {len(listing.images)} images, but no labels with boxes{_foreign(listing)}. {layout}"
         )
     if len(found) > 1:
         raise DataError(f"{listing.root}: labels in {len(found)} formats: {', '.join(found)}. Set data.source to one.")

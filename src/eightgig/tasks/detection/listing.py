@@ -10,8 +10,8 @@ from pathlib import Path, PurePosixPath
 
 from eightgig.core.errors import DataError
 from eightgig.core.names import name_key
-from eightgig.data.ingest.walking import PICTURE_ENDINGS, as_written, is_passed_over
-from eightgig.tasks.detection.picture_index import Match, PictureIndex
+from eightgig.data.ingest.walking import IMAGE_ENDINGS, as_written, is_passed_over
+from eightgig.tasks.detection.image_index import ImageIndex, Match
 
 
 @dataclass(frozen=True)
@@ -38,13 +38,13 @@ class Listing:
         return frozenset("" if str(folder) == "." else str(folder) for folder in above)
 
     @cached_property
-    def pictures(self) -> tuple[str, ...]:
-        """The files that are pictures by their ending."""
-        return tuple(file for file in self.files if posixpath.splitext(file)[1].lower() in PICTURE_ENDINGS)
+    def images(self) -> tuple[str, ...]:
+        """The files that are images by their ending."""
+        return tuple(file for file in self.files if posixpath.splitext(file)[1].lower() in IMAGE_ENDINGS)
 
     @cached_property
-    def _index(self) -> PictureIndex:
-        return PictureIndex(self.pictures)
+    def _index(self) -> ImageIndex:
+        return ImageIndex(self.images)
 
     @cached_property
     def _files_by_key(self) -> dict[str, list[str]]:
@@ -61,8 +61,8 @@ class Listing:
         return by_key
 
     def below(self, folder: str) -> tuple[str, ...]:
-        """Return the pictures below `folder`, at any depth."""
-        return tuple(path for path in self.pictures if not folder or path.startswith(f"{folder}/"))
+        """Return the images below `folder`, at any depth."""
+        return tuple(path for path in self.images if not folder or path.startswith(f"{folder}/"))
 
     def relative(self, path: Path | str) -> str | None:
         """Return an absolute path relative to the root, or None where it is not below it; the disk is not asked."""
@@ -77,7 +77,7 @@ class Listing:
         return self.relative(path) or str(path)
 
     def match(self, name: str, *, beside: str, split: str = "") -> Match:
-        """Return the pictures that a label may mean by `name`, as `PictureIndex.match` does."""
+        """Return the images that a label may mean by `name`, as `ImageIndex.match` does."""
         return self._index.match(name, beside=beside, split=split)
 
     def same_file(self, path: str) -> list[str]:
@@ -98,7 +98,7 @@ def list_files(root: Path) -> Listing:
     root = Path(os.path.normpath(root.absolute()))
     if not root.is_dir():
         found = "a file" if root.exists() else "nothing there"
-        raise DataError(f"{root}: wanted a folder of pictures and labels, found {found}. Set data.root to the folder.")
+        raise DataError(f"{root}: wanted a folder of images and labels, found {found}. Set data.root to the folder.")
     try:
         files = sorted(path.relative_to(root).as_posix() for path in _files_below(root))
     except OSError as error:

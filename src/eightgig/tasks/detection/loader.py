@@ -1,4 +1,4 @@
-"""Batches of pictures with boxes from a store, varied by keyed randomness: the same with any number of workers."""
+"""Batches of images with boxes from a store, varied by keyed randomness: the same with any number of workers."""
 
 import random
 from collections.abc import Sequence
@@ -27,7 +27,7 @@ class BoxBatch(TypedDict, total=False):
     images: uint8, N x 3 x size x size, channels last in memory. boxes: float32, N x M x 4, xyxy in pixels of the
     canvas, padded with zeros; box_labels: int64, N x M, padded with -1; M is a multiple of 8. indices: int64, N.
     Where nothing varies also scale (float32, N), offset (float32, N x 2: left, top) and sizes (int64, N x 2: height,
-    width of the picture): canvas = picture * scale + offset.
+    width of the image): canvas = image * scale + offset.
     """
 
     images: torch.Tensor
@@ -40,7 +40,7 @@ class BoxBatch(TypedDict, total=False):
 
 
 class _Sample(NamedTuple):
-    """The boxes on the canvas, and for a letterboxed picture where it lies and its size."""
+    """The boxes on the canvas, and for a letterboxed image where it lies and its size."""
 
     boxes: Boxes
     placement: Placement | None = None
@@ -51,10 +51,10 @@ class BoxBatches(Dataset[BoxBatch]):
     """Whole batches of a store with boxes, by keys; a DataLoader asks for a batch at a time.
 
     Args:
-        store: where the pictures are.
+        store: where the images are.
         image_size: side of the canvas, pixels.
-        augment: how samples vary; None letterboxes every picture.
-        pool: the pictures that mosaics are put together of.
+        augment: how samples vary; None letterboxes every image.
+        pool: the images that mosaics are put together of.
         seed: of the variation.
         num_epochs: of the training, so that its last ones can be without mosaics; None never ends them.
     """
@@ -86,7 +86,7 @@ class BoxBatches(Dataset[BoxBatch]):
         """Return the samples of `keys` as one batch.
 
         Raises:
-            StoreError: a picture is damaged; the message names it.
+            StoreError: an image is damaged; the message names it.
         """
         images_NHW3 = empty_batch(len(keys), self.image_size)
         samples = [self._sample_into(out, *key) for out, key in zip(images_NHW3.numpy(), keys, strict=True)]
@@ -105,7 +105,7 @@ class BoxBatches(Dataset[BoxBatch]):
             placement = letterbox_into(image_HWC, out_HWC)
             moved = Boxes(transforms.letterboxed(boxes.xyxy_M4, placement), boxes.labels_M)
             return _Sample(moved, placement, image_HWC.shape[:2])
-        # Not for secrets: the same picture in the same epoch must vary in the same way in any worker.
+        # Not for secrets: the same image in the same epoch must vary in the same way in any worker.
         rng = random.Random(seed_from(self.seed, "boxes", epoch, index))  # noqa: S311
         boxes = self._varied_into(out_HWC, epoch, index, self.augment, rng)
         transforms.hsv_jitter(out_HWC, self.augment, rng)
@@ -114,19 +114,19 @@ class BoxBatches(Dataset[BoxBatch]):
     def _varied_into(
         self, out_HWC: Pixels, epoch: int, index: int, augment: BoxAugmentParameters, rng: random.Random
     ) -> Boxes:
-        """Draw one picture, or a mosaic of four, moved at random; the boxes are those on the canvas."""
+        """Draw one image, or a mosaic of four, moved at random; the boxes are those on the canvas."""
         side = self.image_size
         is_mosaic = rng.random() < augment.mosaic and not self._closes(epoch, augment)
         others = [int(self.pool[rng.randrange(len(self.pool))]) for _ in range(3)] if is_mosaic else []
-        pictures = [self._read(number) for number in (index, *others)]
-        sizes = [(image_HWC.shape[0], image_HWC.shape[1]) for image_HWC, _ in pictures]
+        images = [self._read(number) for number in (index, *others)]
+        sizes = [(image_HWC.shape[0], image_HWC.shape[1]) for image_HWC, _ in images]
         places = transforms.mosaic_places(sizes, side, rng) if is_mosaic else [_in_the_middle(sizes[0], side)]
         moved = transforms.random_affine(augment, rng, middle=side if is_mosaic else side / 2, side=side)
         out_HWC[:] = GREY
         return transforms.joined(
             [
                 transforms.place_into(image_HWC, boxes, moved @ place, out_HWC)
-                for (image_HWC, boxes), place in zip(pictures, places, strict=True)
+                for (image_HWC, boxes), place in zip(images, places, strict=True)
             ]
         )
 
@@ -167,7 +167,7 @@ def create_detection_loader(
     persistent_workers: bool = True,
     num_epochs: int | None = None,
 ) -> DataLoader[BoxBatch]:
-    """Return a DataLoader of `BoxBatch` over the pictures `indices` of `store`.
+    """Return a DataLoader of `BoxBatch` over the images `indices` of `store`.
 
     Its `sampler` is a `KeyedSampler`: call `loader.sampler.set_epoch(epoch)` before each epoch, from 1 on. What is in a
     batch does not depend on `num_workers`.

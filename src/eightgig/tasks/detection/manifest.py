@@ -1,4 +1,4 @@
-"""The list of usable pictures (manifest), their boxes, and everything that was refused or changed (rejects)."""
+"""The list of usable images (manifest), their boxes, and everything that was refused or changed (rejects)."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -9,9 +9,9 @@ from eightgig.core.errors import DataError, ImageRejectedError
 from eightgig.data.images.decoding import Inspection
 from eightgig.data.images.streaming import Progress, stream_map
 from eightgig.data.ingest.manifest import DECODER_WARNING, inspect_below, printable, require_few_rejects
-from eightgig.tasks.detection.annotated import AnnotatedPicture, DetectionFolder, Finding
+from eightgig.tasks.detection.annotated import AnnotatedImage, DetectionFolder, Finding
 from eightgig.tasks.detection.checks import check_boxes
-from eightgig.tasks.detection.copies import UsablePicture, settle_copies
+from eightgig.tasks.detection.copies import UsableImage, settle_copies
 from eightgig.tasks.detection.parameters import DetectionDataParameters
 
 MANIFEST_COLUMNS = (
@@ -26,11 +26,11 @@ def build_detection_manifest(
 ) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
     """Return (manifest, boxes, rejects).
 
-    The manifest has one row a usable picture, with its ready-made `split` or an empty text. The boxes have one row a
-    box: `index` is a row of the manifest, corners are pixels of the upright picture. The rejects have one row for
+    The manifest has one row a usable image, with its ready-made `split` or an empty text. The boxes have one row a
+    box: `index` is a row of the manifest, corners are pixels of the upright image. The rejects have one row for
     everything that is not as the files say, with the `action` that was taken; reasons are in `annotated`.
 
-    Memory for pictures does not grow with their number. Whether what is left will do is asked afterwards
+    Memory for images does not grow with their number. Whether what is left will do is asked afterwards
     (`require_usable_detection`), so that the list of rejects is never lost.
     """
     usable, findings = _inspect_all(folder, parameters, on_progress)
@@ -47,28 +47,28 @@ def require_usable_detection(
     parameters: DetectionDataParameters,
     classes: Sequence[str] = (),
 ) -> None:
-    """Refuse a set of pictures of which too much was refused, that holds no boxes, or hardly any picture with one.
+    """Refuse a set of images of which too much was refused, that holds no boxes, or hardly any image with one.
 
     Raises:
-        DataError: more than `max_reject_fraction` of the pictures were refused, no box is left, or
-            `max_background_fraction` of the pictures have none. Where `classes` are given, those without a box are
+        DataError: more than `max_reject_fraction` of the images were refused, no box is left, or
+            `max_background_fraction` of the images have none. Where `classes` are given, those without a box are
             named in it.
     """
     refused = rejects[rejects["action"] == "refused"].fillna({"path": "", "file": "", "detail": ""})
-    nameless = refused["file"] + " " + refused["detail"]  # of one file, each picture that is not there counts
+    nameless = refused["file"] + " " + refused["detail"]  # of one file, each image that is not there counts
     named = refused.assign(path=refused["path"].where(refused["path"] != "", nameless)).drop_duplicates("path")
     require_few_rejects(root, len(manifest), named, parameters.max_reject_fraction)
     if boxes.empty:
         of_classes = f" of the classes {', '.join(classes)}" if classes else ""
         raise DataError(
-            f"{root}: {len(manifest)} pictures can be used, but there is not one box{of_classes}. "
+            f"{root}: {len(manifest)} images can be used, but there is not one box{of_classes}. "
             f"Look at the {len(rejects)} rejects, and whether data.annotations is right."
         )
     _refuse_background(root, manifest, rejects, parameters.max_background_fraction)
 
 
 def _refuse_background(root: Path, manifest: pd.DataFrame, rejects: pd.DataFrame, max_fraction: float) -> None:
-    """Refuse a set in which labels of many pictures were lost: as background they would teach that nothing is there."""
+    """Refuse a set in which labels of many images were lost: as background they would teach that nothing is there."""
     bare = manifest[manifest["num_boxes"] == 0]
     if len(bare) < max_fraction * len(manifest):
         return
@@ -76,53 +76,53 @@ def _refuse_background(root: Path, manifest: pd.DataFrame, rejects: pd.DataFrame
     reasons = ", ".join(f"{count} {reason}" for reason, count in about["reason"].value_counts().items())
     first = about.iloc[0] if len(about) else None
     raise DataError(
-        f"{root}: {len(bare)} of {len(manifest)} pictures would be taken as background, without any box ({reasons})"
+        f"{root}: {len(bare)} of {len(manifest)} images would be taken as background, without any box ({reasons})"
         + (f", the first {first['path']} ({first['detail']})" if first is not None else "")
-        + ". Look whether their labels have the names of the pictures and lie where they are looked for; where the "
-        "pictures show no objects, set data.max_background_fraction above "
+        + ". Look whether their labels have the names of the images and lie where they are looked for; where the "
+        "images show no objects, set data.max_background_fraction above "
         f"{len(bare) / len(manifest):.2f}."
     )
 
 
 def _inspect_all(
     folder: DetectionFolder, parameters: DetectionDataParameters, on_progress: Progress | None
-) -> tuple[list[UsablePicture], list[Finding]]:
-    """Open the pictures whose labels can be used, and check their boxes."""
+) -> tuple[list[UsableImage], list[Finding]]:
+    """Open the images whose labels can be used, and check their boxes."""
 
-    def inspect(picture: AnnotatedPicture) -> Inspection | ImageRejectedError:
-        return inspect_below(folder.root, picture.path, parameters)
+    def inspect(image: AnnotatedImage) -> Inspection | ImageRejectedError:
+        return inspect_below(folder.root, image.path, parameters)
 
-    findings = [finding for picture in folder.pictures for finding in picture.findings]
-    pictures = [picture for picture in folder.pictures if not _is_refused(picture.findings)]
+    findings = [finding for image in folder.images for finding in image.findings]
+    images = [image for image in folder.images if not _is_refused(image.findings)]
     usable = []
-    for number, (picture, result) in enumerate(zip(pictures, stream_map(inspect, pictures), strict=True), start=1):
-        kept, found = _judge(folder, picture, result, parameters.min_box_side)
+    for number, (image, result) in enumerate(zip(images, stream_map(inspect, images), strict=True), start=1):
+        kept, found = _judge(folder, image, result, parameters.min_box_side)
         usable += kept
         findings += found
         if on_progress:
-            on_progress(number, len(pictures))
+            on_progress(number, len(images))
     return usable, findings
 
 
 def _judge(
-    folder: DetectionFolder, picture: AnnotatedPicture, result: Inspection | ImageRejectedError, min_side: float
-) -> tuple[list[UsablePicture], list[Finding]]:
+    folder: DetectionFolder, image: AnnotatedImage, result: Inspection | ImageRejectedError, min_side: float
+) -> tuple[list[UsableImage], list[Finding]]:
     if isinstance(result, ImageRejectedError):
-        return [], [Finding(picture.path, result.reason, result.detail, "refused")]
-    boxes, findings = check_boxes(folder, picture, result.width, result.height, min_side)
+        return [], [Finding(image.path, result.reason, result.detail, "refused")]
+    boxes, findings = check_boxes(folder, image, result.width, result.height, min_side)
     if _is_refused(findings):
         return [], [finding for finding in findings if finding.action == "refused"]
     if result.remark:
-        findings = [*findings, Finding(picture.path, DECODER_WARNING, result.remark, "kept")]
-    note = "; ".join(filter(None, (result.note, picture.note)))
-    return [UsablePicture(picture.path, picture.split, result, boxes, note)], findings
+        findings = [*findings, Finding(image.path, DECODER_WARNING, result.remark, "kept")]
+    note = "; ".join(filter(None, (result.note, image.note)))
+    return [UsableImage(image.path, image.split, result, boxes, note)], findings
 
 
 def _is_refused(findings: Iterable[Finding]) -> bool:
     return any(finding.action == "refused" for finding in findings)
 
 
-def _manifest(usable: Sequence[UsablePicture]) -> pd.DataFrame:
+def _manifest(usable: Sequence[UsableImage]) -> pd.DataFrame:
     rows = [
         {
             **each.inspection.model_dump(),
@@ -136,7 +136,7 @@ def _manifest(usable: Sequence[UsablePicture]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=list(MANIFEST_COLUMNS))
 
 
-def _boxes(usable: Sequence[UsablePicture], classes: Sequence[str]) -> pd.DataFrame:
+def _boxes(usable: Sequence[UsableImage], classes: Sequence[str]) -> pd.DataFrame:
     rows = [
         (index, each.path, box.label, classes[box.label], *box[1:])
         for index, each in enumerate(usable)

@@ -1,7 +1,7 @@
 """How right a detector is, by COCO's own code: one record, the precision-recall curves, and quick figures for training.
 
-COCO's rules: in each picture and class the detections, best first, each take the true box that they overlap most and
-that is still free; at most 100 of a picture count; precision is read at 101 recalls and made to fall only.
+COCO's rules: in each image and class the detections, best first, each take the true box that they overlap most and
+that is still free; at most 100 of an image count; precision is read at 101 recalls and made to fall only.
 """
 
 import contextlib
@@ -21,7 +21,7 @@ from eightgig.tasks.detection.detections import Detections
 from eightgig.tasks.detection.records import DetectionClassRow, DetectionReport
 
 _IOUS = np.linspace(0.5, 0.95, 10)
-_MOST_IN_A_PICTURE = 100
+_MOST_IN_A_IMAGE = 100
 _CONFIDENCES = np.linspace(0.0, 1.0, 1001)
 
 
@@ -33,12 +33,12 @@ def mean_average_precision(
     A curve has 101 rows, recall 0 to 1 in steps of 0.01; classes without a box have none.
 
     Args:
-        detections: of each picture. The report names the best confidence, so give them down to a low one (0.001).
-        truths: of each picture, in the same order and the same pixels.
+        detections: of each image. The report names the best confidence, so give them down to a low one (0.001).
+        truths: of each image, in the same order and the same pixels.
         classes: K names.
 
     Raises:
-        DataError: not as many detections as pictures, no true box at all, or a label outside of the classes.
+        DataError: not as many detections as images, no true box at all, or a label outside of the classes.
     """
     evaluation = _evaluated(detections, truths, len(classes), _IOUS)
     precisions_TRK = evaluation.eval["precision"][:, :, :, 0, 0]
@@ -139,16 +139,16 @@ def _evaluated(
         evaluation = COCOeval(_coco(wanted, num_classes), _coco(found, num_classes), "bbox")
         evaluation.params.iouThrs = ious
         evaluation.params.areaRng, evaluation.params.areaRngLbl = [[0.0, 1e10]], ["all"]
-        evaluation.params.maxDets = [_MOST_IN_A_PICTURE]
+        evaluation.params.maxDets = [_MOST_IN_A_IMAGE]
         evaluation.evaluate()
         evaluation.accumulate()
     return evaluation
 
 
-def _coco(pictures: Sequence[tuple[NDArray[Any], NDArray[Any], NDArray[Any]]], num_classes: int) -> COCO:
-    """Return boxes, labels and scores of pictures as COCO's index of them, made in memory."""
+def _coco(images: Sequence[tuple[NDArray[Any], NDArray[Any], NDArray[Any]]], num_classes: int) -> COCO:
+    """Return boxes, labels and scores of images as COCO's index of them, made in memory."""
     coco, annotations = COCO(), list[dict[str, Any]]()
-    for image, (boxes_xyxy_M4, labels_M, scores_M) in enumerate(pictures):
+    for image, (boxes_xyxy_M4, labels_M, scores_M) in enumerate(images):
         sizes_M2 = boxes_xyxy_M4[:, 2:] - boxes_xyxy_M4[:, :2]
         boxes = np.concatenate([boxes_xyxy_M4[:, :2], sizes_M2], axis=1).tolist()
         for box, label, score in zip(boxes, labels_M.tolist(), scores_M.tolist(), strict=True):
@@ -156,7 +156,7 @@ def _coco(pictures: Sequence[tuple[NDArray[Any], NDArray[Any], NDArray[Any]]], n
             known = {"id": len(annotations) + 1, "image_id": image, "category_id": label}
             annotations.append({**known, "bbox": box, "area": box[2] * box[3], "score": score, "iscrowd": 0})
     coco.dataset = {
-        "images": [{"id": image} for image in range(len(pictures))],
+        "images": [{"id": image} for image in range(len(images))],
         "categories": [{"id": label} for label in range(num_classes)],
         "annotations": annotations,
     }
@@ -172,8 +172,8 @@ def _refuse_misfits(detections: Sequence[Detections], truths: Sequence[Boxes], n
     num_boxes = sum(len(each.labels_M) for each in truths)
     if len(detections) != len(truths) or num_boxes == 0:
         raise DataError(
-            "evaluation wants the detections of every picture and at least 1 true box; found detections of "
-            f"{len(detections)} pictures, and {num_boxes} true boxes in {len(truths)} pictures"
+            "evaluation wants the detections of every image and at least 1 true box; found detections of "
+            f"{len(detections)} images, and {num_boxes} true boxes in {len(truths)} images"
         )
     labels = np.concatenate([_joined_labels(truths), *[each.labels_M for each in detections]])
     if labels.min() < 0 or labels.max() >= num_classes:

@@ -3,7 +3,7 @@
     images N x 3 x H x W -> backbone (C3 blocks, strides 4 to 32) -> neck (down to stride 8 and up again) -> three maps
 
 Sizes, channels and formulas: Jocher et al., "YOLOv5", v6.0 to v7.0, architecture summary (docs.ultralytics.com); C3 is
-the cross-stage block of Wang et al., "CSPNet", 2019; the neck is Liu et al., "Path Aggregation PictureNetwork", 2018.
+the cross-stage block of Wang et al., "CSPNet", 2019; the neck is Liu et al., "Path Aggregation ImageNetwork", 2018.
 """
 
 import math
@@ -17,7 +17,7 @@ from torch.nn import functional
 
 from eightgig.core.errors import ConfigurationError, WeightsError
 from eightgig.models.heads import head_names
-from eightgig.models.network import PictureNetwork
+from eightgig.models.network import ImageNetwork
 from eightgig.models.weights import load_matching, read_state_dict
 from eightgig.tasks.detection.yolov5_checkpoint import is_pickled_network, read_yolov5_checkpoint
 
@@ -28,7 +28,7 @@ Anchors = Sequence[Sequence[Sequence[float]]] | Tensor
 """Levels x anchors x (width, height), pixels."""
 
 STRIDES = (8, 16, 32)
-# Found by clustering the boxes of COCO's training pictures at 640.
+# Found by clustering the boxes of COCO's training images at 640.
 COCO_ANCHORS = (
     ((10.0, 13.0), (16.0, 30.0), (33.0, 23.0)),
     ((30.0, 61.0), (62.0, 45.0), (59.0, 119.0)),
@@ -137,7 +137,7 @@ class Neck(nn.Module):
 
 
 class YoloV5(nn.Module):
-    """Pictures in, three raw maps out, in training and in evaluation mode alike.
+    """Images in, three raw maps out, in training and in evaluation mode alike.
 
     Args:
         multiples: of depth and width.
@@ -216,7 +216,7 @@ def decode_predictions(raw: Sequence[Tensor], anchors: Tensor, strides: Sequence
     return torch.cat(parts, 1)
 
 
-def build_yolov5(name: str, *, weights: str, num_classes: int, anchors: Anchors | None = None) -> PictureNetwork:
+def build_yolov5(name: str, *, weights: str, num_classes: int, anchors: Anchors | None = None) -> ImageNetwork:
     """Return the detector `name` with `num_classes` classes, on the CPU, in float32.
 
     Heads whose class count differs from the file's start anew; all else must match.
@@ -239,7 +239,7 @@ def build_yolov5(name: str, *, weights: str, num_classes: int, anchors: Anchors 
     source = _load(module, name, weights)
     if anchors is not None:
         module.anchors.copy_(torch.as_tensor(anchors, dtype=torch.float32).view_as(module.anchors))
-    return PictureNetwork(module, name, "eightgig", source, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), IMAGE_SIZE)
+    return ImageNetwork(module, name, "eightgig", source, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), IMAGE_SIZE)
 
 
 def _load(module: YoloV5, name: str, weights: str) -> str:
@@ -273,7 +273,7 @@ def _doubled(x: Tensor) -> Tensor:
 
 @torch.no_grad()
 def _start_head(head: nn.Module, stride: int, num_classes: int) -> None:
-    """Let the head expect 8 objects in a picture of 640 and no class more than another.
+    """Let the head expect 8 objects in an image of 640 and no class more than another.
 
     Without, the many cells without an object outweigh all else in the first steps (Lin et al., "Focal Loss", 2017).
     """

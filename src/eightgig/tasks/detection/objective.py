@@ -16,11 +16,11 @@ from eightgig.tasks.detection.yolo_loss import DetectionLoss, detection_loss_sum
 from eightgig.training.objective import Batch
 
 Score = Callable[[list[Detections], list[Boxes], int], float]
-"""(detections of each picture, its true boxes, number of classes) -> higher is better."""
+"""(detections of each image, its true boxes, number of classes) -> higher is better."""
 
 
 class DetectionObjective:
-    """YOLOv5's loss on pictures with boxes; the score is of the boxes in pixels of the pictures as they were stored.
+    """YOLOv5's loss on images with boxes; the score is of the boxes in pixels of the images as they were stored.
 
     Batches hold `images` uint8 N3HW, `boxes` float32 N x M x 4 (xyxy, pixels of the images), `box_labels` int64 N x M
     (-1: no box); to be evaluated also `scale` N, `offset` N x 2 (left, top) and `sizes` N x 2 (height, width of the
@@ -31,7 +31,7 @@ class DetectionObjective:
         network: that is trained, never wrapped; its anchors are read when they are needed.
         parameters: of the loss.
         num_classes: K.
-        score: of all pictures together.
+        score: of all images together.
         score_name: what `score` is called.
         confidence: detections with a better score count.
         iou: boxes of a class that overlap by more are one detection.
@@ -54,11 +54,11 @@ class DetectionObjective:
         self._num_classes, self._score, self._confidence, self._iou = num_classes, score, confidence, iou
 
     def count(self, batch: Batch) -> int:
-        """Return the number of pictures."""
+        """Return the number of images."""
         return int(batch["images"].shape[0])
 
     def loss_sum(self, module: nn.Module, batch: Batch, device: torch.device) -> Tensor:
-        """Return the loss summed over the pictures."""
+        """Return the loss summed over the images."""
         return self._loss(self._run(module, batch, device), batch, device).total
 
     @torch.no_grad()
@@ -100,10 +100,10 @@ class DetectionObjective:
 
 
 def soft_detection_loss_sum(student: Sequence[Tensor], teacher: Sequence[Tensor], *, temperature: float) -> Tensor:
-    """Return how far a student's raw maps are from its teacher's, summed over the pictures; 0 where they agree.
+    """Return how far a student's raw maps are from its teacher's, summed over the images; 0 where they agree.
 
     Objectness is compared in all cells. Boxes (squared error of the sigmoids) and classes count as much as the teacher
-    believes that there is an object: cells of background have nothing to teach. Means are over a picture's cells, and
+    believes that there is an object: cells of background have nothing to teach. Means are over an image's cells, and
     weighed by that belief, whose sum counts as 1 at least. Objectness and classes are softened by the temperature T,
     and multiplied by T^2.
 
@@ -138,7 +138,7 @@ def _divergence(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
 
 
 def true_boxes(batch: Batch) -> list[Boxes]:
-    """Return each picture's boxes in pixels of the picture, without the padding."""
+    """Return each image's boxes in pixels of the image, without the padding."""
     truths = []
     for position, labels_M in enumerate(batch["box_labels"].cpu().numpy()):
         boxes_M4 = batch["boxes"][position].cpu().numpy()[labels_M >= 0]
@@ -147,7 +147,7 @@ def true_boxes(batch: Batch) -> list[Boxes]:
 
 
 def in_source(boxes_xyxy_M4: Any, batch: Batch, position: int) -> Any:
-    """Return boxes of the network's input in pixels of the picture they were found in, cut at its edges."""
+    """Return boxes of the network's input in pixels of the image they were found in, cut at its edges."""
     scale, offset, size = (batch[name][position].cpu().numpy() for name in ("scale", "offset", "sizes"))
     corners_M22 = (boxes_xyxy_M4.reshape(-1, 2, 2) - offset) / scale
     return corners_M22.clip(0, size[::-1]).reshape(-1, 4).astype("float32")

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, model_validator
 
 from eightgig.core.records import Record
-from eightgig.data.images.parameters import PictureParameters
+from eightgig.data.images.parameters import ImageParameters
 from eightgig.training.parameters import TrainParameters
 
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -16,8 +16,8 @@ class BoxAugmentParameters(Record):
     """How a training sample is made; the defaults are those published for training YOLOv5 from scratch.
 
     Attributes:
-        mosaic: probability that a sample is put together of four pictures.
-        close_mosaic: the last so many epochs show single pictures only.
+        mosaic: probability that a sample is put together of four images.
+        close_mosaic: the last so many epochs show single images only.
         degrees: rotations are drawn from +-this.
         translate: shifts, as a share of the side, from +-this.
         scale: magnifications from 1 - this to 1 + this.
@@ -56,10 +56,10 @@ class DetectionLossParameters(Record):
     level_weights: tuple[float, float, float] = (4.0, 1.0, 0.4)
 
 
-class DetectionDataParameters(PictureParameters):
-    """Where pictures with boxes come from, which are refused, how they are split and stored.
+class DetectionDataParameters(ImageParameters):
+    """Where images with boxes come from, which are refused, how they are split and stored.
 
-    The fractions hold where the set has no split of its own. See `PictureParameters` for the others.
+    The fractions hold where the set has no split of its own. See `ImageParameters` for the others.
 
     Attributes:
         source: `rendered` (drawn by code), `yolo`, `voc` or `coco` (the format of what lies under `root`), or `auto`
@@ -69,7 +69,7 @@ class DetectionDataParameters(PictureParameters):
         label_lines: what the lines of YOLO's labels are: `boxes`, `polygons`, `oriented` (boxes with four corners) or
             `keypoints`; None leaves it to data.yaml, and refuses lines that could be polygons or keypoints.
         min_box_side: a box with a shorter side, in pixels, is left out.
-        max_background_fraction: the run fails when this share of the pictures, or more, would be taken as background:
+        max_background_fraction: the run fails when this share of the images, or more, would be taken as background:
             mostly their labels were not found.
     """
 
@@ -92,11 +92,11 @@ class DetectionDataParameters(PictureParameters):
             return self
         if self.source != "rendered":
             raise ValueError(
-                f"source '{self.source}' needs a root. Set data.root to the folder of the pictures, "
+                f"source '{self.source}' needs a root. Set data.root to the folder of the images, "
                 "or data.source to 'rendered'."
             )
         if self.annotations:
-            raise ValueError("annotations need a root. Set data.root to the folder of the pictures.")
+            raise ValueError("annotations need a root. Set data.root to the folder of the images.")
         return self
 
 
@@ -105,7 +105,7 @@ class DetectorTrainParameters(TrainParameters):
 
     Attributes:
         autoanchor: whether anchors are fitted to the training boxes where COCO's do not fit them.
-        augment: how training pictures vary.
+        augment: how training images vary.
         loss: weights of the loss's parts.
     """
 

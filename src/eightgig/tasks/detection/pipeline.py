@@ -1,4 +1,4 @@
-"""The object detector: YOLOv5 on annotated pictures, from files to real-time video (article 5.2)."""
+"""The object detector: YOLOv5 on annotated images, from files to real-time video (article 5.2)."""
 
 from kedro.pipeline import Pipeline
 

@@ -1,17 +1,17 @@
-"""Predict: the boxes in new pictures, as a table and a contact sheet."""
+"""Predict: the boxes in new images, as a table and a contact sheet."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from kedro.pipeline import Pipeline
 from pydantic import Field
 
 from eightgig.datasets.weights import Weights
-from eightgig.models.cards import PictureCard
-from eightgig.stages.annotations import ImageStore, Picture, Table
+from eightgig.models.cards import ImageCard
+from eightgig.stages.annotations import ImageArray, ImageStore, Table
 from eightgig.stages.case import Case, stage_node, stage_pipeline
+from eightgig.stages.images import CaseOnImages
 from eightgig.stages.inference import running
 from eightgig.stages.inputs import feeds_of
-from eightgig.stages.pictures import CaseOnPictures
 from eightgig.stages.samples import (
     REJECT_COLUMNS,
     PredictParameters,
@@ -32,17 +32,19 @@ _TILE_SIDE_PX = 320
 
 
 class DetectorPredictParameters(PredictParameters):
-    """Which pictures to look at, and which boxes to keep.
+    """Which images to look at, and which boxes to keep.
 
     Attributes:
         confidence: smallest score.
         iou: of two boxes of one class that overlap more, the lower score is dropped.
-        most: boxes a picture.
+        max_detections: boxes an image.
     """
+
+    renamed: ClassVar = {"most": "max_detections", "sheet_pictures": "sheet_images"}
 
     confidence: float = Field(default=0.25, ge=0, le=1)
     iou: float = Field(default=0.45, ge=0, le=1)
-    most: int = Field(default=300, ge=1)
+    max_detections: int = Field(default=300, ge=1)
 
 
 def create_pipeline(case: Case) -> Pipeline:
@@ -60,28 +62,28 @@ def create_pipeline(case: Case) -> Pipeline:
 
 
 def predict_boxes(
-    case: CaseOnPictures,
+    case: CaseOnImages,
     weights: Weights,
     store: ImageStore,
     splits: Table,
     data: DetectionDataParameters,
     predict: DetectorPredictParameters,
     plan: PlanParameters,
-) -> tuple[Table, Table, Picture]:
-    """Look for objects in pictures with the trained network, on the GPU where there is one.
+) -> tuple[Table, Table, ImageArray]:
+    """Look for objects in images with the trained network, on the GPU where there is one.
 
     Returns:
-        One row a box, in pixels of the upright picture (a picture without any has one row without a box); the files
+        One row a box, in pixels of the upright image (an image without any has one row without a box); the files
         that could not be read, with reasons; a contact sheet.
 
     Raises:
         ConfigurationError: the source does not exist.
-        DataError: nothing in the source is a picture.
+        DataError: nothing in the source is an image.
     """
     import pandas as pd
 
     from eightgig.data.images.streaming import windows
-    from eightgig.report.pictures import Tile, contact_sheet
+    from eightgig.report.images import Tile, contact_sheet
     from eightgig.tasks.detection.figures import draw_detections
 
     rejects: Rejects = []
@@ -93,7 +95,7 @@ def predict_boxes(
             for sample, found in zip(batch, detect(batch), strict=True):
                 names = [weights.card.classes[label] for label in found.labels_M]
                 rows += _rows(sample.file, names, found)
-                if len(tiles) < predict.sheet_pictures:
+                if len(tiles) < predict.sheet_images:
                     drawn_HWC = draw_detections(sample.image_HWC, found, weights.card.classes)
                     tiles.append(Tile(thumbnail(drawn_HWC, _TILE_SIDE_PX), _summary(names)))
     require_one(len(rows), predict, rejects)
@@ -109,10 +111,10 @@ def _rows(file: str, names: list[str], found: Any) -> list[tuple[object, ...]]:
 
 
 class _Detector:
-    """The trained network on whole pictures of any size; gives their `Detections` in pixels of the picture."""
+    """The trained network on whole images of any size; gives their `Detections` in pixels of the image."""
 
     def __init__(
-        self, case: CaseOnPictures, card: PictureCard, predict: DetectorPredictParameters, runner: "Runner"
+        self, case: CaseOnImages, card: ImageCard, predict: DetectorPredictParameters, runner: "Runner"
     ) -> None:
         self._case, self._card, self._predict, self._runner = case, card, predict, runner
 
@@ -124,9 +126,11 @@ class _Detector:
         from eightgig.tasks.detection.transforms import unletterboxed
 
         size, chosen = self._card.image_size, self._predict
-        pictures = torch.stack([self._case.eval_picture(sample.image_HWC, image_size=size) for sample in samples])
-        (predictions_NPK,) = self._runner.run(feeds_of(self._case.inputs(self._card, {"images": pictures}))).values()
-        found = suppress(predictions_NPK, confidence=chosen.confidence, iou=chosen.iou, most=chosen.most)
+        images = torch.stack([self._case.eval_image(sample.image_HWC, image_size=size) for sample in samples])
+        (predictions_NPK,) = self._runner.run(feeds_of(self._case.inputs(self._card, {"images": images}))).values()
+        found = suppress(
+            predictions_NPK, confidence=chosen.confidence, iou=chosen.iou, max_detections=chosen.max_detections
+        )
         moved = []
         for sample, one in zip(samples, found, strict=True):
             height, width = sample.image_HWC.shape[:2]

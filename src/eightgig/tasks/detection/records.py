@@ -52,12 +52,12 @@ class DetectionReport(Record):
 
 
 class DetectionDifference(Record):
-    """How far the boxes of one runner are from those of another, on the same pictures.
+    """How far the boxes of one runner are from those of another, on the same images.
 
     Attributes:
         num_images: compared.
         num_boxes: of the reference.
-        same_count: share of pictures in which both found the same number of boxes.
+        same_count: share of images in which both found the same number of boxes.
         unmatched: boxes of either that have no partner of the same class at IoU 0.5.
         min_iou: smallest overlap of a pair; 1 where there is none.
         max_score_diff: largest difference of a pair's scores; 0 where there is none.

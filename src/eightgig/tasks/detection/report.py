@@ -3,9 +3,9 @@
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from eightgig.data.ingest.sources import RawPictures
-from eightgig.report.sections.training import new_pictures_section
-from eightgig.stages.annotations import Figure, ImageStore, Picture, Table
+from eightgig.data.ingest.sources import RawImages
+from eightgig.report.sections.training import new_images_section
+from eightgig.stages.annotations import Figure, ImageArray, ImageStore, Table
 from eightgig.stages.tiles import tiles_section
 from eightgig.stages.trained import indices_of
 from eightgig.tasks.detection.case import RECORDS
@@ -15,7 +15,7 @@ from eightgig.tasks.detection.video.records import VideoReport
 if TYPE_CHECKING:
     from eightgig.report import page as report
 
-_MOST_PICTURES = 24
+_MOST_IMAGES = 24
 _MOST_REJECTS = 30
 
 
@@ -23,7 +23,7 @@ class DetectionResults:
     """The detector's part of the page (see `eightgig.stages.report.Results`)."""
 
     records = RECORDS
-    unit = "picture"
+    unit = "image"
     drawn_from = {  # noqa: RUF012
         "splits": "splits",
         "boxes": "boxes",
@@ -37,8 +37,8 @@ class DetectionResults:
     shown = {  # noqa: RUF012
         "metrics": "metrics",
         "detections": "detections_table",
-        "new_pictures": "predict_table",
-        "new_pictures_sheet": "predict_sheet",
+        "new_images": "predict_table",
+        "new_images_sheet": "predict_sheet",
         "video_report": "video_report",
         "video_sheet": "video_sheet",
         "tiles_report": "tiles_report",
@@ -55,7 +55,7 @@ class DetectionResults:
         benchmark: Table,
         video_report: VideoReport,
     ) -> tuple[Figure, ...]:
-        """Return precision over recall, the average precision of each class, what was taken for what, and the speeds."""
+        """Return the figures: precision over recall, average precision by class, confusion matrix, and speeds."""
         from eightgig.report import figures
         from eightgig.tasks.detection import figures as detections
 
@@ -80,10 +80,10 @@ class DetectionResults:
 
         metrics: DetectionReport = shown["metrics"]
         note = f"mAP50-95 {metrics.map50_95:.1%}; {metrics.num_boxes} boxes"
-        return Fact(f"mAP50 on {metrics.num_images} held-out pictures", f"{metrics.map50:.1%}", note, mark="good")
+        return Fact(f"mAP50 on {metrics.num_images} held-out images", f"{metrics.map50:.1%}", note, mark="good")
 
     def data(
-        self, raw: RawPictures, rejects: Table, store: ImageStore, splits: Table, shown: Mapping[str, Any]
+        self, raw: RawImages, rejects: Table, store: ImageStore, splits: Table, shown: Mapping[str, Any]
     ) -> "report.Section":
         """Show what the network learned from, and what was wrong with it."""
         from eightgig.report.page import Chart, Gallery, Section
@@ -97,12 +97,12 @@ class DetectionResults:
         ]
         return Section(
             "What was trained on what",
-            f"{raw.origin}: {len(store):,} pictures with boxes of {len(store.classes)} classes. Copies of one picture "
+            f"{raw.origin}: {len(store):,} images with boxes of {len(store.classes)} classes. Copies of one image "
             "stay together, so none is in two splits." + ("" if len(rejects) else "\n\nNothing was wrong."),
             [
-                PageTable(("split", "pictures", "boxes"), rows),
+                PageTable(("split", "images", "boxes"), rows),
                 Chart(shown["balance_figure"], "Boxes of each class"),
-                Gallery(list(_samples(store, splits)), "From the training pictures, with their boxes"),
+                Gallery(list(_samples(store, splits)), "From the training images, with their boxes"),
                 *(refused if len(rejects) else []),
             ],
         )
@@ -121,8 +121,8 @@ class DetectionResults:
         ]
         return [
             Section(
-                "Results on held-out pictures",
-                f"{metrics.num_images:,} test pictures with {metrics.num_boxes:,} boxes, used for nothing else. "
+                "Results on held-out images",
+                f"{metrics.num_images:,} test images with {metrics.num_boxes:,} boxes, used for nothing else. "
                 "Precision and recall are means over the classes, at the confidence where their F1 is highest.",
                 [
                     Facts(facts),
@@ -133,12 +133,12 @@ class DetectionResults:
             )
         ]
 
-    def pictures(self, store: ImageStore, shown: Mapping[str, Any]) -> "list[report.Section]":
-        """Show hits, misses and false alarms, single pictures, and the video."""
+    def images(self, store: ImageStore, shown: Mapping[str, Any]) -> "list[report.Section]":
+        """Show hits, misses and false alarms, single images, and the video."""
         return [
             _video_section(shown["video_report"], shown["video_sheet"], shown),
             _found_section(store, shown["detections"], shown["metrics"].confidence),
-            new_pictures_section(shown["new_pictures"], shown["new_pictures_sheet"]),
+            new_images_section(shown["new_images"], shown["new_images_sheet"]),
             tiles_section(
                 shown["tiles_report"],
                 shown["tiles_sheet"],
@@ -148,10 +148,10 @@ class DetectionResults:
         ]
 
 
-def _video_section(video: VideoReport, sheet: Picture, shown: Mapping[str, Any]) -> "report.Section":
+def _video_section(video: VideoReport, sheet: ImageArray, shown: Mapping[str, Any]) -> "report.Section":
     """Show how fast frames went through, and where the time went."""
-    from eightgig.report.page import Chart, Fact, Facts, Gallery, Picture, Section
-    from eightgig.report.pictures import to_data_uri
+    from eightgig.report.images import to_data_uri
+    from eightgig.report.page import Chart, Fact, Facts, Gallery, Image, Section
 
     facts = [
         Fact("frames a second, end to end", f"{video.fps_end_to_end:.1f}"),
@@ -168,30 +168,30 @@ def _video_section(video: VideoReport, sheet: Picture, shown: Mapping[str, Any])
         [
             Facts(facts),
             Chart(shown["milliseconds_figure"], "Where the milliseconds of a frame go"),
-            Chart(shown["fps_figure"], "Frames a second by variant: the network alone, and from a stored picture"),
-            Gallery([Picture(to_data_uri(sheet, longest_side_px=1400))], "Frames as they were drawn"),
+            Chart(shown["fps_figure"], "Frames a second by variant: the network alone, and from a stored image"),
+            Gallery([Image(to_data_uri(sheet, longest_side_px=1400))], "Frames as they were drawn"),
         ],
     )
 
 
 def _found_section(store: ImageStore, detections: Table, confidence: float) -> "report.Section":
-    """Show the pictures with most mistakes first, hits, misses and false alarms told apart."""
+    """Show the images with most mistakes first, hits, misses and false alarms told apart."""
     from eightgig.report.page import Gallery, Section
 
     counts = detections["kind"].value_counts()
     hits, misses, alarms = (int(counts.get(kind, 0)) for kind in ("hit", "miss", "false alarm"))
     wrong = detections.assign(wrong=detections["kind"] != "hit").groupby("index")["wrong"].sum()
-    chosen = wrong.sort_values(ascending=False, kind="stable").index[:_MOST_PICTURES]
+    chosen = wrong.sort_values(ascending=False, kind="stable").index[:_MOST_IMAGES]
     return Section(
         "What it found and what it missed",
         f"At confidence {confidence:.2f}: {hits} hits (green), {misses} misses (orange), {alarms} false alarms (red). "
-        "The pictures with most mistakes come first.",
-        [Gallery([_found_picture(store, detections[detections["index"] == index]) for index in chosen])],
+        "The images with most mistakes come first.",
+        [Gallery([_found_image(store, detections[detections["index"] == index]) for index in chosen])],
     )
 
 
-def _found_picture(store: ImageStore, rows: Table) -> "report.Picture":
-    from eightgig.report.page import Picture
+def _found_image(store: ImageStore, rows: Table) -> "report.Image":
+    from eightgig.report.page import Image
     from eightgig.tasks.detection.figures import draw_found
 
     index = int(rows["index"].iloc[0])
@@ -199,17 +199,17 @@ def _found_picture(store: ImageStore, rows: Table) -> "report.Picture":
     note = ", ".join(f"{count} {kind}" for kind, count in counts.items())
     is_right = set(counts.index) == {"hit"}
     drawn_HWC = draw_found(store.decode(index), rows)
-    return Picture.from_array(drawn_HWC, note, note=store.paths[index], mark="good" if is_right else "bad")
+    return Image.from_array(drawn_HWC, note, note=store.paths[index], mark="good" if is_right else "bad")
 
 
-def _samples(store: ImageStore, splits: Table) -> "Iterator[report.Picture]":
-    from eightgig.report.page import Picture
+def _samples(store: ImageStore, splits: Table) -> "Iterator[report.Image]":
+    from eightgig.report.page import Image
     from eightgig.tasks.detection.figures import draw_truth
 
     indices = indices_of(splits, "train")
     for index in indices[:: max(1, len(indices) // 12)][:12]:
         boxes = store.boxes(index)
-        yield Picture.from_array(draw_truth(store.decode(index), boxes, store.classes), f"{len(boxes.labels_M)} boxes")
+        yield Image.from_array(draw_truth(store.decode(index), boxes, store.classes), f"{len(boxes.labels_M)} boxes")
 
 
 def _by_split(splits: Table) -> Iterator[tuple[str, list[int]]]:

@@ -1,4 +1,4 @@
-"""Where pictures with boxes come from: drawn by code, or a folder of the user's in one of three formats."""
+"""Where images with boxes come from: drawn by code, or a folder of the user's in one of three formats."""
 
 import json
 import shutil
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from eightgig.core.progress import track
-from eightgig.data.ingest.sources import RawPictures, Source
+from eightgig.data.ingest.sources import RawImages, Source
 from eightgig.tasks.detection.layouts import find_format
 from eightgig.tasks.detection.parameters import DetectionDataParameters
 
@@ -15,7 +15,7 @@ DrawnBox = tuple[int, float, float, float, float]
 
 
 def open_detection_source(parameters: DetectionDataParameters) -> Source:
-    """Return the source that the parameters name; its `RawPictures.source` is `yolo`, `voc` or `coco`."""
+    """Return the source that the parameters name; its `RawImages.source` is `yolo`, `voc` or `coco`."""
     return _Rendered(parameters) if parameters.source == "rendered" else _UserFolder(parameters)
 
 
@@ -23,42 +23,42 @@ class _Rendered:
     def __init__(self, parameters: DetectionDataParameters) -> None:
         self._parameters = parameters
 
-    def materialise(self, folder: Path) -> RawPictures:
-        """Draw all pictures anew in YOLO's format; the last drawing is replaced only when the new one is whole."""
+    def materialise(self, folder: Path) -> RawImages:
+        """Draw all images anew in YOLO's format; the last drawing is replaced only when the new one is whole."""
         from eightgig.data.samples.scenes import CLASSES, render_scenes
 
         target, unfinished = folder / "rendered", folder / ".rendered.tmp"
         shutil.rmtree(unfinished, ignore_errors=True)
         number, seed = self._parameters.num_images, self._parameters.seed
         for name, jpeg, boxes in track(render_scenes(number, seed=seed), "drawing scenes", total=number):
-            _write_picture(unfinished, name, jpeg, boxes)
+            _write_image(unfinished, name, jpeg, boxes)
         _write_data_yaml(unfinished, CLASSES)
         shutil.rmtree(target, ignore_errors=True)
         unfinished.rename(target)
         origin = f"{number} scenes drawn by code, seed {seed}"
-        return RawPictures(source="yolo", root=str(target.resolve()), origin=origin)
+        return RawImages(source="yolo", root=str(target.resolve()), origin=origin)
 
 
 class _UserFolder:
     def __init__(self, parameters: DetectionDataParameters) -> None:
         self._parameters = parameters
 
-    def materialise(self, folder: Path) -> RawPictures:  # noqa: ARG002 - the pictures stay where they are
+    def materialise(self, folder: Path) -> RawImages:  # noqa: ARG002 - the images stay where they are
         """Name the user's folder and its format: it is read, never written to or copied."""
         root = Path(self._parameters.root or "").expanduser().resolve()
         source = self._parameters.source
         found = find_format(root, self._parameters.annotations) if source == "auto" else source
-        return RawPictures(source=found, root=str(root), origin=f"pictures with {found} boxes in {root.name}")
+        return RawImages(source=found, root=str(root), origin=f"images with {found} boxes in {root.name}")
 
 
-def _write_picture(root: Path, name: str, jpeg: bytes, boxes: Sequence[DrawnBox]) -> None:
+def _write_image(root: Path, name: str, jpeg: bytes, boxes: Sequence[DrawnBox]) -> None:
     from simplejpeg import decode_jpeg_header
 
     height, width = decode_jpeg_header(jpeg)[:2]
-    picture, label = root / "images" / name, (root / "labels" / name).with_suffix(".txt")
-    for path in (picture, label):
+    image, label = root / "images" / name, (root / "labels" / name).with_suffix(".txt")
+    for path in (image, label):
         path.parent.mkdir(parents=True, exist_ok=True)
-    picture.write_bytes(jpeg)
+    image.write_bytes(jpeg)
     label.write_text("".join(_line(box, width, height) for box in boxes), encoding="utf-8")
 
 

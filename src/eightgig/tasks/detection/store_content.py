@@ -14,7 +14,7 @@ from eightgig.tasks.detection.parameters import DetectionDataParameters
 
 @dataclass(frozen=True)
 class DetectionStoreContent:
-    """The manifest's pictures with their boxes, below the folder they were found in; nothing is read until `write`."""
+    """The manifest's images with their boxes, below the folder they were found in; nothing is read until `write`."""
 
     manifest: pd.DataFrame
     boxes: pd.DataFrame
@@ -22,10 +22,10 @@ class DetectionStoreContent:
     parameters: DetectionDataParameters
 
     def write(self, path: Path) -> None:
-        """Stream the pictures into a store at `path`, which is replaced when the new one is whole.
+        """Stream the images into a store at `path`, which is replaced when the new one is whole.
 
         Raises:
-            StoreError: a picture changed since it was inspected, another process is writing, or space is short.
+            StoreError: an image changed since it was inspected, another process is writing, or space is short.
         """
         with progress("writing the store") as report:
             write_store(

@@ -15,4 +15,6 @@ def suppress_inside(onnx_fp32: bytes, predict: DetectorPredictParameters) -> byt
     """Return the float32 file with non-maximum suppression inside, as `predict` would do it."""
     from eightgig.tasks.detection.suppression import with_suppression
 
-    return with_suppression(onnx_fp32, confidence=predict.confidence, iou=predict.iou, most=predict.most)
+    return with_suppression(
+        onnx_fp32, confidence=predict.confidence, iou=predict.iou, max_detections=predict.max_detections
+    )

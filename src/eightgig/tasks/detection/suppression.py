@@ -14,7 +14,7 @@ from eightgig.tasks.detection.detections import Detections
 _PREFIX = "suppression/"
 
 # NonMaxSuppression chooses class by class, in no order between them: what it chose is written into a plane of scores
-# that is nothing elsewhere, whose largest values then are the best of each picture in order.
+# that is nothing elsewhere, whose largest values then are the best of each image in order.
 _GRAPH = """
 suppression (float[batch, P, columns] predictions) => (float[found, 7] detections)
 {
@@ -29,7 +29,7 @@ suppression (float[batch, P, columns] predictions) => (float[found, 7] detection
     is_best_NPK = Equal (label_NP1, classes_11K)
     alone_NPK = Where (is_best_NPK, scores_NPK, nothing)
     alone_NKP = Transpose <perm = [0, 2, 1]> (alone_NPK)
-    chosen_C3 = NonMaxSuppression (boxes_NP4, alone_NKP, most, iou, confidence)
+    chosen_C3 = NonMaxSuppression (boxes_NP4, alone_NKP, max_detections, iou, confidence)
 
     chosen_C2 = Gather <axis = 1> (chosen_C3, image_and_place)
     best_NP = Squeeze (best_NP1, last)
@@ -57,12 +57,12 @@ suppression (float[batch, P, columns] predictions) => (float[found, 7] detection
 """
 
 
-def with_suppression(onnx_file: bytes, *, confidence: float, iou: float, most: int = 300) -> bytes:
+def with_suppression(onnx_file: bytes, *, confidence: float, iou: float, max_detections: int = 300) -> bytes:
     """Return the file with `detections` in place of `predictions`, for a batch of any size, with the same card.
 
     `detections` is float32 D x 7: image in the batch, x1, y1, x2, y2, score, label; image by image, the best score
-    first. They are those of `eightgig.tasks.detection.detections.suppress`: a prediction counts as its most probable
-    class alone, its score is objectness times that probability. TensorRT for RTX 1.7 takes no such file: it lacks
+    first. They are those of `eightgig.tasks.detection.detections.suppress`: a prediction counts as its most
+    probable class alone, its score is objectness times that probability. TensorRT for RTX 1.7 takes no such file: it lacks
     NonMaxSuppression and NonZero. Build its engines from the file without, and call `suppress`.
 
     Args:
@@ -70,19 +70,20 @@ def with_suppression(onnx_file: bytes, *, confidence: float, iou: float, most: i
             INT8.
         confidence: scores up to it are dropped, 0 to 1.
         iou: of two boxes of a class that overlap more, the lower score is dropped, 0 to 1.
-        most: detections kept of an image.
+        max_detections: detections kept of an image.
 
     Raises:
         ConfigurationError: a value out of its range.
         ExportError: not such a file.
     """
-    if not (0 <= confidence <= 1 and 0 <= iou <= 1 and most >= 1):
+    if not (0 <= confidence <= 1 and 0 <= iou <= 1 and max_detections >= 1):
         raise ConfigurationError(
-            f"suppression wants confidence and IoU of 0 to 1 and at least 1 box; found {confidence}, {iou} and {most}"
+            f"suppression wants confidence and IoU of 0 to 1 and at least 1 box; found {confidence}, {iou} and "
+            f"{max_detections}"
         )
     model = load_onnx(onnx_file)
     num_predictions, num_columns = _sizes(model)
-    constants = _constants(num_predictions, num_columns - 5, confidence, iou, most)
+    constants = _constants(num_predictions, num_columns - 5, confidence, iou, max_detections)
     part = onnx.parser.parse_graph(_GRAPH)
     part.initializer.extend(numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items())
     for number, node in enumerate(part.node):
@@ -127,12 +128,14 @@ def _sizes(model: onnx.ModelProto) -> tuple[int, int]:
     return sizes[1], sizes[2]
 
 
-def _constants(num_predictions: int, num_classes: int, confidence: float, iou: float, most: int) -> dict[str, Array]:
+def _constants(
+    num_predictions: int, num_classes: int, confidence: float, iou: float, max_detections: int
+) -> dict[str, Array]:
     return {
         "parts": np.array([2, 2, 1, num_classes], np.int64),
         "classes_11K": np.arange(num_classes, dtype=np.int64).reshape(1, 1, -1),
-        "ranks": np.array([min(most, num_predictions)], np.int64),
-        "most": np.array([most], np.int64),
+        "ranks": np.array([min(max_detections, num_predictions)], np.int64),
+        "max_detections": np.array([max_detections], np.int64),
         "iou": np.array([iou], np.float32),
         "confidence": np.array([confidence], np.float32),
         "half": np.array(0.5, np.float32),

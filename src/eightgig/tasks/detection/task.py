@@ -18,7 +18,7 @@ _IOU_WEIGHT = 0.1
 
 
 class DetectionTask:
-    """Boxes of several classes a picture; a task of `eightgig.export.task.Task`.
+    """Boxes of several classes an image; a task of `eightgig.export.task.Task`.
 
     Its answers are `Detections`, its truths `Boxes`, both in pixels of the network's canvas.
 
@@ -38,19 +38,19 @@ class DetectionTask:
         self._classes, self._confidence, self._iou, self._sure = classes, confidence, iou, sure
 
     def answers(self, outputs: Arrays) -> list[Detections]:
-        """Return the detections of each picture of predictions_NPK."""
+        """Return the detections of each image of predictions_NPK."""
         return suppress(outputs[self.output], confidence=self._confidence, iou=self._iou, multi_label=True)
 
     def judge(self) -> Judge:
-        """Return what counts as COCO does, over all pictures together."""
+        """Return what counts as COCO does, over all images together."""
         return JudgeOfAll(self.quality)
 
     def comparer(self) -> Comparer:
-        """Return what compares all pictures together: whether any box is sure decides which count."""
+        """Return what compares all images together: whether any box is sure decides which count."""
         return ComparerOfAll(self.compare)
 
     def quality(self, answers: Sequence[Detections], truths: Sequence[Boxes]) -> dict[str, float]:
-        """Return mAP50 and mAP50-95, as COCO counts; zeros where no picture has a box."""
+        """Return mAP50 and mAP50-95, as COCO counts; zeros where no image has a box."""
         if not any(len(truth.labels_M) for truth in truths):
             return {self.score_name: 0.0, "mAP50_95": 0.0}
         report, _ = mean_average_precision(answers, truths, self._classes)

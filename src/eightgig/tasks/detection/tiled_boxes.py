@@ -1,4 +1,4 @@
-"""From detections on tiles to those of a whole picture: objects that tiles cut are made whole, and none counts twice.
+"""From detections on tiles to those of a whole image: objects that tiles cut are made whole, and none counts twice.
 
 Two tiles that overlap describe the same pixels there. So two boxes of one class that end at their tiles' edges are
 parts of one object if they have nearly the same place in what both tiles see; and one that lies in a whole box of
@@ -25,7 +25,7 @@ from torchvision.ops import batched_nms
 
 from eightgig.core.errors import ConfigurationError
 from eightgig.tasks.detection.detections import Detections
-from eightgig.tiles.clock import Clock
+from eightgig.tiles.clock import StageTimer
 from eightgig.tiles.grid import Grid
 from eightgig.tiles.scratch import Pixels, require_space
 from eightgig.tiles.source import RowSource
@@ -40,14 +40,14 @@ _MOSTLY = 0.6
 
 
 class _Found(NamedTuple):
-    """All detections, boxes in pixels of the picture.
+    """All detections, boxes in pixels of the image.
 
     Attributes:
         boxes_xyxy_M4: float32.
         scores_M: float32.
         labels_M: int64.
         tiles_xyxy_M4: float32, the tile that each was found in.
-        is_cut_M: whether the box ends where its tile ends and the picture goes on.
+        is_cut_M: whether the box ends where its tile ends and the image goes on.
     """
 
     boxes_xyxy_M4: Floats
@@ -65,12 +65,12 @@ def merge_boxes(
     batch: int,
     iou: float,
     scratch: Path,
-    clock: Clock | None = None,
+    clock: StageTimer | None = None,
 ) -> Detections:
-    """Return the detections of the whole picture, best first; a box that was united has the best score of its parts.
+    """Return the detections of the whole image, best first; a box that was united has the best score of its parts.
 
     Args:
-        source: the picture.
+        source: the image.
         run: the detector, called on one other thread.
         grid: the tiles.
         batch: tiles at once.
@@ -83,12 +83,12 @@ def merge_boxes(
         DataError: the source fails while it is read, or the scratch folder is too full.
     """
     require_space(scratch, 6 * grid.tile * grid.width, "the scratch space of tiles")
-    clock = clock or Clock()
+    clock = clock or StageTimer()
     parts: list[_Found] = []
 
     def take(tiles: Batch, answer: list[Detections]) -> None:
         with clock.measure("blend"):
-            parts.extend(_in_picture(tiles, answer, grid))
+            parts.extend(_in_image(tiles, answer, grid))
 
     with Strips(source, grid, scratch, clock) as strips:
         answer_all(strips.batches(batch), run, take, clock)
@@ -96,7 +96,7 @@ def merge_boxes(
         return _suppressed(_united(_joined(parts), grid), iou)
 
 
-def _in_picture(tiles: Batch, answer: list[Detections], grid: Grid) -> Iterator[_Found]:
+def _in_image(tiles: Batch, answer: list[Detections], grid: Grid) -> Iterator[_Found]:
     if len(answer) != len(tiles.columns):
         raise ConfigurationError(
             f"wanted the detections of {len(tiles.columns)} tiles from the detector, found those of {len(answer)}"
@@ -106,14 +106,14 @@ def _in_picture(tiles: Batch, answer: list[Detections], grid: Grid) -> Iterator[
 
 
 def _shifted(detections: Detections, grid: Grid, top: int, left: int) -> _Found:
-    """Move boxes to their place; those in what was filled up beyond the picture are its mirror image, and go."""
+    """Move boxes to their place; those in what was filled up beyond the image are its mirror image, and go."""
     size_4 = np.array([grid.width, grid.height] * 2, dtype=np.float32)
     boxes_M4 = detections.boxes_xyxy_M4 + np.array([left, top] * 2, dtype=np.float32)
     middles_M2 = (boxes_M4[:, :2] + boxes_M4[:, 2:]) / 2
     kept_M = (middles_M2 < size_4[:2]).all(axis=1)
     boxes_M4 = boxes_M4[kept_M].clip(0, size_4)
     tile_4 = np.array([left, top, left + grid.tile, top + grid.tile], dtype=np.float32)
-    # A side at the picture's border cuts nothing off.
+    # A side at the image's border cuts nothing off.
     first_2 = np.where(tile_4[:2] > 0, tile_4[:2] + _EDGE_PX, -np.inf)
     last_2 = np.where(tile_4[2:] < size_4[2:], tile_4[2:] - _EDGE_PX, np.inf)
     is_cut_M4 = np.hstack([boxes_M4[:, :2] <= first_2, boxes_M4[:, 2:] >= last_2])
@@ -195,7 +195,7 @@ def _iou(boxes_M4: Floats, others_M4: Floats) -> Floats:
 
 
 def _groups(count: int, pairs_P2: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """Return each place the smallest place that pairs lead to from it."""
+    """Return, for each place, the smallest place that pairs lead to from it."""
     groups_M = np.arange(count)
     while len(pairs_P2):
         smallest_P = groups_M[pairs_P2].min(axis=1)

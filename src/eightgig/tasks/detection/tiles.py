@@ -7,7 +7,7 @@ from kedro.pipeline import Pipeline
 
 from eightgig.core.errors import ConfigurationError
 from eightgig.datasets.weights import Weights
-from eightgig.stages.annotations import Picture, Table
+from eightgig.stages.annotations import ImageArray, Table
 from eightgig.stages.case import Case, stage_node, stage_pipeline
 from eightgig.stages.tiles import TilePlanner, answering, report_of, source_of
 from eightgig.tasks.detection.predict import DetectorPredictParameters
@@ -43,7 +43,7 @@ def detect_in_image(
     tiles: TilesParameters,
     predict: DetectorPredictParameters,
     tiles_folder: Path,
-) -> tuple[TilesReport, Table, Picture]:
+) -> tuple[TilesReport, Table, ImageArray]:
     """Look for objects in an image of any size; boxes that tiles cut are merged.
 
     Returns:
@@ -63,13 +63,13 @@ def detect_in_image(
     from eightgig.tasks.detection.figures import draw_detections
     from eightgig.tasks.detection.tiled_boxes import merge_boxes
     from eightgig.tiles.bands import Wanted
-    from eightgig.tiles.clock import Clock
+    from eightgig.tiles.clock import StageTimer
     from eightgig.tiles.overlay import Overlay
     from eightgig.tiles.source import WatchedSource, open_source
     from eightgig.vram.runtime.measure import MemoryMeter
 
     path = source_of(tiles, tiles_folder, lambda: _sample(train.seed))
-    clock, classes = Clock(), weights.card.classes
+    clock, classes = StageTimer(), weights.card.classes
     _require_stride(tiles)
     with ExitStack() as stack:
         wanted = Wanted(tiles.bands, tiles.black_white)
@@ -82,7 +82,9 @@ def detect_in_image(
         watched = WatchedSource(source, lambda rows: overlay.add(rows, np.zeros(rows.shape[:2], np.uint8)))
 
         def detect(images_N3HW: Any) -> Any:
-            return suppress(run(images_N3HW), confidence=predict.confidence, iou=predict.iou, most=predict.most)
+            return suppress(
+                run(images_N3HW), confidence=predict.confidence, iou=predict.iou, max_detections=predict.max_detections
+            )
 
         with MemoryMeter("tiles", planned.memory.device) as meter:
             found = merge_boxes(
@@ -97,9 +99,9 @@ def detect_in_image(
     names = [classes[label] for label in found.labels_M]
     columns = zip(names, found.scores_M.round(4).tolist(), found.boxes_xyxy_M4.round(1).tolist(), strict=True)
     table = pd.DataFrame([(name, score, *box) for name, score, box in columns], columns=list(_COLUMNS))
-    picture_HWC = overlay.picture()
-    scale = picture_HWC.shape[1] / planned.grid.width
-    drawn_HWC = draw_detections(picture_HWC, found._replace(boxes_xyxy_M4=found.boxes_xyxy_M4 * scale), classes)
+    image_HWC = overlay.image()
+    scale = image_HWC.shape[1] / planned.grid.width
+    drawn_HWC = draw_detections(image_HWC, found._replace(boxes_xyxy_M4=found.boxes_xyxy_M4 * scale), classes)
     counts = {str(name): float(count) for name, count in table["class_name"].value_counts().items()}
     report = report_of(
         path,

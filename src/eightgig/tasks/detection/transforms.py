@@ -1,6 +1,6 @@
-"""From decoded pictures with boxes to samples: letterbox, mosaic, affine, colour and flip; the boxes stay right.
+"""From decoded images with boxes to samples: letterbox, mosaic, affine, colour and flip; the boxes stay right.
 
-Every way of placing a picture is one matrix from its pixels to those of the canvas, so a picture is resampled once
+Every way of placing an image is one matrix from its pixels to those of the canvas, so an image is resampled once
 whatever happens to it, and its boxes go through the very same matrix.
 """
 
@@ -23,7 +23,7 @@ _SMALLEST_SIDE_PX, _LEAST_VISIBLE, _MOST_STRETCHED = 2.0, 0.1, 100.0
 
 
 def letterboxed(boxes_xyxy_M4: npt.NDArray[np.float32], placement: Placement) -> npt.NDArray[np.float32]:
-    """Return boxes of a picture as boxes on its canvas."""
+    """Return boxes of an image as boxes on its canvas."""
     moved_M4 = boxes_xyxy_M4 * placement.scale + np.tile([placement.left, placement.top], 2)
     return moved_M4.astype(np.float32)
 
@@ -31,7 +31,7 @@ def letterboxed(boxes_xyxy_M4: npt.NDArray[np.float32], placement: Placement) ->
 def unletterboxed(
     boxes_xyxy_M4: npt.NDArray[np.float32], placement: Placement, height: int, width: int
 ) -> npt.NDArray[np.float32]:
-    """Return boxes on a canvas as boxes of the picture of height x width, clipped to it."""
+    """Return boxes on a canvas as boxes of the image of height x width, clipped to it."""
     moved_M4 = (boxes_xyxy_M4 - np.tile([placement.left, placement.top], 2)) / placement.scale
     return np.clip(moved_M4, 0, [width, height, width, height]).astype(np.float32)
 
@@ -50,7 +50,7 @@ def random_affine(augment: BoxAugmentParameters, rng: random.Random, *, middle: 
 
 
 def mosaic_places(sizes: Sequence[tuple[int, int]], side: int, rng: random.Random) -> list[Matrix]:
-    """Return where four pictures (height, width) lie on a canvas of 2 side x 2 side: corner to corner at a random point.
+    """Return where four images (height, width) lie on a canvas of 2 side x 2 side: corner to corner at a random point.
 
     Each is as large as fits a square of `side`. Matrices are 3 x 3.
     """
@@ -122,7 +122,7 @@ def hsv_jitter(image_HWC: Pixels, augment: BoxAugmentParameters, rng: random.Ran
 
 
 def joined(parts: Sequence[Boxes]) -> Boxes:
-    """Return the boxes of several pictures on one canvas as one."""
+    """Return the boxes of several images on one canvas as one."""
     return Boxes(np.concatenate([part.xyxy_M4 for part in parts]), np.concatenate([part.labels_M for part in parts]))
 
 

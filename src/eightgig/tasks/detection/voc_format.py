@@ -1,4 +1,4 @@
-"""Pascal VOC's format: an XML file a picture, and perhaps lists of the splits in ImageSets/Main.
+"""Pascal VOC's format: an XML file an image, and perhaps lists of the splits in ImageSets/Main.
 
 Pixels count from 1 there, and the last one belongs to the box: the edges are xmin - 1, ymin - 1, xmax, ymax. Objects
 marked difficult are kept.
@@ -15,7 +15,7 @@ from eightgig.core.errors import DataError, ImageRejectedError
 from eightgig.core.names import all_quoted, name_key, quoted
 from eightgig.data.ingest.split_names import SPLITS, Split, split_above, split_of
 from eightgig.tasks.detection.annotated import (
-    AnnotatedPicture,
+    AnnotatedImage,
     DetectionFolder,
     Finding,
     RawBox,
@@ -24,8 +24,8 @@ from eightgig.tasks.detection.annotated import (
     require_names,
     without_split,
 )
+from eightgig.tasks.detection.image_index import Match
 from eightgig.tasks.detection.listing import Listing
-from eightgig.tasks.detection.picture_index import Match
 from eightgig.tasks.detection.reading import number, numbered_lines, read_label, read_label_text
 from eightgig.tasks.detection.voc_xml import VocFile, VocObject, parse_voc
 
@@ -35,7 +35,7 @@ _SETS_FOLDER = "imagesets/main"
 
 
 class _Claim(NamedTuple):
-    """An XML file and the picture that it is about; `note` says where its <filename> does not fit."""
+    """An XML file and the image that it is about; `note` says where its <filename> does not fit."""
 
     file: str
     path: str
@@ -43,9 +43,9 @@ class _Claim(NamedTuple):
 
 
 def read_voc(listing: Listing, folder: Path | None) -> DetectionFolder:
-    """Return the pictures and boxes of the XML files below `folder`; without one, of all below the root.
+    """Return the images and boxes of the XML files below `folder`; without one, of all below the root.
 
-    The classes are the names of all objects in alphabetical order. A picture is found by the name in its XML file, or
+    The classes are the names of all objects in alphabetical order. An image is found by the name in its XML file, or
     by the XML file's own where that one is wrong.
 
     Raises:
@@ -58,13 +58,13 @@ def read_voc(listing: Listing, folder: Path | None) -> DetectionFolder:
     classes = require_names(str(folder or listing.root), sorted(set(map(class_name, names))))
     labels = {name: label for label, name in enumerate(classes)}
     splits = _listed_splits(listing)
-    pictures, findings = _match(listing, parsed, labels)
+    images, findings = _match(listing, parsed, labels)
     findings += [*_differ_in_case(classes), *_from_zero(parsed)]
     if splits.by_name:
-        pictures, found = _with_splits(pictures, splits)
+        images, found = _with_splits(images, splits)
         findings += found
-    findings += [*_unlabelled(listing, pictures), *without_split(pictures.values())]
-    ordered = tuple(pictures[path] for path in sorted(pictures))
+    findings += [*_unlabelled(listing, images), *without_split(images.values())]
+    ordered = tuple(images[path] for path in sorted(images))
     return DetectionFolder(listing.root, "voc", classes, ordered, tuple(findings))
 
 
@@ -138,23 +138,23 @@ def _stem(path: str) -> str:
 
 
 def _with_splits(
-    pictures: Mapping[str, AnnotatedPicture], splits: _Splits
-) -> tuple[dict[str, AnnotatedPicture], list[Finding]]:
-    """Return the pictures with the splits of the lists, which name them with or without folder, ending or a flag."""
-    made: dict[str, AnnotatedPicture] = {}
+    images: Mapping[str, AnnotatedImage], splits: _Splits
+) -> tuple[dict[str, AnnotatedImage], list[Finding]]:
+    """Return the images with the splits of the lists, which name them with or without folder, ending or a flag."""
+    made: dict[str, AnnotatedImage] = {}
     findings: list[Finding] = []
     used: set[str] = set()
-    known = {name for path in pictures for name in _names_of(path)}
+    known = {name for path in images for name in _names_of(path)}
     by_name = {_listed_name(text, known): text for text in splits.by_name}
-    for path, picture in sorted(pictures.items()):
+    for path, image in sorted(images.items()):
         names = [by_name[name] for name in _names_of(path) if name in by_name]
         split = splits.by_name[names[0]][0] if names else ""
-        made[path] = replace(picture, split=split)
+        made[path] = replace(image, split=split)
         used.update(names)
         findings += [in_two_splits(path, split, *splits.doubles[name]) for name in names[:1] if name in splits.doubles]
     for name in sorted(set(splits.by_name) - used):
         _, file, line = splits.by_name[name]
-        findings.append(Finding(name, "missing_picture", "no labelled picture of this name", "kept", file, line))
+        findings.append(Finding(name, "missing_image", "no labelled image of this name", "kept", file, line))
     return made, findings
 
 
@@ -166,7 +166,7 @@ def _listed_name(text: str, known: Collection[str]) -> str:
 
 
 def _names_of(path: str) -> Iterator[str]:
-    """Yield what a list may call a picture: the end of its path from any folder on, with the ending or without."""
+    """Yield what a list may call an image: the end of its path from any folder on, with the ending or without."""
     parts = name_key(path).split("/")
     for place in range(len(parts)):
         name = "/".join(parts[place:])
@@ -176,26 +176,26 @@ def _names_of(path: str) -> Iterator[str]:
 
 def _match(
     listing: Listing, parsed: Mapping[str, Parsed], labels: Mapping[str, int]
-) -> tuple[dict[str, AnnotatedPicture], list[Finding]]:
-    """Find each XML file's picture."""
-    pictures: dict[str, AnnotatedPicture] = {}
+) -> tuple[dict[str, AnnotatedImage], list[Finding]]:
+    """Find each XML file's image."""
+    images: dict[str, AnnotatedImage] = {}
     findings = []
-    own_pictures = {path for file in parsed for path in _own(listing, file).paths}
+    own_images = {path for file in parsed for path in _own(listing, file).paths}
     for file, content in parsed.items():
-        found = _find(listing, file, content, own_pictures)
+        found = _find(listing, file, content, own_images)
         if isinstance(found, Finding):
             findings.append(found)
-        elif found.path in pictures:
-            detail = f"it is about {found.path}, as {pictures[found.path].file} is, which is taken"
-            findings.append(Finding("", "ambiguous_picture", detail, "refused", file))
+        elif found.path in images:
+            detail = f"it is about {found.path}, as {images[found.path].file} is, which is taken"
+            findings.append(Finding("", "ambiguous_image", detail, "refused", file))
         else:
             made = _annotated(found.path, file, content, labels, split_above(found.path) or "")
             if found.note:
                 made = replace(
                     made, findings=(*made.findings, Finding(found.path, "other_filename", found.note, "kept", file))
                 )
-            pictures[found.path] = made
-    return pictures, findings
+            images[found.path] = made
+    return images, findings
 
 
 def _own(listing: Listing, file: str) -> Match:
@@ -203,11 +203,11 @@ def _own(listing: Listing, file: str) -> Match:
     return listing.match(posixpath.basename(file), beside=folder, split=split_above(file) or "")
 
 
-def _find(listing: Listing, file: str, content: Parsed, own_pictures: Collection[str]) -> _Claim | Finding:
-    """Return the picture of an XML file: that of its <filename>, or else of its own name.
+def _find(listing: Listing, file: str, content: Parsed, own_images: Collection[str]) -> _Claim | Finding:
+    """Return the image of an XML file: that of its <filename>, or else of its own name.
 
-    A copied file often keeps the <filename> of the one it was made from. Where both names have a picture, the file's
-    own is right if the other picture has a file of its own name too; else nobody can tell.
+    A copied file often keeps the <filename> of the one it was made from. Where both names have an image, the file's
+    own is right if the other image has a file of its own name too; else nobody can tell.
     """
     own = _own(listing, file)
     stated = content.filename if isinstance(content, VocFile) else ""
@@ -215,15 +215,15 @@ def _find(listing: Listing, file: str, content: Parsed, own_pictures: Collection
     if not match.paths or not match.is_sure:
         match = own
     if len(match.paths) != 1 or not match.is_sure:
-        reason = "ambiguous_picture" if len(match.paths) > 1 else "label_without_picture"
-        return Finding(stated, reason, f"{len(match.paths)} pictures of this name", "refused", file)
+        reason = "ambiguous_image" if len(match.paths) > 1 else "label_without_image"
+        return Finding(stated, reason, f"{len(match.paths)} images of this name", "refused", file)
     (path,) = match.paths
     if len(own.paths) != 1 or own.paths == [path]:
         return _Claim(file, path)
     detail = f"its <filename> means {quoted(path, own.paths[0])}, its own name {quoted(own.paths[0], path)}"
-    if path in own_pictures:
+    if path in own_images:
         return _Claim(file, own.paths[0], f"{detail}, which is taken: the other has a file of its name")
-    return Finding(stated, "ambiguous_picture", detail, "refused", file)
+    return Finding(stated, "ambiguous_image", detail, "refused", file)
 
 
 def _differ_in_case(classes: Sequence[str]) -> Iterator[Finding]:
@@ -251,11 +251,9 @@ def _from_zero(parsed: Mapping[str, Parsed]) -> Iterator[Finding]:
         yield Finding("", "counted_from_0", detail, "kept", *zero[0])
 
 
-def _annotated(path: str, file: str, content: Parsed, labels: Mapping[str, int], split: str) -> AnnotatedPicture:
+def _annotated(path: str, file: str, content: Parsed, labels: Mapping[str, int], split: str) -> AnnotatedImage:
     if isinstance(content, ImageRejectedError):
-        return AnnotatedPicture(
-            path, file, (), split, (Finding(path, content.reason, content.detail, "refused", file),)
-        )
+        return AnnotatedImage(path, file, (), split, (Finding(path, content.reason, content.detail, "refused", file),))
     boxes: list[RawBox] = []
     findings: list[Finding] = []
     for each in content.objects:
@@ -265,7 +263,7 @@ def _annotated(path: str, file: str, content: Parsed, labels: Mapping[str, int],
             findings.append(Finding(path, "malformed_label", str(error), "refused", file, each.line, each.name))
     if not content.objects:
         findings.append(Finding(path, "empty_label", "no object in it; taken as background", "kept", file))
-    return AnnotatedPicture(path, file, tuple(boxes), split, tuple(findings), content.size)
+    return AnnotatedImage(path, file, tuple(boxes), split, tuple(findings), content.size)
 
 
 def _box(each: VocObject, labels: Mapping[str, int]) -> RawBox:
@@ -278,9 +276,9 @@ def _box(each: VocObject, labels: Mapping[str, int]) -> RawBox:
     return RawBox(labels[class_name(each.name)], left - 1, top - 1, right, bottom, each.line)
 
 
-def _unlabelled(listing: Listing, pictures: Mapping[str, AnnotatedPicture]) -> Iterator[Finding]:
-    """Yield the pictures without an XML file, in folders where others have one (not folders of masks)."""
-    folders = {posixpath.dirname(path) for path in pictures}
-    for path in listing.pictures:
-        if posixpath.dirname(path) in folders and path not in pictures:
+def _unlabelled(listing: Listing, images: Mapping[str, AnnotatedImage]) -> Iterator[Finding]:
+    """Yield the images without an XML file, in folders where others have one (not folders of masks)."""
+    folders = {posixpath.dirname(path) for path in images}
+    for path in listing.images:
+        if posixpath.dirname(path) in folders and path not in images:
             yield Finding(path, "no_label", "no XML file is about it; nobody looked for objects in it", "refused")

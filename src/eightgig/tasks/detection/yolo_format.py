@@ -1,4 +1,4 @@
-"""YOLO's format: a data.yaml, folders of pictures, and beside each `images` folder one `labels` with a text a picture.
+"""YOLO's format: a data.yaml, folders of images, and beside each `images` folder one `labels` with a text an image.
 
 What a line of a label means: `yolo_lines`.
 """
@@ -13,7 +13,7 @@ from eightgig.core.errors import DataError, ImageRejectedError
 from eightgig.core.names import all_quoted, composed
 from eightgig.data.ingest.split_names import split_above
 from eightgig.tasks.detection.annotated import (
-    AnnotatedPicture,
+    AnnotatedImage,
     DetectionFolder,
     Finding,
     RawBox,
@@ -42,19 +42,19 @@ _TOLD: dict[LineForm, tuple[str, str]] = {
 
 @dataclass(frozen=True)
 class _Label:
-    """A picture and the lines of its label, which are no boxes yet.
+    """An image and the lines of its label, which are no boxes yet.
 
     Attributes:
-        picture: what is known without the boxes.
+        image: what is known without the boxes.
         lines: that can be understood.
     """
 
-    picture: AnnotatedPicture
+    image: AnnotatedImage
     lines: tuple[Line, ...] = ()
 
 
 def read_yolo(listing: Listing, data_yaml: Path | None, form: LineForm | None = None) -> DetectionFolder:
-    """Return the pictures and boxes that `data_yaml` names; without one, those of the whole folder.
+    """Return the images and boxes that `data_yaml` names; without one, those of the whole folder.
 
     A folder without data.yaml has the names of its classes in `classes.txt`, one a line.
 
@@ -64,29 +64,29 @@ def read_yolo(listing: Listing, data_yaml: Path | None, form: LineForm | None = 
         form: what the user says that the lines of the labels are; None leaves it to data.yaml.
 
     Raises:
-        DataError: data.yaml or classes.txt is missing or cannot be understood, the pictures are not there, or nothing
+        DataError: data.yaml or classes.txt is missing or cannot be understood, the images are not there, or nothing
             tells what the lines of the labels are.
     """
     told = read_data_yaml(listing, data_yaml) if data_yaml else _without_yaml(listing)
     rules = replace_form(told.rules, form)
     splits, doubles = _first_splits(told.listed)
-    files_of = _own_labels({path: label_paths(listing, path) for path in listing.pictures})
+    files_of = _own_labels({path: label_paths(listing, path) for path in listing.images})
     labels = [
         _read_label(listing.root, told.classes, path, files_of[path], splits[path], doubles[path])
         for path in sorted(splits)
     ]
-    lines = [(label.picture.file, line) for label in labels for line in label.lines]
+    lines = [(label.image.file, line) for label in labels for line in label.lines]
     found = find_form(listing.root, rules, lines)
-    pictures = tuple(_with_boxes(label, found, rules) for label in labels)
+    images = tuple(_with_boxes(label, found, rules) for label in labels)
     findings = (
         *told.findings,
         *_told_of_form(found, lines, listing.shown(data_yaml) if data_yaml else ""),
-        *_without_picture(listing, files_of),
-        *_shared(pictures),
+        *_without_image(listing, files_of),
+        *_shared(images),
         *_unlisted(files_of, splits),
-        *without_split(pictures),
+        *without_split(images),
     )
-    return DetectionFolder(listing.root, "yolo", told.classes, pictures, findings, in_shares=True)
+    return DetectionFolder(listing.root, "yolo", told.classes, images, findings, in_shares=True)
 
 
 def replace_form(rules: LineRules, form: LineForm | None) -> LineRules:
@@ -94,13 +94,13 @@ def replace_form(rules: LineRules, form: LineForm | None) -> LineRules:
     return rules if form is None else LineRules(form, rules.keypoints if form == "keypoints" else None)
 
 
-def label_paths(listing: Listing, picture: str) -> list[str]:
-    """Return the label files of `picture`: none, one, or several of one name in different case.
+def label_paths(listing: Listing, image: str) -> list[str]:
+    """Return the label files of `image`: none, one, or several of one name in different case.
 
-    The last `images` in its path reads `labels`, or else it is beside the picture; it is called as the picture with
+    The last `images` in its path reads `labels`, or else it is beside the image; it is called as the image with
     .txt instead of the ending or after it. Case and Unicode's form do not matter.
     """
-    *folders, name = picture.split("/")
+    *folders, name = image.split("/")
     places = [folders]
     at = next((place for place in reversed(range(len(folders))) if folders[place].lower() == "images"), None)
     if at is not None:
@@ -113,7 +113,7 @@ def label_paths(listing: Listing, picture: str) -> list[str]:
 
 
 def _own_labels(files_of: Mapping[str, list[str]]) -> dict[str, list[str]]:
-    """Take a label from pictures whose names are like its own but for case, where one has its very name."""
+    """Take a label from images whose names are like its own but for case, where one has its very name."""
     owners = {file for path, files in files_of.items() for file in files if _is_named_as(file, path)}
     return {
         path: [file for file in files if file not in owners or _is_named_as(file, path)]
@@ -121,13 +121,13 @@ def _own_labels(files_of: Mapping[str, list[str]]) -> dict[str, list[str]]:
     }
 
 
-def _is_named_as(label: str, picture: str) -> bool:
-    name = composed(posixpath.basename(picture))
+def _is_named_as(label: str, image: str) -> bool:
+    name = composed(posixpath.basename(image))
     return posixpath.splitext(composed(posixpath.basename(label)))[0] in (name, posixpath.splitext(name)[0])
 
 
 def _without_yaml(listing: Listing) -> DataYaml:
-    listed = [Listed(path, split_above(path) or "", "", None) for path in _picture_folder(listing)]
+    listed = [Listed(path, split_above(path) or "", "", None) for path in _image_folder(listing)]
     return DataYaml(_read_classes(listing), listed, LineRules(), ())
 
 
@@ -154,12 +154,12 @@ def is_classes_file(file: str) -> bool:
     return posixpath.basename(file).lower() in CLASSES_FILES
 
 
-def _picture_folder(listing: Listing) -> tuple[str, ...]:
-    return tuple(p for p in listing.pictures if "images" in p.lower().split("/")[:-1]) or listing.pictures
+def _image_folder(listing: Listing) -> tuple[str, ...]:
+    return tuple(p for p in listing.images if "images" in p.lower().split("/")[:-1]) or listing.images
 
 
 def _first_splits(listed: list[Listed]) -> tuple[dict[str, str], dict[str, tuple[Finding, ...]]]:
-    """Return each picture's first split, and findings where it is named for another one too."""
+    """Return each image's first split, and findings where it is named for another one too."""
     splits: dict[str, str] = {}
     doubles: dict[str, tuple[Finding, ...]] = defaultdict(tuple)
     for each in listed:
@@ -173,18 +173,18 @@ def _read_label(
     root: Path, classes: tuple[str, ...], path: str, files: list[str], split: str, findings: tuple[Finding, ...]
 ) -> _Label:
     if len(files) != 1:
-        return _Label(AnnotatedPicture(path, "", (), split, (*findings, _no_label(path, files))))
+        return _Label(AnnotatedImage(path, "", (), split, (*findings, _no_label(path, files))))
     (file,) = files
     try:
         lines = numbered_lines(read_label_text(root / file))
     except ImageRejectedError as error:
         return _Label(
-            AnnotatedPicture(path, file, (), split, (Finding(path, error.reason, error.detail, "refused", file),))
+            AnnotatedImage(path, file, (), split, (Finding(path, error.reason, error.detail, "refused", file),))
         )
     if not lines:
         findings += (Finding(path, "empty_label", "no box in it; taken as background", "kept", file),)
     parsed, faults = _parse(path, file, lines, len(classes))
-    return _Label(AnnotatedPicture(path, file, (), split, findings + faults), parsed)
+    return _Label(AnnotatedImage(path, file, (), split, findings + faults), parsed)
 
 
 def _no_label(path: str, files: list[str]) -> Finding:
@@ -207,17 +207,17 @@ def _parse(
     return tuple(parsed), tuple(faults)
 
 
-def _with_boxes(label: _Label, form: LineForm, rules: LineRules) -> AnnotatedPicture:
-    picture = label.picture
+def _with_boxes(label: _Label, form: LineForm, rules: LineRules) -> AnnotatedImage:
+    image = label.image
     boxes: list[RawBox] = []
     faults: list[Finding] = []
     for line in label.lines:
         try:
             boxes.append(box_of(line, form, rules.keypoints))
         except ImageRejectedError as error:
-            faults.append(Finding(picture.path, error.reason, error.detail, "refused", picture.file, line.line))
+            faults.append(Finding(image.path, error.reason, error.detail, "refused", image.file, line.line))
     note = _FORM_NOTES.get(form, "") if any(line.values > 4 for line in label.lines) else ""
-    return replace(picture, boxes=tuple(boxes), findings=(*picture.findings, *faults), note=note)
+    return replace(image, boxes=tuple(boxes), findings=(*image.findings, *faults), note=note)
 
 
 def _told_of_form(form: LineForm, lines: Iterable[tuple[str, Line]], file: str) -> Iterator[Finding]:
@@ -227,12 +227,12 @@ def _told_of_form(form: LineForm, lines: Iterable[tuple[str, Line]], file: str) 
         yield Finding("", reason, f"{many} {detail}", "kept", file)
 
 
-def _without_picture(listing: Listing, files_of: Mapping[str, list[str]]) -> Iterator[Finding]:
-    """Yield the labels of pictures that are not there."""
+def _without_image(listing: Listing, files_of: Mapping[str, list[str]]) -> Iterator[Finding]:
+    """Yield the labels of images that are not there."""
     expected = {file for files in files_of.values() for file in files}
     for file in listing.files:
         if is_label(file) and file not in expected:
-            yield Finding("", "label_without_picture", "there is no picture of this name", "refused", file)
+            yield Finding("", "label_without_image", "there is no image of this name", "refused", file)
 
 
 def is_label(file: str) -> bool:
@@ -241,19 +241,19 @@ def is_label(file: str) -> bool:
     return is_text and "labels" in file.lower().split("/")[:-1]
 
 
-def _shared(pictures: Iterable[AnnotatedPicture]) -> Iterator[Finding]:
-    """Yield the pictures (a.jpg and a.png) that have one label file together."""
-    listed = [picture for picture in pictures if picture.file]
-    counts = Counter(picture.file for picture in listed)
-    for picture in listed:
-        if counts[picture.file] > 1:
-            detail = f"{counts[picture.file]} pictures have this one label file; each is given its boxes"
-            yield Finding(picture.path, "shared_label", detail, "kept", picture.file)
+def _shared(images: Iterable[AnnotatedImage]) -> Iterator[Finding]:
+    """Yield the images (a.jpg and a.png) that have one label file together."""
+    listed = [image for image in images if image.file]
+    counts = Counter(image.file for image in listed)
+    for image in listed:
+        if counts[image.file] > 1:
+            detail = f"{counts[image.file]} images have this one label file; each is given its boxes"
+            yield Finding(image.path, "shared_label", detail, "kept", image.file)
 
 
 def _unlisted(files_of: Mapping[str, list[str]], splits: Mapping[str, str]) -> Iterator[Finding]:
-    """Yield the folders of pictures with labels that data.yaml names for no split."""
+    """Yield the folders of images with labels that data.yaml names for no split."""
     left_out = Counter(posixpath.dirname(path) for path, files in files_of.items() if files and path not in splits)
     for folder, count in sorted(left_out.items()):
-        detail = f"{count} pictures with labels in '{folder or '.'}' are in no split that is named; left out"
+        detail = f"{count} images with labels in '{folder or '.'}' are in no split that is named; left out"
         yield Finding("", "not_listed", detail, "kept", folder)

@@ -5,7 +5,7 @@
     oriented    class  x1 y1 x2 y2 x3 y3 x4 y4                     the box around its four corners is taken
     keypoints   class  centre_x centre_y width height  x y [v] ... the box is taken, the points are left out
 
-All numbers but the class are shares (0 to 1) of the picture's sides. A polygon and a box with keypoints can have
+All numbers but the class are shares (0 to 1) of the image's sides. A polygon and a box with keypoints can have
 as many numbers, so their count does not tell: data.yaml does (`kpt_shape`, `task`), or the parameters.
 """
 
@@ -26,7 +26,7 @@ _SMALLEST_SHARE, _LARGEST_SHARE = -1.0, 2.0
 _OF_A_BOX = 4
 _FEWEST_OF_A_POLYGON = 6
 _OF_ORIENTED = 8
-_REACH = 0.02  # a box reaches out of its picture by no more than an annotator's slip
+_REACH = 0.02  # a box reaches out of its image by no more than an annotator's slip
 # Of true keypoint labels hardly a line fails to begin with a box. Of polygons many do: two of their corners are a
 # centre and a size by chance alone. One such line may be a slip.
 _MOST_IMPOSSIBLE, _MOST_SLIPS = 0.1, 1

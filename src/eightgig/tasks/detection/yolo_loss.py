@@ -22,7 +22,7 @@ _CLASSES_OF_COCO = 80
 
 
 class DetectionLoss(NamedTuple):
-    """The weighed parts of the loss, scalars; each is a sum over the pictures."""
+    """The weighed parts of the loss, scalars; each is a sum over the images."""
 
     box: Tensor
     objectness: Tensor
@@ -62,9 +62,9 @@ def detection_loss_sum(
     parameters: DetectionLossParameters,
     strides: Sequence[int] = STRIDES,
 ) -> DetectionLoss:
-    """Return the loss summed over the pictures.
+    """Return the loss summed over the images.
 
-    A picture's loss is its own: means over its matches and its cells, level by level. So the sums of any micro-batches
+    An image's loss is its own: means over its matches and its cells, level by level. So the sums of any micro-batches
     add up to that of the whole batch. Computed in float32, or float64 if `raw` is.
 
     Args:
@@ -158,14 +158,14 @@ def _neighbours(like: Tensor) -> Tensor:
 
 
 def _is_near(centres_NM2: Tensor) -> Tensor:
-    """Return which of the five cells are within half a cell of the centre: its own and up to two more; bool N x M x 5."""
+    """Return which of five cells are within half a cell of the centre, its own and up to two more; bool N x M x 5."""
     fraction_NM2 = centres_NM2 - centres_NM2.floor()
     low, high = fraction_NM2 < 0.5, fraction_NM2 > 0.5
     return torch.cat([torch.ones_like(low[..., :1]), low, high], -1)
 
 
 def _level_loss(raw_NAHWC: Tensor, at: Candidates, anchors_A2: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Return one level's box, objectness and class loss of each picture, not weighed."""
+    """Return one level's box, objectness and class loss of each image, not weighed."""
     image = torch.arange(len(raw_NAHWC), device=raw_NAHWC.device)[:, None]
     found = _precise(raw_NAHWC[image, at.anchor, at.row, at.column])  # N x Q x (5 + K)
     near = found[..., :4].sigmoid()
@@ -194,7 +194,7 @@ def _class_loss(logits_NQK: Tensor, at: Candidates) -> Tensor:
 
 
 def _mean(values_NQ: Tensor, mask_NQ: Tensor) -> Tensor:
-    """Return each picture's mean over what counts, 0 where nothing does."""
+    """Return each image's mean over what counts, 0 where nothing does."""
     return (values_NQ * mask_NQ).sum(1) / mask_NQ.sum(1).clamp(min=1)
 
 

@@ -1,4 +1,4 @@
-"""YOLO's data.yaml: the names of the classes, and where the pictures of each split are."""
+"""YOLO's data.yaml: the names of the classes, and where the images of each split are."""
 
 import os
 import posixpath
@@ -11,8 +11,8 @@ import yaml
 from eightgig.core.errors import DataError, ImageRejectedError
 from eightgig.data.ingest.split_names import SPLITS, Split, split_of
 from eightgig.tasks.detection.annotated import Finding, claimed_twice, not_found, require_names
+from eightgig.tasks.detection.image_index import Match, rightful
 from eightgig.tasks.detection.listing import Listing
-from eightgig.tasks.detection.picture_index import Match, rightful
 from eightgig.tasks.detection.reading import MAX_LIST_BYTES, numbered_lines, read_label_text
 from eightgig.tasks.detection.yolo_lines import Keypoints, LineForm, LineRules
 
@@ -22,7 +22,7 @@ _TASKS: dict[str, LineForm] = {"detect": "boxes", "segment": "polygons", "pose":
 
 
 class Listed(NamedTuple):
-    """A picture of a split, and the line of the list that names it, where there is one."""
+    """An image of a split, and the line of the list that names it, where there is one."""
 
     path: str
     split: str
@@ -35,7 +35,7 @@ class DataYaml(NamedTuple):
 
     Attributes:
         classes: names, a label is a position in it.
-        listed: the pictures of all splits.
+        listed: the images of all splits.
         rules: what the lines of the labels are.
         findings: what is not as it says.
     """
@@ -47,14 +47,14 @@ class DataYaml(NamedTuple):
 
 
 def read_data_yaml(listing: Listing, path: Path) -> DataYaml:
-    """Return the names of the classes, the pictures of all splits, what the labels hold, and findings.
+    """Return the names of the classes, the images of all splits, what the labels hold, and findings.
 
     `names` is a list, or numbers from 0 with names. `train`, `val` and `test` (or what else these splits are called)
-    are each a folder, several, or a text file with one picture a line, relative to `path:`, to the file or to the root,
+    are each a folder, several, or a text file with one image a line, relative to `path:`, to the file or to the root,
     wherever they are. `kpt_shape` and `task` say what the lines of the labels are.
 
     Raises:
-        DataError: the file cannot be understood, or names no pictures for training.
+        DataError: the file cannot be understood, or names no images for training.
     """
     content = load_mapping(path)
     classes = require_names(str(path), _names(path, content))
@@ -65,12 +65,12 @@ def read_data_yaml(listing: Listing, path: Path) -> DataYaml:
         if place is None:
             findings.append(_missing(listing, path, split, entry))
         else:
-            found, faults = _pictures(listing, place, split)
+            found, faults = _images(listing, place, split)
             listed += found
             findings += faults
     if not any(each.split == "train" for each in listed):
-        fault = findings[0].detail if findings else "no pictures there"
-        raise DataError(f"{path}: wanted 'train' with pictures, found {fault}. Name their folder after 'train:'.")
+        fault = findings[0].detail if findings else "no images there"
+        raise DataError(f"{path}: wanted 'train' with images, found {fault}. Name their folder after 'train:'.")
     return DataYaml(classes, listed, _rules(path, content), tuple(findings))
 
 
@@ -181,7 +181,7 @@ def _missing(listing: Listing, path: Path, split: str, entry: str) -> Finding:
     )
 
 
-def _pictures(listing: Listing, place: str, split: str) -> tuple[list[Listed], list[Finding]]:
+def _images(listing: Listing, place: str, split: str) -> tuple[list[Listed], list[Finding]]:
     if place in listing.folders:
         return [Listed(path, split, "", None) for path in listing.below(place)], []
     listed: list[Listed] = []
@@ -206,5 +206,5 @@ def _lines(listing: Listing, file: str) -> list[tuple[int, str]]:
     try:
         text = read_label_text(listing.root / file, MAX_LIST_BYTES)
     except ImageRejectedError as error:
-        raise DataError(f"{listing.root / file}: {error.detail}. Wanted one picture a line, in UTF-8.") from error
+        raise DataError(f"{listing.root / file}: {error.detail}. Wanted one image a line, in UTF-8.") from error
     return numbered_lines(text)

@@ -7,7 +7,7 @@ from eightgig.core.tracker import Tracker
 from eightgig.datasets.weights import Weights
 from eightgig.models.agents import AgentParameters, EnvironmentParameters
 from eightgig.models.cards import AgentCard
-from eightgig.stages.annotations import Picture, Table
+from eightgig.stages.annotations import ImageArray, Table
 from eightgig.tasks.reinforcement.metrics import ReturnsReport
 from eightgig.tasks.reinforcement.parameters import (
     EvaluateParameters,
@@ -61,7 +61,7 @@ def plan_agent(
     plan: PlanParameters,
 ) -> MemoryPlan:
     """Return what a minibatch's step would take of the card, though the CPU is the better place for it."""
-    from eightgig.stages.plan import say
+    from eightgig.stages.plan import log_plan
     from eightgig.vram.planning.planner import make_plan
     from eightgig.vram.planning.request import PlanRequest
     from eightgig.vram.planning.target import target_of
@@ -89,7 +89,7 @@ def plan_agent(
         card=target.card,
         memory=target.memory,
     )
-    return say(make_plan(request, plan))
+    return log_plan(make_plan(request, plan))
 
 
 def make_workload(spaces: dict[str, Any], agent: dict[str, Any], train: dict[str, Any]) -> "Workload":
@@ -143,7 +143,7 @@ def train_agents(
     from eightgig.core.device import describe_device, resolve_device
     from eightgig.core.seeding import seed_from
     from eightgig.tasks.reinforcement.metrics import play
-    from eightgig.tasks.reinforcement.trainer import Kept, train_agent
+    from eightgig.tasks.reinforcement.trainer import BestAgent, train_agent
 
     device = "cpu" if train.device == "auto" else resolve_device(train.device)
     aside = seed_from(train.seed, "selection") % 2**31
@@ -153,12 +153,12 @@ def train_agents(
         played = play(environment, exploration.spaces, policy, episodes=_EPISODES_ASIDE, seed=aside)
         return float(played.returns.mean())
 
-    trained: list[tuple[Kept, Trained]] = []
+    trained: list[tuple[BestAgent, Trained]] = []
     for seed in range(train.seed, train.seed + train.num_seeds):
         one = train_agent(
             environment, agent, train, seed=seed, device=device, tracker=tracker, checkpoints=checkpoints, judge=judge
         )
-        kept = one.best or Kept(one.agent.state_dict(), judge(one.agent), one.curve[-1].steps)
+        kept = one.best or BestAgent(one.agent.state_dict(), judge(one.agent), one.curve[-1].steps)
         logging.getLogger(__name__).info(
             "agent %d: mean return %.1f in %d episodes after %d of %d steps, trained in %.1f s",
             seed,
@@ -310,7 +310,7 @@ def measure_decisions(weights: Weights, onnx_fp32: bytes, parameters: SpeedParam
     return pd.DataFrame(rows)
 
 
-def film(weights: Weights, parameters: FilmParameters) -> tuple[Picture, float]:
+def film(weights: Weights, parameters: FilmParameters) -> tuple[ImageArray, float]:
     """Return frames of one episode, played with the best actions; drawn without a screen."""
     import os
 

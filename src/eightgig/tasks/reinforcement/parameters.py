@@ -1,6 +1,6 @@
 """What may be asked of an agent: its environment, its training by PPO, its judgement; imports nothing heavy."""
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
@@ -28,7 +28,7 @@ class PPOParameters(Record):
         learning_rate: at the start.
         anneal: whether the learning rate falls in a line to 0 at the end.
         anneal_clip: whether `clip` does.
-        max_gradient_norm: gradients are clipped to this global norm.
+        max_grad_norm: gradients are clipped to this global norm.
         normalize_advantages: to mean 0 and deviation 1 in each minibatch.
         normalize_observations: by their running mean and deviation.
         target_kl: an update stops early beyond 1.5 times this divergence from the old policy; None never stops.
@@ -40,6 +40,8 @@ class PPOParameters(Record):
             that was not; `never` begins anew, `must` refuses to.
         device: where the networks run; `auto` is the CPU, which is faster for networks this small.
     """
+
+    renamed: ClassVar = {"max_gradient_norm": "max_grad_norm"}
 
     steps: int = Field(default=100_000, ge=1)
     rollout_steps: int = Field(default=32, ge=1)
@@ -54,7 +56,7 @@ class PPOParameters(Record):
     learning_rate: float = Field(default=1e-3, gt=0)
     anneal: bool = True
     anneal_clip: bool = True
-    max_gradient_norm: float = Field(default=0.5, gt=0)
+    max_grad_norm: float = Field(default=0.5, gt=0)
     normalize_advantages: bool = True
     normalize_observations: bool = False
     target_kl: float | None = Field(default=None, gt=0)

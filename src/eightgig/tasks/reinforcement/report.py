@@ -196,10 +196,10 @@ def _interval(returns: ReturnsReport) -> str:
 
 
 def _film(film: bytes) -> "report.Section":
-    from eightgig.report.page import Gallery, Picture, Section
+    from eightgig.report.page import Gallery, Image, Section
 
     address = f"data:image/gif;base64,{base64.b64encode(film).decode('ascii')}"
-    return Section("The agent at work", "The beginning of one episode.", [Gallery([Picture(address)])])
+    return Section("The agent at work", "The beginning of one episode.", [Gallery([Image(address)])])
 
 
 def _memory(plan: MemoryPlan) -> "report.Section":

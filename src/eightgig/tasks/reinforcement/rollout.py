@@ -54,7 +54,7 @@ class Rollout:
         return int(self.counts.sum())
 
 
-class Clock:
+class StageTimer:
     """Seconds by part of the work."""
 
     def __init__(self) -> None:
@@ -82,7 +82,7 @@ class Collector:
     """
 
     def __init__(
-        self, environments: Any, spaces: Spaces, *, seed: int, generator: torch.Generator, clock: Clock
+        self, environments: Any, spaces: Spaces, *, seed: int, generator: torch.Generator, clock: StageTimer
     ) -> None:
         self._environments, self._spaces, self._generator, self._clock = environments, spaces, generator, clock
         self.done: list[NDArray[Any]] = []

@@ -26,7 +26,7 @@ from eightgig.tasks.reinforcement.model import ActorCritic
 from eightgig.tasks.reinforcement.moments import RunningMoments
 from eightgig.tasks.reinforcement.objective import Losses, Transitions, ppo_loss
 from eightgig.tasks.reinforcement.parameters import PPOParameters
-from eightgig.tasks.reinforcement.rollout import Clock, Collector, transitions_of
+from eightgig.tasks.reinforcement.rollout import Collector, StageTimer, transitions_of
 from eightgig.training.checkpoint import Checkpoints
 from eightgig.training.code_digest import address_of, code_digest
 from eightgig.training.recipe import Recipe
@@ -64,7 +64,7 @@ class CurveRow(Record):
 
 
 @dataclass
-class Kept:
+class BestAgent:
     """The agent as it was when it did best, by what judges it: a policy may lose later what it had learnt."""
 
     weights: dict[str, torch.Tensor]
@@ -80,7 +80,7 @@ class Trained:
     seed: int
     curve: list[CurveRow]
     seconds_by_part: dict[str, float]
-    best: Kept | None = None
+    best: BestAgent | None = None
     resumed_at: int | None = None
 
 
@@ -186,14 +186,14 @@ class _Run:
     ) -> None:
         self.environment, self.recipe, self.seed, self.device = environment, recipe, seed, device
         self.tracker, self.watch, self.judge = tracker, watch, judge
-        self.best: Kept | None = None
+        self.best: BestAgent | None = None
         self.spaces = spaces_of(environment)
         self.agent = build_agent(self.spaces, parameters, seed=seed).to(device)
         self.weights = list(self.agent.parameters())
         self.vector = as_one_vector(self.weights)
         self.optimizer = torch.optim.Adam([self.vector], lr=recipe.learning_rate, eps=_ADAM_EPSILON, fused=True)
         self.moments = RunningMoments(self.spaces.num_observations)
-        self.clock, self.progress = Clock(), Progress()
+        self.clock, self.progress = StageTimer(), Progress()
         self.checkpoints = None
         if checkpoints:
             of_recipe = recipe.model_dump(mode="json", exclude={"num_seeds", "resume", "device"}) | {"seed": seed}
@@ -270,7 +270,7 @@ class _Run:
         score = self.judge(self.agent)
         if self.best is None or score >= self.best.score:
             weights = {name: tensor.detach().cpu().clone() for name, tensor in self.agent.state_dict().items()}
-            self.best = Kept(weights, score, self.progress.steps)
+            self.best = BestAgent(weights, score, self.progress.steps)
 
     def _resume(self) -> int | None:
         found = go_on_from(self.checkpoints, self.recipe.resume) if self.checkpoints else None
@@ -301,7 +301,7 @@ class _Run:
         curve = [CurveRow(**row) for row in state["progress"]["curve"]]
         self.progress = Progress(**{**state["progress"], "curve": curve})
         self.clock.seconds.update(state["clock"])
-        self.best = Kept(**state["best"]) if state["best"] else None
+        self.best = BestAgent(**state["best"]) if state["best"] else None
         self.played = state["played"]
 
     def _to_play(self) -> dict[str, torch.Tensor] | None:
@@ -344,7 +344,7 @@ class _Run:
                 return losses[0] if losses else made
             gradients = torch.autograd.grad(made.total, self.weights)
             self.vector.grad = torch.cat([gradient.flatten() for gradient in gradients])
-            nn.utils.clip_grad_norm_(self.vector, self.recipe.max_gradient_norm)
+            nn.utils.clip_grad_norm_(self.vector, self.recipe.max_grad_norm)
             self.optimizer.step()
             losses.append(made)
         if not bool(losses[0].total.isfinite()):

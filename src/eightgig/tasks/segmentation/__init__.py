@@ -1,1 +1,1 @@
-"""Pictures with a class for each pixel: their files, checks, store, and batches."""
+"""Images with a class for each pixel: their files, checks, store, and batches."""

@@ -1,17 +1,17 @@
-"""The trained network on whole pictures of any shape, at the size it was trained for."""
+"""The trained network on whole images of any shape, at the size it was trained for."""
 
 from typing import TYPE_CHECKING, Any
 
-from eightgig.models.cards import PictureCard
+from eightgig.models.cards import ImageCard
+from eightgig.stages.images import CaseOnImages
 from eightgig.stages.inputs import feeds_of
-from eightgig.stages.pictures import CaseOnPictures
 
 if TYPE_CHECKING:
     from eightgig.export.runners import Runner
 
 
 class PixelClasses:
-    """From a picture to the class of each of its pixels.
+    """From an image to the class of each of its pixels.
 
     Args:
         case: of the pipeline.
@@ -19,14 +19,14 @@ class PixelClasses:
         runner: of the trained network, open.
     """
 
-    def __init__(self, case: CaseOnPictures, card: PictureCard, runner: "Runner") -> None:
+    def __init__(self, case: CaseOnImages, card: ImageCard, runner: "Runner") -> None:
         self._case, self._card, self._runner = case, card, runner
 
     def __call__(self, image_HWC: Any) -> Any:
-        """Return labels_HW, uint8, in the size of the picture (uint8 height x width x 3).
+        """Return labels_HW, uint8, in the size of the image (uint8 height x width x 3).
 
-        The picture is letterboxed to the network's size; its logits are enlarged before the likeliest is taken, so that
-        borders are as smooth as the picture is large. That is done on the CPU: a photo's logits may be larger than a
+        The image is letterboxed to the network's size; its logits are enlarged before the likeliest is taken, so that
+        borders are as smooth as the image is large. That is done on the CPU: a photo's logits may be larger than a
         GPU's memory.
         """
         import torch
@@ -36,9 +36,9 @@ class PixelClasses:
 
         height, width = image_HWC.shape[:2]
         side = self._card.image_size
-        picture = self._case.eval_picture(image_HWC, image_size=side)
+        image = self._case.eval_image(image_HWC, image_size=side)
         placement, inner = placement_of(height, width, side), inner_size(height, width, side)
-        outputs = self._runner.run(feeds_of(self._case.inputs(self._card, {"images": picture[None]})))
+        outputs = self._runner.run(feeds_of(self._case.inputs(self._card, {"images": image[None]})))
         (logits_NKHW,) = map(torch.from_numpy, outputs.values())
         with torch.inference_mode():
             seen = logits_NKHW[:, :, placement.top :, placement.left :][:, :, : inner[0], : inner[1]]

@@ -4,28 +4,28 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from eightgig.data.images.parameters import DataParameters
-from eightgig.models.parameters import ModelParameters, PictureModelParameters
-from eightgig.stages.annotations import Batches, ImageStore, Objective, PictureNetwork, SoftLoss, Task
+from eightgig.models.parameters import ImageModelParameters, ModelParameters
+from eightgig.stages.annotations import Batches, ImageNetwork, ImageStore, Objective, SoftLoss, Task
 from eightgig.stages.case import Records
+from eightgig.stages.images import ImageCase, letterboxed, loading
 from eightgig.stages.loading import for_evaluation
-from eightgig.stages.pictures import PictureCase, letterboxed, loading
 from eightgig.tasks.segmentation.parameters import SegmentationDataParameters, SegmenterTrainParameters
 from eightgig.training.parameters import TrainParameters
 from eightgig.vram.plan import Precision
 
 RECORDS: Records = {
-    ModelParameters: PictureModelParameters,
+    ModelParameters: ImageModelParameters,
     DataParameters: SegmentationDataParameters,
     TrainParameters: SegmenterTrainParameters,
 }
 
 
-class SemanticSegmenter(PictureCase):
+class SemanticSegmenter(ImageCase):
     """The case study's answers to the stages' questions (see `eightgig.stages.case.Case`)."""
 
     records = RECORDS
 
-    def build_network(self, model: PictureModelParameters, num_classes: int) -> PictureNetwork:
+    def build_network(self, model: ImageModelParameters, num_classes: int) -> ImageNetwork:
         """Return the U-Net, or the network of torchvision, that `model` names."""
         from eightgig.tasks.segmentation.model import build_segmenter
 
@@ -33,7 +33,7 @@ class SemanticSegmenter(PictureCase):
 
     def prepare(
         self,
-        network: PictureNetwork,
+        network: ImageNetwork,
         store: ImageStore,
         indices: list[int],
         *,
@@ -58,7 +58,7 @@ class SemanticSegmenter(PictureCase):
         module: Any = network.module
         module.class_weights.copy_(weights_K)
 
-    def objective(self, network: PictureNetwork, train: SegmenterTrainParameters) -> Objective:
+    def objective(self, network: ImageNetwork, train: SegmenterTrainParameters) -> Objective:
         """Return cross-entropy and Dice over pixels, with colour changes on the device."""
         from eightgig.data.images.transforms import DeviceColour
         from eightgig.tasks.segmentation.objective import SegmentationObjective
@@ -98,7 +98,7 @@ class SemanticSegmenter(PictureCase):
     def eval_batches(
         self, store: ImageStore, indices: Iterable[int], *, size: int, batch_size: int, num_workers: int = 0
     ) -> Batches:
-        """Return whole pictures with their masks, letterboxed, in the order of `indices`."""
+        """Return whole images with their masks, letterboxed, in the order of `indices`."""
         from eightgig.tasks.segmentation.loader import create_mask_loader
 
         return create_mask_loader(
@@ -110,8 +110,8 @@ class SemanticSegmenter(PictureCase):
             **for_evaluation(num_workers),
         )
 
-    def eval_picture(self, image_HWC: Any, *, image_size: int) -> Any:
-        """Return the whole picture, letterboxed."""
+    def eval_image(self, image_HWC: Any, *, image_size: int) -> Any:
+        """Return the whole image, letterboxed."""
         return letterboxed(image_HWC, image_size)
 
     def task(self, classes: Sequence[str]) -> Task:
@@ -121,7 +121,7 @@ class SemanticSegmenter(PictureCase):
         return SegmentationTask(classes)
 
     def truths(self, batch: Any) -> list[Any]:
-        """Return each picture's labels_HW on the canvas."""
+        """Return each image's labels_HW on the canvas."""
         return list(batch["masks"].numpy())
 
 
@@ -138,7 +138,7 @@ def make_workload(
 
     from eightgig.stages.workloads import case_workload
 
-    parameters = PictureModelParameters(**{**model, "weights": "none"})
+    parameters = ImageModelParameters(**{**model, "weights": "none"})
     size = parameters.image_size
 
     def batch(num_images: int) -> dict[str, Any]:

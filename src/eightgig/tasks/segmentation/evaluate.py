@@ -7,12 +7,12 @@ from kedro.pipeline import Node
 from eightgig.bench.parameters import BenchmarkParameters
 from eightgig.core.progress import track
 from eightgig.datasets.weights import Weights
-from eightgig.stages.annotations import ImageStore, Picture, Table
+from eightgig.stages.annotations import ImageArray, ImageStore, Table
 from eightgig.stages.case import stage_node
+from eightgig.stages.images import CaseOnImages
 from eightgig.stages.inference import running
 from eightgig.stages.inputs import feeds_of
 from eightgig.stages.loading import workers_for
-from eightgig.stages.pictures import CaseOnPictures
 from eightgig.stages.trained import indices_of
 from eightgig.tasks.segmentation.answers import PixelClasses
 from eightgig.tasks.segmentation.records import SegmentationReport
@@ -21,27 +21,27 @@ from eightgig.vram.parameters import PlanParameters
 _SHOWN = 12
 
 
-def evaluation(case: CaseOnPictures) -> Node:
+def evaluation(case: CaseOnImages) -> Node:
     """Return the benchmark's node from `weights` to `metrics` and the tables of results."""
     held_out = {"weights": "weights", "store": "store", "splits": "splits", "benchmark": "params:benchmark"}
     held_out["plan"] = "params:plan"
-    results = ["metrics", "per_class_table", "confusion_table", "pictures_table", "overlays_sheet"]
+    results = ["metrics", "per_class_table", "confusion_table", "images_table", "overlays_sheet"]
     return stage_node(evaluate, held_out, results, case=case)
 
 
 def evaluate(
-    case: CaseOnPictures,
+    case: CaseOnImages,
     weights: Weights,
     store: ImageStore,
     splits: Table,
     benchmark: BenchmarkParameters,
     plan: PlanParameters,
-) -> tuple[SegmentationReport, Table, Table, Table, Picture]:
-    """Judge the trained network on the whole test split, at the size in which it sees pictures.
+) -> tuple[SegmentationReport, Table, Table, Table, ImageArray]:
+    """Judge the trained network on the whole test split, at the size in which it sees images.
 
     Returns:
         The figures; a row a class; the confusion matrix in pixels (rows are true classes, named in the first column);
-        a row a picture with its share of right pixels and its mean IoU; some pictures beside their truth and what was
+        a row an image with its share of right pixels and its mean IoU; some images beside their truth and what was
         found, the worst first.
     """
     import numpy as np
@@ -62,13 +62,13 @@ def evaluate(
                 own_KK = confusion_counts([answer], [truth_HW], num_classes)
                 confusion_KK += own_KK
                 found.append(_row(store, index, own_KK))
-        pictures = pd.DataFrame(found).sort_values("miou", ignore_index=True)
-        sheet = _sheet(PixelClasses(case, weights.card, runner), weights, store, pictures)
+        images = pd.DataFrame(found).sort_values("miou", ignore_index=True)
+        sheet = _sheet(PixelClasses(case, weights.card, runner), weights, store, images)
     report = report_of(confusion_KK, store.classes, len(indices))
     per_class = pd.DataFrame([row.model_dump() for row in report.per_class]).rename(columns={"name": "class"})
     names = pd.Index(store.classes, name="actual"), pd.Index(store.classes, name="predicted")
     confusion = pd.DataFrame(confusion_KK, index=names[0], columns=names[1]).reset_index()
-    return report, per_class, confusion, pictures, sheet
+    return report, per_class, confusion, images, sheet
 
 
 def _row(store: ImageStore, index: int, confusion_KK: Any) -> dict[str, object]:
@@ -81,16 +81,16 @@ def _row(store: ImageStore, index: int, confusion_KK: Any) -> dict[str, object]:
     return {"index": index, "path": store.paths[index], **figures}
 
 
-def _sheet(classify: PixelClasses, weights: Weights, store: ImageStore, pictures: Table) -> Picture:
-    """Show the worst pictures, then some of all others, each beside its truth and what was found."""
-    from eightgig.report.pictures import contact_sheet
+def _sheet(classify: PixelClasses, weights: Weights, store: ImageStore, images: Table) -> ImageArray:
+    """Show the worst images, then some of all others, each beside its truth and what was found."""
+    from eightgig.report.images import contact_sheet
     from eightgig.tasks.segmentation.figures import triptych
 
-    worst = list(range(min(_SHOWN // 2, len(pictures))))
-    others = range(len(worst), len(pictures), max(1, (len(pictures) - len(worst)) // (_SHOWN - len(worst))))
+    worst = list(range(min(_SHOWN // 2, len(images))))
+    others = range(len(worst), len(images), max(1, (len(images) - len(worst)) // (_SHOWN - len(worst))))
     tiles = []
     for place in [*worst, *others][:_SHOWN]:
-        row = pictures.iloc[place]
+        row = images.iloc[place]
         image_HWC, truth_HW = store.decode(int(row["index"])), store.mask(int(row["index"]))
         caption = f"mIoU {row['miou']:.2f}, {row['pixel_accuracy']:.0%} of the pixels"
         tiles += triptych(image_HWC, truth_HW, classify(image_HWC), weights.card.classes, caption)

@@ -1,4 +1,4 @@
-"""Figures and pictures of a segmenter: overlays, masks in colours with their legend, and IoU by class."""
+"""Figures and images of a segmenter: overlays, masks in colours with their legend, and IoU by class."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,21 +15,21 @@ from eightgig.data.images.decoding import Pixels
 from eightgig.data.ingest.palette import coloured, colours_of
 from eightgig.data.store.masks import VOID, Labels
 from eightgig.report.figures import BLUE, ORANGE, _styled, shown_names
-from eightgig.report.pictures import Tile
+from eightgig.report.images import Tile
 
 _OPACITY = 0.55
 _SWATCH_PX = 64
 
 
 def overlaid(image_HWC: Pixels, labels_HW: Labels, classes: Sequence[str], *, opacity: float = _OPACITY) -> Pixels:
-    """Return the picture under the colours of its classes, uint8 RGB; where the mask is void it stays as it is."""
+    """Return the image under the colours of its classes, uint8 RGB; where the mask is void it stays as it is."""
     colours_HW3 = coloured(labels_HW, colours_of(classes))
     blended_HWC = cv2.addWeighted(image_HWC, 1 - opacity, colours_HW3, opacity, 0)
     return np.where((labels_HW == VOID)[..., None], image_HWC, blended_HWC).astype(np.uint8)
 
 
 def triptych(image_HWC: Pixels, truth_HW: Labels, found_HW: Labels, classes: Sequence[str], caption: str) -> list[Tile]:
-    """Return three tiles: the picture, its true mask, and the mask that was found."""
+    """Return three tiles: the image, its true mask, and the mask that was found."""
     colours = colours_of(classes)
     return [
         Tile(image_HWC, caption),
@@ -46,8 +46,8 @@ def legend_tiles(labels: Sequence[int], classes: Sequence[str]) -> list[Tile]:
 
 
 def legend(classes: Sequence[str], *, columns: int = 10) -> Pixels:
-    """Return all classes with their colours as one picture, uint8 RGB."""
-    from eightgig.report.pictures import contact_sheet
+    """Return all classes with their colours as one image, uint8 RGB."""
+    from eightgig.report.images import contact_sheet
 
     return contact_sheet(legend_tiles(range(len(classes)), classes), columns=columns, tile_side_px=110)
 

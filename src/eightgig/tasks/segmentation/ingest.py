@@ -1,4 +1,4 @@
-"""Ingest: from pictures with masks on disk to an HDF5 store, its splits, and a list of what is wrong."""
+"""Ingest: from images with masks on disk to an HDF5 store, its splits, and a list of what is wrong."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from kedro.pipeline import Pipeline
 
 from eightgig.core.progress import progress
-from eightgig.data.ingest.sources import RawPictures, Source
+from eightgig.data.ingest.sources import RawImages, Source
 from eightgig.stages.annotations import Table
 from eightgig.stages.case import stage_node, stage_pipeline
 from eightgig.stages.findings import log_findings
@@ -31,34 +31,34 @@ def create_pipeline() -> Pipeline:
 
 
 def collect(data: SegmentationDataParameters) -> Source:
-    """Return the source of pictures with masks that the parameters name."""
+    """Return the source of images with masks that the parameters name."""
     from eightgig.tasks.segmentation.sources import open_mask_source
 
     return open_mask_source(data)
 
 
-def inspect(raw: RawPictures, data: SegmentationDataParameters) -> tuple[Table, Table, Table]:
-    """Look at every picture and every mask once.
+def inspect(raw: RawImages, data: SegmentationDataParameters) -> tuple[Table, Table, Table]:
+    """Look at every image and every mask once.
 
     Returns:
-        The manifest of the pictures that are kept; a row a class of each of them with its pixels; a row for whatever is
+        The manifest of the images that are kept; a row a class of each of them with its pixels; a row for whatever is
         wrong, and what was done about it.
     """
     from eightgig.tasks.segmentation.manifest import build_mask_manifest
 
-    with progress("looking at pictures and masks") as report:
+    with progress("looking at images and masks") as report:
         manifest, pixels, rejects = build_mask_manifest(_folder(raw, data), data, report)
     log_findings(rejects)
     return manifest, pixels, rejects
 
 
 def split(
-    raw: RawPictures, manifest: Table, class_pixels: Table, rejects: Table, data: SegmentationDataParameters
+    raw: RawImages, manifest: Table, class_pixels: Table, rejects: Table, data: SegmentationDataParameters
 ) -> Table:
     """Divide the manifest into train, val and test; splits that the folder brings are kept.
 
     Raises:
-        DataError: too many pictures were refused; the list of rejects is on disk by now.
+        DataError: too many images were refused; the list of rejects is on disk by now.
     """
     from eightgig.data.ingest.stratified import make_detection_splits
     from eightgig.tasks.segmentation.manifest import require_usable_masks
@@ -69,8 +69,8 @@ def split(
     )
 
 
-def build_store(raw: RawPictures, manifest: Table, splits: Table, data: SegmentationDataParameters) -> Any:
-    """Return what the store's dataset writes: the pictures of the splits with their masks, streamed.
+def build_store(raw: RawImages, manifest: Table, splits: Table, data: SegmentationDataParameters) -> Any:
+    """Return what the store's dataset writes: the images of the splits with their masks, streamed.
 
     It waits for the splits, so that a set which is refused replaces no store.
     """
@@ -79,7 +79,7 @@ def build_store(raw: RawPictures, manifest: Table, splits: Table, data: Segmenta
     return MaskStoreContent(manifest.iloc[splits["index"]], _folder(raw, data), data)
 
 
-def _folder(raw: RawPictures, data: SegmentationDataParameters) -> "MaskFolder":
+def _folder(raw: RawImages, data: SegmentationDataParameters) -> "MaskFolder":
     from eightgig.tasks.segmentation.layouts import scan_mask_folder
 
     return scan_mask_folder(Path(raw.root), raw.source, data.class_table if data.root else None)

@@ -1,4 +1,4 @@
-"""Where pictures and their masks lie: Cityscapes' folders, or a folder of pictures beside one of masks."""
+"""Where images and their masks lie: Cityscapes' folders, or a folder of images beside one of masks."""
 
 import os
 import re
@@ -12,7 +12,7 @@ from eightgig.core.errors import DataError
 from eightgig.core.names import all_quoted, composed, name_key, quoted
 from eightgig.data.ingest.class_table import CITYSCAPES_IDS, KNOWN_TABLES, ClassTable, find_table
 from eightgig.data.ingest.split_names import Split, split_of
-from eightgig.data.ingest.walking import as_written, folders_in, has_pictures, is_passed_over, is_picture
+from eightgig.data.ingest.walking import as_written, folders_in, has_images, is_image, is_passed_over
 
 IMAGE_FOLDERS = ("images", "image", "imgs", "img", "jpegimages", "photos", "rgb", "camerargb")
 MASK_FOLDERS = (
@@ -28,8 +28,8 @@ _LAYOUT = """Wanted is one of
   {root}/leftImg8bit/train/CITY/a_leftImg8bit.png and {root}/gtFine/train/CITY/a_gtFine_labelTrainIds.png"""
 
 
-class MaskedPicture(NamedTuple):
-    """A picture and its mask, relative to the root with forward slashes, and its ready-made split or an empty text."""
+class MaskedImage(NamedTuple):
+    """An image and its mask, relative to the root with forward slashes, and its ready-made split or an empty text."""
 
     path: str
     mask_path: str
@@ -37,7 +37,7 @@ class MaskedPicture(NamedTuple):
 
 
 class Finding(NamedTuple):
-    """Something that is not as it should be: `refused` pictures are not used, `kept` ones are."""
+    """Something that is not as it should be: `refused` images are not used, `kept` ones are."""
 
     path: str
     reason: str
@@ -47,41 +47,41 @@ class Finding(NamedTuple):
 
 @dataclass(frozen=True)
 class MaskFolder:
-    """Pictures with masks, not yet opened.
+    """Images with masks, not yet opened.
 
     Attributes:
         root: the folder that paths are relative to.
         source: `cityscapes` or `folders`.
         table: what the masks' labels mean.
-        pictures: in alphabetical order.
-        findings: pictures without a mask, and masks without a picture.
+        images: in alphabetical order.
+        findings: images without a mask, and masks without an image.
     """
 
     root: Path
     source: str
     table: ClassTable
-    pictures: tuple[MaskedPicture, ...]
+    images: tuple[MaskedImage, ...]
     findings: tuple[Finding, ...]
 
 
 def scan_mask_folder(root: Path, source: str = "auto", class_table: str | None = None) -> MaskFolder:
-    """Return the pictures and masks below `root`.
+    """Return the images and masks below `root`.
 
     Raises:
         DataError: there is no such folder, its layout is another one, it holds no pair, or no table of classes.
     """
     if not root.is_dir():
-        raise DataError(f"{root}: there is no such folder. Set data.root to the folder that holds pictures and masks.")
+        raise DataError(f"{root}: there is no such folder. Set data.root to the folder that holds images and masks.")
     found = find_layout(root) if source == "auto" else source
-    pictures, findings = _cityscapes(root) if found == "cityscapes" else _folders(root)
-    if not pictures:
+    images, findings = _cityscapes(root) if found == "cityscapes" else _folders(root)
+    if not images:
         raise DataError(
-            f"{root}: not one picture with a mask. {len(findings)} files have no partner"
+            f"{root}: not one image with a mask. {len(findings)} files have no partner"
             + (f", such as {findings[0].path}" if findings else "")
             + f". {_LAYOUT.format(root=root)}"
         )
-    table = _cityscapes_table(pictures) if found == "cityscapes" and not class_table else find_table(root, class_table)
-    return MaskFolder(root, found, table, tuple(sorted(pictures)), tuple(sorted(findings)))
+    table = _cityscapes_table(images) if found == "cityscapes" and not class_table else find_table(root, class_table)
+    return MaskFolder(root, found, table, tuple(sorted(images)), tuple(sorted(findings)))
 
 
 def find_layout(root: Path) -> str:
@@ -94,7 +94,7 @@ def find_layout(root: Path) -> str:
         return "cityscapes"
     if _pairs_of_folders(root):
         return "folders"
-    raise DataError(f"{root}: no folder of pictures with one of masks beside it. {_LAYOUT.format(root=root)}")
+    raise DataError(f"{root}: no folder of images with one of masks beside it. {_LAYOUT.format(root=root)}")
 
 
 def _named(folder: Path, *names: str) -> list[Path]:
@@ -103,18 +103,18 @@ def _named(folder: Path, *names: str) -> list[Path]:
     return [path for name in names for path in inside if name_key(path.name) == name]
 
 
-def _cityscapes(root: Path) -> tuple[list[MaskedPicture], list[Finding]]:
+def _cityscapes(root: Path) -> tuple[list[MaskedImage], list[Finding]]:
     """Return train and val; the masks of the public test split hold nothing."""
-    images, truths = _named(root, "leftimg8bit"), _named(root, "gtfine")
-    if not images:
+    image_roots, truths = _named(root, "leftimg8bit"), _named(root, "gtfine")
+    if not image_roots:
         raise DataError(
             f"{root}: wanted Cityscapes' leftImg8bit, found none. Unpack leftImg8bit_trainvaltest.zip there."
         )
     if not truths:
         raise DataError(f"{root}: leftImg8bit is there, but no gtFine. Unpack gtFine_trainvaltest.zip there too.")
-    pictures, findings = [], []
-    for path in _files(images[0]):
-        split, _, name = path.relative_to(images[0]).as_posix().partition("/")
+    images, findings = [], []
+    for path in _files(image_roots[0]):
+        split, _, name = path.relative_to(image_roots[0]).as_posix().partition("/")
         if split == "test" or not name.endswith("_leftImg8bit.png"):
             continue
         stem = f"{truths[0].name}/{split}/{name.removesuffix('leftImg8bit.png')}gtFine_"
@@ -122,42 +122,42 @@ def _cityscapes(root: Path) -> tuple[list[MaskedPicture], list[Finding]]:
         mask = next((each for each in masks if (root / each).is_file()), None)
         relative = path.relative_to(root).as_posix()
         if mask:
-            pictures.append(MaskedPicture(relative, mask, split_of(split) or ""))
+            images.append(MaskedImage(relative, mask, split_of(split) or ""))
         else:
             findings.append(Finding(relative, "missing_mask", f"{masks[0]} is not there"))
-    return pictures, findings
+    return images, findings
 
 
-def _cityscapes_table(pictures: Sequence[MaskedPicture]) -> ClassTable:
-    kinds = {each.mask_path.rpartition("_")[2] for each in pictures}
+def _cityscapes_table(images: Sequence[MaskedImage]) -> ClassTable:
+    kinds = {each.mask_path.rpartition("_")[2] for each in images}
     if len(kinds) > 1:
         raise DataError(
-            "gtFine holds labelTrainIds for some pictures and labelIds alone for others. Make the missing "
+            "gtFine holds labelTrainIds for some images and labelIds alone for others. Make the missing "
             "labelTrainIds (cityscapesscripts: csCreateTrainIdLabelImgs), or remove them all."
         )
     return KNOWN_TABLES["cityscapes"] if kinds == {"labelTrainIds.png"} else CITYSCAPES_IDS
 
 
 class _Pair(NamedTuple):
-    """A folder of pictures, that of their masks, and the split that both are; empty where that is inside of them."""
+    """A folder of images, that of their masks, and the split that both are; empty where that is inside of them."""
 
     images: Path
     masks: Path
     split: Split | Literal[""]
 
 
-def _folders(root: Path) -> tuple[list[MaskedPicture], list[Finding]]:
-    pictures: list[MaskedPicture] = []
+def _folders(root: Path) -> tuple[list[MaskedImage], list[Finding]]:
+    images: list[MaskedImage] = []
     pairs = _pairs_of_folders(root)
     findings = list(_not_used(root, pairs))
     for pair in pairs:
         paired, lonely = _paired(root, pair)
-        pictures += paired
+        images += paired
         findings += lonely
-    if any(each.split for each in pictures):
+    if any(each.split for each in images):
         detail = "no ready-made split's folder holds it; it is taken for training"
-        findings += [Finding(each.path, "no_split", detail, "kept") for each in pictures if not each.split]
-    return pictures, findings
+        findings += [Finding(each.path, "no_split", detail, "kept") for each in images if not each.split]
+    return images, findings
 
 
 def _pairs_of_folders(root: Path) -> list[_Pair]:
@@ -175,7 +175,7 @@ def _pairs_of_folders(root: Path) -> list[_Pair]:
 
 
 def _masks_beside(split_folder: Path) -> list[Path]:
-    """Return the folder of masks beside one of a split's pictures: the same name, and a word for masks with it."""
+    """Return the folder of masks beside one of a split's images: the same name, and a word for masks with it."""
     stem = re.sub("[-_ ]*(images?|imgs?|pictures)$", "", name_key(split_folder.name))
     wanted = [f"{stem}{between}{word}" for between in ("", "_", "-", " ") for word in _MASKS_OF_SPLITS]
     return _named(split_folder.parent, *wanted)[:1]
@@ -187,11 +187,11 @@ def _not_used(root: Path, pairs: Sequence[_Pair]) -> Iterator[Finding]:
     above = {pair.images.parent for pair in pairs if pair.images.parent != root}
     for pair in pairs:
         for other in _named(pair.images.parent, *IMAGE_FOLDERS, *MASK_FOLDERS):
-            if other not in used and has_pictures(other):
+            if other not in used and has_images(other):
                 detail = f"{all_quoted((pair.images.name, pair.masks.name))} are taken; this one is left out"
                 yield Finding(other.relative_to(root).as_posix(), "not_used", detail, "kept")
     for folder in folders_in(root):
-        if folder in used | above or not (split_of(folder.name) or _holds_a_pair(folder)) or not has_pictures(folder):
+        if folder in used | above or not (split_of(folder.name) or _holds_a_pair(folder)) or not has_images(folder):
             continue
         detail = "no folder of masks belongs to it" if split_of(folder.name) else "its name is no split's"
         yield Finding(folder.name, "not_used", f"{detail}; left out", "kept")
@@ -201,33 +201,33 @@ def _holds_a_pair(folder: Path) -> bool:
     return bool(_named(folder, *IMAGE_FOLDERS) and _named(folder, *MASK_FOLDERS))
 
 
-def _paired(root: Path, pair: _Pair) -> tuple[list[MaskedPicture], list[Finding]]:
+def _paired(root: Path, pair: _Pair) -> tuple[list[MaskedImage], list[Finding]]:
     masks = _Masks(pair.masks)
-    pictures: list[MaskedPicture] = []
+    images: list[MaskedImage] = []
     findings: list[Finding] = []
-    found_of = {image: masks.of(image.relative_to(pair.images)) for image in _files(pair.images)}
-    owned = {mask for image, found in found_of.items() for mask in found if _is_named_as(mask, image)}
-    for image, of_any_case in found_of.items():
-        inner, name = image.relative_to(pair.images), image.relative_to(root).as_posix()
-        found = [mask for mask in of_any_case if mask not in owned or _is_named_as(mask, image)]
+    found_of = {path: masks.of(path.relative_to(pair.images)) for path in _files(pair.images)}
+    owned = {mask for path, found in found_of.items() for mask in found if _is_named_as(mask, path)}
+    for path, of_any_case in found_of.items():
+        inner, name = path.relative_to(pair.images), path.relative_to(root).as_posix()
+        found = [mask for mask in of_any_case if mask not in owned or _is_named_as(mask, path)]
         if len(found) != 1:
             findings.append(_no_mask(name, inner, found, pair.masks.relative_to(root).as_posix()))
             continue
         own_split = pair.split or (split_of(inner.parts[0]) or "" if len(inner.parts) > 1 else "")
-        pictures.append(MaskedPicture(name, found[0].relative_to(root).as_posix(), own_split))
+        images.append(MaskedImage(name, found[0].relative_to(root).as_posix(), own_split))
     for lonely in masks.unused():
-        findings.append(Finding(lonely.relative_to(root).as_posix(), "mask_without_picture", "no picture has its name"))
-    counts = Counter(each.mask_path for each in pictures)
-    for each in pictures:
+        findings.append(Finding(lonely.relative_to(root).as_posix(), "mask_without_image", "no image has its name"))
+    counts = Counter(each.mask_path for each in images)
+    for each in images:
         if counts[each.mask_path] > 1:
-            detail = f"{counts[each.mask_path]} pictures have the one mask {each.mask_path}; each is given it"
+            detail = f"{counts[each.mask_path]} images have the one mask {each.mask_path}; each is given it"
             findings.append(Finding(each.path, "shared_mask", detail, "kept"))
-    return pictures, findings
+    return images, findings
 
 
-def _is_named_as(mask: Path, picture: Path) -> bool:
-    """Tell whether a mask has its picture's very name; one whose name is like it but for case has no right to it."""
-    return composed(mask.name).startswith(composed(picture.stem))
+def _is_named_as(mask: Path, image: Path) -> bool:
+    """Tell whether a mask has its image's very name; one whose name is like it but for case has no right to it."""
+    return composed(mask.name).startswith(composed(image.stem))
 
 
 def _no_mask(name: str, inner: Path, found: Sequence[Path], masks: str) -> Finding:
@@ -239,7 +239,7 @@ def _no_mask(name: str, inner: Path, found: Sequence[Path], masks: str) -> Findi
 
 
 class _Masks:
-    """The masks below a folder, for looking up by their pictures' names, in any case and either form of Unicode."""
+    """The masks below a folder, for looking up by their images' names, in any case and either form of Unicode."""
 
     def __init__(self, folder: Path) -> None:
         self._by_key: dict[str, list[Path]] = defaultdict(list)
@@ -250,9 +250,9 @@ class _Masks:
             self._by_key[name_key(stem)].append(path)
             self._stems[path] = stem
 
-    def of(self, picture: Path) -> list[Path]:
-        """Return the masks that may be of `picture`, relative to its folder: none, one, or several of one name."""
-        for stem in (picture.with_suffix("").as_posix(), picture.as_posix()):
+    def of(self, image: Path) -> list[Path]:
+        """Return the masks that may be of `image`, relative to its folder: none, one, or several of one name."""
+        for stem in (image.with_suffix("").as_posix(), image.as_posix()):
             for suffix in MASK_SUFFIXES:
                 if found := self._by_key.get(name_key(stem + suffix)):
                     likest = set(as_written(stem + suffix, (self._stems[path] for path in found)))
@@ -262,15 +262,15 @@ class _Masks:
         return []
 
     def unused(self) -> list[Path]:
-        """Return the masks that no picture was given, in alphabetical order."""
+        """Return the masks that no image was given, in alphabetical order."""
         return sorted(set(self._stems) - self._used)
 
 
 def _files(folder: Path) -> Iterator[Path]:
-    """Yield pictures at any depth; links to folders are not followed."""
+    """Yield images at any depth; links to folders are not followed."""
     for above, folders, names in os.walk(folder):
         folders[:] = sorted(name for name in folders if not is_passed_over(name))
         for name in sorted(names):
             path = Path(above, name)
-            if is_picture(path):
+            if is_image(path):
                 yield path

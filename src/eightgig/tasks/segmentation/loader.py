@@ -1,4 +1,4 @@
-"""Batches of pictures with masks from a store, varied by keyed randomness: the same with any number of workers."""
+"""Batches of images with masks from a store, varied by keyed randomness: the same with any number of workers."""
 
 import random
 from collections.abc import Callable, Sequence
@@ -35,9 +35,9 @@ class MaskBatches(Dataset[MaskBatch]):
     """Whole batches of a store with masks, by keys; a DataLoader asks for a batch at a time.
 
     Args:
-        store: where the pictures are.
+        store: where the images are.
         size_of: side of the square samples in an epoch, pixels.
-        augment: how crops and mirroring vary; None letterboxes every picture.
+        augment: how crops and mirroring vary; None letterboxes every image.
         seed: of the variation.
     """
 
@@ -61,7 +61,7 @@ class MaskBatches(Dataset[MaskBatch]):
         """Return the samples of `keys`, all of one epoch, as one batch.
 
         Raises:
-            StoreError: a picture or a mask is damaged; the message names it.
+            StoreError: an image or a mask is damaged; the message names it.
         """
         size = self.size_of(keys[0][0])
         images_NHW3 = empty_batch(len(keys), size)
@@ -76,7 +76,7 @@ class MaskBatches(Dataset[MaskBatch]):
         if self.augment is None:
             letterbox_both_into(image_HWC, labels_HW, out_HWC, out_HW)
             return
-        # Not for secrets: the same picture in the same epoch must vary in the same way in any worker.
+        # Not for secrets: the same image in the same epoch must vary in the same way in any worker.
         rng = random.Random(seed_from(self.seed, "augment", epoch, index))  # noqa: S311
         height, width = labels_HW.shape
         box = random_resized_crop_box(height, width, rng, self.augment.crop_scale, self.augment.crop_ratio)
@@ -90,7 +90,7 @@ class ConstantSize:
         self._size = size
 
     def __call__(self, _epoch: int) -> int:
-        """Return it."""
+        """Return the store."""
         return self._size
 
 
@@ -107,7 +107,7 @@ def create_mask_loader(
     pin_memory: bool = False,
     persistent_workers: bool = True,
 ) -> DataLoader[MaskBatch]:
-    """Return a DataLoader of `MaskBatch` over the pictures `indices` of `store`.
+    """Return a DataLoader of `MaskBatch` over the images `indices` of `store`.
 
     Its `sampler` is a `KeyedSampler`: call `loader.sampler.set_epoch(epoch)` before each epoch, from 1 on. What is in a
     batch does not depend on `num_workers`.

@@ -71,7 +71,7 @@ def _of_grey(raw: RawMask, found: Found, table: ClassTable) -> Reading:
     shown_V = found.values_V * (_WHITE // (2**raw.bits - 1))
     if not table.has_labels:
         colours = by_colour(grey_codes(shown_V), table)
-        if raw.bits < 8 and colours.is_whole:  # of a picture in black and white every value is a position too
+        if raw.bits < 8 and colours.is_whole:  # of an image in black and white every value is a position too
             return colours
         return _colours_or_labels(found, colours, labels, found.values_V, table, raw.hint)
     if raw.bits == 8:
@@ -101,7 +101,7 @@ def _of_palette(palette: Palette, found: Found, table: ClassTable) -> Reading:
 
 
 def _of_grey_palette(palette: Palette, found: Found, positions: Reading, grey_V: Numbers, table: ClassTable) -> Reading:
-    """A palette of grey alone may be a grey picture: GIF has no other way to hold one, and numbers its values anew."""
+    """A palette of grey alone may be a grey image: GIF has no other way to hold one, and numbers its values anew."""
     grey = by_label(grey_V, table, "grey values of its palette")
     if (grey_V == UNKNOWN).any() or not grey.is_whole or not _tells_apart(palette, found.values_V):
         return require_whole(found, positions)

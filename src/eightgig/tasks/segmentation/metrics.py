@@ -16,7 +16,7 @@ from eightgig.tasks.segmentation.records import SegmentationClassRow, Segmentati
 
 
 class PixelAnswer(NamedTuple):
-    """What a segmenter says of one picture: little enough to keep for all test pictures.
+    """What a segmenter says of one image: little enough to keep for all test images.
 
     Attributes:
         labels_HW: the likeliest class of each pixel, uint8.
@@ -42,15 +42,15 @@ class SegmentationTask:
         self._classes = classes
 
     def answers(self, outputs: Arrays) -> list[PixelAnswer]:
-        """Return the answer for each picture of logits_NKHW."""
+        """Return the answer for each image of logits_NKHW."""
         return [_answer(logits_KHW) for logits_KHW in outputs[self.output]]
 
     def judge(self) -> Judge:
-        """Return what counts pixels picture by picture."""
+        """Return what counts pixels image by image."""
         return _PixelJudge(self._classes)
 
     def comparer(self) -> Comparer:
-        """Return what compares pixels picture by picture."""
+        """Return what compares pixels image by image."""
         return _PixelComparer()
 
     def quality(self, answers: Sequence[PixelAnswer], truths: Sequence[Labels]) -> dict[str, float]:
@@ -67,7 +67,7 @@ class SegmentationTask:
 
 
 class _PixelJudge:
-    """Keeps the confusion matrix alone: the answers to some thousand pictures would be gigabytes."""
+    """Keeps the confusion matrix alone: the answers to some thousand images would be gigabytes."""
 
     def __init__(self, classes: Sequence[str]) -> None:
         self._classes, self._num_images = classes, 0

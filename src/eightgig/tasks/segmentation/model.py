@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from eightgig.core.errors import ConfigurationError, WeightsError
 from eightgig.models.heads import head_names
-from eightgig.models.network import PictureNetwork
+from eightgig.models.network import ImageNetwork
 from eightgig.models.weights import load_matching, read_state_dict
 from eightgig.tasks.segmentation.unet import build_unet, is_unet
 
@@ -20,7 +20,7 @@ _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet, as to
 _UNET_SIZE, _TORCHVISION_SIZE = 512, 520
 
 
-def build_segmenter(name: str, *, weights: str, num_classes: int) -> PictureNetwork:
+def build_segmenter(name: str, *, weights: str, num_classes: int) -> ImageNetwork:
     """Return the network `name` with `num_classes` outputs a pixel, on the CPU, in float32.
 
     Args:
@@ -39,7 +39,7 @@ def build_segmenter(name: str, *, weights: str, num_classes: int) -> PictureNetw
     plain = name.removeprefix("eightgig/").removeprefix("torchvision/")
     if is_unet(plain):
         unet = Segmenter(build_unet(plain, num_classes=num_classes), num_classes)
-        return PictureNetwork(unet, plain, "eightgig", _load(unet, plain, weights), _MEAN, _STD, _UNET_SIZE)
+        return ImageNetwork(unet, plain, "eightgig", _load(unet, plain, weights), _MEAN, _STD, _UNET_SIZE)
     if plain not in _torchvision_names():
         near = difflib.get_close_matches(plain, (*_torchvision_names(), "unet"), n=3, cutoff=0.4)
         raise ConfigurationError(
@@ -47,7 +47,7 @@ def build_segmenter(name: str, *, weights: str, num_classes: int) -> PictureNetw
             f"{', '.join(near) or 'none'}. All: unet, {', '.join(_torchvision_names())}."
         )
     module = Segmenter(_from_torchvision(plain, num_classes), num_classes)
-    return PictureNetwork(module, plain, "torchvision", _load(module, plain, weights), _MEAN, _STD, _TORCHVISION_SIZE)
+    return ImageNetwork(module, plain, "torchvision", _load(module, plain, weights), _MEAN, _STD, _TORCHVISION_SIZE)
 
 
 class Segmenter(nn.Module):

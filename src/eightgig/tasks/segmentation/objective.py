@@ -1,4 +1,4 @@
-"""Segmentation, as the training loop sees it: a loss over the pixels of each picture, and the mean IoU as the score."""
+"""Segmentation, as the training loop sees it: a loss over the pixels of each image, and the mean IoU as the score."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -32,11 +32,11 @@ class SegmentationObjective:
         self._colour, self._class_weights, self._parameters = colour, class_weights, parameters
 
     def count(self, batch: Batch) -> int:
-        """Return the number of pictures."""
+        """Return the number of images."""
         return int(batch["images"].shape[0])
 
     def loss_sum(self, module: nn.Module, batch: Batch, device: torch.device) -> Tensor:
-        """Return the loss summed over the pictures; each picture's is a mean over its pixels."""
+        """Return the loss summed over the images; each image's is a mean over its pixels."""
         return self._loss(*self._run(module, batch, device)).sum()
 
     @torch.no_grad()
@@ -70,7 +70,7 @@ class SegmentationObjective:
 
 
 def pixel_cross_entropy(logits_NKHW: Tensor, labels_NHW: Tensor, weights_K: Tensor) -> Tensor:
-    """Return each picture's cross-entropy: the mean over its pixels weighed by their classes; 0 if all are void."""
+    """Return each image's cross-entropy: the mean over its pixels weighed by their classes; 0 if all are void."""
     losses_NHW = functional.cross_entropy(
         logits_NKHW, labels_NHW, weight=weights_K, ignore_index=VOID, reduction="none"
     )
@@ -80,16 +80,16 @@ def pixel_cross_entropy(logits_NKHW: Tensor, labels_NHW: Tensor, weights_K: Tens
 
 
 def dice_loss(logits_NKHW: Tensor, labels_NHW: Tensor) -> Tensor:
-    """Return each picture's 1 - Dice, the mean over the classes it holds; void pixels do not count.
+    """Return each image's 1 - Dice, the mean over the classes it holds; void pixels do not count.
 
     Source: Milletari et al., "V-Net", 2016, with plain sums instead of sums of squares.
     """
-    num_pictures, num_classes = logits_NKHW.shape[:2]
+    num_images, num_classes = logits_NKHW.shape[:2]
     known_NP = (labels_NHW != VOID).flatten(1)
     labels_NP = labels_NHW.flatten(1).where(known_NP, 0)
     shares_NKP = logits_NKHW.softmax(1).flatten(2) * known_NP[:, None]
     right_NP = shares_NKP.gather(1, labels_NP[:, None])[:, 0]  # no mask a class: it would be as large as the logits
-    none_NK = logits_NKHW.new_zeros(num_pictures, num_classes)
+    none_NK = logits_NKHW.new_zeros(num_images, num_classes)
     right_NK = none_NK.scatter_add(1, labels_NP, right_NP)
     true_NK = none_NK.scatter_add(1, labels_NP, known_NP.to(none_NK.dtype))
     dice_NK = 2 * right_NK / (shares_NKP.sum(2) + true_NK).clamp_min(1)
@@ -98,7 +98,7 @@ def dice_loss(logits_NKHW: Tensor, labels_NHW: Tensor) -> Tensor:
 
 
 def soft_segmentation_loss_sum(student_NKHW: Tensor, teacher_NKHW: Tensor, *, temperature: float) -> Tensor:
-    """Return how far a student's classes are from its teacher's, the mean over pixels, summed over the pictures.
+    """Return how far a student's classes are from its teacher's, the mean over pixels, summed over the images.
 
     Kullback-Leibler divergence of the distributions softened by the temperature T, times T^2.
 
@@ -139,10 +139,10 @@ def pixel_accuracy(confusion_KK: Tensor) -> float:
 def median_frequency_weights(pixels_NK: Tensor, *, most: float) -> Tensor:
     """Return a weight for each class, float32 K: the median frequency of all over its own, at most `most`.
 
-    A class' frequency is its share of the pixels of the pictures that hold it; a class that none holds weighs 1.
+    A class' frequency is its share of the pixels of the images that hold it; a class that none holds weighs 1.
 
     Args:
-        pixels_NK: pixels of each class in each training picture.
+        pixels_NK: pixels of each class in each training image.
         most: the largest weight.
 
     Source: Eigen and Fergus, "Predicting Depth, Surface Normals and Semantic Labels", 2015.

@@ -5,18 +5,18 @@ from typing import Any, Literal, Self
 from pydantic import Field, model_validator
 
 from eightgig.core.records import Record
-from eightgig.data.images.parameters import AugmentParameters, PictureParameters
+from eightgig.data.images.parameters import AugmentParameters, ImageParameters
 from eightgig.training.parameters import TrainParameters
 
 
-class SegmentationDataParameters(PictureParameters):
-    """Where pictures with masks come from, which are refused, how they are split and stored.
+class SegmentationDataParameters(ImageParameters):
+    """Where images with masks come from, which are refused, how they are split and stored.
 
-    The fractions hold where the set has no split of its own. See `PictureParameters` for the others.
+    The fractions hold where the set has no split of its own. See `ImageParameters` for the others.
 
     Attributes:
         source: `rendered` (drawn by code), `cityscapes` (leftImg8bit and gtFine below `root`), `folders` (a folder of
-            pictures and one of masks), or `auto` (found out); with a root, `rendered` becomes `auto`.
+            images and one of masks), or `auto` (found out); with a root, `rendered` becomes `auto`.
         class_table: `cityscapes`, `camvid`, `voc`, or a file that names the classes and their labels or colours (see
             docs/cases/semantic_segmenter.md); None takes the one below `root`.
     """
@@ -35,7 +35,7 @@ class SegmentationDataParameters(PictureParameters):
     def _files_have_a_root(self) -> Self:
         if self.source != "rendered" and not self.root:
             raise ValueError(
-                f"source '{self.source}' needs a root. Set data.root to the folder of the pictures, "
+                f"source '{self.source}' needs a root. Set data.root to the folder of the images, "
                 "or data.source to 'rendered'."
             )
         return self
@@ -49,7 +49,7 @@ class SegmentationLossParameters(Record):
 
     Attributes:
         cross_entropy: weight of the cross-entropy.
-        dice: weight of 1 - Dice, the mean over the classes that a picture holds.
+        dice: weight of 1 - Dice, the mean over the classes that an image holds.
         class_weights: `none`, or `median_frequency`: a class weighs the median frequency of all over its own.
         most_weight: no class weighs more.
     """
@@ -76,7 +76,7 @@ class SegmenterTrainParameters(TrainParameters):
     """The recipe of a segmenter.
 
     Attributes:
-        augment: how training pictures vary, and their masks with them.
+        augment: how training images vary, and their masks with them.
         loss: how it is put together.
         progressive: low resolution first (article 3.1.2): steps in rising order of `until`; afterwards samples have
             the full size, which the memory plan counts. Empty trains at the full size all along.

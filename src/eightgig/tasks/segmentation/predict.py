@@ -1,4 +1,4 @@
-"""Predict: the classes of the pixels of new pictures, as masks, a table and a contact sheet."""
+"""Predict: the classes of the pixels of new images, as masks, a table and a contact sheet."""
 
 from pathlib import Path
 from typing import Any
@@ -6,10 +6,10 @@ from typing import Any
 from kedro.pipeline import Pipeline
 
 from eightgig.datasets.weights import Weights
-from eightgig.stages.annotations import ImageStore, Picture, Table
+from eightgig.stages.annotations import ImageArray, ImageStore, Table
 from eightgig.stages.case import Case, stage_node, stage_pipeline
+from eightgig.stages.images import CaseOnImages
 from eightgig.stages.inference import running
-from eightgig.stages.pictures import CaseOnPictures
 from eightgig.stages.samples import REJECT_COLUMNS, PredictParameters, Rejects, require_one, samples_of
 from eightgig.tasks.segmentation.answers import PixelClasses
 from eightgig.tasks.segmentation.parameters import SegmentationDataParameters
@@ -35,7 +35,7 @@ def create_pipeline(case: Case) -> Pipeline:
 
 
 def predict_masks_of(
-    case: CaseOnPictures,
+    case: CaseOnImages,
     weights: Weights,
     store: ImageStore,
     splits: Table,
@@ -43,20 +43,20 @@ def predict_masks_of(
     predict: PredictParameters,
     plan: PlanParameters,
     predict_masks: Path,
-) -> tuple[Table, Table, Picture]:
-    """Find the class of each pixel of pictures, on the GPU where there is one; write the masks into `predict_masks`.
+) -> tuple[Table, Table, ImageArray]:
+    """Find the class of each pixel of images, on the GPU where there is one; write the masks into `predict_masks`.
 
     Returns:
-        One row for each class found in each picture, with its share of the pixels and the mask's file; the files that
+        One row for each class found in each image, with its share of the pixels and the mask's file; the files that
         could not be read, with reasons; a contact sheet.
 
     Raises:
         ConfigurationError: the source does not exist.
-        DataError: nothing in the source is a picture.
+        DataError: nothing in the source is an image.
     """
     import pandas as pd
 
-    from eightgig.report.pictures import Tile, contact_sheet
+    from eightgig.report.images import Tile, contact_sheet
     from eightgig.stages.samples import thumbnail
     from eightgig.tasks.segmentation.figures import legend_tiles, overlaid, write_mask_png
 
@@ -72,7 +72,7 @@ def predict_masks_of(
             write_mask_png(predict_masks / mask, labels_HW, classes)
             shares = _shares(labels_HW)
             rows += [(sample.file, classes[label], share, mask) for label, share in shares]
-            if len(tiles) < predict.sheet_pictures:
+            if len(tiles) < predict.sheet_images:
                 held |= {label for label, _ in shares}
                 caption = ", ".join(f"{classes[label]} {share:.0%}" for label, share in shares[:3])
                 drawn_HWC = overlaid(sample.image_HWC, labels_HW, classes)

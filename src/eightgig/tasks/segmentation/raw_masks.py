@@ -1,6 +1,6 @@
 """A mask file as the numbers that stand in it, before anything says what they mean.
 
-Decoders make pictures of files: they stretch grey of few bits to 0..255, cut 16 bits to 8, mix in what is transparent.
+Decoders make images of files: they stretch grey of few bits to 0..255, cut 16 bits to 8, mix in what is transparent.
 Of labels that would make others, so each of these is undone here, or refused.
 """
 

@@ -14,7 +14,7 @@ class SegmentationClassRow(Record):
 
 
 class SegmentationReport(Record):
-    """How right a segmenter is on pictures it never saw.
+    """How right a segmenter is on images it never saw.
 
     Attributes:
         num_images: that were judged.

@@ -1,10 +1,10 @@
-"""What the report shows of the segmenter: its classes, its masks beside the truth, and a large picture in tiles."""
+"""What the report shows of the segmenter: its classes, its masks beside the truth, and a large image in tiles."""
 
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from eightgig.data.ingest.sources import RawPictures
-from eightgig.report.sections.training import new_pictures_section
+from eightgig.data.ingest.sources import RawImages
+from eightgig.report.sections.training import new_images_section
 from eightgig.stages.annotations import Figure, ImageStore, Table
 from eightgig.stages.tiles import tiles_section
 from eightgig.stages.trained import indices_of
@@ -21,7 +21,7 @@ class SegmentationResults:
     """The segmenter's part of the page (see `eightgig.stages.report.Results`)."""
 
     records = RECORDS
-    unit = "picture"
+    unit = "image"
     drawn_from = {  # noqa: RUF012
         "splits": "splits",
         "class_pixels": "class_pixels",
@@ -32,8 +32,8 @@ class SegmentationResults:
     shown = {  # noqa: RUF012
         "metrics": "metrics",
         "overlays": "overlays_sheet",
-        "new_pictures": "predict_table",
-        "new_pictures_sheet": "predict_sheet",
+        "new_images": "predict_table",
+        "new_images_sheet": "predict_sheet",
         "tiles_report": "tiles_report",
         "tiles_sheet": "tiles_sheet",
     }
@@ -59,15 +59,15 @@ class SegmentationResults:
 
         metrics: SegmentationReport = shown["metrics"]
         note = f"{metrics.pixel_accuracy:.1%} of the pixels are right"
-        return Fact(f"mIoU on {metrics.num_images} held-out pictures", f"{metrics.miou:.1%}", note, mark="good")
+        return Fact(f"mIoU on {metrics.num_images} held-out images", f"{metrics.miou:.1%}", note, mark="good")
 
     def data(
-        self, raw: RawPictures, rejects: Table, store: ImageStore, splits: Table, shown: Mapping[str, Any]
+        self, raw: RawImages, rejects: Table, store: ImageStore, splits: Table, shown: Mapping[str, Any]
     ) -> "report.Section":
         """Show what the network learned from, and what was wrong with it."""
-        from eightgig.report.page import Chart, Gallery, Picture, Section
+        from eightgig.report.images import to_data_uri
+        from eightgig.report.page import Chart, Gallery, Image, Section
         from eightgig.report.page import Table as PageTable
-        from eightgig.report.pictures import to_data_uri
         from eightgig.tasks.segmentation.figures import legend
 
         rows = [(split, len(indices_of(splits, split))) for split in ("train", "val", "test")]
@@ -78,13 +78,13 @@ class SegmentationResults:
         ]
         return Section(
             "What was trained on what",
-            f"{raw.origin}: {len(store):,} pictures with masks of {len(store.classes)} classes. Copies of one picture "
+            f"{raw.origin}: {len(store):,} images with masks of {len(store.classes)} classes. Copies of one image "
             "stay together, so none is in two splits." + ("" if len(rejects) else "\n\nNothing was wrong."),
             [
-                PageTable(("split", "pictures"), rows),
+                PageTable(("split", "images"), rows),
                 Chart(shown["balance_figure"], "Pixels of each class"),
-                Gallery(list(_samples(store, splits)), "From the training pictures, under their masks"),
-                Gallery([Picture(to_data_uri(legend(store.classes)))], "Legend"),
+                Gallery(list(_samples(store, splits)), "From the training images, under their masks"),
+                Gallery([Image(to_data_uri(legend(store.classes)))], "Legend"),
                 *(refused if len(rejects) else []),
             ],
         )
@@ -103,10 +103,10 @@ class SegmentationResults:
         absent = f" Not in them: {', '.join(metrics.absent_classes)}." if metrics.absent_classes else ""
         return [
             Section(
-                "Results on held-out pictures",
-                f"{metrics.num_images:,} test pictures with {metrics.num_pixels:,} pixels that are not void, used for "
+                "Results on held-out images",
+                f"{metrics.num_images:,} test images with {metrics.num_pixels:,} pixels that are not void, used for "
                 "nothing else, at the size in which the network sees them. All pixels make one confusion matrix; means "
-                f"are over the classes that these pictures hold.{absent}",
+                f"are over the classes that these images hold.{absent}",
                 [
                     Facts(facts),
                     Chart(shown["per_class_figure"], "By class"),
@@ -115,22 +115,22 @@ class SegmentationResults:
             )
         ]
 
-    def pictures(self, store: ImageStore, shown: Mapping[str, Any]) -> "list[report.Section]":
-        """Show masks beside the truth, single pictures, and what tiles made of a large one."""
-        from eightgig.report.page import Gallery, Picture, Section
-        from eightgig.report.pictures import to_data_uri
+    def images(self, store: ImageStore, shown: Mapping[str, Any]) -> "list[report.Section]":
+        """Show masks beside the truth, single images, and what tiles made of a large one."""
+        from eightgig.report.images import to_data_uri
+        from eightgig.report.page import Gallery, Image, Section
         from eightgig.tasks.segmentation.figures import legend
 
         return [
             Section(
                 "What it found, beside the truth",
-                "Six of the worst test pictures, then some of all others; colours as in the legend.",
+                "Six of the worst test images, then some of all others; colours as in the legend.",
                 [
-                    Gallery([Picture(to_data_uri(shown["overlays"], longest_side_px=1600))]),
-                    Gallery([Picture(to_data_uri(legend(store.classes)))], "Legend"),
+                    Gallery([Image(to_data_uri(shown["overlays"], longest_side_px=1600))]),
+                    Gallery([Image(to_data_uri(legend(store.classes)))], "Legend"),
                 ],
             ),
-            new_pictures_section(shown["new_pictures"], shown["new_pictures_sheet"]),
+            new_images_section(shown["new_images"], shown["new_images_sheet"]),
             tiles_section(
                 shown["tiles_report"],
                 shown["tiles_sheet"],
@@ -140,10 +140,10 @@ class SegmentationResults:
         ]
 
 
-def _samples(store: ImageStore, splits: Table) -> "Iterator[report.Picture]":
-    from eightgig.report.page import Picture
+def _samples(store: ImageStore, splits: Table) -> "Iterator[report.Image]":
+    from eightgig.report.page import Image
     from eightgig.tasks.segmentation.figures import overlaid
 
     indices = indices_of(splits, "train")
     for index in indices[:: max(1, len(indices) // 8)][:8]:
-        yield Picture.from_array(overlaid(store.decode(index), store.mask(index), store.classes), store.paths[index])
+        yield Image.from_array(overlaid(store.decode(index), store.mask(index), store.classes), store.paths[index])

@@ -1,18 +1,18 @@
-"""Where pictures with masks come from: drawn by code, or a folder of the user's."""
+"""Where images with masks come from: drawn by code, or a folder of the user's."""
 
 import shutil
 from pathlib import Path
 
 from eightgig.core.progress import track
 from eightgig.data.ingest.class_table import KNOWN_TABLES
-from eightgig.data.ingest.sources import RawPictures, Source
+from eightgig.data.ingest.sources import RawImages, Source
 from eightgig.data.store.masks import encode_mask
 from eightgig.tasks.segmentation.layouts import find_layout
 from eightgig.tasks.segmentation.parameters import SegmentationDataParameters
 
 
 def open_mask_source(parameters: SegmentationDataParameters) -> Source:
-    """Return the source that the parameters name; its `RawPictures.source` is `cityscapes` or `folders`."""
+    """Return the source that the parameters name; its `RawImages.source` is `cityscapes` or `folders`."""
     return _Rendered(parameters) if parameters.source == "rendered" else _UserFolder(parameters)
 
 
@@ -20,7 +20,7 @@ class _Rendered:
     def __init__(self, parameters: SegmentationDataParameters) -> None:
         self._parameters = parameters
 
-    def materialise(self, folder: Path) -> RawPictures:
+    def materialise(self, folder: Path) -> RawImages:
         """Draw all scenes anew; the last drawing is replaced only when the new one is whole."""
         from eightgig.data.samples.streets import render_streets
 
@@ -36,19 +36,19 @@ class _Rendered:
         shutil.rmtree(target, ignore_errors=True)
         unfinished.rename(target)
         origin = f"{number} street scenes drawn by code, seed {seed}"
-        return RawPictures(source="folders", root=str(target.resolve()), origin=origin)
+        return RawImages(source="folders", root=str(target.resolve()), origin=origin)
 
 
 class _UserFolder:
     def __init__(self, parameters: SegmentationDataParameters) -> None:
         self._parameters = parameters
 
-    def materialise(self, folder: Path) -> RawPictures:  # noqa: ARG002 - the pictures stay where they are
+    def materialise(self, folder: Path) -> RawImages:  # noqa: ARG002 - the images stay where they are
         """Name the user's folder and its layout: it is read, never written to or copied."""
         root = Path(self._parameters.root or "").expanduser().resolve()
         source = self._parameters.source
         found = find_layout(root) if source == "auto" else source
-        return RawPictures(source=found, root=str(root), origin=f"pictures with masks in {root.name}")
+        return RawImages(source=found, root=str(root), origin=f"images with masks in {root.name}")
 
 
 def _table_of_cityscapes() -> str:

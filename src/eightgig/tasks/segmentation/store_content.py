@@ -17,14 +17,14 @@ from eightgig.tasks.segmentation.parameters import SegmentationDataParameters
 
 @dataclass(frozen=True)
 class MaskStoreContent:
-    """The manifest's pictures with their masks, below the folder they were found in; nothing is read until `write`."""
+    """The manifest's images with their masks, below the folder they were found in; nothing is read until `write`."""
 
     manifest: pd.DataFrame
     folder: MaskFolder
     parameters: SegmentationDataParameters
 
     def write(self, path: Path) -> None:
-        """Stream pictures and masks into a store at `path`, which is replaced when the new one is whole.
+        """Stream images and masks into a store at `path`, which is replaced when the new one is whole.
 
         Raises:
             StoreError: a file changed since it was inspected, another process is writing, or space is short.

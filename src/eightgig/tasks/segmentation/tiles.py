@@ -6,9 +6,9 @@ from typing import Any
 from kedro.pipeline import Pipeline
 
 from eightgig.datasets.weights import Weights
-from eightgig.stages.annotations import Picture
+from eightgig.stages.annotations import ImageArray
 from eightgig.stages.case import stage_node, stage_pipeline
-from eightgig.stages.pictures import CaseOnPictures
+from eightgig.stages.images import CaseOnImages
 from eightgig.stages.tiles import TilePlanner, answering, report_of, source_of
 from eightgig.tiles.parameters import TilesParameters
 from eightgig.tiles.records import TilesReport
@@ -18,7 +18,7 @@ from eightgig.vram.parameters import PlanParameters
 _SAMPLE_WIDTH, _SAMPLE_HEIGHT, _SAMPLE_UNIT_PX = 1536, 320, 0.75
 
 
-def create_pipeline(case: CaseOnPictures) -> Pipeline:
+def create_pipeline(case: CaseOnImages) -> Pipeline:
     """Return the node from `weights` to `tiles_report` and `tiles_sheet`; files go to `tiles_folder`."""
     inputs = {
         "weights": "weights",
@@ -31,13 +31,13 @@ def create_pipeline(case: CaseOnPictures) -> Pipeline:
 
 
 def segment_image(
-    case: CaseOnPictures,
+    case: CaseOnImages,
     weights: Weights,
     train: TrainParameters,
     plan: PlanParameters,
     tiles: TilesParameters,
     tiles_folder: Path,
-) -> tuple[TilesReport, Picture]:
+) -> tuple[TilesReport, ImageArray]:
     """Find the class of each pixel of an image of any size.
 
     Writes `NAME_mask.png` (its values are positions in the classes) and, if asked for, `NAME_probabilities.h5`.
@@ -57,7 +57,7 @@ def segment_image(
     from eightgig.tasks.segmentation.tiled.mirrored import InnerRows, MirroredSource
     from eightgig.tasks.segmentation.tiled.probabilities import open_probabilities
     from eightgig.tiles.bands import Wanted
-    from eightgig.tiles.clock import Clock
+    from eightgig.tiles.clock import StageTimer
     from eightgig.tiles.overlay import Overlay
     from eightgig.tiles.png import open_mask_png
     from eightgig.tiles.receptive import receptive_radius
@@ -65,7 +65,7 @@ def segment_image(
     from eightgig.vram.runtime.measure import MemoryMeter
 
     path = source_of(tiles, tiles_folder, lambda: _sample(train.seed))
-    clock, classes = Clock(), weights.card.classes
+    clock, classes = StageTimer(), weights.card.classes
     colours, stem = colours_of(classes), tiles_folder / path.stem
     with ExitStack() as stack:
         wanted = Wanted(tiles.bands, tiles.black_white)
@@ -110,7 +110,7 @@ def segment_image(
     held = {name: share for name, share in found.items() if share}
     memory, notes = meter.result(), source.notes
     report = report_of(path, size, planned, by_stage=clock.seconds, memory=memory, found=held, notes=notes)
-    return report, overlay.picture()
+    return report, overlay.image()
 
 
 def overlap_for(radius: int, tile: int) -> int:

@@ -277,7 +277,7 @@ def _quiet() -> "Iterator[None]":
 
 
 def shape_parameters(parameters: TextModelParameters) -> TextModelParameters:
-    """Return the same network with random weights: of a folder or a package its configuration, for the memory planner."""
+    """Return the same network with random weights, by its configuration in a folder or package: for the planner."""
     if parameters.weights == "none":
         return parameters
     return parameters.model_copy(update={"name": _folder(parameters), "weights": "none"})

@@ -144,7 +144,7 @@ def _bytes_of(text: str) -> bytes:
 
 
 def _without_frame(content: bytes) -> bytes:
-    """Return a text of Project Gutenberg without its header and licence, where it is marked as the project marks them."""
+    """Return a text of Project Gutenberg without its header and licence, where they are marked as the project does."""
     lines = content.splitlines(keepends=True)
     starts = [number for number, line in enumerate(lines) if b"*END*THE SMALL PRINT" in line or b"*** START OF" in line]
     ends = [number for number, line in enumerate(lines) if b"End of Project Gutenberg" in line or b"*** END OF" in line]

@@ -6,7 +6,7 @@ from eightgig.core.seeding import seed_from
 from eightgig.data.ingest.splits import make_splits
 
 make_text_splits = make_splits
-"""As of pictures: by class, by content, ready-made splits kept."""
+"""As of images: by class, by content, ready-made splits kept."""
 
 
 def make_document_splits(

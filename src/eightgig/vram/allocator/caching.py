@@ -139,7 +139,7 @@ class CachingAllocator:
         pool.add(block)
 
     def empty_cache(self, pool_ids: Iterable[PoolId] = (DEFAULT_POOL,)) -> None:
-        """Return back what is free in the pools of these ids, of all streams (torch.cuda.empty_cache)."""
+        """Release what is free in the pools of these ids, of all streams (torch.cuda.empty_cache)."""
         chosen = set(pool_ids)
         self._source.release([pool for pool in self._pools.values() if pool.pool_id in chosen])
 
@@ -205,7 +205,7 @@ class CachingAllocator:
         return block
 
     def _release_oversize(self, pool: BlockPool, size: int) -> bool:
-        """Return back one segment that is large enough, else the largest ones until they are; whether that was enough."""
+        """Release one segment that is large enough, else the largest until they are; return whether it was enough."""
         if self.options.max_split_bytes is None or self.expandable is not None:
             return False
         wanted = max(size, self.options.max_split_bytes)

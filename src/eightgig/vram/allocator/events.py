@@ -36,7 +36,7 @@ class Mark(NamedTuple):
 class Scratch(NamedTuple):
     """An op whose kernel takes memory that no tensor shows, just before event `position`.
 
-    `sizes` are what the size of the scratch is computed from; what they are depends on `kind` (see `hidden.py`).
+    `sizes` are what the size of the scratch is computed from; what they are depends on `kind` (see `workspace.py`).
     """
 
     position: int
@@ -60,11 +60,11 @@ class AllocationTrace:
     """All that a step does to memory, on no particular card.
 
     Attributes:
-        events: in order; the blocks of memory hidden in kernels are not among them.
+        events: in order; the blocks of memory workspace in kernels are not among them.
         holders: of each block, by its number.
         owners: the module, or else the op, that made each block.
         marks: where phases begin.
-        scratch: where hidden memory is taken, by kind; its size depends on the GPU.
+        scratch: where workspace memory is taken, by kind; its size depends on the GPU.
         costs: of the ops of the last step.
         has_batch_norm: whether the network uses the batch's own statistics in training.
         largest_block: bytes of the weights of its largest block, or of what is in none, if that is more.

@@ -20,7 +20,7 @@ class SegmentSource(Protocol):
         """Return a new block of at least `size`, in no pool; None where the card's cap is in the way."""
 
     def release(self, pools: Iterable[BlockPool]) -> None:
-        """Return back to the card what is free in these pools and can be given back."""
+        """Release to the card what is free in these pools and can be released."""
 
 
 class NativeSegments:
@@ -40,14 +40,14 @@ class NativeSegments:
         return Block(self._card.place(num_bytes), num_bytes, pool)
 
     def release(self, pools: Iterable[BlockPool]) -> None:
-        """Return back the segments that are free as a whole."""
+        """Release the segments that are free as a whole."""
         for pool in pools:
             for block in pool.free_blocks():
                 if block.is_whole_segment:
                     self.release_segment(block)
 
     def release_segment(self, block: Block) -> None:
-        """Return back one segment: a free block without neighbours."""
+        """Release one segment: a free block without neighbours."""
         block.pool.remove(block)
         self._card.take(-block.size)
         self._card.count_segment(-1)

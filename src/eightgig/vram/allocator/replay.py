@@ -9,7 +9,7 @@ from eightgig.vram.allocator.blocks import SEGMENT_STEP, AllocatorOptions, Block
 from eightgig.vram.allocator.caching import CachingAllocator, Segments, SimulatedOutOfMemoryError
 from eightgig.vram.allocator.events import Event
 
-# How many different courses above a cap are tried before it is given as the smallest (see smallest_cap).
+# How many different courses above a cap are tried before it is given as the smallest (see min_memory_limit).
 COURSES_TRIED_ABOVE = 6
 
 
@@ -36,7 +36,7 @@ class Replay(Record):
 
 
 @dataclass(frozen=True, slots=True)
-class _Course:
+class _CapInterval:
     """How a replay went, and for which other caps it would have gone the same way: first to last, in bytes."""
 
     fits: bool
@@ -65,7 +65,7 @@ def replay(events: Iterable[Event], limit_bytes: int | None = None, segments: Se
     )
 
 
-def smallest_cap(events: Iterable[Event], segments: Segments = "native") -> int:
+def min_memory_limit(events: Iterable[Event], segments: Segments = "native") -> int:
     """Return the smallest cap in bytes, a multiple of 2 MiB, under which a trace does not run out.
 
     A larger cap can fail where a smaller one holds: giving back segments earlier can leave better room later. The
@@ -112,7 +112,7 @@ def _failing_above(trace: Sequence[Event], segments: Segments, last_good: int, s
     return None
 
 
-def _course(trace: Sequence[Event], limit_bytes: int | None, segments: Segments) -> _Course:
+def _course(trace: Sequence[Event], limit_bytes: int | None, segments: Segments) -> _CapInterval:
     allocator = CachingAllocator(limit_bytes, segments=segments)
     try:
         _run(allocator, trace)
@@ -121,7 +121,7 @@ def _course(trace: Sequence[Event], limit_bytes: int | None, segments: Segments)
     else:
         fits = True
     refused = allocator.card.lowest_refused
-    return _Course(fits, allocator.card.highest_granted, None if refused is None else refused - 1)
+    return _CapInterval(fits, allocator.card.highest_granted, None if refused is None else refused - 1)
 
 
 def _run(allocator: CachingAllocator, events: Iterable[Event]) -> int:
@@ -158,7 +158,7 @@ def _least(trace: Sequence[Event]) -> int:
     return peak
 
 
-def _last_step(course: _Course, at_most: int) -> int:
+def _last_step(course: _CapInterval, at_most: int) -> int:
     """Return the largest multiple of 2 MiB for which the course is the same, or `at_most` where that is less."""
     return at_most if course.last_cap is None else min(at_most, course.last_cap // SEGMENT_STEP * SEGMENT_STEP)
 

@@ -53,12 +53,12 @@ class SnapshotComparison(Record):
     def sentence(self) -> str:
         """Say the result in one line."""
         where = "in its peaks" if self.first_difference is None else f"first at entry {self.first_difference}"
-        verdict = "exact" if self.exact else f"differs, {where}"
+        diagnosis = "exact" if self.exact else f"differs, {where}"
         remarks = [*self.notes, "expandable segments: unproven"] if self.unproven else self.notes
         allocated = (format_bytes(self.measured_peak_allocated), format_bytes(self.simulated_peak_allocated))
         reserved = (format_bytes(self.measured_peak_reserved), format_bytes(self.simulated_peak_reserved))
         return (
-            f"{self.file}: {verdict}; device {self.device}, {self.num_entries} actions; measured and simulated: "
+            f"{self.file}: {diagnosis}; device {self.device}, {self.num_entries} actions; measured and simulated: "
             f"allocated {' and '.join(allocated)}, reserved {' and '.join(reserved)}, "
             f"segments {self.measured_segments} and {self.simulated_segments}"
             f"{''.join(f' ({remark})' for remark in remarks)}"

@@ -80,7 +80,7 @@ class Follower:
             self._addresses.are_alike = False
 
     def _release(self, index: int, entry: TraceEntry) -> None:
-        """Return back all that is free at the first of several releases, or where that is not the rule, the one named."""
+        """Release all that is free at the first of several releases, or where that is not the rule, the one named."""
         if self._history.releases == "named" and not self._history.is_expandable:
             found = [block for block in self._free_segments() if block.address == entry.address]
             self._note(entry, len(found) == 1)

@@ -95,7 +95,7 @@ def step_seconds(
         costs: of one micro-batch (any phase but `optimizer`) and of the optimizer. An op of no flops and no bytes is a
             view: no kernel runs for it.
         card: where it runs.
-        micro_steps: micro-batches in a step (accumulation); the optimizer's ops run once.
+        micro_steps: micro-batches in a step (gradient_accumulation_steps); the optimizer's ops run once.
         recomputed_fraction: share of the forward pass that is run once more, where the costs do not hold it yet.
         tf32: which float32 layers may run in TensorFloat-32; by default as torch has it.
     """
@@ -120,7 +120,7 @@ def step_seconds(
 
 
 def loader_images_per_second(cores: int, loader: Loader = "store") -> float:
-    """Return the images a second that a number of CPU cores can feed: an assumption from one machine, times the cores."""
+    """Return the images a second that CPU cores can feed: an assumption from one machine, times the cores."""
     return LOADER_IMAGES_PER_CORE_SECOND[loader] * cores
 
 

@@ -17,7 +17,7 @@ _ONE_HOLDER_FRACTION = 0.25
 
 
 @dataclass(frozen=True)
-class Asked:
+class PlanCheck:
     """A plan beside what was asked for.
 
     Attributes:
@@ -33,31 +33,32 @@ class Asked:
     memory: CardMemory | None = None
 
 
-def findings_of(asked: Asked) -> tuple[Finding, ...]:
+def findings_of(asked: PlanCheck) -> tuple[Finding, ...]:
     """Return all findings of a plan, in the order of their codes."""
     found = ((code, check(asked)) for code, check in FINDINGS.items())
     return tuple(Finding(code=code, message=message) for code, message in found if message)
 
 
-def smaller_micro_batch(asked: Asked) -> str | None:
+def smaller_micro_batch(asked: PlanCheck) -> str | None:
     """The micro-batch that was asked for does not fit."""
     plan = asked.plan
     if plan.micro_batch >= asked.micro_batch:
         return None
     return (
-        f"micro-batch {asked.micro_batch} does not fit: {plan.micro_batch} with {plan.accumulation} accumulation "
+        f"micro-batch {asked.micro_batch} does not fit: {plan.micro_batch} with "
+        f"{plan.gradient_accumulation_steps} accumulation "
         f"steps, the same effective batch of {plan.effective_batch}"
     )
 
 
-def full_checkpointing(asked: Asked) -> str | None:
+def full_checkpointing(asked: PlanCheck) -> str | None:
     """Whole blocks are computed twice."""
-    if asked.plan.checkpointing != "full":
+    if asked.plan.activation_checkpointing != "full":
         return None
     return f"whole blocks are recomputed in the backward pass (checkpointing){_price(asked.plan)}"
 
 
-def small_batch_for_batch_norm(asked: Asked) -> str | None:
+def small_batch_for_batch_norm(asked: PlanCheck) -> str | None:
     """BatchNorm sees too few samples."""
     if not asked.batch_norm or asked.plan.micro_batch >= BATCH_NORM_FLOOR:
         return None
@@ -67,7 +68,7 @@ def small_batch_for_batch_norm(asked: Asked) -> str | None:
     )
 
 
-def validation_is_largest(asked: Asked) -> str | None:
+def validation_is_largest(asked: PlanCheck) -> str | None:
     """Validation needs more than training, or had to be made smaller."""
     plan = asked.plan
     phases = {phase.phase: phase for phase in plan.predicted}
@@ -75,26 +76,26 @@ def validation_is_largest(asked: Asked) -> str | None:
         return None
     if plan.eval_batch < asked.eval_batch:
         return f"validation with {asked.eval_batch} samples at a time does not fit: {plan.eval_batch} at a time"
-    if phases["validate"].smallest_cap_bytes <= phases["train"].smallest_cap_bytes:
+    if phases["validate"].min_memory_limit_bytes <= phases["train"].min_memory_limit_bytes:
         return None
     return "validation needs more memory than training: a lower train.eval_batch_size costs nothing but a little time"
 
 
-def no_gpu(asked: Asked) -> str | None:
+def no_gpu(asked: PlanCheck) -> str | None:
     """The run does not use the card that it is planned for."""
     if asked.plan.device != "cpu":
         return None
     return "no GPU here: the plan is for the card of the budget, the run itself uses the CPU's memory"
 
 
-def selective_checkpointing(asked: Asked) -> str | None:
+def selective_checkpointing(asked: PlanCheck) -> str | None:
     """Cheap ops are computed twice."""
-    if asked.plan.checkpointing != "selective":
+    if asked.plan.activation_checkpointing != "selective":
         return None
     return f"normalisation and activations are recomputed in the backward pass{_price(asked.plan)}"
 
 
-def offloading(asked: Asked) -> str | None:
+def offloading(asked: PlanCheck) -> str | None:
     """Activations travel over PCI Express."""
     if not asked.plan.offload:
         return None
@@ -104,7 +105,7 @@ def offloading(asked: Asked) -> str | None:
     )
 
 
-def tight(asked: Asked) -> str | None:
+def tight(asked: PlanCheck) -> str | None:
     """Little is left."""
     plan = asked.plan
     if plan.margin_bytes > _TIGHT_FRACTION * plan.budget_bytes:
@@ -115,7 +116,7 @@ def tight(asked: Asked) -> str | None:
     )
 
 
-def fragments(asked: Asked) -> str | None:
+def fragments(asked: PlanCheck) -> str | None:
     """The allocator would like more than there is."""
     plan = asked.plan
     if plan.predicted_reserved_bytes <= plan.budget_bytes:
@@ -127,7 +128,7 @@ def fragments(asked: Asked) -> str | None:
     )
 
 
-def one_owner(asked: Asked) -> str | None:
+def one_owner(asked: PlanCheck) -> str | None:
     """One module's activations are a large share of the whole."""
     plan = asked.plan
     peak = max(phase.peak_bytes for phase in plan.predicted)
@@ -138,7 +139,7 @@ def one_owner(asked: Asked) -> str | None:
     return f"{owner} alone holds {format_bytes(size)} of {format_bytes(peak)} at the peak: look there first to save"
 
 
-def optimizer_in_backward(asked: Asked) -> str | None:
+def optimizer_in_backward(asked: PlanCheck) -> str | None:
     """Weights change while the backward pass runs."""
     if not asked.plan.optimizer_in_backward:
         return None
@@ -148,7 +149,7 @@ def optimizer_in_backward(asked: Asked) -> str | None:
     )
 
 
-def several_processes(asked: Asked) -> str | None:
+def several_processes(asked: PlanCheck) -> str | None:
     """Part of what the exchange of gradients takes is not in the plan."""
     if asked.plan.processes == 1:
         return None
@@ -158,7 +159,7 @@ def several_processes(asked: Asked) -> str | None:
     )
 
 
-def less_than_the_budget(asked: Asked) -> str | None:
+def less_than_the_budget(asked: PlanCheck) -> str | None:
     """The card of this machine has less than the budget, or less of it is free where a full card spills."""
     if asked.memory is None or asked.budget_gib is None:
         return None
@@ -185,7 +186,7 @@ def limit_of_budget(asked_gib: float, memory: CardMemory, context_bytes: int) ->
     )
 
 
-def shared_card(asked: Asked) -> str | None:
+def shared_card(asked: PlanCheck) -> str | None:
     """Other programs hold what the plan needs."""
     plan, memory = asked.plan, asked.memory
     if memory is None:
@@ -202,13 +203,13 @@ def shared_card(asked: Asked) -> str | None:
 
 def _price(plan: MemoryPlan) -> str:
     """How much longer a step takes than without, where the roofline knows both."""
-    bare = [c.seconds_per_step for c in plan.considered if c.checkpointing == "none" and c.seconds_per_step]
+    bare = [c.seconds_per_step for c in plan.considered if c.activation_checkpointing == "none" and c.seconds_per_step]
     if not bare or not plan.seconds_per_step:
         return ": up to a third more time a step"
     return f": about {max(0.0, plan.seconds_per_step / min(bare) - 1):.0%} more time a step"
 
 
-FINDINGS: dict[str, Callable[[Asked], str | None]] = {
+FINDINGS: dict[str, Callable[[PlanCheck], str | None]] = {
     "VRAM001": smaller_micro_batch,
     "VRAM002": full_checkpointing,
     "VRAM003": small_batch_for_batch_norm,

@@ -18,8 +18,8 @@ from eightgig.vram.cards.catalog import cards
 from eightgig.vram.cards.roofline import StepTime, step_seconds
 from eightgig.vram.parameters import PlanParameters
 from eightgig.vram.plan import (
+    CandidateResult,
     Checkpointing,
-    Considered,
     MemoryPlan,
     Numerics,
     OptimizerKernel,
@@ -27,17 +27,17 @@ from eightgig.vram.plan import (
     PhaseMemory,
     Precision,
 )
-from eightgig.vram.planning.findings import BATCH_NORM_FLOOR, Asked, findings_of, limit_of_budget
+from eightgig.vram.planning.findings import BATCH_NORM_FLOOR, PlanCheck, findings_of, limit_of_budget
 from eightgig.vram.planning.processes import spread_over
 from eightgig.vram.planning.request import Candidate, PlanRequest, generation_of
-from eightgig.vram.tracing.hidden import load_calibration
 from eightgig.vram.tracing.options import StepOptions
 from eightgig.vram.tracing.prediction import Prediction
 from eightgig.vram.tracing.predictor import Predictor
+from eightgig.vram.tracing.workspace import load_calibration
 
 METHOD = (
     "a trace of one optimizer step on a fake accelerator, replayed through a simulation of torch's allocator, with the "
-    "hidden memory of kernels from the calibration"
+    "workspace memory of kernels from the calibration"
 )
 _FASTEST_FIRST: tuple[Precision, ...] = ("fp16", "bf16", "fp32")
 _LEVELS: tuple[Checkpointing, ...] = ("none", "selective", "full")
@@ -70,7 +70,7 @@ class _Search:
         self._context_bytes = predictor.context_bytes(self._generation) if context is None else bytes_from_gib(context)
         self._budget_gib = self._share_gib()
         self._budget_bytes = bytes_from_gib(self._budget_gib) - self._context_bytes
-        self._considered: dict[Candidate, Considered] = {}
+        self._considered: dict[Candidate, CandidateResult] = {}
         self._refusal: PredictionError | None = None
 
     def plan(self) -> MemoryPlan:
@@ -99,12 +99,12 @@ class _Search:
             return
         in_backward = self._parameters.optimizer_in_backward
         if in_backward == "always":
-            for checkpointing in self._levers():
-                yield self._candidate(checkpointing, self._request.micro_batch, in_backward=True)
+            for activation_checkpointing in self._levers():
+                yield self._candidate(activation_checkpointing, self._request.micro_batch, in_backward=True)
             return
         for sizes in self._size_groups():
-            for checkpointing in self._levers():
-                yield from self._largest_first(checkpointing, sizes)
+            for activation_checkpointing in self._levers():
+                yield from self._largest_first(activation_checkpointing, sizes)
         if in_backward == "auto" and not any(_against_optimizer_in_backward(self._request)):
             yield self._candidate(self._levers()[-1], self._request.micro_batch, in_backward=True)
         if self._parameters.offload == "auto" and self._request.device == "cuda":
@@ -116,12 +116,17 @@ class _Search:
         return self._predictor.trace(self._request.workload, self._options(largest)).has_batch_norm
 
     def _candidate(
-        self, checkpointing: Checkpointing, micro_batch: int, *, offload: bool = False, in_backward: bool = False
+        self,
+        activation_checkpointing: Checkpointing,
+        micro_batch: int,
+        *,
+        offload: bool = False,
+        in_backward: bool = False,
     ) -> Candidate:
         allowed = _without_scaler(self._request) if in_backward else self._request.precisions
         return Candidate(
             min(allowed, key=_FASTEST_FIRST.index),
-            checkpointing,
+            activation_checkpointing,
             offload,
             micro_batch,
             self._request.effective_batch // micro_batch,
@@ -129,7 +134,7 @@ class _Search:
         )
 
     def _levers(self) -> tuple[Checkpointing, ...]:
-        asked = self._parameters.checkpointing
+        asked = self._parameters.activation_checkpointing
         return _LEVELS if asked == "auto" else (asked,)
 
     def _size_groups(self) -> Iterator[list[int]]:
@@ -141,10 +146,10 @@ class _Search:
                 yield group
 
     def _largest_first(
-        self, checkpointing: Checkpointing, sizes: list[int], *, offload: bool = False
+        self, activation_checkpointing: Checkpointing, sizes: list[int], *, offload: bool = False
     ) -> Iterator[Candidate]:
         """Yield the largest size; then, memory being nearly a straight line over it, the largest that should fit."""
-        made = {size: self._candidate(checkpointing, size, offload=offload) for size in sizes}
+        made = {size: self._candidate(activation_checkpointing, size, offload=offload) for size in sizes}
         largest, smallest = made[sizes[0]], made[sizes[-1]]
         yield largest
         if len(sizes) == 1 or self._needed(smallest) > self._budget_bytes:
@@ -161,15 +166,15 @@ class _Search:
             if self._refusal is None:
                 self._refusal = error
             return self._budget_bytes + 1
-        needed = round(prediction.smallest_cap * (1 + self._parameters.margin_fraction))
+        needed = round(prediction.min_memory_limit * (1 + self._parameters.margin_fraction))
         if candidate not in self._considered:
-            self._considered[candidate] = Considered(
+            self._considered[candidate] = CandidateResult(
                 precision=candidate.precision,
-                checkpointing=candidate.checkpointing,
+                activation_checkpointing=candidate.activation_checkpointing,
                 offload=candidate.offload,
                 optimizer_in_backward=candidate.optimizer_in_backward,
                 micro_batch=candidate.micro_batch,
-                accumulation=candidate.accumulation,
+                gradient_accumulation_steps=candidate.gradient_accumulation_steps,
                 needed_bytes=needed,
                 fits=needed <= self._budget_bytes,
                 seconds_per_step=self._seconds(candidate),
@@ -192,13 +197,14 @@ class _Search:
         return StepOptions(
             phase="train" if request.task == "train" else "validate",
             micro_batch=candidate.micro_batch,
-            accumulates=candidate.accumulation > 1 or request.processes > 1,  # DDP's buckets hold all gradients
+            accumulates=candidate.gradient_accumulation_steps > 1
+            or request.processes > 1,  # DDP's buckets hold all gradients
             precision=candidate.precision,
             attention=self._parameters.attention,
             optimizer=request.optimizer,
             optimizer_kernel=_kernel(request),
             optimizer_in_backward=candidate.optimizer_in_backward,
-            checkpointing=candidate.checkpointing,
+            activation_checkpointing=candidate.activation_checkpointing,
             offload=candidate.offload,
             channels_last=request.channels_last,
             keeps_buffers=request.task == "train",
@@ -211,7 +217,7 @@ class _Search:
                 "phase": "validate",
                 "micro_batch": eval_batch,
                 "accumulates": False,
-                "checkpointing": "none",
+                "activation_checkpointing": "none",
                 "offload": False,
                 "optimizer_in_backward": False,
             }
@@ -222,7 +228,9 @@ class _Search:
         if self._request.card is None:
             return None
         costs = self._predictor.costs(self._request.workload, self._options(candidate))
-        return step_seconds(costs, self._request.card, micro_steps=candidate.accumulation, tf32=self._parameters.tf32)
+        return step_seconds(
+            costs, self._request.card, micro_steps=candidate.gradient_accumulation_steps, tf32=self._parameters.tf32
+        )
 
     def _seconds(self, candidate: Candidate) -> float | None:
         time = self._time(candidate)
@@ -240,12 +248,12 @@ class _Search:
             device_name=request.device_name,
             card=request.card.name if request.card else None,
             micro_batch=chosen.micro_batch,
-            accumulation=chosen.accumulation,
+            gradient_accumulation_steps=chosen.gradient_accumulation_steps,
             processes=request.processes,
             eval_batch=eval_batch,
             precision=chosen.precision,
             attention=self._parameters.attention,
-            checkpointing=chosen.checkpointing,
+            activation_checkpointing=chosen.activation_checkpointing,
             offload=chosen.offload,
             optimizer=request.optimizer,
             optimizer_kernel=self._options(chosen).optimizer_kernel,
@@ -269,7 +277,7 @@ class _Search:
             considered=tuple(self._considered.values()),
             method=METHOD,
         )
-        asked = Asked(
+        asked = PlanCheck(
             plan,
             request.micro_batch,
             request.eval_batch,
@@ -299,7 +307,7 @@ class _Search:
             parameters=train.parameters,
             optimizer=train.optimizer,
             reserved_bytes=held,
-            smallest_cap_bytes=held,
+            min_memory_limit_bytes=held,
         )
         export = PhaseMemory(  # weights, the traced program's copy and the file's bytes, on the CPU
             phase="export", device="cpu", parameters=3 * train.parameters
@@ -314,7 +322,7 @@ class _Search:
                 "phase": "validate",
                 "micro_batch": 1,
                 "accumulates": False,
-                "checkpointing": "none",
+                "activation_checkpointing": "none",
                 "offload": False,
                 "optimizer_in_backward": False,
                 "precision": "fp32",  # no autocast: the workload has its weights in what it writes in
@@ -324,7 +332,7 @@ class _Search:
         yield _phase("generate", self._request.device, prediction)
 
     def _with_margin(self, phase: PhaseMemory) -> int:
-        return round(phase.smallest_cap_bytes * (1 + self._parameters.margin_fraction))
+        return round(phase.min_memory_limit_bytes * (1 + self._parameters.margin_fraction))
 
     def _nothing_fits(self) -> str:
         nearest = min(self._considered.values(), key=lambda considered: considered.needed_bytes)
@@ -338,8 +346,9 @@ class _Search:
         return (
             f"{self._request.name} at {self._request.sample} does not fit {self._budget_gib:g} GiB"
             f"{f' ({why})' if why else ''}: the "
-            f"nearest, micro-batch {nearest.micro_batch} x {nearest.accumulation}, {nearest.precision}, checkpointing "
-            f"{nearest.checkpointing}{' with offloading' if nearest.offload else ''}"
+            f"nearest, micro-batch {nearest.micro_batch} x {nearest.gradient_accumulation_steps}, "
+            f"{nearest.precision}, checkpointing "
+            f"{nearest.activation_checkpointing}{' with offloading' if nearest.offload else ''}"
             f"{', optimizer in the backward pass' if nearest.optimizer_in_backward else ''}, needs "
             f"{format_bytes(nearest.needed_bytes)} ({parts}); usable are {format_bytes(self._budget_bytes)}, short of "
             f"{format_bytes(gap)}. It fits {_smallest_card(nearest.needed_bytes + self._context_bytes)}; or take "
@@ -350,11 +359,11 @@ class _Search:
 def _against_optimizer_in_backward(request: PlanRequest) -> Iterator[str]:
     """Say what in a recipe needs all gradients at once, each with the way out."""
     if request.effective_batch > request.micro_batch:
-        yield "gradients are accumulated over batches (train.accumulation: 1 does not)"
+        yield "gradients are accumulated over batches (train.gradient_accumulation_steps: 1 does not)"
     if request.processes > 1:
-        yield "several processes exchange gradients before a step (train.distributed.processes: 1 does not)"
+        yield "several processes exchange gradients before a step (train.distributed.nproc_per_node: 1 does not)"
     if request.clips_gradients:
-        yield "gradients are clipped to the norm of all (train.max_gradient_norm: null does not)"
+        yield "gradients are clipped to the norm of all (train.max_grad_norm: null does not)"
     if not _without_scaler(request):
         yield "fp16 has a gradient scaler that looks at all gradients before a step (plan.precision: bf16 has none)"
 
@@ -375,7 +384,7 @@ def _phase(name: Phase, device: DeviceKind, prediction: Prediction, *, optimizer
         phase=name,
         device=device,
         reserved_bytes=prediction.peak_reserved + optimizer,
-        smallest_cap_bytes=prediction.smallest_cap + optimizer,
+        min_memory_limit_bytes=prediction.min_memory_limit + optimizer,
         **held,
     )
 

@@ -37,6 +37,6 @@ def spread_over(prediction: Prediction, processes: int, largest_block: int) -> P
             "at_peak": at_peak,
             "peak_allocated": prediction.peak_allocated + change,
             "peak_reserved": prediction.peak_reserved + change,
-            "smallest_cap": prediction.smallest_cap + change,
+            "min_memory_limit": prediction.min_memory_limit + change,
         }
     )

@@ -8,8 +8,8 @@ from eightgig.core.records import Record
 from eightgig.vram.cards.catalog import Card
 from eightgig.vram.cards.memory import CardMemory
 from eightgig.vram.plan import Checkpointing, OptimizerName, Precision
-from eightgig.vram.tracing.hidden import Generation
 from eightgig.vram.tracing.spec import WorkloadSpec
+from eightgig.vram.tracing.workspace import Generation
 
 
 class PlanRequest(Record):
@@ -26,11 +26,11 @@ class PlanRequest(Record):
         eval_batch: the most samples at a time where no gradients are kept.
         precisions: those that are allowed; the fastest is taken that goes with the rest of the plan.
         writing: the trained network while it writes a text, where it is one that does.
-        channels_last: whether pictures may be laid out as Tensor Cores want them.
+        channels_last: whether images may be laid out as Tensor Cores want them.
         clips_gradients: whether the recipe clips the gradients' norm.
         loss_scale: of the recipe, for fp16.
         empty_cache_every: of the recipe.
-        card: for the kernels' hidden memory and for times; None plans without either.
+        card: for the kernels' workspace memory and for times; None plans without either.
         memory: of the card of this machine that the run uses, whose budget is no more than that; None where the plan
             is for the card of the budget alone.
     """
@@ -62,15 +62,15 @@ class Candidate:
     """One way of running a request."""
 
     precision: Precision
-    checkpointing: Checkpointing
+    activation_checkpointing: Checkpointing
     offload: bool
     micro_batch: int
-    accumulation: int
+    gradient_accumulation_steps: int
     optimizer_in_backward: bool = False
 
 
 def generation_of(request: PlanRequest) -> Generation:
-    """Return the GPU generation whose hidden memory counts for a request; `none` where it runs on the CPU."""
+    """Return the GPU generation whose workspace memory counts for a request; `none` where it runs on the CPU."""
     if request.device == "cpu":
         return "none"
     known: dict[str, Generation] = {"ada": "ada", "hopper": "hopper", "blackwell": "blackwell"}

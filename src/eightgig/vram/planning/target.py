@@ -17,7 +17,7 @@ class Target(Record):
     """Where a run takes place.
 
     Attributes:
-        card: that `plan.card` names, or the one that is found, or the RTX 3070: for kernels' hidden memory and times.
+        card: that `plan.card` names, or the one that is found, or the RTX 3070: for kernels' workspaces and times.
         memory: of the card that the run uses; None on the CPU, where a plan is for the card of its budget.
     """
 
@@ -55,7 +55,7 @@ def _check_kernels(processes: int) -> None:
     for index in range(1, min(processes, torch.cuda.device_count())):
         if lack := lack_on(index):
             raise ConfigurationError(
-                f"process {index} of train.distributed.processes = {processes} would use card {index}, but "
+                f"process {index} of train.distributed.nproc_per_node = {processes} would use card {index}, but "
                 f"{lack.what_is}. The way out: name cards with kernels in CUDA_VISIBLE_DEVICES, or "
-                f"train.distributed.processes={index}."
+                f"train.distributed.nproc_per_node={index}."
             )

@@ -3,9 +3,9 @@
 from eightgig.core.device import DeviceKind
 from eightgig.core.records import Record
 from eightgig.vram.runtime.context import Context
-from eightgig.vram.runtime.gauge import Peaks
+from eightgig.vram.runtime.diagnosis import OomDiagnosis, Shortage
 from eightgig.vram.runtime.measure import CacheClearings
-from eightgig.vram.runtime.verdict import Shortage, Verdict
+from eightgig.vram.runtime.memory_probe import Peaks
 
 
 class PhaseMemoryUse(Record):
@@ -61,7 +61,7 @@ class Incident(Record):
     """One time memory ran out, and why."""
 
     shortage: Shortage
-    verdict: Verdict
+    diagnosis: OomDiagnosis
 
 
 class FlightReport(Record):

@@ -191,7 +191,7 @@ class _HostMemory:
 
 
 class _Pieces(list[Tensor]):
-    """Pieces of slabs; told apart by what they are, not by what is in them."""
+    """BatchSplitter of slabs; told apart by what they are, not by what is in them."""
 
     __hash__ = object.__hash__  # type: ignore[assignment]
 

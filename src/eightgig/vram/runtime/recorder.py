@@ -13,11 +13,11 @@ import torch
 from eightgig.core.files import write_text
 from eightgig.vram.plan import MemoryPlan
 from eightgig.vram.runtime.budget import EnforcedBudget
+from eightgig.vram.runtime.diagnosis import Shortage, diagnose, requested_bytes
 from eightgig.vram.runtime.flight_report import FlightReport, Incident, PhaseMemoryUse
-from eightgig.vram.runtime.gauge import Gauge, gauge_of
 from eightgig.vram.runtime.measure import CacheClearings
+from eightgig.vram.runtime.memory_probe import MemoryProbe, memory_probe_for
 from eightgig.vram.runtime.offload import HostMemoryError
-from eightgig.vram.runtime.verdict import Shortage, requested_bytes, verdict_of
 
 logger = logging.getLogger(__name__)
 REPORT = "report.json"
@@ -41,7 +41,7 @@ class FlightRecorder:
         budget: the cap that holds.
         record_history: keep where allocations were made from the start, not only after memory ran out once; it costs
             a few microseconds an allocation.
-        gauge: where memory is read; None reads the plan's device.
+        memory probe: where memory is read; None reads the plan's device.
     """
 
     def __init__(
@@ -51,42 +51,42 @@ class FlightRecorder:
         *,
         budget: EnforcedBudget | None = None,
         record_history: bool = False,
-        gauge: Gauge | None = None,
+        memory_probe: MemoryProbe | None = None,
     ) -> None:
         self._plan, self._folder, self._budget = plan, folder, budget or EnforcedBudget()
-        self._gauge = gauge or gauge_of(plan.device, plan.context_bytes)
+        self._memory_probe = memory_probe or memory_probe_for(plan.device, plan.context_bytes)
         self._record_history = record_history
         self._phases: dict[str, PhaseMemoryUse] = {}
         self._incidents: list[Incident] = []
         self._step_starts, self._clearings = _Series(), CacheClearings()
         self._phase, self._step = "outside", 0
-        self._num_ooms = self._gauge.peaks().num_ooms
+        self._num_ooms = self._memory_probe.peaks().num_ooms
 
     def __enter__(self) -> "FlightRecorder":
         if self._folder is not None:
             for old in (self._folder / REPORT, *self._folder.glob("snapshot_*.pickle")):
                 old.unlink(missing_ok=True)
         if self._record_history:
-            self._gauge.record_history(on=True)
+            self._memory_probe.record_history(on=True)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
         if error is not None and self.is_out_of_memory(error):
-            logger.error("out of memory: %s", self.out_of_memory(error).verdict.sentence)
+            logger.error("out of memory: %s", self.out_of_memory(error).diagnosis.sentence)
         if self._record_history:
-            self._gauge.record_history(on=False)
+            self._memory_probe.record_history(on=False)
         self._write("finished" if error is None else _told(error))
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
         """Measure a span of a phase."""
         self._phase = name
-        self._gauge.reset_peaks()
-        before = self._gauge.peaks()
+        self._memory_probe.reset_peaks()
+        before = self._memory_probe.peaks()
         try:
             yield
         finally:
-            span = PhaseMemoryUse.of_span(name, before, self._gauge.peaks())
+            span = PhaseMemoryUse.of_span(name, before, self._memory_probe.peaks())
             self._phases[name] = self._phases[name].merged_with(span) if name in self._phases else span
         self._phase = "outside"  # but not after an error, which is told with the phase it came from
 
@@ -94,7 +94,7 @@ class FlightRecorder:
         """Note what is held when optimizer step `step` begins; it should always be the same."""
         self._step = step
         if self._step_starts.wants_next():
-            self._step_starts.add(self._gauge.allocated_bytes())
+            self._step_starts.add(self._memory_probe.allocated_bytes())
 
     def is_out_of_memory(self, error: BaseException) -> bool:
         """Tell whether an error says that memory ran out.
@@ -106,7 +106,7 @@ class FlightRecorder:
             return False
         if isinstance(error, torch.OutOfMemoryError) or _is_of_the_host(error) or _OF_THE_CARD.search(str(error)):
             return True
-        return _CUDNN_GAVE_UP in str(error) and self._gauge.peaks().num_ooms > self._num_ooms
+        return _CUDNN_GAVE_UP in str(error) and self._memory_probe.peaks().num_ooms > self._num_ooms
 
     def out_of_memory(self, error: BaseException, *, phase: str | None = None, batch: int = 0) -> Incident:
         """Record the moment memory ran out; call it while the error is handled, when all is still held.
@@ -117,19 +117,19 @@ class FlightRecorder:
             batch: samples that went through the network at a time.
         """
         shortage = self._shortage(error, phase or self._phase, batch, self._snapshot())
-        incident = Incident(shortage=shortage, verdict=verdict_of(shortage))
+        incident = Incident(shortage=shortage, diagnosis=diagnose(shortage))
         self._incidents.append(incident)
-        self._num_ooms = self._gauge.peaks().num_ooms
+        self._num_ooms = self._memory_probe.peaks().num_ooms
         self._write("running")
         if not self._record_history:  # the next snapshot shall say where things were made
             self._record_history = True
-            self._gauge.record_history(on=True)
+            self._memory_probe.record_history(on=True)
         return incident
 
     def empty_cache(self) -> None:
         """Let the allocator give back what nobody uses, and note what that brought and how long it took."""
         begun = time.perf_counter()
-        given_back = self._gauge.empty_cache()
+        given_back = self._memory_probe.empty_cache()
         self._clearings = self._clearings.with_one_more(time.perf_counter() - begun, given_back)
 
     def report(self, outcome: str = "running") -> FlightReport:
@@ -163,7 +163,7 @@ class FlightRecorder:
             error=_told(error),
             of_host=_is_of_the_host(error),
             snapshot=snapshot,
-            **self._gauge.now().model_dump(),
+            **self._memory_probe.now().model_dump(),
         )
 
     def _snapshot(self) -> str | None:
@@ -171,7 +171,7 @@ class FlightRecorder:
             return None
         path = self._folder / f"snapshot_{len(self._incidents) + 1}.pickle"
         try:
-            return path.name if self._gauge.snapshot(path) else None
+            return path.name if self._memory_probe.snapshot(path) else None
         except OSError as problem:  # a full disk must not end a run that can go on
             logger.warning("the memory snapshot could not be written: %s", problem)
             return None

@@ -1,4 +1,4 @@
-"""Measures the constants of hidden memory on the card at hand.
+"""Measures the constants of workspace memory on the card at hand.
 
 `python -m eightgig.vram.tracing.calibrate --out FILE`. The file is complete: what was measured for the card's
 generation, and all else as it was. Point `plan.calibration` at it. What was measured, op by op, is written beside it
@@ -20,14 +20,14 @@ from eightgig.core.records import Record
 from eightgig.core.units import format_bytes
 from eightgig.vram.allocator.events import AllocationTrace, Scratch
 from eightgig.vram.tracing.card_probe import CardMeasurements, KernelScratch, Layout
-from eightgig.vram.tracing.hidden import (
+from eightgig.vram.tracing.workspace import (
     PACKAGED,
     Calibration,
     Constant,
     Generation,
-    HiddenMemory,
+    WorkspaceMemory,
     load_calibration,
-    with_hidden,
+    with_workspace,
 )
 
 _GENERATION_OF_MAJOR: dict[int, Generation] = {8: "ampere", 9: "hopper", 10: "blackwell", 12: "blackwell"}
@@ -52,7 +52,7 @@ class Staging(Record):
     """What convolutions of one sort took, as multiples of the bytes of their input and output together.
 
     Attributes:
-        constant: the constant that hidden memory has for them; None where it has none, for they are taken to need
+        constant: the constant that workspace memory has for them; None where it has none, for they are taken to need
             nothing (channels last, narrow groups, forward passes that stage nothing).
     """
 
@@ -103,10 +103,10 @@ def calibrated(base: Calibration, measured: CardMeasurements) -> Calibration:
     """
     generation = generation_of(measured.compute_capability, measured.card)
     old = base.of(generation)
-    values = {name: getattr(old, name) for name in HiddenMemory.model_fields}
+    values = {name: getattr(old, name) for name in WorkspaceMemory.model_fields}
     for name, (value, how) in _figures(measured).items():
         values[name] = Constant(value=value, unit=values[name].unit, source=f"{_source(measured)}: {how}")
-    return Calibration(generations={**base.generations, generation: HiddenMemory(**values)})
+    return Calibration(generations={**base.generations, generation: WorkspaceMemory(**values)})
 
 
 def staging_of(measured: CardMeasurements) -> tuple[Staging, ...]:
@@ -131,9 +131,9 @@ def staging_of(measured: CardMeasurements) -> tuple[Staging, ...]:
     )
 
 
-def check(measured: CardMeasurements, hidden: HiddenMemory) -> tuple[Checked, ...]:
+def check(measured: CardMeasurements, workspace: WorkspaceMemory) -> tuple[Checked, ...]:
     """Return each op that was measured beside the bytes that the constants say."""
-    return tuple(Checked(measured=one, said_bytes=_said(one, hidden)) for one in measured.scratch)
+    return tuple(Checked(measured=one, said_bytes=_said(one, workspace)) for one in measured.scratch)
 
 
 def measure() -> CardMeasurements:
@@ -146,7 +146,7 @@ def measure() -> CardMeasurements:
 
     if not torch.cuda.is_available():
         raise ConfigurationError(
-            "hidden memory can only be measured on an NVIDIA GPU, and torch finds none "
+            "workspace memory can only be measured on an NVIDIA GPU, and torch finds none "
             f"(torch {torch.__version__}, CUDA build {torch.version.cuda or 'none'}). Nothing was written. Without "
             f"it predictions use the packaged constants ({PACKAGED.name}), each of which names its source; run `make "
             "calibrate` on the machine with the card, and point plan.calibration at the file that it writes."
@@ -157,9 +157,9 @@ def measure() -> CardMeasurements:
 def write_calibration(out: Path, base: Calibration, measured: CardMeasurements) -> Calibration:
     """Write the calibration and, beside it, what it was computed from; give the calibration."""
     made = calibrated(base, measured)
-    hidden = made.of(generation_of(measured.compute_capability, measured.card))
+    workspace = made.of(generation_of(measured.compute_capability, measured.card))
     write_text(out, made.model_dump_json(indent=2) + "\n")
-    details = Details(measurements=measured, checked=check(measured, hidden), staging=staging_of(measured))
+    details = Details(measurements=measured, checked=check(measured, workspace), staging=staging_of(measured))
     write_text(out.with_suffix(".measured.json"), details.model_dump_json(indent=1) + "\n")
     return made
 
@@ -216,18 +216,18 @@ def _figures(measured: CardMeasurements) -> dict[str, tuple[float, str]]:
 
 
 def _constant_of(one: KernelScratch) -> str | None:
-    """Return the constant that hidden memory charges a convolution with: asked of it, so that both stay of one mind."""
+    """Return the constant that a convolution's workspace is charged with, asked of it: so both stay of one mind."""
     if one.kind not in _CONVOLUTIONS:
         return None
     return next((name for name in _STAGED if _said(one, _nothing_but(name))), None)
 
 
 @cache
-def _nothing_but(name: str) -> HiddenMemory:
+def _nothing_but(name: str) -> WorkspaceMemory:
     """Return constants in which only one is not zero."""
     some = next(iter(load_calibration().generations.values()))
     values = {each: constant.model_copy(update={"value": float(each == name)}) for each, constant in some}
-    return HiddenMemory(**values)
+    return WorkspaceMemory(**values)
 
 
 def _ratio(one: KernelScratch) -> float:
@@ -253,9 +253,9 @@ def _accumulator(ops: Sequence[KernelScratch]) -> dict[str, tuple[float, str]]:
     return {"attention_backward_accumulator": (1 if share >= 0.5 else 0, how)}
 
 
-def _said(one: KernelScratch, hidden: HiddenMemory) -> int:
+def _said(one: KernelScratch, workspace: WorkspaceMemory) -> int:
     trace = AllocationTrace(events=(), holders={}, owners={}, marks=(), scratch=(Scratch(0, one.kind, one.sizes),))
-    return max((event.num_bytes for event in with_hidden(trace, hidden).events), default=0)
+    return max((event.num_bytes for event in with_workspace(trace, workspace).events), default=0)
 
 
 def _source(measured: CardMeasurements) -> str:
@@ -273,7 +273,7 @@ def _lines(out: Path, base: Calibration, made: Calibration, measured: CardMeasur
     generation = generation_of(measured.compute_capability, measured.card)
     old, new = base.of(generation), made.of(generation)
     lines = [f"{measured.card}, generation {generation}:"]
-    for name in HiddenMemory.model_fields:
+    for name in WorkspaceMemory.model_fields:
         before, after = getattr(old, name), getattr(new, name)
         state = "as before, not measured" if before == after else f"was {_figure(before)}"
         lines.append(f"  {name} {_figure(after)} ({state})")

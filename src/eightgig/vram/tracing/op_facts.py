@@ -1,4 +1,4 @@
-"""What the tracer needs to know of an op, looked up once for each: views, matrix products, hidden memory, cost."""
+"""What the tracer needs to know of an op, looked up once for each: views, matrix products, workspace memory, cost."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ class OpFacts:
     Attributes:
         is_view: its outputs share the memory of its inputs and nothing is computed.
         is_matmul: cuBLAS runs it.
-        scratch: from arguments and output to a kind and sizes of hidden memory (`hidden.py`), or None.
+        scratch: from arguments and output to a kind and sizes of workspace memory (`workspace.py`), or None.
     """
 
     name: str

@@ -27,7 +27,7 @@ class StepOptions(Record):
     optimizer: OptimizerName = "adamw"
     optimizer_kernel: OptimizerKernel = "foreach"
     optimizer_in_backward: bool = False
-    checkpointing: Checkpointing = "none"
+    activation_checkpointing: Checkpointing = "none"
     offload: bool = False
     channels_last: bool = False
     keeps_buffers: bool = False
@@ -46,7 +46,7 @@ def options_of(plan: MemoryPlan, *, clips_gradients: bool, keeps_buffers: bool =
     shared = {name: getattr(plan, name) for name in StepOptions.model_fields if name in MemoryPlan.model_fields}
     return StepOptions(
         **shared,
-        accumulates=plan.accumulation > 1 or plan.processes > 1,
+        accumulates=plan.gradient_accumulation_steps > 1 or plan.processes > 1,
         channels_last=plan.memory_format == "channels_last",
         clips_gradients=clips_gradients,
         keeps_buffers=keeps_buffers,

@@ -6,8 +6,8 @@ from typing import Literal
 from eightgig.core.records import Record
 from eightgig.vram.allocator.blocks import AllocatorOptions
 from eightgig.vram.allocator.events import HOLDERS, AllocationTrace, Holder
-from eightgig.vram.allocator.replay import replay, smallest_cap
-from eightgig.vram.plan import Moment
+from eightgig.vram.allocator.replay import min_memory_limit, replay
+from eightgig.vram.plan import MemorySample
 
 _TIMELINE_POINTS = 240
 _LARGEST_OWNERS = 12
@@ -29,7 +29,7 @@ class Prediction(Record):
         peak_allocated: of all blocks at most, rounded as the allocator rounds; the figure of
             `torch.cuda.max_memory_allocated`.
         peak_reserved: what the allocator takes from the card without a cap; `torch.cuda.max_memory_reserved`.
-        smallest_cap: the smallest cap under which the step does not run out: "fits" is decided on this.
+        min_memory_limit: the smallest cap under which the step does not run out: "fits" is decided on this.
         at_peak: bytes by holder when `peak_allocated` is reached.
         largest: who holds most at the peak.
         timeline: the last step over its course, for a chart.
@@ -38,23 +38,23 @@ class Prediction(Record):
     phase: Literal["train", "validate"]
     peak_allocated: int
     peak_reserved: int
-    smallest_cap: int
+    min_memory_limit: int
     num_segments: int
     fragmentation: float
     at_peak: dict[Holder, int]
     largest: tuple[OwnedBytes, ...]
-    timeline: tuple[Moment, ...]
+    timeline: tuple[MemorySample, ...]
 
 
 def predict_from(trace: AllocationTrace, phase: Literal["train", "validate"]) -> Prediction:
-    """Return the prediction of a trace that has its hidden memory among its events (`hidden.with_hidden`)."""
+    """Return the prediction of a trace that has its workspace memory among its events (`workspace.with_workspace`)."""
     replayed = replay(trace.events)
     blocks = _held_at(trace, replayed.peak_position)
     return Prediction(
         phase=phase,
         peak_allocated=replayed.peak_allocated,
         peak_reserved=replayed.peak_reserved,
-        smallest_cap=smallest_cap(trace.events),
+        min_memory_limit=min_memory_limit(trace.events),
         num_segments=replayed.num_segments,
         fragmentation=replayed.fragmentation,
         at_peak=_by_holder(trace, blocks),
@@ -88,14 +88,14 @@ def _largest(trace: AllocationTrace, blocks: dict[int, int]) -> tuple[OwnedBytes
     return tuple(OwnedBytes(owner=owner, holder=holder, num_bytes=size) for (owner, holder), size in rows)
 
 
-def _timeline(trace: AllocationTrace) -> tuple[Moment, ...]:
+def _timeline(trace: AllocationTrace) -> tuple[MemorySample, ...]:
     start = _start_of_last_step(trace)
     width = max(1, len(trace.events) - start)
     every = max(1, width // _TIMELINE_POINTS)
     held, sums = _held_at(trace, start - 1), dict.fromkeys(HOLDERS, 0)
     for block, num_bytes in held.items():
         sums[trace.holders[block]] += num_bytes
-    moments: list[Moment] = []
+    moments: list[MemorySample] = []
     highest: tuple[int, ...] = tuple(sums.values())
     for done, event in enumerate(trace.events[start:], start=1):
         change = _DEFAULTS.round_size(event.num_bytes) if event.num_bytes else -held.pop(event.block, 0)
@@ -105,7 +105,7 @@ def _timeline(trace: AllocationTrace) -> tuple[Moment, ...]:
         highest = max(highest, tuple(sums.values()), key=sum)  # a point shows the most of its stretch
         if done % every == 0 or done == width:
             phase = _phase_at(trace, start + done - 1)
-            moments.append(Moment(done=done / width, phase=phase, held=highest))
+            moments.append(MemorySample(done=done / width, phase=phase, held=highest))
             highest = tuple(sums.values())
     return tuple(moments)
 

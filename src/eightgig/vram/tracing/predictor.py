@@ -11,10 +11,10 @@ from typing import IO, Any
 from eightgig.core.errors import EightgigError, PredictionError
 from eightgig.vram.allocator.events import AllocationTrace, OpCost
 from eightgig.vram.tracing.child import Request, read_frame, write_frame
-from eightgig.vram.tracing.hidden import Calibration, Generation, load_calibration, with_hidden
 from eightgig.vram.tracing.options import StepOptions
 from eightgig.vram.tracing.prediction import Prediction, predict_from
 from eightgig.vram.tracing.spec import WorkloadSpec
+from eightgig.vram.tracing.workspace import Calibration, Generation, load_calibration, with_workspace
 
 _LAST_LINES = 6
 # Far above what any network takes (a trace takes seconds); a constructor that waits for values would never end.
@@ -49,7 +49,7 @@ class Predictor:
         """
         key = (_key(workload, options), generation)
         if key not in self._predictions:
-            trace = with_hidden(self.trace(workload, options), self._calibration.of(generation))
+            trace = with_workspace(self.trace(workload, options), self._calibration.of(generation))
             self._predictions[key] = predict_from(trace, options.phase)
         return self._predictions[key]
 
@@ -62,7 +62,7 @@ class Predictor:
         return int(self._calibration.of(generation).context_bytes.value)
 
     def trace(self, workload: WorkloadSpec, options: StepOptions) -> AllocationTrace:
-        """Return the trace of a step, without hidden memory.
+        """Return the trace of a step, without workspace memory.
 
         Raises:
             ConfigurationError, PredictionError: as for `predict`.
@@ -102,7 +102,7 @@ class Predictor:
             self.close()
             return PredictionError(
                 f"{request.workload.factory} cannot be traced ({request.options.phase}, micro-batch "
-                f"{request.options.micro_batch}, checkpointing {request.options.checkpointing}): {said}"
+                f"{request.options.micro_batch}, checkpointing {request.options.activation_checkpointing}): {said}"
             )
         return answer
 

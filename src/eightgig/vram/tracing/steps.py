@@ -30,7 +30,7 @@ from eightgig.vram.tracing.workload import Workload
 
 
 def trace_step(workload: Workload, options: StepOptions) -> AllocationTrace:
-    """Return the trace of the first steps from an empty card on, the last with the optimizer's state held from its start.
+    """Return the trace of the first steps from an empty card on, the last with the optimizer's state from its start.
 
     Costs are of one micro-batch and one optimizer step. The module loses its values: build a workload for each trace.
     """
@@ -71,7 +71,7 @@ def _largest_block(module: nn.Module) -> int:
 
 
 def _prepared(workload: Workload, options: StepOptions) -> nn.Module:
-    module = workload.checkpoint(workload.module, options.checkpointing)
+    module = workload.checkpoint(workload.module, options.activation_checkpointing)
     if options.channels_last:
         module = module.to(memory_format=torch.channels_last)
     return module.train(options.phase == "train")

@@ -10,7 +10,7 @@ Span = tuple[str, int, int]
 
 
 def first_steps(trace: AllocationTrace) -> AllocationTrace:
-    """Return the timeline in which a traced step runs three times: while its optimizer makes its state, and twice after.
+    """Return the timeline of a traced step run three times: while its optimizer makes its state, and twice after.
 
     The third, since it may find the allocator's cache cut up in another way than the second did.
 

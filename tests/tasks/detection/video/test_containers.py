@@ -174,7 +174,7 @@ def test_an_edit_list_that_cuts_the_beginning_is_followed_as_players_do(film: An
     assert not any("cut off" in note for note in found.notes)
 
 
-def test_of_a_file_with_a_cover_the_moving_pictures_are_taken(film: Any, seen: Any, tmp_path: Path) -> None:
+def test_of_a_file_with_a_cover_the_moving_images_are_taken(film: Any, seen: Any, tmp_path: Path) -> None:
     path = film(tmp_path / "a.mkv")
     with av.open(str(path)) as source, av.open(str(tmp_path / "two.mkv"), "w") as target:
         track = source.streams.video[0]
@@ -187,7 +187,7 @@ def test_of_a_file_with_a_cover_the_moving_pictures_are_taken(film: Any, seen: A
                 target.mux(again)
     found = seen(tmp_path / "two.mkv")
     assert len(found.frames) == 12
-    assert any("2 tracks of pictures: number 0 is taken" in note for note in found.notes)
+    assert any("2 tracks of images: number 0 is taken" in note for note in found.notes)
 
 
 @pytest.mark.parametrize("kind", ["mp4", "mkv"])
@@ -198,7 +198,7 @@ def test_sound_alone_is_no_video(kind: str, tmp_path: Path, seen: Any) -> None:
         beep = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), "fltp", "mono")
         beep.sample_rate, beep.pts = 8000, 0
         container.mux([*track.encode(beep), *track.encode(None)])
-    with pytest.raises(DataError, match=rf"sound\.{kind}: wanted a video, found no track of moving pictures \(sound\)"):
+    with pytest.raises(DataError, match=rf"sound\.{kind}: wanted a video, found no track of moving images \(sound\)"):
         seen(path)
 
 
@@ -240,7 +240,7 @@ def test_frames_of_another_size_are_scaled_and_told(
     assert "scaled into 160x96" in note
 
 
-def test_transparent_pixels_are_laid_over_white_as_of_pictures(seen: Any, tmp_path: Path) -> None:
+def test_transparent_pixels_are_laid_over_white_as_of_images(seen: Any, tmp_path: Path) -> None:
     pixels_HW4 = np.zeros((48, 64, 4), np.uint8)
     pixels_HW4[:, :32] = (10, 20, 30, 255)
     pixels_HW4[:, 32:] = (200, 0, 0, 0)
@@ -280,19 +280,19 @@ def test_colours_are_those_that_a_player_shows(
 
 
 @pytest.fixture(scope="module")
-def picture_bytes() -> dict[str, bytes]:
+def image_bytes() -> dict[str, bytes]:
     import cv2
 
-    picture = np.full((48, 64, 3), 90, np.uint8)
-    return {ending: cv2.imencode(ending, picture)[1].tobytes() for ending in (".jpg", ".png", ".bmp", ".tiff", ".webp")}
+    image = np.full((48, 64, 3), 90, np.uint8)
+    return {ending: cv2.imencode(ending, image)[1].tobytes() for ending in (".jpg", ".png", ".bmp", ".tiff", ".webp")}
 
 
 @pytest.mark.parametrize("ending", [".jpg", ".png", ".bmp", ".tiff", ".webp"])
-def test_a_picture_is_no_video(ending: str, picture_bytes: dict[str, bytes], seen: Any, tmp_path: Path) -> None:
+def test_a_image_is_no_video(ending: str, image_bytes: dict[str, bytes], seen: Any, tmp_path: Path) -> None:
     path = tmp_path / f"photo{ending}"
-    path.write_bytes(picture_bytes[ending])
+    path.write_bytes(image_bytes[ending])
     with pytest.raises(
-        DataError, match=rf"photo\{ending}: wanted a video, .* it is a picture\. Give it to `--tags predict`"
+        DataError, match=rf"photo\{ending}: wanted a video, .* it is an image\. Give it to `--tags predict`"
     ):
         seen(path)
 

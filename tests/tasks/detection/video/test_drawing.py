@@ -12,7 +12,7 @@ def test_a_box_is_painted_on_its_edges_and_nowhere_inside() -> None:
     assert image_HWC[60, 100].tolist() == [1, 2, 3]
 
 
-def test_a_caption_stays_in_the_picture_wherever_the_box_is() -> None:
+def test_a_caption_stays_in_the_image_wherever_the_box_is() -> None:
     boxes = np.array([[0, 0, 60, 60], [270, 0, 300, 30], [0, 270, 30, 300], [280, 280, 340, 340]], np.float32)
     for box in boxes:
         image_HWC = np.zeros((300, 300, 3), np.uint8)
@@ -28,7 +28,7 @@ def test_the_best_lies_on_top() -> None:
     assert image_HWC[60, 100].tolist() == [1, 1, 1]
 
 
-def test_lines_grow_with_the_picture() -> None:
+def test_lines_grow_with_the_image() -> None:
     assert [line_width(np.zeros((side, side, 3), np.uint8)) for side in (160, 640, 2160)] == [1, 3, 10]
 
 

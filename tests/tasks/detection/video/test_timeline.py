@@ -50,7 +50,7 @@ def test_a_clock_that_is_set_anew_goes_on() -> None:
     assert times([0.0, 5.0, 0.0, 0.04]) == pytest.approx([0.0, 5.0, 5.04, 5.08])
     broadcast = Start(frame_s=1.0, decoding_s=1.0, container_s=1.0, is_broadcast=True)
     assert times([1.0, 1.04, 9000.0, 9000.04], broadcast) == pytest.approx([0.0, 0.04, 0.08, 0.12])
-    assert times([0.0, 3000.0]) == pytest.approx([0.0, 3000.0])  # of a file a long still picture is meant
+    assert times([0.0, 3000.0]) == pytest.approx([0.0, 3000.0])  # of a file a long still image is meant
 
 
 def test_it_counts_what_it_mends() -> None:

@@ -65,7 +65,7 @@ def test_every_frame_is_upright(way: str, ending: str, film: Any, seen: Any, lev
 
 @pytest.mark.parametrize("way", WAYS)
 def test_a_matrix_puts_each_pixel_where_it_says(way: str) -> None:
-    """Pixel by pixel: (x, y) goes to (ax + cy, bx + dy), moved back into the picture."""
+    """Pixel by pixel: (x, y) goes to (ax + cy, bx + dy), moved back into the image."""
     (a, b, c, d), _ = WAYS[way]
     stored_HWC = np.arange(5 * 7 * 3, dtype=np.uint8).reshape(5, 7, 3)
     orientation = orientation_of(matrix(a, b, c, d))

@@ -19,7 +19,7 @@ class ToBgr:
         self._reformatter = VideoReformatter()
 
     def __call__(self, frame: av.VideoFrame) -> Frame:
-        """Return the pixels, BGR, height x width x 3; what is transparent is laid over white, as for pictures."""
+        """Return the pixels, BGR, height x width x 3; what is transparent is laid over white, as for images."""
         if not _may_be_transparent(frame):
             return self._converted(frame, "bgr24")
         pixels_HW4 = self._converted(frame, "bgra")

@@ -193,7 +193,7 @@ class ContainerSource:
         return f"goes on for {count:,} bytes that hold no frame" if count > _MOST_BEHIND else None
 
     def _claimed_end_s(self) -> float | None:
-        """Return where the container says that the track ends, by its own clock; of some it is the end of all tracks."""
+        """Return where the container says the track ends, by its own clock; of some it is the end of all tracks."""
         stream, container = self._decoder.stream, self._container
         begun_s, length_s = self._decoder.seconds(stream.start_time), self._decoder.seconds(stream.duration)
         if length_s is not None:
@@ -241,7 +241,7 @@ def _about(
     if container.streams.audio:
         yield "Its sound is left out: the drawn video is silent."
     if len(container.streams.video) > 1:
-        yield f"It has {len(container.streams.video)} tracks of pictures: number {decoder.stream.index} is taken."
+        yield f"It has {len(container.streams.video)} tracks of images: number {decoder.stream.index} is taken."
     if not orientation.is_exact:
         yield "It asks to be shown at an oblique angle: the nearest right angle is taken."
     if aspect != 1:

@@ -96,7 +96,7 @@ class Decoder:
             self.read_error = error.strerror or str(error)
 
     def _changes_size(self, packet: "Packet[Any]") -> bool:
-        """Return whether an MPEG-1 or -2 stream goes on in another size: its decoder would forget the frame it holds."""
+        """Return whether an MPEG-1 or -2 stream changes its size here: the decoder would forget the frame it holds."""
         if self.stream.codec_context.name not in _FORGETFUL:
             return False
         head = bytes(packet)[:_SEQUENCE_WITHIN]
@@ -149,10 +149,8 @@ def video_track(container: InputContainer, name: str) -> VideoStream:
     """
     tracks = [track for track in container.streams.video if not track.disposition & Disposition.attached_pic]
     if not tracks:
-        held = (
-            "a cover picture and sound" if container.streams.video else "sound" if container.streams.audio else "none"
-        )
-        raise DataError(f"{name}: wanted a video, found no track of moving pictures ({held}). Give another file.")
+        held = "a cover image and sound" if container.streams.video else "sound" if container.streams.audio else "none"
+        raise DataError(f"{name}: wanted a video, found no track of moving images ({held}). Give another file.")
     best = container.streams.best("video")
     track = best if best in tracks else tracks[0]
     if track.codec_context is None:

@@ -1,4 +1,4 @@
-"""Boxes painted on pictures."""
+"""Boxes painted on images."""
 
 from collections.abc import Sequence
 
@@ -34,13 +34,13 @@ def class_colours(labels_M: NDArray[np.int64], *, bgr: bool = False) -> list[Col
 def draw_boxes(
     image_HWC: Pixels, boxes_xyxy_M4: NDArray[np.float32], captions: Sequence[str], colours: Sequence[Colour]
 ) -> None:
-    """Paint boxes into the picture, lines and letters as large as the picture asks for; the first ones lie on top.
+    """Paint boxes into the image, lines and letters as large as the image asks for; the first ones lie on top.
 
     Args:
         image_HWC: uint8, contiguous; changed in place.
         boxes_xyxy_M4: pixels.
         captions: one a box, white on its colour; empty for none.
-        colours: one a box, in the picture's order of channels.
+        colours: one a box, in the image's order of channels.
     """
     width_px = line_width(image_HWC)
     places = np.rint(boxes_xyxy_M4).astype(int).tolist()
@@ -51,7 +51,7 @@ def draw_boxes(
 
 
 def line_width(image_HWC: Pixels) -> int:
-    """Return the width of a line that is well seen in a picture of this size, pixels."""
+    """Return the width of a line that is well seen in an image of this size, pixels."""
     return max(1, round(sum(image_HWC.shape[:2]) / 450))
 
 

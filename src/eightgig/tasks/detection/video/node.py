@@ -13,7 +13,7 @@ from eightgig.datasets.engine import Engine, UnusableEngine
 from eightgig.datasets.weights import Weights
 from eightgig.export.parameters import ExportParameters
 from eightgig.stages import variants
-from eightgig.stages.annotations import Picture, Table
+from eightgig.stages.annotations import ImageArray, Table
 from eightgig.stages.case import stage_node, stage_pipeline
 from eightgig.stages.export import ONNX_FILES
 from eightgig.tasks.detection.video.parameters import VideoParameters
@@ -54,7 +54,7 @@ def run_video(
     compressed_onnx: dict[str, bytes],
     engines: dict[str, Engine | UnusableEngine],
     engines_table: Table,
-) -> tuple[VideoReport, Picture]:
+) -> tuple[VideoReport, ImageArray]:
     """Find the objects of every frame; write the drawn video and the track of detections into `video_folder`.
 
     Returns:
@@ -122,9 +122,9 @@ def _file_name(address: str | int) -> str:
     return re.sub(r"[^\w.-]+", "_", Path(address.partition("://")[2] or address).stem) + "_detected"
 
 
-def _stills(path: Path) -> Picture:
+def _stills(path: Path) -> ImageArray:
     """Return some frames of a drawn video, spread over it."""
-    from eightgig.report.pictures import Tile, contact_sheet
+    from eightgig.report.images import Tile, contact_sheet
     from eightgig.tasks.detection.video.stills import stills
 
     tiles = [Tile(frame_HWC, f"{time_s:.1f} s") for time_s, frame_HWC in stills(path, _NUM_STILLS)]

@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 from eightgig.core.progress import Report, progress
 from eightgig.export.runners import Runner
-from eightgig.tasks.detection.video.belt import Belt
+from eightgig.tasks.detection.video.bounded_queue import BoundedQueue
 from eightgig.tasks.detection.video.frames import FrameSource
 from eightgig.tasks.detection.video.parameters import VideoParameters
 from eightgig.tasks.detection.video.records import VideoReport
@@ -99,36 +99,36 @@ def _sequential(stages: Stages, image_size: int, report: Report) -> bool:
 class _Belts(NamedTuple):
     """The ring."""
 
-    free: Belt[Slot]
-    ready: Belt[Slot]
-    done: Belt[Slot]
+    free: BoundedQueue[Slot]
+    ready: BoundedQueue[Slot]
+    done: BoundedQueue[Slot]
 
     def stop(self) -> None:
-        for belt in self:
-            belt.stop()
+        for queue in self:
+            queue.stop()
 
 
 def _overlapped(stages: Stages, image_size: int, report: Report) -> bool:
     """Do all stages at the same time; True when Ctrl-C ended it."""
-    belts = _ring(stages, image_size)
+    queues = _ring(stages, image_size)
     errors: list[BaseException] = []
-    reading = _started(partial(_read_and_prepare, stages, belts), belts, errors)
-    finishing = _started(partial(_finish, stages, belts), belts, errors)
+    reading = _started(partial(_read_and_prepare, stages, queues), queues, errors)
+    finishing = _started(partial(_finish, stages, queues), queues, errors)
     was_interrupted = False
     try:
-        _infer(stages, belts, report)
+        _infer(stages, queues, report)
     except KeyboardInterrupt:
         was_interrupted = True
-        belts.free.stop()
+        queues.free.stop()
     except BaseException:
-        belts.stop()
+        queues.stop()
         raise
     finally:
-        belts.done.close()
+        queues.done.close()
         try:
             finishing.join()
         finally:  # whatever happens, a second Ctrl-C too, no thread outlives the files that it writes
-            belts.stop()
+            queues.stop()
             finishing.join()
             reading.join()
     if errors:
@@ -143,10 +143,10 @@ def _ring(stages: Stages, image_size: int) -> _Belts:
     is_live = stages.source.is_live
     num_waiting = _NUM_LIVE_WAITING if is_live else stages.parameters.queue_size
     slots = [Slot(stages.source, image_size) for _ in range(_NUM_THREADS + num_waiting)]
-    return _Belts(Belt(slots), Belt(), Belt(capacity=1 if is_live else None))
+    return _Belts(BoundedQueue(slots), BoundedQueue(), BoundedQueue(capacity=1 if is_live else None))
 
 
-def _started(work: Callable[[], None], belts: _Belts, errors: list[BaseException]) -> threading.Thread:
+def _started(work: Callable[[], None], queues: _Belts, errors: list[BaseException]) -> threading.Thread:
     """Start a thread whose error ends the others too."""
 
     def guarded() -> None:
@@ -154,36 +154,36 @@ def _started(work: Callable[[], None], belts: _Belts, errors: list[BaseException
             work()
         except BaseException as error:  # noqa: BLE001 - raised again by the caller's thread
             errors.append(error)
-            belts.stop()
+            queues.stop()
 
     thread = threading.Thread(target=guarded, daemon=True)
     thread.start()
     return thread
 
 
-def _read_and_prepare(stages: Stages, belts: _Belts) -> None:
-    while (slot := belts.free.get()) is not None and stages.read(slot):
+def _read_and_prepare(stages: Stages, queues: _Belts) -> None:
+    while (slot := queues.free.get()) is not None and stages.read(slot):
         stages.prepare(slot)
         if not stages.source.is_live:
-            belts.ready.put(slot)
+            queues.ready.put(slot)
             continue
-        for old in belts.ready.replace(slot):
+        for old in queues.ready.replace(slot):
             stages.num_dropped += 1
-            belts.free.put(old)
-    belts.ready.close()
+            queues.free.put(old)
+    queues.ready.close()
 
 
-def _infer(stages: Stages, belts: _Belts, report: Report) -> None:
-    while (slot := belts.ready.get()) is not None:
+def _infer(stages: Stages, queues: _Belts, report: Report) -> None:
+    while (slot := queues.ready.get()) is not None:
         stages.infer(slot)
-        belts.done.put(slot)
+        queues.done.put(slot)
         report(stages.num_written, stages.source.num_frames_about)
 
 
-def _finish(stages: Stages, belts: _Belts) -> None:
-    while (slot := belts.done.get()) is not None:
+def _finish(stages: Stages, queues: _Belts) -> None:
+    while (slot := queues.done.get()) is not None:
         stages.finish(slot)
-        belts.free.put(slot)
+        queues.free.put(slot)
 
 
 def _report(stages: Stages, image_size: int, seconds: float, was_interrupted: bool) -> VideoReport:

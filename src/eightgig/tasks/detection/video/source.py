@@ -76,7 +76,7 @@ def _open_file(path: Path) -> FrameSource:
     if not path.is_file():
         raise DataError(f"{path}: wanted a video file or the number of a camera, but there is no such file")
     if is_still(path):
-        raise DataError(f"{path.name}: wanted a video, found a picture. Give it to `--tags predict`.")
+        raise DataError(f"{path.name}: wanted a video, found an image. Give it to `--tags predict`.")
     try:
         # With its protocol and an absolute path, no name can be taken for one of FFmpeg's own notations (`concat:...`).
         container = _opened(f"file:{path.resolve()}", _FILE_OPTIONS)
@@ -95,7 +95,7 @@ def _open_address(address: str, scheme: str, allow: Sequence[str]) -> FrameSourc
     name = _without_password(address)
     options = {"protocol_whitelist": ",".join([*(kind.lower() for kind in allow if kind.lower() != "file"), *_BENEATH])}
     if scheme in {"rtsp", "rtsps"}:
-        options["rtsp_transport"] = "tcp"  # over UDP pictures arrive torn
+        options["rtsp_transport"] = "tcp"  # over UDP images arrive torn
     try:
         container = _opened(address, options, timeout=_PATIENCE_S)
     except (av.FFmpegError, OSError, ValueError) as error:

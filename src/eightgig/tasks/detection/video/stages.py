@@ -54,7 +54,7 @@ class Slot:
         self.outputs: Arrays = {}
 
 
-class Clock:
+class StageTimer:
     """Collects how long something takes, in constant memory."""
 
     def __init__(self) -> None:
@@ -105,7 +105,7 @@ class Stages:
     num_written: int = 0
     num_detections: int = 0
     resident_mib_at_100: float | None = None
-    clocks: dict[str, Clock] = field(default_factory=lambda: {name: Clock() for name in STAGES})
+    clocks: dict[str, StageTimer] = field(default_factory=lambda: {name: StageTimer() for name in STAGES})
     _tracker: Tracker = field(default_factory=Tracker, init=False)
     _started_s: float = field(default_factory=time.perf_counter, init=False)
 
@@ -154,7 +154,9 @@ class Stages:
         else:
             chosen = self.parameters
             predictions_NPK = self._predictions(slot.outputs)
-            (found,) = suppress(predictions_NPK, confidence=chosen.confidence, iou=chosen.iou, most=chosen.most)
+            (found,) = suppress(
+                predictions_NPK, confidence=chosen.confidence, iou=chosen.iou, max_detections=chosen.max_detections
+            )
         height, width = slot.frame_HWC.shape[:2]
         boxes_xyxy_M4 = unletterboxed(found.boxes_xyxy_M4, slot.placement, height, width)
         # Of a box on the grey beside the frame nothing is left.

@@ -1,1 +1,1 @@
-"""Masks of pictures of any size, tile by tile."""
+"""Masks of images of any size, tile by tile."""

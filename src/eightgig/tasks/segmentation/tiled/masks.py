@@ -1,4 +1,4 @@
-"""From a network's logits on tiles to the classes of a whole picture, in memory that does not grow with the picture.
+"""From a network's logits on tiles to the classes of a whole image, in memory that does not grow with the image.
 
 A tile's outer parts are blended with its neighbours; the rest is finished at once:
 
@@ -11,7 +11,7 @@ A tile's outer parts are blended with its neighbours; the rest is finished at on
     +-------+-----------------+-------+
 
 With K classes, tile T and overlap V, memory holds two batches of logits and K x T x V of the right part. The bottom
-parts of a strip, K x V x width, are in a scratch file, and so are the picture's rows and the labels until a strip is
+parts of a strip, K x V x width, are in a scratch file, and so are the image's rows and the labels until a strip is
 finished.
 """
 
@@ -25,7 +25,7 @@ import numpy as np
 import numpy.typing as npt
 
 from eightgig.core.errors import ConfigurationError, WeightsError
-from eightgig.tiles.clock import Clock
+from eightgig.tiles.clock import StageTimer
 from eightgig.tiles.grid import Grid
 from eightgig.tiles.scratch import Pixels, RowRing, Slots, require_space
 from eightgig.tiles.source import RowSource
@@ -51,12 +51,12 @@ def blend_masks(
     on_rows: OnRows,
     scratch: Path,
     on_probabilities: OnProbabilities | None = None,
-    clock: Clock | None = None,
+    clock: StageTimer | None = None,
 ) -> npt.NDArray[np.int64]:
     """Return the number of pixels of each class, int64 K, after handing all rows with their labels to `on_rows`.
 
     Args:
-        source: the picture.
+        source: the image.
         run: the network, called on one other thread.
         num_classes: K, at most 255.
         grid: the tiles.
@@ -74,7 +74,7 @@ def blend_masks(
     if not 1 <= num_classes <= _MOST_CLASSES:
         raise ConfigurationError(f"wanted 1 to {_MOST_CLASSES} classes, a byte a pixel, found {num_classes}")
     require_space(scratch, _scratch_bytes(grid, num_classes), "the scratch space of tiles")
-    clock = clock or Clock()
+    clock = clock or StageTimer()
     with ExitStack() as stack:
         strips = stack.enter_context(Strips(source, grid, scratch, clock))
         blender = stack.enter_context(_Blender(grid, num_classes, scratch, on_probabilities))
@@ -137,13 +137,13 @@ class _Blender:
         self._bottoms.write(column, part_KHW[:, -overlap:] * weights_H1[-overlap:])
         return part_KHW[:, :-overlap]
 
-    def hand_over(self, row: int, picture: Strips, on_rows: OnRows) -> None:
-        """Return the strip's finished rows and labels, some at a time."""
+    def hand_over(self, row: int, image: Strips, on_rows: OnRows) -> None:
+        """Emit the strip's finished rows and labels, some at a time."""
         rows, width = self._grid.rows, self._grid.width
         stop = rows[row + 1].start if row < len(rows) - 1 else self._grid.height
         for top, bottom in row_pieces(rows[row].start, stop, width):
             labels_RW = self._labels.read((top, bottom), (0, width))[:, :, 0]
-            on_rows(top, picture.read((top, bottom), (0, width)), labels_RW)
+            on_rows(top, image.read((top, bottom), (0, width)), labels_RW)
 
     def __enter__(self) -> Self:
         return self
@@ -156,7 +156,7 @@ class _Blender:
 
 
 def _labels(logits_KHW: Logits) -> Pixels:
-    """Return the class of the largest logit, the first of equal ones; class by class, six times as fast as argmax(0)."""
+    """Return the class of the largest logit, the first of equals; class by class, six times as fast as argmax(0)."""
     best_HW = logits_KHW[0].copy()
     labels_HW = np.zeros(best_HW.shape, dtype=np.uint8)
     for label, values_HW in enumerate(logits_KHW[1:], start=1):

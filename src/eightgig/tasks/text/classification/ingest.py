@@ -55,7 +55,7 @@ def split(raw: RawTexts, manifest: Table, data: TextDataParameters, rejects: Tab
 
 
 def choose_tokenizer(model: TextModelParameters) -> str:
-    """Return the network's tokenizer as the text of a `tokenizer.json`, cutting texts and filling them up as it needs."""
+    """Return the network's tokenizer as the text of a `tokenizer.json`; it truncates and pads as the network needs."""
     from eightgig.tasks.text.case import cutting, filling_up
     from eightgig.tasks.text.model import read_tokenizer
 

@@ -102,7 +102,7 @@ class SentimentResults:
             )
         ]
 
-    def pictures(self, store: TokenStore, shown: Mapping[str, Any]) -> "list[report.Section]":
+    def images(self, store: TokenStore, shown: Mapping[str, Any]) -> "list[report.Section]":
         """Show the surest mistakes, and what it says of single texts."""
         from eightgig.report.page import Section
         from eightgig.report.page import Table as PageTable

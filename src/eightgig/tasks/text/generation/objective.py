@@ -84,5 +84,5 @@ def _nats(logits_MV: Tensor, targets_M: Tensor) -> Tensor:
 
 
 def bits_per_byte(nats: float, num_bytes: float) -> float:
-    """Return the bits that one byte of text costs: unlike perplexity, it compares networks with different tokenizers."""
+    """Return bits per byte of text: unlike perplexity, it compares networks with different tokenizers."""
     return nats / math.log(2) / num_bytes

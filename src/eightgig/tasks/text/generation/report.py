@@ -110,7 +110,7 @@ class GeneratorResults:
             ),
         ]
 
-    def pictures(self, store: TokenStore, shown: Mapping[str, Any]) -> "list[report.Section]":  # noqa: ARG002
+    def images(self, store: TokenStore, shown: Mapping[str, Any]) -> "list[report.Section]":  # noqa: ARG002
         """Show what it wrote last."""
         from eightgig.report.page import Code, Section
 

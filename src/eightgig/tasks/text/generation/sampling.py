@@ -7,7 +7,7 @@ from eightgig.tasks.text.generation.parameters import GenerateParameters
 
 
 def next_tokens(logits_NV: Tensor, parameters: GenerateParameters, generator: torch.Generator) -> Tensor:
-    """Return a token a text (int64 N): the likeliest, or one that is drawn on the CPU, so that a seed means one text."""
+    """Return a token per text (int64 N): the likeliest, or one drawn on the CPU, so that a seed means one text."""
     if parameters.method == "greedy":
         return logits_NV.argmax(-1)
     logits_NV = logits_NV.float() / parameters.temperature

@@ -1,4 +1,4 @@
-"""Rows 10 to 18 of the fault table: bad pictures and bad folders of them, from the files to the store."""
+"""Rows 10 to 18 of the fault table: bad images and bad folders of them, from the files to the store."""
 
 import io
 import os
@@ -94,7 +94,7 @@ def decoder_warns(data, tmp_path):
 
 @pytest.mark.skipif(sys.platform == "win32", reason="listens to the standard error by its descriptor")
 def test_row_11_corrupt_middle_of_a_jpeg(tmp_path, encode):
-    """40 bytes in its middle are zero: Pillow gives a picture without a word; here the decoder's warning refuses it."""
+    """40 bytes in its middle are zero: Pillow gives an image without a word; here the decoder's warning refuses it."""
     num_warned = 0
     for seed in range(20):
         whole = encode(np.random.default_rng(seed).integers(0, 255, (60, 80, 3), dtype=np.uint8), quality=90)
@@ -151,7 +151,7 @@ def test_row_14_exif_orientation_is_applied(tmp_path, fill_folders, encode, orie
     upright = np.zeros((40, 60, 3), np.uint8)
     upright[:20, :30] = 255, 0, 0  # red is above on the left
     upright[20:, 30:] = 0, 0, 255
-    turned = {  # what a camera stores: the rows and columns of the upright picture in the order that EXIF names
+    turned = {  # what a camera stores: the rows and columns of the upright image in the order that EXIF names
         1: upright,
         2: upright[:, ::-1],
         3: upright[::-1, ::-1],
@@ -228,7 +228,7 @@ def test_row_17_all_bad_classes_in_one_message_and_no_dot_folders(tmp_path, fill
     fill_folders(root, **{".ipynb_checkpoints": 4, "__MACOSX": 4})
     (root / "violet").mkdir()
     folders = scan_class_folders
-    with pytest.raises(DataError, match=r"needs at least 3 .* but 'tulip' has 1, 'violet' has none\. Add pictures"):
+    with pytest.raises(DataError, match=r"needs at least 3 .* but 'tulip' has 1, 'violet' has none\. Add images"):
         folders(root, min_images_per_class=3)
     (root / "violet").rmdir()
     (root / "tulip" / "0.jpg").unlink()

@@ -1,4 +1,4 @@
-"""From a spool to its server, in order and piece by piece; each piece that is acknowledged is noted."""
+"""From an event log to its server, in order and piece by piece; each piece that is acknowledged is noted."""
 
 import logging
 import math
@@ -7,9 +7,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from eightgig.tracking.event_log import EventLog, Progress
 from eightgig.tracking.events import Event, Start, Written
-from eightgig.tracking.server import Entry, RefusedError, RunGoneError, TrackingServer, words
-from eightgig.tracking.spool import Progress, Spool
+from eightgig.tracking.server import Entry, RefusedError, RunGoneError, TrackingServer, error_message
 
 logger = logging.getLogger(__name__)
 
@@ -18,8 +18,8 @@ _SLOWEST_UPLOAD = 1e6  # bytes a second
 _NAMED = 8
 
 
-class Delivery:
-    """Sends what a spool holds. Not for two threads at once; the spool is held by this process.
+class Uploader:
+    """Sends what an event log holds. Not for two threads at once; the event log is held by this process.
 
     Attributes:
         server: where it goes.
@@ -27,9 +27,9 @@ class Delivery:
         is_complete: the run has ended and all of it is sent.
     """
 
-    def __init__(self, spool: Spool, start: Start, server: TrackingServer) -> None:
-        self._spool, self._start, self.server = spool, start, server
-        self._progress = spool.progress()
+    def __init__(self, event_log: EventLog, start: Start, server: TrackingServer) -> None:
+        self._event_log, self._start, self.server = event_log, start, server
+        self._progress = event_log.progress()
         self.expected_by = 0.0
         self.is_complete = False
 
@@ -59,13 +59,13 @@ class Delivery:
 
     def num_left(self) -> int:
         """Count the events that are not sent."""
-        return sum(1 for _ in self._spool.events.read(self._progress.offset)) + len(self._progress.waiting)
+        return sum(1 for _ in self._event_log.events.read(self._progress.offset)) + len(self._progress.waiting)
 
     def _send_new(self) -> bool:
         if self._progress.run_id is None:
             self._note(run_id=self.server.find_or_create_run(self._start))
             return True
-        written = next(self._spool.events.read(self._progress.offset), None)
+        written = next(self._event_log.events.read(self._progress.offset), None)
         if written is None:
             return False
         match (written.event or {}).get("kind"):
@@ -81,7 +81,7 @@ class Delivery:
         """Send figures, parameters and tags up to the next event of another kind."""
         entries: list[Entry] = []
         end = self._progress.offset
-        for written in self._spool.events.read(end):
+        for written in self._event_log.events.read(end):
             event = written.event or {}
             if event.get("kind") in ("file", "end") or len(entries) >= _BATCH_ENTRIES:
                 break
@@ -93,7 +93,7 @@ class Delivery:
         self._note(offset=end)
 
     def _refused(self, entries: list[Entry]) -> Iterator[tuple[Entry, str]]:
-        """Send all that the server takes; yield each that it does not, found by halving, with its words."""
+        """Send all that the server takes; yield each that it does not, found by halving, with its error_message."""
         try:
             self.server.send(self._run_id, entries)
         except RefusedError as refusal:
@@ -113,28 +113,28 @@ class Delivery:
             raise
         except Exception as error:  # noqa: BLE001 - each artifact store has errors of its own
             self.server.check(self._run_id)  # raises when it is the server that is away, and not its disk
-            logger.warning("tracking: a file is not stored now, and tried again at the end: %s", words(error))
+            logger.warning("tracking: a file is not stored now, and tried again at the end: %s", error_message(error))
             self._note(offset=written.end, waiting=(*self._progress.waiting, written.begin))
             return
         self._note(offset=written.end)
-        self._spool.forget(written.event or {})
+        self._event_log.forget(written.event or {})
 
     def _send_waiting_file(self) -> bool:
         if not self._progress.waiting:
             return False
         begin, *others = self._progress.waiting
-        event = next(self._spool.events.read(begin)).event or {}
+        event = next(self._event_log.events.read(begin)).event or {}
         try:
             self._upload(event)
         except Exception:
             self._note(waiting=(*others, begin))
             raise
         self._note(waiting=tuple(others))
-        self._spool.forget(event)
+        self._event_log.forget(event)
         return True
 
     def _upload(self, event: Event) -> None:
-        path = self._spool.kept(event)
+        path = self._event_log.kept(event)
         if path is None:
             logger.warning("tracking: %s was written over before it was sent; it is left out", event["source"])
             return
@@ -159,7 +159,7 @@ class Delivery:
 
     def _note(self, **changed: Any) -> None:
         self._progress = Progress.model_validate(self._progress.model_dump() | changed)
-        self._spool.note(self._progress)
+        self._event_log.note(self._progress)
 
 
 def _entries(event: Event) -> Iterator[Entry]:
@@ -172,7 +172,7 @@ def _entries(event: Event) -> Iterator[Entry]:
 def _say_refused(refused: list[tuple[Entry, str]]) -> None:
     names = ", ".join(entry.name for entry, _ in refused[:_NAMED])
     more = f" and {len(refused) - _NAMED} more" if len(refused) > _NAMED else ""
-    logger.warning("tracking: MLflow refused %s%s; left out. Its words: %s", names, more, refused[0][1])
+    logger.warning("tracking: MLflow refused %s%s; left out. Its error_message: %s", names, more, refused[0][1])
 
 
 def _num_bytes(path: Path) -> int:

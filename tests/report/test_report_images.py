@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from eightgig.core.errors import ConfigurationError
-from eightgig.report.pictures import MARK_COLOURS, Tile, contact_sheet, to_data_uri
+from eightgig.report.images import MARK_COLOURS, Tile, contact_sheet, to_data_uri
 
 WIDE = np.full((60, 120, 3), (10, 120, 200), np.uint8)
 
@@ -15,7 +15,7 @@ def has_colour(sheet: np.ndarray, colour: tuple[int, int, int]) -> bool:
     return bool((sheet == np.array(colour, np.uint8)).all(axis=-1).any())
 
 
-def test_a_sheet_keeps_the_shape_of_pictures_and_shows_marks():
+def test_a_sheet_keeps_the_shape_of_images_and_shows_marks():
     sheet = contact_sheet(
         [Tile(WIDE, "one", "good"), Tile(WIDE, "two", "bad"), Tile(WIDE)], columns=2, tile_side_px=100
     )
@@ -39,7 +39,7 @@ def test_captions_are_written_and_do_not_run_over_the_edge():
         assert not changed[:, -5:].any()
 
 
-def test_grey_pictures_are_taken():
+def test_grey_images_are_taken():
     assert contact_sheet([Tile(np.zeros((20, 20), np.uint8))]).shape[2] == 3
 
 
@@ -48,7 +48,7 @@ def test_an_empty_sheet_is_refused():
         contact_sheet([])
 
 
-def test_a_data_address_holds_the_picture_scaled_down():
+def test_a_data_address_holds_the_image_scaled_down():
     head, _, body = to_data_uri(WIDE, longest_side_px=60).partition(",")
     image = Image.open(io.BytesIO(base64.b64decode(body)))
     assert head == "data:image/jpeg;base64"

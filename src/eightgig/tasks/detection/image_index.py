@@ -1,4 +1,4 @@
-"""The pictures that a label may mean by a name.
+"""The images that a label may mean by a name.
 
 People and tools write names as paths of other machines, as addresses, in any case and in either form of Unicode.
 """
@@ -12,22 +12,22 @@ from urllib.parse import unquote
 
 from eightgig.core.names import composed, name_key
 from eightgig.data.ingest.split_names import split_above
-from eightgig.data.ingest.walking import PICTURE_ENDINGS, as_written
+from eightgig.data.ingest.walking import IMAGE_ENDINGS, as_written
 
 _MASK_FOLDERS = ("segmentationclass", "segmentationobject")
-_PICTURE_FOLDERS = ("images", "jpegimages")
-_ENDINGS = PICTURE_ENDINGS | {".xml", ".gif", ".tga", ".ppm", ".pgm"}  # of labels, and of pictures before conversion
+_IMAGE_FOLDERS = ("images", "jpegimages")
+_ENDINGS = IMAGE_ENDINGS | {".xml", ".gif", ".tga", ".ppm", ".pgm"}  # of labels, and of images before conversion
 _DRIVE = re.compile(r"^[A-Za-z]:")
 
 
 class Match(NamedTuple):
-    """The pictures that a name may mean.
+    """The images that a name may mean.
 
     Attributes:
         paths: one, none, or several that cannot be told apart.
-        is_sure: no folder of the name is another one than the picture's; a whole path of another machine, or an
+        is_sure: no folder of the name is another one than the image's; a whole path of another machine, or an
             address, may have others.
-        num_folders: how many folders in the name and in the picture's path agree, counted from the end.
+        num_folders: how many folders in the name and in the image's path agree, counted from the end.
     """
 
     paths: list[str]
@@ -35,15 +35,15 @@ class Match(NamedTuple):
     num_folders: int = 0
 
 
-class PictureIndex:
-    """Pictures, for looking up by name."""
+class ImageIndex:
+    """Images, for looking up by name."""
 
-    def __init__(self, pictures: Sequence[str]) -> None:
+    def __init__(self, images: Sequence[str]) -> None:
         """Take relative paths with forward slashes; VOC's masks, of the same names, are found by their paths alone."""
         self._by_path: dict[str, list[str]] = defaultdict(list)
         self._by_name: dict[str, list[str]] = defaultdict(list)
         self._by_stem: dict[str, list[str]] = defaultdict(list)
-        for path in pictures:
+        for path in images:
             self._by_path[name_key(path)].append(path)
             if any(part.lower() in _MASK_FOLDERS for part in path.split("/")[:-1]):
                 continue
@@ -52,13 +52,13 @@ class PictureIndex:
             self._by_stem[posixpath.splitext(name)[0]].append(path)
 
     def match(self, name: str, *, beside: str, split: str = "") -> Match:
-        """Return the pictures that a label may mean by `name`.
+        """Return the images that a label may mean by `name`.
 
         First as a path, from the label's own folder and from the root; then by its last part, where the folders before
         it agree as far as both have some; then with another ending; and last with other folders.
 
         Of several, those whose folders agree furthest come first, then those in the label's own folder or in one of
-        its name, in a folder of its split, and in a folder of pictures.
+        its name, in a folder of its split, and in a folder of images.
 
         Args:
             name: a path, a name or an address, as it stands in the label.
@@ -95,10 +95,10 @@ class PictureIndex:
 
 
 def rightful(claims: Sequence[tuple[str, Match]]) -> list[bool]:
-    """Tell which of the names that all mean one picture may have it.
+    """Tell which of the names that all mean one image may have it.
 
     All may where their folders agree. Of others (seq1/1.jpg and seq2/1.jpg, where one 1.jpg is there) only the one may
-    whose folders agree furthest with the picture's, and none where two do so equally.
+    whose folders agree furthest with the image's, and none where two do so equally.
     """
     folders = [_folders(_plain(name)) for name, _ in claims]
     if all(_agree(one, other) for place, one in enumerate(folders) for other in folders[:place]):
@@ -154,7 +154,7 @@ def _narrowed(paths: list[str], name: str, beside: str, split: str) -> list[str]
         lambda path: posixpath.dirname(path) == beside,
         lambda path: num_shared(_folders(path), _folders(f"{beside}/")) == near,
         lambda path: bool(split) and split_above(path) == split,
-        lambda path: any(part.lower() in _PICTURE_FOLDERS for part in path.split("/")[:-1]),
+        lambda path: any(part.lower() in _IMAGE_FOLDERS for part in path.split("/")[:-1]),
     )
     for preferred in preferences:
         if len(paths) > 1:

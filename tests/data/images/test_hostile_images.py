@@ -1,4 +1,4 @@
-"""Pictures that are damaged where nobody looks for it."""
+"""Images that are damaged where nobody looks for it."""
 
 from PIL import GifImagePlugin, Image
 

@@ -41,7 +41,7 @@ class Peaks(Record):
     resident_bytes: int
 
 
-class Gauge(Protocol):
+class MemoryProbe(Protocol):
     """What a flight recorder reads."""
 
     def now(self) -> Reading:
@@ -57,7 +57,7 @@ class Gauge(Protocol):
         """Start a new peak."""
 
     def empty_cache(self) -> int:
-        """Return back what the allocator holds and nobody uses; give the bytes."""
+        """Release what the allocator holds and nobody uses; return the bytes."""
 
     def record_history(self, *, on: bool) -> None:
         """Keep, or stop keeping, where the last allocations were made."""
@@ -66,12 +66,12 @@ class Gauge(Protocol):
         """Write the allocator's state to `path`; False where there is none to write."""
 
 
-def gauge_of(device: DeviceKind, planned_context_bytes: int) -> Gauge:
-    """Return the gauge of a device."""
-    return CudaGauge(planned_context_bytes) if device == "cuda" else ResidentGauge()
+def memory_probe_for(device: DeviceKind, planned_context_bytes: int) -> MemoryProbe:
+    """Return the memory probe of a device."""
+    return CudaMemoryProbe(planned_context_bytes) if device == "cuda" else ResidentMemoryProbe()
 
 
-class CudaGauge:
+class CudaMemoryProbe:
     """Reads torch's allocator and the current card.
 
     Source of the names: the documentation of torch.cuda.memory_stats.
@@ -105,7 +105,7 @@ class CudaGauge:
         torch.cuda.reset_peak_memory_stats()
 
     def empty_cache(self) -> int:
-        """Return back all segments that nothing lies in; this waits for the card."""
+        """Release all segments that nothing lies in; this waits for the card."""
         before = torch.cuda.memory_reserved()
         torch.cuda.empty_cache()
         return before - torch.cuda.memory_reserved()
@@ -124,7 +124,7 @@ class CudaGauge:
         return True
 
 
-class ResidentGauge:
+class ResidentMemoryProbe:
     """Reads the process's resident memory; there is no allocator to look into."""
 
     def __init__(self) -> None:

@@ -39,8 +39,8 @@ class Progress(Record):
     ended: bool = False
 
 
-class Spool:
-    """The folder of one run below the spool folder. Whoever holds it writes progress and may remove it."""
+class EventLog:
+    """The folder of one run below the event log folder. Whoever holds it writes progress and may remove it."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -55,11 +55,11 @@ class Spool:
             OSError: the folder cannot be written.
         """
         folder.mkdir(parents=True, mode=0o700)  # what is tracked may be nobody else's business
-        spool = cls(folder)
-        spool._lock.acquire(timeout=0)
-        spool.events.path.touch(mode=0o600)
-        spool.events.append(start.model_dump())
-        return spool
+        event_log = cls(folder)
+        event_log._lock.acquire(timeout=0)
+        event_log.events.path.touch(mode=0o600)
+        event_log.events.append(start.model_dump())
+        return event_log
 
     @property
     def name(self) -> str:
@@ -111,7 +111,7 @@ class Spool:
         kept = (place / path.name).relative_to(self.folder).as_posix()
         place.parent.mkdir(exist_ok=True)  # the run's own folder is not made anew, where it was sent or given up
         try:
-            linked = {file.relative_to(self.folder).as_posix(): _stamp(file) for file in _set_aside(path, place)}
+            linked = {file.relative_to(self.folder).as_posix(): _stamp(file) for file in _archive(path, place)}
         except OSError:
             shutil.rmtree(place, ignore_errors=True)
             raise
@@ -151,12 +151,12 @@ def new_spool_id() -> str:
     return f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{uuid.uuid4().hex[:12]}"
 
 
-def spools_in(root: Path) -> list[Spool]:
-    """Return the runs that lie in the spool folder, the oldest first."""
-    return [Spool(path.parent) for path in sorted(root.glob(f"*/{_EVENTS}"))]
+def event_logs_in(root: Path) -> list[EventLog]:
+    """Return the runs that lie in the event log folder, the oldest first."""
+    return [EventLog(path.parent) for path in sorted(root.glob(f"*/{_EVENTS}"))]
 
 
-def _set_aside(path: Path, place: Path) -> list[Path]:
+def _archive(path: Path, place: Path) -> list[Path]:
     """Put a file, or a folder's files, into `place`; give those that are links."""
     sources = [path] if path.is_file() else [source for source in path.rglob("*") if source.is_file()]
     if not sources:

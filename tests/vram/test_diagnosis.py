@@ -3,16 +3,16 @@
 import pytest
 
 from eightgig.core.units import GIB, MIB
-from eightgig.vram.runtime.verdict import (
+from eightgig.vram.runtime.diagnosis import (
     Shortage,
     another_process,
+    diagnose,
     fragmentation,
     leak,
     requested_bytes,
     steady_growth,
     too_big,
     validation,
-    verdict_of,
 )
 
 
@@ -43,12 +43,12 @@ def shortage():
 
 def test_another_process_holds_the_card(shortage):
     squeezed = shortage(reserved_bytes=3 * GIB, allocated_bytes=3 * GIB, free_bytes=100 * MIB, others_bytes=4 * GIB)
-    verdict = another_process(squeezed)
-    assert verdict.sentence == (
+    diagnosis = another_process(squeezed)
+    assert diagnosis.sentence == (
         "another process: other processes hold 4.0 GiB of the card, and only 100.0 MiB were free for a request of "
         "1.0 GiB; end them (nvidia-smi and make doctor name them), or lower plan.budget_gib by as much"
     )
-    assert verdict_of(squeezed) == verdict
+    assert diagnose(squeezed) == diagnosis
 
 
 @pytest.mark.parametrize(
@@ -75,10 +75,10 @@ def test_a_small_request_needs_a_whole_segment(shortage):
 
 def test_leak(shortage):
     leaking = shortage(step_starts=tuple(2 * GIB + step * 20 * MIB for step in range(20)))
-    verdict = verdict_of(leaking)
-    assert (verdict.code, verdict) == ("leak", leak(leaking))
-    assert "grew steadily by 340.0 MiB over 100 steps" in verdict.finding
-    assert ".detach() or .item()" in verdict.advice
+    diagnosis = diagnose(leaking)
+    assert (diagnosis.code, diagnosis) == ("leak", leak(leaking))
+    assert "grew steadily by 340.0 MiB over 100 steps" in diagnosis.finding
+    assert ".detach() or .item()" in diagnosis.advice
 
 
 @pytest.mark.parametrize(
@@ -104,10 +104,10 @@ def test_a_noisy_rise_is_steady():
 
 def test_fragmentation(shortage):
     broken = shortage(allocated_bytes=5 * GIB, requested_bytes=1 * GIB)
-    verdict = verdict_of(broken)
-    assert (verdict.code, verdict) == ("fragmentation", fragmentation(broken))
-    assert verdict.finding == "2.1 GiB were free inside torch's allocator, but no piece had 1.0 GiB"
-    assert "PYTORCH_ALLOC_CONF=expandable_segments:True (not on Windows)" in verdict.advice
+    diagnosis = diagnose(broken)
+    assert (diagnosis.code, diagnosis) == ("fragmentation", fragmentation(broken))
+    assert diagnosis.finding == "2.1 GiB were free inside torch's allocator, but no piece had 1.0 GiB"
+    assert "PYTORCH_ALLOC_CONF=expandable_segments:True (not on Windows)" in diagnosis.advice
 
 
 @pytest.mark.parametrize("changes", [{}, {"requested_bytes": None}, {"device": "cpu", "allocated_bytes": GIB}])
@@ -117,27 +117,28 @@ def test_not_fragmentation(shortage, changes):
 
 def test_validation(shortage):
     assert validation(shortage()) is None
-    verdict = verdict_of(shortage(phase="validate", batch=64))
-    assert verdict.finding == "memory ran out while validating 64 samples at a time, not while training"
-    assert verdict.advice == "set train.eval_batch_size to 32 or less"
+    diagnosis = diagnose(shortage(phase="validate", batch=64))
+    assert diagnosis.finding == "memory ran out while validating 64 samples at a time, not while training"
+    assert diagnosis.advice == "set train.eval_batch_size to 32 or less"
 
 
 def test_simply_too_big(shortage):
-    verdict = verdict_of(shortage())
-    assert verdict == too_big(shortage())
-    assert verdict.finding == (
+    diagnosis = diagnose(shortage())
+    assert diagnosis == too_big(shortage())
+    assert diagnosis.finding == (
         "7.0 GiB were held and 1.0 GiB more asked for, of 7.5 GiB usable; the plan had predicted 7.0 GiB"
     )
-    assert verdict.advice == (
-        "set train.batch_size to 4 or less with more train.accumulation, or set plan.checkpointing=full or a 16-bit "
+    assert diagnosis.advice == (
+        "set train.batch_size to 4 or less with more train.gradient_accumulation_steps, or set "
+        "plan.activation_checkpointing=full or a 16-bit "
         "plan.precision, or take a smaller input or model, or raise plan.budget_gib if the card has more, or take a "
         "larger card"
     )
 
 
 def test_one_request_that_is_too_big_alone(shortage):
-    verdict = verdict_of(shortage(requested_bytes=9 * GIB, predicted_bytes=None))
-    assert verdict.finding == "7.0 GiB were held, and one request of 9.0 GiB alone is more than the 7.5 GiB usable"
+    diagnosis = diagnose(shortage(requested_bytes=9 * GIB, predicted_bytes=None))
+    assert diagnosis.finding == "7.0 GiB were held, and one request of 9.0 GiB alone is more than the 7.5 GiB usable"
 
 
 def test_a_single_sample_is_not_told_to_halve(shortage):

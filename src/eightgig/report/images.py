@@ -1,4 +1,4 @@
-"""Pictures of a report: contact sheets as files, and pictures inside a page."""
+"""Images of a report: contact sheets as files, and images inside a page."""
 
 import base64
 import io
@@ -24,7 +24,7 @@ MARK_COLOURS: dict[Mark, tuple[int, int, int]] = {
 
 @dataclass(frozen=True)
 class Tile:
-    """One picture of a sheet, what to write under it, and whether it shows something good or bad."""
+    """One image of a sheet, what to write under it, and whether it shows something good or bad."""
 
     image_HWC: NDArray[np.uint8]
     caption: str = ""
@@ -32,7 +32,7 @@ class Tile:
 
 
 def contact_sheet(tiles: Sequence[Tile], *, columns: int = 6, tile_side_px: int = 180) -> NDArray[np.uint8]:
-    """Return one picture (height, width, 3) RGB uint8 of all tiles in rows, each whole, with its caption under it.
+    """Return one image (height, width, 3) RGB uint8 of all tiles in rows, each whole, with its caption under it.
 
     Captions are wrapped to two lines and cut with an ellipsis; a bar of colour above each tells good from bad.
 
@@ -57,7 +57,7 @@ def contact_sheet(tiles: Sequence[Tile], *, columns: int = 6, tile_side_px: int 
 
 
 def _paste(sheet: Image.Image, tile: Tile, at: tuple[int, int], side_px: int) -> None:
-    """Fit the picture into its square without cutting or stretching it."""
+    """Fit the image into its square without cutting or stretching it."""
     image = _as_image(tile.image_HWC)
     scale = side_px / max(image.size)
     width, height = (max(1, round(length * scale)) for length in image.size)
@@ -87,12 +87,12 @@ def _as_image(image_HWC: NDArray[np.uint8]) -> Image.Image:
 
 
 def to_data_uri(image_HWC: NDArray[np.uint8], *, quality: int = 82, longest_side_px: int | None = None) -> str:
-    """Return the picture as a JPEG inside a `data:` address, for a page that needs no other file.
+    """Return the image as a JPEG inside a `data:` address, for a page that needs no other file.
 
     Args:
         image_HWC: (height, width, 3) RGB or (height, width) grey, uint8.
         quality: of the JPEG, 1..95.
-        longest_side_px: larger pictures are scaled down to it.
+        longest_side_px: larger images are scaled down to it.
     """
     image = _as_image(image_HWC)
     if longest_side_px:

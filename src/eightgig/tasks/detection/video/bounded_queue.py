@@ -11,7 +11,7 @@ Item = TypeVar("Item")
 _WAIT_S = 0.2
 
 
-class Belt(Generic[Item]):
+class BoundedQueue(Generic[Item]):
     """A queue between two threads.
 
     Args:
@@ -26,7 +26,7 @@ class Belt(Generic[Item]):
         self._changed = threading.Condition()
 
     def put(self, item: Item) -> None:
-        """Add the item, when there is room for it; a closed belt drops it, for nobody will take it."""
+        """Add the item, when there is room for it; a closed queue drops it, for nobody will take it."""
         with self._changed:
             while not self._is_closed and self._capacity is not None and len(self._items) >= self._capacity:
                 self._changed.wait(_WAIT_S)

@@ -1,4 +1,4 @@
-"""Picture files as cameras, renderers and GIS tools write them, and as they get damaged on their way."""
+"""Image files as cameras, renderers and GIS tools write them, and as they get damaged on their way."""
 
 import io
 import struct

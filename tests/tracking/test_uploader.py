@@ -1,4 +1,4 @@
-"""What a spool holds lands in MLflow once, wherever sending was broken off, and what is refused holds up nothing."""
+"""What an event log holds lands in MLflow once, wherever sending was broken off; what is refused holds up nothing."""
 
 import functools
 import math
@@ -8,9 +8,9 @@ import time
 import pytest
 
 from eightgig.tracking import server as server_module
-from eightgig.tracking.delivery import Delivery
+from eightgig.tracking.event_log import EventLog
 from eightgig.tracking.server import TrackingServer
-from eightgig.tracking.spool import Spool
+from eightgig.tracking.uploader import Uploader
 
 # MLflow and SQLAlchemy have warnings of their own, not ours to mend; ours stay errors.
 pytestmark = pytest.mark.filterwarnings("default", "error:::eightgig")
@@ -18,26 +18,26 @@ pytestmark = pytest.mark.filterwarnings("default", "error:::eightgig")
 
 @pytest.fixture
 def deliver():
-    """Sends all of a spool; gives the delivery."""
+    """Sends all of an event log; gives the uploader."""
 
-    def send(spool, start, server):
-        delivery = Delivery(spool, start, server)
-        while delivery.send_next(retry_files=True):
+    def send(event_log, start, server):
+        uploader = Uploader(event_log, start, server)
+        while uploader.send_next(retry_files=True):
             pass
-        return delivery
+        return uploader
 
     return send
 
 
-def fill(spool, folder):
+def fill(event_log, folder):
     """A run with all kinds of events, as a case study has them."""
-    events = spool.events
+    events = event_log.events
     events.append({"kind": "params", "params": {f"parameter.{number}": str(number) for number in range(150)}})
     for epoch in range(4):
         metrics = {"loss": 1 / (epoch + 1), "nan": math.nan, "steady": 0.5}
         events.append({"kind": "metrics", "ms": 2_000 + epoch, "step": epoch, "metrics": metrics})
     (folder / "page.html").write_text("page", encoding="utf-8")
-    events.append(spool.keep(folder / "page.html", "report"))
+    events.append(event_log.keep(folder / "page.html", "report"))
     events.append({"kind": "tags", "tags": {"env": "ci"}})
     events.append({"kind": "metrics", "ms": 3_000, "step": 0, "metrics": {"seconds": 3.5}})
     events.append({"kind": "end", "ms": 4_000, "status": "FINISHED", "killed_by": None})
@@ -64,9 +64,9 @@ def assert_whole(held):
 
 
 def test_all_lands_as_it_was_written(database, make_spool, deliver, held, tmp_path):
-    spool, start = make_spool(database)
-    fill(spool, tmp_path)
-    assert deliver(spool, start, TrackingServer(database)).is_complete
+    event_log, start = make_spool(database)
+    fill(event_log, tmp_path)
+    assert deliver(event_log, start, TrackingServer(database)).is_complete
     assert_whole(held)
     assert held()[0].data.tags["mlflow.user"] == "me"
 
@@ -97,62 +97,64 @@ class KilledServer(TrackingServer):
 def test_a_kill_between_sending_and_noting_doubles_nothing(
     database, make_spool, deliver, held, tmp_path, name, num_spared
 ):
-    spool, start = make_spool(database)
-    fill(spool, tmp_path)
+    event_log, start = make_spool(database)
+    fill(event_log, tmp_path)
     with pytest.raises(KilledError):
-        deliver(spool, start, KilledServer(database, name, num_spared))
-    spool.let_go()
-    second = Spool(spool.folder)
+        deliver(event_log, start, KilledServer(database, name, num_spared))
+    event_log.let_go()
+    second = EventLog(event_log.folder)
     assert second.hold()
     assert deliver(second, start, TrackingServer(database)).is_complete
     assert_whole(held)
 
 
 def test_progress_that_is_lost_altogether_doubles_nothing(database, make_spool, deliver, held, tmp_path):
-    spool, start = make_spool(database)
-    fill(spool, tmp_path)
-    files = shutil.copytree(spool.folder / "files", tmp_path / "kept")
-    deliver(spool, start, TrackingServer(database))
-    (spool.folder / "progress.json").unlink()
-    shutil.copytree(files, spool.folder / "files", dirs_exist_ok=True)
-    deliver(spool, start, TrackingServer(database))
+    event_log, start = make_spool(database)
+    fill(event_log, tmp_path)
+    files = shutil.copytree(event_log.folder / "files", tmp_path / "kept")
+    deliver(event_log, start, TrackingServer(database))
+    (event_log.folder / "progress.json").unlink()
+    shutil.copytree(files, event_log.folder / "files", dirs_exist_ok=True)
+    deliver(event_log, start, TrackingServer(database))
     assert_whole(held)
 
 
 def test_a_second_run_that_a_lost_answer_left_is_removed(database, client, make_spool, deliver, held, tmp_path):
-    spool, start = make_spool(database)
-    fill(spool, tmp_path)
+    event_log, start = make_spool(database)
+    fill(event_log, tmp_path)
     server = TrackingServer(database)
-    delivery = Delivery(spool, start, server)
-    assert delivery.send_next(retry_files=False)
+    uploader = Uploader(event_log, start, server)
+    assert uploader.send_next(retry_files=False)
     (experiment,) = [each for each in client.search_experiments() if each.name == "case"]
     client.create_run(experiment.experiment_id, tags={server_module.SPOOL_TAG: start.spool_id})
-    assert deliver(spool, start, server).is_complete
+    assert deliver(event_log, start, server).is_complete
     assert_whole(held)
-    assert held()[0].info.run_id == delivery.run_id
+    assert held()[0].info.run_id == uploader.run_id
 
 
 def test_more_than_one_request_takes(database, make_spool, deliver, held):
-    spool, start = make_spool(database)
+    event_log, start = make_spool(database)
     for number in range(3):
         metrics = {f"metric.{index}": float(index) for index in range(900)}
-        spool.events.append({"kind": "metrics", "ms": 2_000, "step": number, "metrics": metrics})
-    spool.events.append({"kind": "tags", "tags": {f"tag.{index}": "x" for index in range(130)}})
-    deliver(spool, start, TrackingServer(database))
+        event_log.events.append({"kind": "metrics", "ms": 2_000, "step": number, "metrics": metrics})
+    event_log.events.append({"kind": "tags", "tags": {f"tag.{index}": "x" for index in range(130)}})
+    deliver(event_log, start, TrackingServer(database))
     run, points, _ = held()
     assert len(points) == 2700
     assert sum(name.startswith("tag.") for name in run.data.tags) == 130
 
 
 def test_what_is_refused_is_left_out_by_name(database, make_spool, deliver, held, caplog):
-    spool, start = make_spool(database)
+    event_log, start = make_spool(database)
     good = {f"good.{number}": float(number) for number in range(20)}
-    spool.events.append({"kind": "params", "params": {"rate": "1", "k" * 300: "too long a name", "long": "x" * 9_000}})
-    spool.events.append({"kind": "metrics", "ms": 2_000, "step": 1, "metrics": {**good, "bad*name": 1.0}})
-    spool.events.append({"kind": "metrics", "ms": 2_000, "step": 1, "metrics": {"inf": math.inf, "../up": 1.0}})
-    spool.events.append({"kind": "params", "params": {"rate": "2"}})
-    spool.events.append({"kind": "end", "ms": 4_000, "status": "FINISHED", "killed_by": None})
-    assert deliver(spool, start, TrackingServer(database)).is_complete
+    event_log.events.append(
+        {"kind": "params", "params": {"rate": "1", "k" * 300: "too long a name", "long": "x" * 9_000}}
+    )
+    event_log.events.append({"kind": "metrics", "ms": 2_000, "step": 1, "metrics": {**good, "bad*name": 1.0}})
+    event_log.events.append({"kind": "metrics", "ms": 2_000, "step": 1, "metrics": {"inf": math.inf, "../up": 1.0}})
+    event_log.events.append({"kind": "params", "params": {"rate": "2"}})
+    event_log.events.append({"kind": "end", "ms": 4_000, "status": "FINISHED", "killed_by": None})
+    assert deliver(event_log, start, TrackingServer(database)).is_complete
     run, points, _ = held()
     assert [point[:3] for point in points if point[0] != "inf"] == sorted((name, 1, good[name]) for name in good)
     assert run.data.metrics["inf"] > 1e308
@@ -161,29 +163,29 @@ def test_what_is_refused_is_left_out_by_name(database, make_spool, deliver, held
     assert run.info.status == "FINISHED"
     (said,) = [record.getMessage() for record in caplog.records if "refused" in record.getMessage()]
     assert all(name in said for name in ("bad*name", "../up", "rate", "k" * 300))
-    assert "good" not in said.partition("Its words")[0]
+    assert "good" not in said.partition("Its error_message")[0]
 
 
 def test_a_door_keeper_that_refuses_all_loses_nothing(database, make_spool, deliver, held, monkeypatch):
-    spool, start = make_spool(database)
-    spool.events.append({"kind": "metrics", "ms": 2_000, "step": 1, "metrics": {"loss": 1.0}})
+    event_log, start = make_spool(database)
+    event_log.events.append({"kind": "metrics", "ms": 2_000, "step": 1, "metrics": {"loss": 1.0}})
     server = TrackingServer(database)
     with monkeypatch.context() as broken, pytest.raises(ConnectionError):
         broken.setattr(server, "send", _raise(server_module.RefusedError("400 plain HTTP sent to an HTTPS port")))
         broken.setattr(server, "check", _raise(ConnectionError("400 plain HTTP sent to an HTTPS port")))
-        deliver(spool, start, server)
-    deliver(spool, start, server)
+        deliver(event_log, start, server)
+    deliver(event_log, start, server)
     assert held()[1] == [("loss", 1, 1.0, 2_000)]
 
 
 def test_a_torn_line_costs_itself_alone(database, make_spool, deliver, held, caplog):
-    spool, start = make_spool(database)
-    spool.events.append({"kind": "metrics", "ms": 2_000, "step": 1, "metrics": {"loss": 1.0}})
-    with spool.events.path.open("ab") as file:
+    event_log, start = make_spool(database)
+    event_log.events.append({"kind": "metrics", "ms": 2_000, "step": 1, "metrics": {"loss": 1.0}})
+    with event_log.events.path.open("ab") as file:
         file.write(b'\n{"kind":"metrics","ms":2000,"step":2,"metr')
-    deliver(spool, start, TrackingServer(database))
-    spool.events.append({"kind": "metrics", "ms": 2_000, "step": 3, "metrics": {"loss": 3.0}})
-    deliver(spool, start, TrackingServer(database))
+    deliver(event_log, start, TrackingServer(database))
+    event_log.events.append({"kind": "metrics", "ms": 2_000, "step": 3, "metrics": {"loss": 3.0}})
+    deliver(event_log, start, TrackingServer(database))
     assert held()[1] == [("loss", 1, 1.0, 2_000), ("loss", 3, 3.0, 2_000)]
     assert "cut short" in caplog.text
 
@@ -192,54 +194,54 @@ class TestFiles:
     @pytest.fixture
     def run(self, make_spool, database, tmp_path):
         """A run that keeps a file, has a figure behind it, and ends."""
-        spool, start = make_spool(database)
+        event_log, start = make_spool(database)
         (tmp_path / "page.html").write_text("page", encoding="utf-8")
-        spool.events.append(spool.keep(tmp_path / "page.html", "report"))
-        spool.events.append({"kind": "metrics", "ms": 2_000, "step": 1, "metrics": {"loss": 1.0}})
-        spool.events.append({"kind": "end", "ms": 4_000, "status": "FINISHED", "killed_by": None})
-        return spool, start
+        event_log.events.append(event_log.keep(tmp_path / "page.html", "report"))
+        event_log.events.append({"kind": "metrics", "ms": 2_000, "step": 1, "metrics": {"loss": 1.0}})
+        event_log.events.append({"kind": "end", "ms": 4_000, "status": "FINISHED", "killed_by": None})
+        return event_log, start
 
     def test_that_cannot_be_stored_now_hold_up_nothing(self, run, database, held, caplog, monkeypatch):
-        spool, start = run
+        event_log, start = run
         server = TrackingServer(database)
         monkeypatch.setattr(server, "upload", _raise(OSError("No space left on device")))
-        delivery = Delivery(spool, start, server)
-        while delivery.send_next(retry_files=False):
+        uploader = Uploader(event_log, start, server)
+        while uploader.send_next(retry_files=False):
             pass
-        assert not delivery.is_complete
+        assert not uploader.is_complete
         assert held()[0].info.status == "FINISHED"
         assert held()[0].data.metrics == {"loss": 1.0}
         assert "No space left" in caplog.text
         monkeypatch.undo()
-        assert delivery.send_next(retry_files=True)
-        assert delivery.is_complete
+        assert uploader.send_next(retry_files=True)
+        assert uploader.is_complete
         assert held()[2] == {"report/page.html"}
 
     def test_wait_with_all_else_while_the_server_is_away(self, run, database, monkeypatch):
-        spool, start = run
+        event_log, start = run
         server = TrackingServer(database)
-        delivery = Delivery(spool, start, server)
+        uploader = Uploader(event_log, start, server)
         for _ in range(2):
-            delivery.send_next(retry_files=False)
+            uploader.send_next(retry_files=False)
         monkeypatch.setattr(server, "upload", _raise(ConnectionError("refused")))
         monkeypatch.setattr(server, "check", _raise(ConnectionError("refused")))
-        before = spool.progress()
+        before = event_log.progress()
         with pytest.raises(ConnectionError):
-            delivery.send_next(retry_files=False)
-        assert spool.progress() == before
+            uploader.send_next(retry_files=False)
+        assert event_log.progress() == before
 
     def test_that_are_refused_are_left_out(self, run, database, deliver, held, caplog, monkeypatch):
-        spool, start = run
+        event_log, start = run
         server = TrackingServer(database)
         monkeypatch.setattr(server, "upload", _raise(server_module.RefusedError("413 too large")))
-        assert deliver(spool, start, server).is_complete
+        assert deliver(event_log, start, server).is_complete
         assert held()[2] == set()
         assert "page.html: 413 too large" in caplog.text
 
     def test_that_were_written_over_are_left_out(self, run, database, deliver, held, caplog):
-        spool, start = run
-        shutil.rmtree(spool.folder / "files")
-        assert deliver(spool, start, TrackingServer(database)).is_complete
+        event_log, start = run
+        shutil.rmtree(event_log.folder / "files")
+        assert deliver(event_log, start, TrackingServer(database)).is_complete
         assert held()[2] == set()
         assert "page.html was written over" in caplog.text
 
@@ -253,35 +255,35 @@ def _raise(error):
 
 @pytest.mark.parametrize("how", ["deleted", "unknown"])
 def test_a_run_that_was_deleted_is_told_from_values_that_are_refused(database, client, make_spool, deliver, how):
-    spool, start = make_spool(database)
-    delivery = Delivery(spool, start, TrackingServer(database))
-    delivery.send_next(retry_files=False)
+    event_log, start = make_spool(database)
+    uploader = Uploader(event_log, start, TrackingServer(database))
+    uploader.send_next(retry_files=False)
     if how == "deleted":
-        client.delete_run(delivery.run_id)
+        client.delete_run(uploader.run_id)
     else:
-        spool.note(spool.progress().model_copy(update={"run_id": "0" * 32}))
-    spool.events.append({"kind": "metrics", "ms": 2_000, "step": 1, "metrics": {"loss": 1.0}})
+        event_log.note(event_log.progress().model_copy(update={"run_id": "0" * 32}))
+    event_log.events.append({"kind": "metrics", "ms": 2_000, "step": 1, "metrics": {"loss": 1.0}})
     with pytest.raises(server_module.RunGoneError):
-        deliver(spool, start, TrackingServer(database))
+        deliver(event_log, start, TrackingServer(database))
 
 
 def test_an_upload_is_given_time_by_its_size(make_spool, nobody, tmp_path, monkeypatch):
-    spool, start = make_spool(nobody)
+    event_log, start = make_spool(nobody)
     (tmp_path / "large.bin").write_bytes(b"0" * 3_000_000)
-    spool.events.append(spool.keep(tmp_path / "large.bin", "x"))
+    event_log.events.append(event_log.keep(tmp_path / "large.bin", "x"))
     server, seen = TrackingServer(nobody), []
     monkeypatch.setattr(server, "find_or_create_run", lambda _start: "1")
-    delivery = Delivery(spool, start, server)
-    monkeypatch.setattr(server, "upload", lambda *_: seen.append(delivery.expected_by - time.monotonic()))
-    while delivery.send_next(retry_files=False):
+    uploader = Uploader(event_log, start, server)
+    monkeypatch.setattr(server, "upload", lambda *_: seen.append(uploader.expected_by - time.monotonic()))
+    while uploader.send_next(retry_files=False):
         pass
     assert seen == [pytest.approx(3.0, abs=0.5)]
-    assert delivery.expected_by == 0.0
+    assert uploader.expected_by == 0.0
 
 
 def test_errors_are_told_without_passwords_and_by_their_cause():
     timeout = OSError("API request to https://me:secret@host/api failed\nwith timeout exception")
-    assert server_module.words(timeout) == "API request to https://host/api failed with timeout exception"
+    assert server_module.error_message(timeout) == "API request to https://host/api failed with timeout exception"
     refused = OSError("API request failed (Caused by NewConnectionError('[Errno 111] Connection refused'))")
-    assert server_module.words(refused) == "NewConnectionError('[Errno 111] Connection refused'))"
-    assert server_module.words(KeyError()) == "KeyError"
+    assert server_module.error_message(refused) == "NewConnectionError('[Errno 111] Connection refused'))"
+    assert server_module.error_message(KeyError()) == "KeyError"

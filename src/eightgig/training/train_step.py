@@ -19,18 +19,18 @@ from eightgig.training.checkpoint import size_of
 from eightgig.training.loss_scale import LossScale
 from eightgig.training.objective import Batch, Objective
 from eightgig.training.optim import build_optimizer, learning_rate_at, set_learning_rate
+from eightgig.training.optimizer_warm_up import warm_up_optimizer_state
 from eightgig.training.parallel import Parallel
 from eightgig.training.parameters import TrainParameters
-from eightgig.training.ranks import buffers_of
-from eightgig.training.recovery import Pieces, Recovery, forget_attempt, rows_of
-from eightgig.training.rehearsal import rehearse
+from eightgig.training.process_group import buffers_of
+from eightgig.training.recovery import BatchSplitter, Recovery, reset_gradients, rows_of
 from eightgig.training.sharding import full, gathered, laid_out, whole
 from eightgig.vram.plan import Finding, MemoryPlan
 from eightgig.vram.runtime.autocast import plain_forward
+from eightgig.vram.runtime.diagnosis import Recovered
 from eightgig.vram.runtime.in_backward import StepsInBackward
 from eightgig.vram.runtime.offload import ActivationOffload
 from eightgig.vram.runtime.recorder import FlightRecorder
-from eightgig.vram.runtime.verdict import Recovered
 
 _LONE_SAMPLE, _MOST_LAYERS = "VRAM104", 4
 
@@ -111,7 +111,7 @@ class Stepper:
             self.module,
             recorder=self.recorder,
             tracker=tracker,
-            forget=partial(forget_attempt, self.accelerator, self.optimizer),
+            forget=partial(reset_gradients, self.accelerator, self.optimizer),
             num_processes=self.ranks.count,
         )
         self.loss_scale = LossScale(self.accelerator.scaler) if self.accelerator.scaler is not None else None
@@ -121,8 +121,8 @@ class Stepper:
         self._loaded_batch = plan.micro_batch
         self._spare: Batch | None = None
         self._in_backward = StepsInBackward(optimizer) if plan.optimizer_in_backward else None
-        with self.recovery.no_way_back("before the first step: the optimizer's state and its step do not fit"):
-            rehearse(optimizer, self._in_backward)
+        with self.recovery.fatal_oom("before the first step: the optimizer's state and its step do not fit"):
+            warm_up_optimizer_state(optimizer, self._in_backward)
 
     @property
     def plan(self) -> MemoryPlan:
@@ -225,7 +225,7 @@ class Stepper:
         return self.average.in_place() if self.average else nullcontext()
 
     def close(self) -> None:
-        """Return the device's memory back: the network is on the CPU again, as it came; nothing can be trained any more.
+        """Free the device's memory: the network is on the CPU again, as it came; nothing can be trained any more.
 
         What accelerate wraps is cycles of references, which would keep weights and optimizer state on the card until
         Python happens to look for them.
@@ -243,7 +243,7 @@ class Stepper:
         module = self.parallel.unwrapped(self.module)
         self.parallel.load_weights(module, weights)
 
-    def _gradients(self, batches: Sequence[Batch], count: int, pieces: Pieces) -> _Gradients:
+    def _gradients(self, batches: Sequence[Batch], count: int, pieces: BatchSplitter) -> _Gradients:
         # All that may fail and be done again: nothing here touches weights or the optimizer, or there is no way back.
         seeded = list(self._seeded(batches, pieces))
         if not seeded:
@@ -266,7 +266,7 @@ class Stepper:
         self._spare = batches[-1]
         return self._checked(torch.stack(losses).sum())
 
-    def _seeded(self, batches: Sequence[Batch], pieces: Pieces) -> Iterator[tuple[int, Batch]]:
+    def _seeded(self, batches: Sequence[Batch], pieces: BatchSplitter) -> Iterator[tuple[int, Batch]]:
         """Yield what goes through the network at a time, with a seed for it."""
         pieces.begin()
         for number, batch in enumerate(batches):
@@ -280,7 +280,7 @@ class Stepper:
         if self._spare is None:
             raise TrainingError(
                 f"process {self.ranks.index} of {self.ranks.count} never gets a micro-batch: there are too few "
-                "training samples for train.distributed.processes"
+                "training samples for train.distributed.nproc_per_node"
             )
         with self.parallel.gradient_sync(self.module, last=True), self._lone.through(rows_of(self._spare)):
             loss = self.objective.loss_sum(self.module, self._spare, self.accelerator.device)
@@ -316,7 +316,7 @@ class Stepper:
             return _Gradients(loss_sum, math.nan)
         step = self.num_steps
         with (
-            self.recovery.no_way_back(f"in the backward pass of step {step}, which has stepped some weights"),
+            self.recovery.fatal_oom(f"in the backward pass of step {step}, which has stepped some weights"),
             steps.on(),
         ):
             self.accelerator.backward(loss)
@@ -330,7 +330,7 @@ class Stepper:
         return _Gradients(loss_sum, norm, applied=True)
 
     def _clipped_norm(self) -> Tensor:
-        weights, limit = self.module.parameters(), self.parameters.max_gradient_norm
+        weights, limit = self.module.parameters(), self.parameters.max_grad_norm
         if limit is not None:
             return self.accelerator.clip_grad_norm_(weights, limit)
         self.accelerator.unscale_gradients(self.optimizer)
@@ -347,7 +347,7 @@ class Stepper:
     def _update(self, computed: _Gradients) -> None:
         """Step, and let the scaler draw its conclusions; both without waiting for the card."""
         if computed.finite and not computed.applied:
-            with self.recovery.no_way_back(
+            with self.recovery.fatal_oom(
                 f"inside optimizer step {self.num_steps}, which may have changed some weights"
             ):
                 self._step_optimizer()

@@ -16,13 +16,13 @@ from eightgig.core.progress import track
 from eightgig.core.stop import Stopped, StoppedAtOnce, StopRequest, stop_after_step
 from eightgig.core.tracker import Tracker
 from eightgig.training.checkpoint import Checkpoints, size_of
-from eightgig.training.feed import LOADING_ERRORS, Feed, SteadyLoader, Window
+from eightgig.training.epoch_iterator import LOADING_ERRORS, AccumulationWindow, EpochIterator, SteadyLoader
 from eightgig.training.history import EpochRow, TrainingResult
 from eightgig.training.objective import Batch, Objective
 from eightgig.training.parameters import TrainParameters
 from eightgig.training.progress import Best, Progress, result_state
-from eightgig.training.recovery import Pieces
-from eightgig.training.stepper import Stepper
+from eightgig.training.recovery import BatchSplitter
+from eightgig.training.train_step import Stepper
 from eightgig.vram.plan import MemoryPlan
 from eightgig.vram.runtime.measure import MemoryMeter
 from eightgig.vram.runtime.recorder import FlightRecorder
@@ -64,8 +64,8 @@ class Trainer(Stepper):
             module, objective, plan=plan, parameters=parameters, steps=steps, tracker=tracker, recorder=recorder
         )
         self.meters = meters or (MemoryMeter("train", plan.device), MemoryMeter("validate", plan.device))
-        self._loaded_accumulation = plan.accumulation
-        self._checkpoints, self._clock = checkpoints, _Clock(60 * parameters.checkpoint_minutes)
+        self._loaded_accumulation = plan.gradient_accumulation_steps
+        self._checkpoints, self._clock = checkpoints, _CheckpointTimer(60 * parameters.checkpoint_minutes)
         with self.kept_weights():
             self.progress = Progress(Best(self.weights()))
 
@@ -92,7 +92,7 @@ class Trainer(Stepper):
             self._go_on(go_on_from)
         elif self._checkpoints and self.ranks.is_first:
             self._checkpoints.require_space(2 * (self.state_bytes() + size_of(self.progress.best.weights)))
-        feed = Feed(train_batches, accumulation=self._loaded_accumulation, ranks=self.ranks)
+        feed = EpochIterator(train_batches, gradient_accumulation_steps=self._loaded_accumulation, ranks=self.ranks)
         validation = SteadyLoader(val_batches)
         self._clock.start()
         with stop_after_step() as stop:
@@ -106,7 +106,7 @@ class Trainer(Stepper):
                 raise
         return self._finished()
 
-    def train_epoch(self, feed: Feed, stop: StopRequest | None = None) -> None:
+    def train_epoch(self, feed: EpochIterator, stop: StopRequest | None = None) -> None:
         """Do what is left of an epoch's optimizer steps.
 
         Raises:
@@ -127,7 +127,7 @@ class Trainer(Stepper):
                 progress.sums.add(loss, window.count, norm)
             self._between_steps(stop)
 
-    def _skip(self, window: Window, loss: float) -> None:
+    def _skip(self, window: AccumulationWindow, loss: float) -> None:
         progress, most = self.progress, self.parameters.max_skipped_steps
         samples = [int(index) for batch in window.batches for index in batch["indices"]]
         progress.sums.skipped += 1
@@ -154,7 +154,7 @@ class Trainer(Stepper):
         if due:
             self._save()
 
-    def _epoch(self, feed: Feed, validation: SteadyLoader, stop: StopRequest) -> None:
+    def _epoch(self, feed: EpochIterator, validation: SteadyLoader, stop: StopRequest) -> None:
         progress = self.progress
         if not progress.samples:
             progress.learning_rate = self.learning_rate()
@@ -192,7 +192,7 @@ class Trainer(Stepper):
                     stop.obey()
                 yield batch
 
-        def work(pieces: Pieces) -> dict[str, float]:
+        def work(pieces: BatchSplitter) -> dict[str, float]:
             return self.objective.evaluate(self.module, pieces(watched()), self.accelerator.device)
 
         while True:
@@ -260,7 +260,11 @@ class Trainer(Stepper):
             tuple(self.progress.history),
             measured=tuple(meter.result() for meter in self.meters),
             recovered=self.recovered,
-            final={"micro_batch": plan.micro_batch, "accumulation": plan.accumulation, "eval_batch": plan.eval_batch},
+            final={
+                "micro_batch": plan.micro_batch,
+                "gradient_accumulation_steps": plan.gradient_accumulation_steps,
+                "eval_batch": plan.eval_batch,
+            },
             findings=self.recovery.findings,
             cache_clearings=self.recorder.report().cache_clearings,
         )
@@ -270,7 +274,7 @@ class Trainer(Stepper):
         return result
 
 
-class _Clock:
+class _CheckpointTimer:
     """When the next checkpoint is due: after so many seconds, or later where saving would cost over 1 % of the time."""
 
     def __init__(self, interval_s: float) -> None:

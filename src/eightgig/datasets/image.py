@@ -1,4 +1,4 @@
-"""Pictures for people: contact sheets and the like."""
+"""Images for people: contact sheets and the like."""
 
 import base64
 from io import BytesIO
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 _MOST_PIXELS = 32_000_000
 
 
-class PictureDataset(FileDataset["np.ndarray", "np.ndarray"]):
+class ImageDataset(FileDataset["np.ndarray", "np.ndarray"]):
     """A uint8 height x width x 3 array as a PNG file; kedro-viz shows it."""
 
     def save(self, data: "np.ndarray") -> None:
-        """Write the picture as PNG."""
+        """Write the image as PNG."""
         from PIL import Image
 
         buffer = BytesIO()
@@ -29,7 +29,7 @@ class PictureDataset(FileDataset["np.ndarray", "np.ndarray"]):
         write_bytes(self.path, buffer.getvalue())
 
     def load(self) -> "np.ndarray":
-        """Read the picture as uint8 height x width x 3."""
+        """Read the image as uint8 height x width x 3."""
         from eightgig.core.errors import ImageRejectedError
         from eightgig.data.images.decoding import decode_rgb
 
@@ -37,9 +37,9 @@ class PictureDataset(FileDataset["np.ndarray", "np.ndarray"]):
             return decode_rgb(self.path.read_bytes(), max_pixels=_MOST_PIXELS)
         except ImageRejectedError as error:
             raise DatasetError(
-                f"{self.path} is no picture that can be read ({error}). Run the stage that makes it once more."
+                f"{self.path} is no image that can be read ({error}). Run the stage that makes it once more."
             ) from error
 
     def preview(self) -> ImagePreview:
-        """Show the picture in kedro-viz."""
+        """Show the image in kedro-viz."""
         return ImagePreview(base64.b64encode(self.path.read_bytes()).decode("ascii"))

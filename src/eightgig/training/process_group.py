@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 
 @dataclass(frozen=True)
-class Ranks:
+class ProcessGroup:
     """Which of how many processes this is.
 
     Attributes:

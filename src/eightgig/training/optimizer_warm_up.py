@@ -7,11 +7,11 @@ from torch.optim import SGD, Adam, AdamW, Optimizer
 from eightgig.vram.runtime.in_backward import StepsInBackward
 
 
-def rehearse(optimizer: Optimizer, in_backward: StepsInBackward | None = None) -> None:
+def warm_up_optimizer_state(optimizer: Optimizer, in_backward: StepsInBackward | None = None) -> None:
     """Make the optimizer's state and take once what its step takes, so that a shortage shows before the first step.
 
     A step half done cannot be undone: with the state made beforehand, the first real one allocates nothing that lasts.
-    The rehearsal steps with gradients of zero at a rate of zero, and then sets the state to what it is before any
+    The warm-up steps with gradients of zero at a rate of zero, and then sets the state to what it is before any
     step: weights, step counts, moments and random numbers are exactly as before. An optimizer that already has state
     is left alone. One that steps in the backward pass rehearses so too, with one gradient at a time.
     """
@@ -28,7 +28,7 @@ def rehearse(optimizer: Optimizer, in_backward: StepsInBackward | None = None) -
             group["lr"] = rate
     _as_before_any_step(optimizer)
     if torch.cuda.is_initialized():
-        torch.cuda.empty_cache()  # what the rehearsal took shall not stand in the way of the real thing
+        torch.cuda.empty_cache()  # what the warm-up took shall not stand in the way of the real thing
 
 
 def _step_with_zeros(optimizer: Optimizer, in_backward: StepsInBackward | None) -> None:
@@ -42,7 +42,7 @@ def _step_with_zeros(optimizer: Optimizer, in_backward: StepsInBackward | None) 
 
 def _as_before_any_step(optimizer: Optimizer) -> None:
     if not _starts_from_zeros(optimizer):
-        optimizer.state.clear()  # it will be made again by the first step, where the rehearsal showed that it fits
+        optimizer.state.clear()  # it will be made again by the first step, where the warm-up showed that it fits
         return
     for state in optimizer.state.values():
         for value in state.values():

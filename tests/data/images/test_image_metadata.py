@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
-from tests.picture_files import behind_header, chunk, encoded, png_of, smooth
+from tests.encoded_images import behind_header, chunk, encoded, png_of, smooth
 
 from eightgig.core.errors import ImageRejectedError
 from eightgig.data.images.decoding import decode_rgb, inspect_image
@@ -121,23 +121,23 @@ def riff(*chunks):
 
 
 WEBP = encoded(PIXELS, "WEBP", lossless=True)
-PICTURE = (b"VP8L", WEBP[20 : 20 + int.from_bytes(WEBP[16:20], "little")])
+IMAGE = (b"VP8L", WEBP[20 : 20 + int.from_bytes(WEBP[16:20], "little")])
 HEAD = (b"VP8X", bytes([0x2C, 0, 0, 0, 63, 0, 0, 47, 0, 0]))
 
 
 def test_a_webp_with_large_metadata():
-    data = riff(HEAD, (b"ICCP", LONG), PICTURE, (b"EXIF", UPSIDE_DOWN), (b"XMP ", LONG))
+    data = riff(HEAD, (b"ICCP", LONG), IMAGE, (b"EXIF", UPSIDE_DOWN), (b"XMP ", LONG))
     assert np.array_equal(decode_rgb(data), PIXELS[::-1, ::-1])
 
 
 @pytest.mark.parametrize("cut", [10, 100_000, len(LONG) - 50])
 def test_a_webp_that_ends_within_its_metadata_is_whole(tmp_path, cut):
-    data = riff(HEAD, PICTURE, (b"XMP ", LONG))[:-cut]
+    data = riff(HEAD, IMAGE, (b"XMP ", LONG))[:-cut]
     assert "read without its metadata" in inspected(tmp_path, data, "a.webp").remark
     assert np.array_equal(decode_rgb(data), PIXELS)
 
 
-def test_a_webp_film_that_ends_within_its_second_picture_gives_its_first():
+def test_a_webp_film_that_ends_within_its_second_image_gives_its_first():
     frames = [Image.fromarray(smooth(seed)) for seed in (2, 3)]
     whole = encoded(frames[0], "WEBP", save_all=True, append_images=frames[1:], lossless=True)
     assert np.array_equal(decode_rgb(whole[:-40]), PIXELS)
@@ -146,7 +146,7 @@ def test_a_webp_film_that_ends_within_its_second_picture_gives_its_first():
 
 
 @pytest.mark.parametrize(("kind", "more"), [("GIF", b"junk" * 9), ("BMP", LONG), ("GIF", LONG)])
-def test_bytes_behind_other_pictures(kind, more):
+def test_bytes_behind_other_images(kind, more):
     plain = encoded(Image.fromarray(PIXELS).quantize(16), kind)
     assert np.array_equal(decode_rgb(plain + more), decode_rgb(plain))
 

@@ -6,7 +6,7 @@ import pytest
 
 from eightgig.core.errors import ConfigurationError
 from eightgig.vram.allocator.events import AllocationTrace, Event, Mark, Scratch
-from eightgig.vram.tracing.hidden import PACKAGED, HiddenMemory, load_calibration, with_hidden
+from eightgig.vram.tracing.workspace import PACKAGED, WorkspaceMemory, load_calibration, with_workspace
 
 KIB = 1024
 
@@ -29,8 +29,8 @@ def with_scratch(kind, *sizes):
     )
 
 
-def sizes_of(trace, hidden):
-    made = with_hidden(trace, hidden)
+def sizes_of(trace, workspace):
+    made = with_workspace(trace, workspace)
     assert made.events[0] == Event(0, 100)
     assert made.scratch == ()
     return [event.num_bytes for event in made.events[1:-1] if event.num_bytes]
@@ -41,14 +41,14 @@ def convolution(*, groups=1, kernel=3, channels_a_group=64, channels_last=0):
 
 
 def test_a_cublas_workspace_stays():
-    made = with_hidden(with_scratch("cublas"), constants(cublas_workspace_bytes=8_519_680))
+    made = with_workspace(with_scratch("cublas"), constants(cublas_workspace_bytes=8_519_680))
     assert made.events == (Event(0, 100), Event(1, 8_519_680), Event(0, 0))
     assert (made.holders[1], made.owners[1]) == ("workspace", "cublas")
     assert [mark.position for mark in made.marks] == [0, 2]  # phases begin where they began
 
 
 def test_other_scratch_is_gone_after_its_op():
-    made = with_hidden(with_scratch("convolution", *convolution()), constants(conv_forward_staging=1))
+    made = with_workspace(with_scratch("convolution", *convolution()), constants(conv_forward_staging=1))
     assert made.events == (Event(0, 100), Event(1, 1500), Event(1, 0), Event(0, 0))
 
 
@@ -68,10 +68,10 @@ def test_other_scratch_is_gone_after_its_op():
     ],
 )
 def test_staging_of_convolutions(kind, sizes, expected):
-    hidden = constants(
+    workspace = constants(
         conv_forward_staging=2, conv_backward_staging=3, conv_pointwise_staging=0.5, conv_grouped_staging=1
     )
-    assert sizes_of(with_scratch(kind, *sizes), hidden) == expected
+    assert sizes_of(with_scratch(kind, *sizes), workspace) == expected
 
 
 def test_attention_adds_up_the_querys_gradient_in_float32():
@@ -82,7 +82,7 @@ def test_attention_adds_up_the_querys_gradient_in_float32():
 
 
 def test_both_scratches_of_attention_are_held_together():
-    made = with_hidden(with_scratch("flash_attention_backward", 2, 4, 130, 40, 2), constants())
+    made = with_workspace(with_scratch("flash_attention_backward", 2, 4, 130, 40, 2), constants())
     assert [bool(event.num_bytes) for event in made.events] == [True, True, True, False, False, False]
 
 
@@ -91,15 +91,15 @@ def test_attention_in_float32_needs_no_accumulator():
 
 
 def test_the_cpu_hides_nothing_in_libraries():
-    hidden = load_calibration().of("none")
-    assert sizes_of(with_scratch("cublas"), hidden) == []
-    assert sizes_of(with_scratch("convolution", *convolution()), hidden) == []
-    assert hidden.context_bytes.value == 0
+    workspace = load_calibration().of("none")
+    assert sizes_of(with_scratch("cublas"), workspace) == []
+    assert sizes_of(with_scratch("convolution", *convolution()), workspace) == []
+    assert workspace.context_bytes.value == 0
 
 
 def test_every_constant_has_a_source():
-    for hidden in load_calibration().generations.values():
-        assert all(len(getattr(hidden, name).source) > 20 for name in HiddenMemory.model_fields)
+    for workspace in load_calibration().generations.values():
+        assert all(len(getattr(workspace, name).source) > 20 for name in WorkspaceMemory.model_fields)
 
 
 def test_an_unknown_generation_is_named():

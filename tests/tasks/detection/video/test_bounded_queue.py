@@ -1,37 +1,37 @@
 import threading
 import time
 
-from eightgig.tasks.detection.video.belt import Belt
+from eightgig.tasks.detection.video.bounded_queue import BoundedQueue
 
 
 def test_items_come_in_order_and_none_after_the_end() -> None:
-    belt = Belt([1])
-    belt.put(2)
-    belt.close()
-    belt.put(3)  # nobody will take it
-    assert [belt.get() for _ in range(4)] == [1, 2, None, None]
+    queue = BoundedQueue([1])
+    queue.put(2)
+    queue.close()
+    queue.put(3)  # nobody will take it
+    assert [queue.get() for _ in range(4)] == [1, 2, None, None]
 
 
 def test_a_full_belt_waits_for_room() -> None:
-    belt = Belt[int](capacity=1)
-    thread = threading.Thread(target=lambda: [belt.put(number) for number in range(3)])
+    queue = BoundedQueue[int](capacity=1)
+    thread = threading.Thread(target=lambda: [queue.put(number) for number in range(3)])
     thread.start()
     time.sleep(0.05)
     assert thread.is_alive()
-    assert [belt.get() for _ in range(3)] == [0, 1, 2]
+    assert [queue.get() for _ in range(3)] == [0, 1, 2]
     thread.join(5)
     assert not thread.is_alive()
 
 
 def test_the_newest_takes_the_place_of_all_that_wait() -> None:
-    belt = Belt([1, 2])
-    assert belt.replace(3) == [1, 2]
-    assert belt.get() == 3
-    assert belt.replace(4) == []
+    queue = BoundedQueue([1, 2])
+    assert queue.replace(3) == [1, 2]
+    assert queue.get() == 3
+    assert queue.replace(4) == []
 
 
 def test_stopping_wakes_both_sides_and_drops_what_waits() -> None:
-    empty, full = Belt[int](), Belt([1], capacity=1)
+    empty, full = BoundedQueue[int](), BoundedQueue([1], capacity=1)
     threads = [threading.Thread(target=empty.get), threading.Thread(target=full.put, args=(2,))]
     for thread in threads:
         thread.start()

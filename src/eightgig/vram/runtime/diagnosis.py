@@ -11,7 +11,7 @@ from eightgig.core.records import Record
 from eightgig.core.units import GIB, KIB, MIB, format_bytes
 from eightgig.vram.allocator.blocks import AllocatorOptions
 
-VerdictCode = Literal["host_memory", "leak", "fragmentation", "validation", "another_process", "too_big"]
+OomCode = Literal["host_memory", "leak", "fragmentation", "validation", "another_process", "too_big"]
 _UNITS = {"bytes": 1, "KiB": KIB, "MiB": MIB, "GiB": GIB}
 _ALLOCATOR = AllocatorOptions()
 _MIN_LEAK_BYTES = 16 * MIB
@@ -55,10 +55,10 @@ class Shortage(Record):
     snapshot: str | None = None
 
 
-class Verdict(Record):
+class OomDiagnosis(Record):
     """Why memory ran out, and what to do."""
 
-    code: VerdictCode
+    code: OomCode
     finding: str
     advice: str
 
@@ -81,7 +81,7 @@ class Recovered(Record):
     step: int
     failed_batch: int
     batch: int
-    verdict: Verdict
+    diagnosis: OomDiagnosis
 
 
 def requested_bytes(message: str) -> int | None:
@@ -90,19 +90,19 @@ def requested_bytes(message: str) -> int | None:
     return round(float(found[1]) * _UNITS[found[2]]) if found else None
 
 
-def verdict_of(shortage: Shortage) -> Verdict:
-    """Return the first verdict that the numbers bear out, from what smaller batches do not cure to what they do."""
+def diagnose(shortage: Shortage) -> OomDiagnosis:
+    """Return the first diagnosis that the numbers bear out, from what smaller batches do not cure to what they do."""
     for judge in _JUDGES:
-        if verdict := judge(shortage):
-            return verdict
+        if diagnosis := judge(shortage):
+            return diagnosis
     return too_big(shortage)
 
 
-def host_memory(s: Shortage) -> Verdict | None:
+def host_memory(s: Shortage) -> OomDiagnosis | None:
     """Tell whether it was the machine's memory that ran out, and not the card's."""
     if s.device == "cpu" or not s.of_host:
         return None
-    return Verdict(
+    return OomDiagnosis(
         code="host_memory",
         finding="the machine's memory ran out, not the card's: offloaded activations and loader processes wait there",
         advice="close what else takes it (make doctor names it), set plan.offload to never, or take fewer "
@@ -110,7 +110,7 @@ def host_memory(s: Shortage) -> Verdict | None:
     )
 
 
-def another_process(s: Shortage) -> Verdict | None:
+def another_process(s: Shortage) -> OomDiagnosis | None:
     """Tell whether this process was within its budget, and the card was full of what others hold."""
     if s.requested_bytes is None or s.free_bytes is None or not s.others_bytes:
         return None
@@ -119,7 +119,7 @@ def another_process(s: Shortage) -> Verdict | None:
     if not within_budget or not s.free_bytes < needed <= s.free_bytes + s.others_bytes:
         return None
     place = "the card" if s.device == "cuda" else "the machine"
-    return Verdict(
+    return OomDiagnosis(
         code="another_process",
         finding=f"other processes hold {format_bytes(s.others_bytes)} of {place}, and only "
         f"{format_bytes(s.free_bytes)} were free for a request of {format_bytes(s.requested_bytes)}",
@@ -127,12 +127,12 @@ def another_process(s: Shortage) -> Verdict | None:
     )
 
 
-def leak(s: Shortage) -> Verdict | None:
+def leak(s: Shortage) -> OomDiagnosis | None:
     """Tell whether more was held at the start of each optimizer step, where it should always be the same."""
     growth = steady_growth(s.step_starts)
     if growth < max(_MIN_LEAK_BYTES, s.step_starts[0] // 50 if s.step_starts else 0):
         return None
-    return Verdict(
+    return OomDiagnosis(
         code="leak",
         finding=f"memory held at the start of a step grew steadily by {format_bytes(growth)} over {s.step} steps",
         advice="something keeps tensors from step to step: a loss or an output kept without .detach() or .item(), a "
@@ -140,12 +140,12 @@ def leak(s: Shortage) -> Verdict | None:
     )
 
 
-def fragmentation(s: Shortage) -> Verdict | None:
+def fragmentation(s: Shortage) -> OomDiagnosis | None:
     """Tell whether enough was free inside torch's allocator, but in pieces."""
     gaps = s.reserved_bytes - s.allocated_bytes
     if s.device == "cpu" or s.requested_bytes is None or gaps < s.requested_bytes:
         return None
-    return Verdict(
+    return OomDiagnosis(
         code="fragmentation",
         finding=f"{format_bytes(gaps)} were free inside torch's allocator, but no piece had "
         f"{format_bytes(s.requested_bytes)}",
@@ -154,26 +154,26 @@ def fragmentation(s: Shortage) -> Verdict | None:
     )
 
 
-def validation(s: Shortage) -> Verdict | None:
+def validation(s: Shortage) -> OomDiagnosis | None:
     """Tell whether it was validation, not training, that ran out."""
     if s.phase != "validate":
         return None
-    return Verdict(
+    return OomDiagnosis(
         code="validation",
         finding=f"memory ran out while validating {s.batch} samples at a time, not while training",
         advice=f"set train.eval_batch_size to {max(1, s.batch // 2)} or less",
     )
 
 
-def too_big(s: Shortage) -> Verdict:
-    """Say by how much it is simply too big: the verdict where no other is borne out."""
-    ways = ["set plan.checkpointing=full or a 16-bit plan.precision", "take a smaller input or model"]
+def too_big(s: Shortage) -> OomDiagnosis:
+    """Say by how much it is simply too big: the diagnosis where no other is borne out."""
+    ways = ["set plan.activation_checkpointing=full or a 16-bit plan.precision", "take a smaller input or model"]
     if s.phase in {"outside", "optimizer"}:
         ways = ["a smaller batch does not help here: take a smaller model, or on a GPU the fused optimizer"]
     elif s.batch > 1:
-        ways.insert(0, f"set train.batch_size to {s.batch // 2} or less with more train.accumulation")
+        ways.insert(0, f"set train.batch_size to {s.batch // 2} or less with more train.gradient_accumulation_steps")
     ways.append("raise plan.budget_gib if the card has more, or take a larger card")
-    return Verdict(code="too_big", finding=_excess(s), advice=", or ".join(ways))
+    return OomDiagnosis(code="too_big", finding=_excess(s), advice=", or ".join(ways))
 
 
 def steady_growth(samples: Sequence[int]) -> int:
@@ -199,7 +199,7 @@ def _excess(s: Shortage) -> str:
     return told + (f"; the plan had predicted {format_bytes(s.predicted_bytes)}" if s.predicted_bytes else "")
 
 
-_JUDGES: tuple[Callable[[Shortage], Verdict | None], ...] = (
+_JUDGES: tuple[Callable[[Shortage], OomDiagnosis | None], ...] = (
     host_memory,
     another_process,
     leak,

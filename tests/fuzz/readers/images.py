@@ -1,4 +1,4 @@
-"""Picture files, masks, and images that are read row by row."""
+"""Image files, masks, and images that are read row by row."""
 
 import io
 from pathlib import Path
@@ -70,7 +70,7 @@ def _jpegs(folder: Path) -> None:
 
 
 def _remarked_jpegs(image: Any) -> list[bytes]:
-    """Whole pictures on which libjpeg remarks, so that hostile ones of that kind are judged too."""
+    """Whole images on which libjpeg remarks, so that hostile ones of that kind are judged too."""
     plain, slow = encoded(image, "JPEG"), encoded(image, "JPEG", progressive=True)
     restarts = encoded(image, "JPEG", restart_marker_blocks=1)
     at = restarts.index(b"\xff\xd1")
@@ -146,7 +146,7 @@ def _gifs(folder: Path) -> None:
     )
 
 
-def _read_picture(folder: Path) -> None:
+def _read_image(folder: Path) -> None:
     from eightgig.data.images.decoding import decode_rgb, inspect_image, is_plain_jpeg
 
     (path,) = folder.iterdir()
@@ -238,7 +238,7 @@ def _large_images(folder: Path) -> None:
 def _strange_tiffs() -> list[bytes]:
     """More bands than colours, other numbers than bytes, several pages; small enough that edits meet the directory."""
     import numpy as np
-    from tests.picture_files import tiff_of
+    from tests.encoded_images import tiff_of
 
     bands = np.dstack([pixels(), pixels(1)[..., :2]])
     deep = bands.astype(np.uint16) * 257
@@ -264,7 +264,7 @@ def _read_rows(folder: Path) -> None:
 
 def _chosen_tiffs(folder: Path) -> None:
     import numpy as np
-    from tests.picture_files import tiff_of
+    from tests.encoded_images import tiff_of
 
     numbers = pixels().astype(np.float32) / 255
     for number, content in enumerate(
@@ -286,14 +286,14 @@ def _read_chosen_rows(folder: Path) -> None:
         source.read(0, source.height)
 
 
-def _picture_datasets(folder: Path) -> None:
+def _image_datasets(folder: Path) -> None:
     _write_all(folder, "sheet.png", encoded(_image(), "PNG"))
 
 
-def _read_picture_dataset(folder: Path) -> None:
-    from eightgig.datasets.picture import PictureDataset
+def _read_image_dataset(folder: Path) -> None:
+    from eightgig.datasets.image import ImageDataset
 
-    dataset = PictureDataset(filepath=str(folder / "sheet.png"))
+    dataset = ImageDataset(filepath=str(folder / "sheet.png"))
     dataset.load()
     dataset.preview()
 
@@ -301,14 +301,14 @@ def _read_picture_dataset(folder: Path) -> None:
 _PNG_EDITS = {"*.png": either(byte_edits, part_edits("png"), part_edits("png")), "*": byte_edits}
 
 READERS = [
-    Reader("pictures.jpeg", _jpegs, _read_picture, names_file=False),
-    Reader("pictures.png", _pngs, _read_picture, _PNG_EDITS, names_file=False),
-    Reader("pictures.webp", _webps, _read_picture, names_file=False),
-    Reader("pictures.bmp", _bmps, _read_picture, names_file=False),
-    Reader("pictures.gif", _gifs, _read_picture, names_file=False),
+    Reader("images.jpeg", _jpegs, _read_image, names_file=False),
+    Reader("images.png", _pngs, _read_image, _PNG_EDITS, names_file=False),
+    Reader("images.webp", _webps, _read_image, names_file=False),
+    Reader("images.bmp", _bmps, _read_image, names_file=False),
+    Reader("images.gif", _gifs, _read_image, names_file=False),
     Reader("masks.files", _masks, _read_mask, {"classes.csv": text_edits, **_PNG_EDITS}, names_file=False),
     Reader("masks.class_table", _tables, _read_table, {"*": text_edits}),
     Reader("tiles.source", _large_images, _read_rows, _PNG_EDITS),
     Reader("tiles.chosen", _chosen_tiffs, _read_chosen_rows),
-    Reader("datasets.picture", _picture_datasets, _read_picture_dataset, _PNG_EDITS, memory_mib=1024),
+    Reader("datasets.image", _image_datasets, _read_image_dataset, _PNG_EDITS, memory_mib=1024),
 ]

@@ -1,26 +1,26 @@
-"""What all case studies on pictures answer in the same way (see `eightgig.stages.case.Case`)."""
+"""What all case studies on images answer in the same way (see `eightgig.stages.case.Case`)."""
 
 from collections.abc import Mapping
 from typing import Any, Protocol
 
 from eightgig.core.device import loader_processes
-from eightgig.models.cards import PictureCard
+from eightgig.models.cards import ImageCard
 from eightgig.models.compression import Shapes
-from eightgig.models.parameters import PictureModelParameters
-from eightgig.stages.annotations import ImageStore, PictureNetwork, SoftLoss, WorkloadSpec
+from eightgig.models.parameters import ImageModelParameters
+from eightgig.stages.annotations import ImageNetwork, ImageStore, SoftLoss, WorkloadSpec
 from eightgig.stages.case import Case
 from eightgig.training.parameters import TrainParameters
 from eightgig.vram.plan import Precision
 
 
-class CaseOnPictures(Case, Protocol):
-    """A case study whose samples are pictures; `PictureCase` answers what all of them answer alike."""
+class CaseOnImages(Case, Protocol):
+    """A case study whose samples are images; `ImageCase` answers what all of them answer alike."""
 
-    def eval_picture(self, image_HWC: Any, *, image_size: int) -> Any:
-        """Return one picture (uint8, any size) as `eval_batches` would: a uint8 tensor, 3 x image_size x image_size."""
+    def eval_image(self, image_HWC: Any, *, image_size: int) -> Any:
+        """Return one image (uint8, any size) as `eval_batches` would: a uint8 tensor, 3 x image_size x image_size."""
 
 
-class PictureCase:
+class ImageCase:
     """A network on batches of `images`; a case study says the rest, and has `make_workload` beside its class."""
 
     channels_last = True
@@ -29,13 +29,13 @@ class PictureCase:
         """Return the number of classes."""
         return len(store.classes)
 
-    def blank(self, card: PictureCard) -> PictureModelParameters:
-        """Return the network's name and the size of its pictures."""
-        return PictureModelParameters(name=card.model, weights="none", image_size=card.image_size)
+    def blank(self, card: ImageCard) -> ImageModelParameters:
+        """Return the network's name and the size of its images."""
+        return ImageModelParameters(name=card.model, weights="none", image_size=card.image_size)
 
     def prepare(
         self,
-        network: PictureNetwork,
+        network: ImageNetwork,
         store: ImageStore,
         indices: list[int],
         *,
@@ -46,18 +46,18 @@ class PictureCase:
 
     def card(
         self,
-        network: PictureNetwork,
-        store: ImageStore,  # noqa: ARG002 - pictures are all the network needs to know of
+        network: ImageNetwork,
+        store: ImageStore,  # noqa: ARG002 - images are all the network needs to know of
         *,
         size: int,
         common: Mapping[str, Any],
-    ) -> PictureCard:
+    ) -> ImageCard:
         """Return the card, with size and colours."""
-        return PictureCard(image_size=size, mean=network.mean, std=network.std, **common)
+        return ImageCard(image_size=size, mean=network.mean, std=network.std, **common)
 
     def workload(
         self,
-        model: PictureModelParameters,
+        model: ImageModelParameters,
         num_classes: int,
         train: TrainParameters,
         *,
@@ -83,39 +83,39 @@ class PictureCase:
         """Return the same weights."""
         return state
 
-    def check_store(self, card: PictureCard, store: ImageStore) -> None:
-        """Do nothing: a network reads any picture."""
+    def check_store(self, card: ImageCard, store: ImageStore) -> None:
+        """Do nothing: a network reads any image."""
 
-    def eval_picture(self, image_HWC: Any, *, image_size: int) -> Any:
-        """Return one picture (uint8, any size) as `eval_batches` would: a uint8 tensor, 3 x image_size x image_size."""
+    def eval_image(self, image_HWC: Any, *, image_size: int) -> Any:
+        """Return one image (uint8, any size) as `eval_batches` would: a uint8 tensor, 3 x image_size x image_size."""
         raise NotImplementedError
 
-    def inputs(self, card: PictureCard, batch: Any) -> dict[str, Any]:
-        """Return a batch's pictures as float32 N3HW, normalised as the network's card says."""
+    def inputs(self, card: ImageCard, batch: Any) -> dict[str, Any]:
+        """Return a batch's images as float32 N3HW, normalised as the network's card says."""
         from eightgig.data.images.transforms import DeviceColour
 
         return {"images": DeviceColour(mean=card.mean, std=card.std).eval()(batch["images"])}
 
-    def one_input(self, card: PictureCard, store: ImageStore, index: int) -> dict[str, Any]:
-        """Return one stored picture decoded, cropped, normalised."""
-        picture = self.eval_picture(store.decode(index), image_size=card.image_size)
-        return self.inputs(card, {"images": picture[None]})
+    def one_input(self, card: ImageCard, store: ImageStore, index: int) -> dict[str, Any]:
+        """Return one stored image decoded, cropped, normalised."""
+        image = self.eval_image(store.decode(index), image_size=card.image_size)
+        return self.inputs(card, {"images": image[None]})
 
-    def example(self, card: PictureCard) -> dict[str, Any]:
-        """Return one empty picture."""
+    def example(self, card: ImageCard) -> dict[str, Any]:
+        """Return one empty image."""
         import torch
 
         return {"images": torch.zeros(1, 3, card.image_size, card.image_size)}
 
     def free_axes(self) -> Mapping[int, str]:
-        """Return the batch: pictures have one size."""
+        """Return the batch: images have one size."""
         return {0: "batch"}
 
-    def deployed(self, network: PictureNetwork) -> Any:
+    def deployed(self, network: ImageNetwork) -> Any:
         """Return the network itself."""
         return network.module
 
-    def file_card(self, card: PictureCard) -> dict[str, str]:
+    def file_card(self, card: ImageCard) -> dict[str, str]:
         """Return the classes, the size and the colours."""
         from eightgig.export.card import ModelCard
 
@@ -132,7 +132,7 @@ def loading(train: TrainParameters) -> dict[str, Any]:
 
 
 def letterboxed(image_HWC: Any, image_size: int) -> Any:
-    """Return a whole picture on a square, grey beside it, as a uint8 tensor, 3 x image_size x image_size."""
+    """Return a whole image on a square, grey beside it, as a uint8 tensor, 3 x image_size x image_size."""
     import numpy as np
     import torch
 

@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader
 from eightgig.core.errors import TrainingError
 from eightgig.data.images.loader import share_of, with_workers
 from eightgig.training.objective import Batch
-from eightgig.training.ranks import Ranks
+from eightgig.training.process_group import ProcessGroup
 
 logger = logging.getLogger(__name__)
 _WORKER_IS_GONE = re.compile(r"DataLoader worker .*(killed|exited)|DataLoader timed out|Pin memory thread exited")
@@ -20,7 +20,7 @@ LOADING_ERRORS = (RuntimeError, ConnectionError, EOFError)
 
 
 @dataclass(frozen=True)
-class Window:
+class AccumulationWindow:
     """What one optimizer step is for.
 
     Attributes:
@@ -77,7 +77,7 @@ def _says_that_a_worker_is_gone(error: Exception, workers: int) -> bool:
     return workers > 0 and "in DataLoader worker process" not in str(error)
 
 
-class Feed:
+class EpochIterator:
     """An epoch's windows, each with the micro-batches of this process.
 
     What a window holds depends on the epoch and the place in it alone. So when a loader process dies the loader is
@@ -85,24 +85,24 @@ class Feed:
 
     Args:
         batches: of all processes together, a micro-batch at a time; its sampler is a `KeyedSampler`.
-        accumulation: micro-batches of one process in a window.
+        gradient_accumulation_steps: micro-batches of one process in a window.
         ranks: which of how many processes this is.
 
     Attributes:
         num_samples: of an epoch.
     """
 
-    def __init__(self, batches: DataLoader[Batch], *, accumulation: int, ranks: Ranks) -> None:
+    def __init__(self, batches: DataLoader[Batch], *, gradient_accumulation_steps: int, ranks: ProcessGroup) -> None:
         self.num_samples = len(batches.sampler)  # type: ignore[arg-type]
         self._loader = SteadyLoader(share_of(batches, ranks.index, ranks.count))
-        self._accumulation = accumulation
-        self._window_samples = (batches.batch_size or 1) * accumulation * ranks.count
+        self._accumulation = gradient_accumulation_steps
+        self._window_samples = (batches.batch_size or 1) * gradient_accumulation_steps * ranks.count
 
     def windows_after(self, done: int) -> int:
         """Return how many windows of an epoch are left after `done` samples."""
         return -(-(self.num_samples - done) // self._window_samples)
 
-    def windows(self, epoch: int, done: int = 0) -> Iterator[Window]:
+    def windows(self, epoch: int, done: int = 0) -> Iterator[AccumulationWindow]:
         """Yield the windows of an epoch after the first `done` samples.
 
         Raises:
@@ -116,10 +116,10 @@ class Feed:
             except LOADING_ERRORS as error:
                 self._loader.start_again(error)
 
-    def _windows(self, epoch: int, done: int) -> Iterator[Window]:
+    def _windows(self, epoch: int, done: int) -> Iterator[AccumulationWindow]:
         self._loader.batches.sampler.set_epoch(epoch, done)  # type: ignore[attr-defined]
         batches = iter(self._loader.batches)
         while done < self.num_samples:
             count = min(self._window_samples, self.num_samples - done)
-            yield Window(list(islice(batches, self._accumulation)), count)
+            yield AccumulationWindow(list(islice(batches, self._accumulation)), count)
             done += count

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 from torch.optim import SGD, Adadelta, Adam, AdamW
 
-from eightgig.training.rehearsal import rehearse
+from eightgig.training.optimizer_warm_up import warm_up_optimizer_state
 
 OPTIMIZERS = {
     "adamw": lambda w: AdamW(w, lr=0.1, weight_decay=0.3, foreach=True),
@@ -40,7 +40,7 @@ def train(module, optimizer):
 def test_weights_rates_and_random_numbers_are_as_before(name):
     module, optimizer = make(name)
     before, random = [w.detach().clone() for w in module.parameters()], torch.get_rng_state()
-    rehearse(optimizer)
+    warm_up_optimizer_state(optimizer)
     assert all(torch.equal(w, b) for w, b in zip(module.parameters(), before, strict=True))
     assert all(w.grad is None for w in module.parameters())
     assert [group["lr"] for group in optimizer.param_groups] == [0.1]
@@ -50,7 +50,7 @@ def test_weights_rates_and_random_numbers_are_as_before(name):
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_training_after_it_is_the_same_in_every_bit(name):
     module, optimizer = make(name)
-    rehearse(optimizer)
+    warm_up_optimizer_state(optimizer)
     for rehearsed, plain in zip(train(module, optimizer), train(*make(name)), strict=True):
         assert torch.equal(rehearsed, plain)
 
@@ -58,7 +58,7 @@ def test_training_after_it_is_the_same_in_every_bit(name):
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_the_state_is_made_where_zeros_are_as_good_as_none(name):
     module, optimizer = make(name)
-    rehearse(optimizer)
+    warm_up_optimizer_state(optimizer)
     made = [value for state in optimizer.state.values() for value in state.values() if isinstance(value, torch.Tensor)]
     assert bool(made) == (name in KEEPS_STATE)
     addresses = [value.data_ptr() for value in made]
@@ -70,7 +70,7 @@ def test_the_state_is_made_where_zeros_are_as_good_as_none(name):
 
 def test_a_zero_keeps_its_sign():
     weight = nn.Parameter(torch.tensor([-0.0, 0.0]))
-    rehearse(AdamW([weight], lr=0.1, weight_decay=0.3))
+    warm_up_optimizer_state(AdamW([weight], lr=0.1, weight_decay=0.3))
     assert torch.equal(torch.signbit(weight.detach()), torch.tensor([True, False]))
 
 
@@ -78,7 +78,7 @@ def test_state_that_is_there_is_left_alone():
     module, optimizer = make("adamw")
     train(module, optimizer)
     before = [state["exp_avg"].clone() for state in optimizer.state.values()]
-    rehearse(optimizer)
+    warm_up_optimizer_state(optimizer)
     assert [state["step"].item() for state in optimizer.state.values()] == [3.0] * 4
     assert all(torch.equal(s["exp_avg"], b) for s, b in zip(optimizer.state.values(), before, strict=True))
 
@@ -87,5 +87,5 @@ def test_frozen_weights_get_no_state():
     module, _ = make("adamw")
     module[0].requires_grad_(False)
     optimizer = AdamW(module.parameters(), lr=0.1)
-    rehearse(optimizer)
+    warm_up_optimizer_state(optimizer)
     assert set(optimizer.state) == set(module[2].parameters())

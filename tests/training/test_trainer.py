@@ -10,14 +10,14 @@ from torch.nn import functional
 from eightgig.core.errors import TrainingError
 from eightgig.core.tracker import NoTracker
 from eightgig.training.checkpoint import Checkpoints
-from eightgig.training.loop import Trainer
 from eightgig.training.parameters import TrainParameters
 from eightgig.training.progress import result_of
 from eightgig.training.recipe import Recipe
+from eightgig.training.trainer import Trainer
 
 
 def make_trainer(module, objective, plan, *, checkpoints=None, **recipe):
-    parameters = TrainParameters(**{"epochs": 2, "learning_rate": 0.05, "max_gradient_norm": 1e9, **recipe})
+    parameters = TrainParameters(**{"epochs": 2, "learning_rate": 0.05, "max_grad_norm": 1e9, **recipe})
     return Trainer(
         module, objective, plan=plan, parameters=parameters, steps=100, tracker=NoTracker(), checkpoints=checkpoints
     )
@@ -74,7 +74,9 @@ def test_partial_window_by_hand(objective, make_memory_plan):
 @pytest.mark.parametrize("micro_batch", [12, 4, 3])
 def test_accumulation_does_not_change_the_result(micro_batch, make_module, objective, make_memory_plan, make_loader):
     def train(size):
-        trainer = make_trainer(make_module(), objective, make_memory_plan(accumulation=12 // size), epochs=3)
+        trainer = make_trainer(
+            make_module(), objective, make_memory_plan(gradient_accumulation_steps=12 // size), epochs=3
+        )
         trainer.fit(make_loader(30, size), make_loader(9, 9))
         return trainer.accelerator.unwrap_model(trainer.module).state_dict()
 
@@ -150,7 +152,7 @@ def test_training_stops_after_too_many_bad_steps_and_names_the_samples(
 
 
 def test_gradients_are_clipped_and_the_norm_before_is_kept(make_module, objective, make_memory_plan, make_loader):
-    trainer = make_trainer(make_module(), objective, make_memory_plan(), max_gradient_norm=1e-3)
+    trainer = make_trainer(make_module(), objective, make_memory_plan(), max_grad_norm=1e-3)
     seen = []
     trainer.optimizer.step = lambda: seen.append(
         torch.stack([w.grad.norm() for w in trainer.module.parameters()]).norm().item()

@@ -1,7 +1,7 @@
 """Memory that no tensor shows: workspaces of cuBLAS, cuDNN and attention kernels, and the CUDA context.
 
 The sizes are constants of one file, `calibration.json`, by GPU generation and each with its source, which a measured
-run can replace (`calibrate.py`). A trace says where hidden memory is taken; here it becomes events like all others.
+run can replace (`calibrate.py`). A trace says where workspace memory is taken; here it becomes events like all others.
 """
 
 import json
@@ -30,7 +30,7 @@ class Constant(Record):
     source: str
 
 
-class HiddenMemory(Record):
+class WorkspaceMemory(Record):
     """What kernels of one GPU generation take beside tensors.
 
     Attributes:
@@ -57,19 +57,19 @@ class HiddenMemory(Record):
 class Calibration(Record):
     """The constants of all generations."""
 
-    generations: dict[Generation, HiddenMemory]
+    generations: dict[Generation, WorkspaceMemory]
 
-    def of(self, generation: str) -> HiddenMemory:
+    def of(self, generation: str) -> WorkspaceMemory:
         """Return the constants of one generation.
 
         Raises:
             ConfigurationError: there are none.
         """
-        for name, hidden in self.generations.items():
+        for name, workspace in self.generations.items():
             if name == generation:
-                return hidden
+                return workspace
         raise ConfigurationError(
-            f"no constants of hidden memory for GPU generation {generation!r}: there are {', '.join(self.generations)}"
+            f"no workspace constants for GPU generation {generation!r}: there are {', '.join(self.generations)}"
         )
 
 
@@ -93,8 +93,8 @@ def _load(path: Path) -> Calibration:
         ) from error
 
 
-def with_hidden(trace: AllocationTrace, hidden: HiddenMemory) -> AllocationTrace:
-    """Return the trace with hidden memory as events of its own, held as `workspace`."""
+def with_workspace(trace: AllocationTrace, workspace: WorkspaceMemory) -> AllocationTrace:
+    """Return the trace with workspace memory as events of its own, held as `workspace`."""
     events: list[Event] = []
     holders, owners = dict(trace.holders), dict(trace.owners)
     due = iter(trace.scratch)
@@ -103,7 +103,7 @@ def with_hidden(trace: AllocationTrace, hidden: HiddenMemory) -> AllocationTrace
     positions = {mark.position for mark in trace.marks}
     for position in range(len(trace.events) + 1):
         while coming is not None and coming.position <= position:
-            for event in _scratch_events(coming, hidden, len(owners)):
+            for event in _scratch_events(coming, workspace, len(owners)):
                 holders[event.block], owners[event.block] = "workspace", coming.kind
                 events.append(event)
             coming = next(due, None)
@@ -115,53 +115,53 @@ def with_hidden(trace: AllocationTrace, hidden: HiddenMemory) -> AllocationTrace
     return replace(trace, events=tuple(events), holders=holders, owners=owners, marks=marks, scratch=())
 
 
-def _scratch_events(scratch: Scratch, hidden: HiddenMemory, block: int) -> Iterator[Event]:
-    taken = [int(size) for size in _SIZES[scratch.kind](scratch.sizes, hidden) if size >= 1]
+def _scratch_events(scratch: Scratch, workspace: WorkspaceMemory, block: int) -> Iterator[Event]:
+    taken = [int(size) for size in _SIZES[scratch.kind](scratch.sizes, workspace) if size >= 1]
     yield from (Event(block + index, size) for index, size in enumerate(taken))
     if scratch.kind not in KEPT_SCRATCH:
         yield from (Event(block + index, 0) for index in range(len(taken)))
 
 
-def _cublas(_: tuple[int, ...], hidden: HiddenMemory) -> tuple[float, ...]:
-    return (hidden.cublas_workspace_bytes.value,)
+def _cublas(_: tuple[int, ...], workspace: WorkspaceMemory) -> tuple[float, ...]:
+    return (workspace.cublas_workspace_bytes.value,)
 
 
-def _convolution(sizes: tuple[int, ...], hidden: HiddenMemory) -> tuple[float, ...]:
+def _convolution(sizes: tuple[int, ...], workspace: WorkspaceMemory) -> tuple[float, ...]:
     inputs, outputs, _, _, groups, kernel, _, channels_last, _ = sizes
     staged = groups == 1 and kernel > 1 and not channels_last
-    return ((inputs + outputs) * hidden.conv_forward_staging.value if staged else 0,)
+    return ((inputs + outputs) * workspace.conv_forward_staging.value if staged else 0,)
 
 
-def _convolution_backward(sizes: tuple[int, ...], hidden: HiddenMemory) -> tuple[float, ...]:
+def _convolution_backward(sizes: tuple[int, ...], workspace: WorkspaceMemory) -> tuple[float, ...]:
     """Return the copies that cuDNN makes where its Tensor Core kernels want another layout than the tensors have."""
     inputs, outputs, _, _, groups, kernel, channels_a_group, channels_last, _ = sizes
     if channels_last or (groups > 1 and channels_a_group < _WIDE_GROUP):
         return (0,)  # narrow groups have kernels without Tensor Cores
     if groups > 1:
-        return ((inputs + outputs) * hidden.conv_grouped_staging.value,)
-    dense = hidden.conv_pointwise_staging if kernel == 1 else hidden.conv_backward_staging
+        return ((inputs + outputs) * workspace.conv_grouped_staging.value,)
+    dense = workspace.conv_pointwise_staging if kernel == 1 else workspace.conv_backward_staging
     return ((inputs + outputs) * dense.value,)
 
 
-def _attention_backward(sizes: tuple[int, ...], hidden: HiddenMemory) -> tuple[float, ...]:
+def _attention_backward(sizes: tuple[int, ...], workspace: WorkspaceMemory) -> tuple[float, ...]:
     batch, heads, length, width, item = sizes
     softmax_sums = 4 * batch * heads * length
-    if item == 4 or not hidden.attention_backward_accumulator.value:
+    if item == 4 or not workspace.attention_backward_accumulator.value:
         return (softmax_sums,)
     padded_length, padded_width = -(-length // 128) * 128, -(-width // 32) * 32
     return 4 * batch * heads * padded_length * padded_width, softmax_sums
 
 
-def _embedding_backward(sizes: tuple[int, ...], _: HiddenMemory) -> tuple[float, ...]:
+def _embedding_backward(sizes: tuple[int, ...], _: WorkspaceMemory) -> tuple[float, ...]:
     # Indices and positions are sorted, int64 each, with buffers of the sort beside them (thrust).
     return (6 * 8 * sizes[0],)
 
 
-def _layer_norm_backward(sizes: tuple[int, ...], _: HiddenMemory) -> tuple[float, ...]:
+def _layer_norm_backward(sizes: tuple[int, ...], _: WorkspaceMemory) -> tuple[float, ...]:
     return (2 * 4 * 64 * sizes[0],)  # partial sums of the weight's and the bias's gradient over 64 parts
 
 
-_SIZES: dict[str, Callable[[tuple[int, ...], HiddenMemory], tuple[float, ...]]] = {
+_SIZES: dict[str, Callable[[tuple[int, ...], WorkspaceMemory], tuple[float, ...]]] = {
     "cublas": _cublas,
     "convolution": _convolution,
     "convolution_backward": _convolution_backward,
