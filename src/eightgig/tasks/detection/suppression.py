@@ -62,8 +62,8 @@ def with_suppression(onnx_file: bytes, *, confidence: float, iou: float, max_det
 
     `detections` is float32 D x 7: image in the batch, x1, y1, x2, y2, score, label; image by image, the best score
     first. They are those of `eightgig.tasks.detection.detections.suppress`: a prediction counts as its most
-    probable class alone, its score is objectness times that probability. TensorRT for RTX 1.7 takes no such file: it lacks
-    NonMaxSuppression and NonZero. Build its engines from the file without, and call `suppress`.
+    probable class alone, its score is objectness times that probability. TensorRT for RTX 1.7 takes no such file: it
+    lacks NonMaxSuppression and NonZero. Build its engines from the file without, and call `suppress`.
 
     Args:
         onnx_file: its only output is `predictions`, float32 N x P x (5 + K), P and K fixed; inside it may be fp16 or
