@@ -31,7 +31,7 @@ from eightgig.models.complexity import complexity_of
 from eightgig.models.compression import CompressParameters
 from eightgig.stages.compress import CompressionWork
 from eightgig.stages.trained import indices_of, restore
-from eightgig.tasks.classification.case import ImageClassifier
+from eightgig.tasks.classification.task import ImageClassifier
 from eightgig.training.parameters import ClassifierTrainParameters
 from eightgig.vram.plan import MemoryPlan
 from eightgig.vram.runtime.measure import MemoryMeter

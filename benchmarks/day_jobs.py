@@ -52,19 +52,19 @@ class Study(NamedTuple):
     tiny: str = ""
 
 
-_CLASSIFIER = "eightgig.tasks.classification.case:ImageClassifier"
+_CLASSIFIER = "eightgig.tasks.classification.task:ImageClassifier"
 STUDIES = {
     # ImageNet's and Oxford's images are about 500 px, COCO's 640, Cityscapes' 2,048 (stored at half of that here).
     "flower_classifier": Study(_CLASSIFIER, "classes", 102, (500, 375), "torchvision/mobilenet_v3_small"),
     "image_classifier": Study(_CLASSIFIER, "classes", 1000, (500, 375), "torchvision/mobilenet_v3_small"),
-    "object_detector": Study("eightgig.tasks.detection.case:ObjectDetector", "boxes", 80, (640, 480), "yolov5n"),
+    "object_detector": Study("eightgig.tasks.detection.task:ObjectDetector", "boxes", 80, (640, 480), "yolov5n"),
     "semantic_segmenter": Study(
-        "eightgig.tasks.segmentation.case:SemanticSegmenter", "masks", 19, (1024, 512), "unet_x0_125"
+        "eightgig.tasks.segmentation.task:SemanticSegmenter", "masks", 19, (1024, 512), "unet_x0_125"
     ),
     "sentiment_classifier": Study(
-        "eightgig.tasks.text.classification.case:SentimentClassifier", "texts", 2, tiny="bert-base"
+        "eightgig.tasks.text.classification.task:SentimentClassifier", "texts", 2, tiny="bert-base"
     ),
-    "text_generator": Study("eightgig.tasks.text.generation.case:TextGenerator", "texts", 1, tiny="gpt2"),
+    "text_generator": Study("eightgig.tasks.text.generation.task:TextGenerator", "texts", 1, tiny="gpt2"),
 }
 _TINY_SIDE, _TINY_TOKENS = 64, 16
 

@@ -102,7 +102,7 @@ def _job(
     store = make_store(case, stores / name, tiny=tiny, tokens=made.model.size, num_samples=samples)
     trained = [number % samples for number in range(steps * plan.effective_batch)]
     return TrainingJob(
-        case=made.case,
+        task=made.case,
         store=store,
         train_indices=trained,
         val_indices=[number % samples for number in range(plan.eval_batch)],

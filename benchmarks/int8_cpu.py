@@ -77,11 +77,11 @@ def measure(name: str, side: int, bar: float, *, seconds: float, compiled: bool)
     with ExitStack() as stack:
         opened = contenders(build(name, side), side, compiled=compiled)
         runners = {other: stack.enter_context(runner) for other, runner in opened}
-        answers = {other: runner.run(feeds)["logits"] for other, runner in runners.items()}
+        predictions = {other: runner.run(feeds)["logits"] for other, runner in runners.items()}
         parameters = LatencyParameters(batch_sizes=(1,), rounds=1000, calls_per_turn=5, seconds=seconds)
         reports = measure_latency(runners, feeds, parameters=parameters)
-    right = answers["torch_eager"]
-    noise = {other: float(np.square(answer - right).mean() / right.var()) for other, answer in answers.items()}
+    right = predictions["torch_eager"]
+    noise = {other: float(np.square(answer - right).mean() / right.var()) for other, answer in predictions.items()}
     rows = {
         other: {
             "p50_ms": round(report[1].p50_ms, 2),

@@ -14,8 +14,8 @@ from typing import Any
 from eightgig.core.device import describe_device
 from eightgig.core.errors import BudgetError
 from eightgig.core.units import GIB
-from eightgig.tasks.text.generation.case import TextGenerator
 from eightgig.tasks.text.generation.parameters import GeneratorModelParameters
+from eightgig.tasks.text.generation.task import TextGenerator
 from eightgig.tasks.text.parameters import LoraParameters
 from eightgig.training.parameters import TrainParameters
 from eightgig.vram.cards.catalog import card_named

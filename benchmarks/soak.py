@@ -31,7 +31,7 @@ from eightgig.models.parameters import ImageModelParameters
 from eightgig.stages.plan import plan_memory
 from eightgig.stages.trained import card_of, restore
 from eightgig.stages.training_job import TrainingJob
-from eightgig.tasks.classification.case import ImageClassifier
+from eightgig.tasks.classification.task import ImageClassifier
 from eightgig.training.parameters import ClassifierTrainParameters
 from eightgig.vram.parameters import PlanParameters
 
@@ -57,7 +57,7 @@ class Soak:
         """Train, save, load, judge; give the score."""
         kept = self.folder / "checkpoints"
         job = TrainingJob(
-            case=self.case,
+            task=self.case,
             store=self.store,
             train_indices=self.indices[::2],
             val_indices=self.indices[1::2],

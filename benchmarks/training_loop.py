@@ -26,8 +26,8 @@ from eightgig.data.store.reader import ImageStore
 from eightgig.models.parameters import ImageModelParameters
 from eightgig.stages import ingest
 from eightgig.stages.plan import plan_memory
-from eightgig.tasks.classification.case import ImageClassifier
 from eightgig.tasks.classification.model import build_classifier
+from eightgig.tasks.classification.task import ImageClassifier
 from eightgig.training.epoch_iterator import EpochIterator
 from eightgig.training.parameters import ClassifierTrainParameters
 from eightgig.training.trainer import Trainer

@@ -55,7 +55,7 @@ def install(
         return None if card.context_bytes is None else card.context_bytes + card.reserved_bytes
 
     by_uuid = {f"GPU-{card.uuid}": card for card in cards}
-    answers = {
+    predictions = {
         "is_available": lambda: True,
         "is_initialized": lambda: True,
         "device_count": lambda: len(cards),
@@ -70,7 +70,7 @@ def install(
         "get_per_process_memory_fraction": lambda: one().fractions[-1],
         "set_per_process_memory_fraction": cards[current].fractions.append,
     }
-    for name, answer in answers.items():
+    for name, answer in predictions.items():
         monkeypatch.setattr(torch.cuda, name, answer)
     monkeypatch.setattr(torch.version, "cuda", "13.0")
     monkeypatch.setattr(torch._C, "_cuda_hasPrimaryContext", lambda index: one(index).has_context)

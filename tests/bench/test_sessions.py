@@ -13,16 +13,16 @@ from tests.plans import make_plan
 
 from eightgig.bench import sessions as sessions_module
 from eightgig.bench import variants as variants_module
-from eightgig.bench.classification import ClassificationTask
-from eightgig.bench.kept_answers import KeptAnswers
+from eightgig.bench.classification import ClassificationEvaluator
+from eightgig.bench.kept_predictions import KeptAnswers
 from eightgig.bench.parameters import GateParameters, LatencyParameters
 from eightgig.bench.variants import Variant, benchmark_variants
 from eightgig.core.errors import BudgetError, ExportError
-from eightgig.tasks.segmentation.metrics import SegmentationTask
-from eightgig.tasks.text.generation.metrics import LanguageTask
+from eightgig.tasks.segmentation.metrics import SegmentationEvaluator
+from eightgig.tasks.text.generation.metrics import LanguageEvaluator
 
 QUICK = LatencyParameters(batch_sizes=(1, 4), warmup=1, rounds=3, calls_per_turn=1, seconds=5)
-TASK = ClassificationTask(["a", "b"])
+TASK = ClassificationEvaluator(["a", "b"])
 LOGITS_N2 = np.array([[2.0, 0], [2, 0], [0, 2], [0, 2]], dtype=np.float32)
 LABELS_N = np.array([0, 0, 1, 1])
 SHORTAGES = {
@@ -72,9 +72,9 @@ class Fake:
         return Variant(self.name, "fake", "fp32", self.device, lambda: self)
 
 
-def compared(*runners, task=TASK, batches=lambda: [({"logits": LOGITS_N2}, LABELS_N)] * 3, **options):
+def compared(*runners, evaluator=TASK, batches=lambda: [({"logits": LOGITS_N2}, LABELS_N)] * 3, **options):
     variants = [runner.variant() for runner in runners]
-    rows, _ = benchmark_variants(variants, batches, task, latency=QUICK, gates=GateParameters(), **options)
+    rows, _ = benchmark_variants(variants, batches, evaluator, latency=QUICK, gates=GateParameters(), **options)
     return {row.variant: row for row in rows}
 
 
@@ -177,7 +177,7 @@ def test_a_speed_up_is_of_two_figures_from_the_same_turns(with_gpu, monkeypatch)
 def test_answers_are_kept_as_far_as_there_is_room(room, asked):
     reference = Fake("torch")
     kept = KeptAnswers(reference, TASK, room_bytes=room)  # a batch's answers are 64 bytes
-    passes = [[kept.answers(number, {"logits": LOGITS_N2 * number}) for number in range(3)] for _ in range(2)]
+    passes = [[kept.predictions(number, {"logits": LOGITS_N2 * number}) for number in range(3)] for _ in range(2)]
     assert reference._calls == {3: 3, 4: 5, 6: 6}[asked]
     for first, second in zip(*passes, strict=True):
         np.testing.assert_array_equal(first, second)
@@ -205,9 +205,12 @@ def pixel_batches(count):
 
 @pytest.mark.parametrize(
     ("task", "batches", "answer_bytes"),
-    [(LanguageTask(), language_batches, 2 * 64 * 2000 * 4), (SegmentationTask("abc"), pixel_batches, 2 * 256**2 * 9)],
+    [
+        (LanguageEvaluator(), language_batches, 2 * 64 * 2000 * 4),
+        (SegmentationEvaluator("abc"), pixel_batches, 2 * 256**2 * 9),
+    ],
 )
-def test_memory_does_not_grow_with_the_number_of_batches(task, batches, answer_bytes, with_gpu, monkeypatch):
+def test_memory_does_not_grow_with_the_number_of_batches(evaluator, batches, answer_bytes, with_gpu, monkeypatch):
     monkeypatch.setattr(variants_module, "_KEPT_ANSWERS_BYTES", 2 * answer_bytes)
     # The card is none, so that the machine's own meter is read; nothing here is on it.
     monkeypatch.setattr(sessions_module, "growth_while", lambda action, **_: (action(), 0))
@@ -215,7 +218,7 @@ def test_memory_does_not_grow_with_the_number_of_batches(task, batches, answer_b
     def peak(count):
         runners = [Fake("torch"), *(Fake(f"cpu {scale}", scale=scale) for scale in (1.1, 1.2)), Fake("card", "cuda")]
         tracemalloc.start()
-        compared(*runners, task=task, batches=batches(count))
+        compared(*runners, evaluator=evaluator, batches=batches(count))
         highest = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
         return highest
@@ -228,22 +231,22 @@ def test_memory_does_not_grow_with_the_number_of_batches(task, batches, answer_b
 @given(st.integers(0, 99), st.lists(st.integers(1, 6), max_size=4).map(sorted))
 def test_in_whatever_batches_answers_come_they_are_judged_and_compared_alike(seed, cuts):
     random = np.random.default_rng(seed)
-    shapes = {LanguageTask: (7, 5, 11), SegmentationTask: (7, 3, 4, 5), ClassificationTask: (7, 3)}
+    shapes = {LanguageEvaluator: (7, 5, 11), SegmentationEvaluator: (7, 3, 4, 5), ClassificationEvaluator: (7, 3)}
     truths_of = {
-        LanguageTask: random.integers(0, 11, (7, 5)),
-        SegmentationTask: random.integers(0, 3, (7, 4, 5)).astype(np.uint8),
-        ClassificationTask: random.integers(0, 3, 7),
+        LanguageEvaluator: random.integers(0, 11, (7, 5)),
+        SegmentationEvaluator: random.integers(0, 3, (7, 4, 5)).astype(np.uint8),
+        ClassificationEvaluator: random.integers(0, 3, 7),
     }
-    for task in (LanguageTask(), SegmentationTask("abc"), ClassificationTask(["a", "b", "c"])):
-        logits = random.normal(0, 1, shapes[type(task)]).astype(np.float32)
+    for evaluator in (LanguageEvaluator(), SegmentationEvaluator("abc"), ClassificationEvaluator(["a", "b", "c"])):
+        logits = random.normal(0, 1, shapes[type(evaluator)]).astype(np.float32)
         noisy = logits + random.normal(0, 0.3, logits.shape).astype(np.float32)
-        right, other = (task.answers({"logits": each}) for each in (logits, noisy))
-        truths, judge, comparer = truths_of[type(task)], task.judge(), task.comparer()
+        right, other = (evaluator.predictions({"logits": each}) for each in (logits, noisy))
+        targets, judge, comparer = truths_of[type(evaluator)], evaluator.judge(), evaluator.comparer()
         for begin, end in zip([0, *cuts], [*cuts, 7], strict=True):
-            judge.add(other[begin:end], truths[begin:end])
+            judge.add(other[begin:end], targets[begin:end])
             comparer.add(right[begin:end], other[begin:end])
-        assert judge.quality() == pytest.approx(task.quality(other, list(truths)))
-        assert comparer.comparison() == task.compare(right, other)
+        assert judge.quality() == pytest.approx(evaluator.quality(other, list(targets)))
+        assert comparer.comparison() == evaluator.compare(right, other)
 
 
 @pytest.mark.gpu

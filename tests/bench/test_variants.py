@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from eightgig.bench import variants as variants_module
-from eightgig.bench.classification import ClassificationTask
+from eightgig.bench.classification import ClassificationEvaluator
 from eightgig.bench.latency import Call, measure_latency
 from eightgig.bench.parameters import GateParameters, LatencyParameters
 from eightgig.bench.variants import LabelledBatch, Variant, benchmark_variants
@@ -14,7 +14,7 @@ from eightgig.core.errors import ConfigurationError, DataError, ExportError
 from eightgig.export.runners import Arrays, Feeds, Runner
 
 QUICK = LatencyParameters(batch_sizes=(1, 4), warmup=1, rounds=4, calls_per_turn=2, seconds=5)
-TASK = ClassificationTask(["a", "b"])
+TASK = ClassificationEvaluator(["a", "b"])
 # The stand-in for a network: its logits are the means of the first two channels.
 IMAGES_N3HW = np.zeros((4, 3, 2, 2), dtype=np.float32)
 IMAGES_N3HW[[0, 1], 0] = IMAGES_N3HW[[2, 3], 1] = 1

@@ -35,7 +35,7 @@ class FakeNvml:
         self.open = 0
         mine = SimpleNamespace(pid=os.getpid(), usedGpuMemory=500 * MIB)
         gone = SimpleNamespace(pid=2**22 + 1, usedGpuMemory=700 * MIB)
-        self.answers: dict[str, Any] = {
+        self.predictions: dict[str, Any] = {
             "nvmlSystemGetCudaDriverVersion_v2": 13010,
             "nvmlSystemGetDriverVersion": "590.44.01",
             "nvmlDeviceGetCount": 1,
@@ -72,13 +72,13 @@ class FakeNvml:
         self.open -= 1
 
     def __getattr__(self, name: str) -> Any:
-        if name not in self.answers:
+        if name not in self.predictions:
             raise AttributeError(name)  # a pynvml too old to have it
 
         def call(*_arguments: Any) -> Any:
             if name in self.unknown:
                 raise self.NVMLError("Not Supported")
-            return self.answers[name]
+            return self.predictions[name]
 
         return call
 
@@ -103,7 +103,7 @@ def test_this_process_is_nobody_else_and_a_program_in_both_lists_counts_once():
     assert (process.pid, process.name, process.used_bytes) == (2**22 + 1, "firefox", 700 * MIB)
 
 
-@pytest.mark.parametrize("name", sorted(FakeNvml().answers))
+@pytest.mark.parametrize("name", sorted(FakeNvml().predictions))
 def test_each_question_may_stay_unanswered(name):
     nvml = FakeNvml(unknown=(name,))
     graphics = read_graphics(nvml)
@@ -113,7 +113,7 @@ def test_each_question_may_stay_unanswered(name):
 
 def test_older_drivers_know_older_names():
     nvml = FakeNvml(unknown=("nvmlDeviceGetTemperatureV", "nvmlDeviceGetCurrentClocksEventReasons"))
-    nvml.answers["nvmlDeviceGetCurrentClocksThrottleReasons"] = 0x40
+    nvml.predictions["nvmlDeviceGetCurrentClocksThrottleReasons"] = 0x40
     gpu = read_graphics(nvml).gpus[0]
     assert (gpu.temperature_c, gpu.slowed_by) == (60, ("heat",))
 
@@ -121,7 +121,7 @@ def test_older_drivers_know_older_names():
 def test_an_older_pynvml_lacks_functions_and_wsl_lists_no_programs():
     nvml = FakeNvml()
     for name in ("Compute", "Graphics"):
-        del nvml.answers[f"nvmlDeviceGet{name}RunningProcesses"]
+        del nvml.predictions[f"nvmlDeviceGet{name}RunningProcesses"]
     assert read_graphics(nvml).gpus[0].processes is None
 
 
@@ -130,7 +130,7 @@ def test_cuda_is_asked_for_its_order_where_there_are_several_cards(monkeypatch):
     monkeypatch.setattr("eightgig.doctor.graphics.cuda_order", lambda: asked.append(1) or ("GPU-2", "GPU-1"))
     nvml = FakeNvml()
     assert read_graphics(nvml).cuda_order is None
-    nvml.answers["nvmlDeviceGetCount"] = 2
+    nvml.predictions["nvmlDeviceGetCount"] = 2
     assert read_graphics(nvml).cuda_order == ("GPU-2", "GPU-1")
     assert asked == [1]
 

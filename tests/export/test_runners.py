@@ -10,18 +10,18 @@ from numpy.typing import NDArray
 from onnxruntime.quantization import CalibrationDataReader, quantize_static
 from torch import nn
 
-from eightgig.bench.classification import ClassificationTask
+from eightgig.bench.classification import ClassificationEvaluator
 from eightgig.core.errors import ExportError
+from eightgig.export.evaluator import Comparer, Comparison
 from eightgig.export.half import to_half
 from eightgig.export.onnx import export_onnx
 from eightgig.export.onnxruntime_runner import OnnxRuntimeRunner
 from eightgig.export.parity import check_parity
 from eightgig.export.runners import softmax
-from eightgig.export.task import Comparer, Comparison
 from eightgig.export.torch_compile_runner import TorchCompileRunner
 from eightgig.export.torch_runner import TorchRunner
 
-TASK = ClassificationTask(["a", "b", "c", "d"])
+TASK = ClassificationEvaluator(["a", "b", "c", "d"])
 
 
 def test_the_torch_runner_gives_eval_logits_and_restores_the_module(
@@ -89,7 +89,7 @@ def test_on_a_gpu_the_arena_stays_within_the_limit(
 def test_parity_holds_the_answers_of_one_batch(tiny: nn.Sequential) -> None:
     held: list[int] = []
 
-    class Watched(ClassificationTask):
+    class Watched(ClassificationEvaluator):
         def comparer(self) -> Comparer:
             kept = super().comparer()
 
@@ -105,7 +105,7 @@ def test_parity_holds_the_answers_of_one_batch(tiny: nn.Sequential) -> None:
 
     batches = [{"images": np.full((size, 3, 32, 32), size, np.float32)} for size in (2, 3, 1)]
     with TorchRunner(tiny) as reference, TorchRunner(tiny) as candidate:
-        report = check_parity(reference, candidate, iter(batches), tolerance=1e-4, task=Watched("abcd"))
+        report = check_parity(reference, candidate, iter(batches), tolerance=1e-4, evaluator=Watched("abcd"))
     assert (held, report.num_inputs) == ([2, 3, 1], 6)
 
 
@@ -123,7 +123,7 @@ def test_fp16_on_the_cpu_says_that_it_computes_in_fp32(tiny: nn.Sequential, imag
     with OnnxRuntimeRunner(half, claimed="fp16") as runner, TorchRunner(tiny) as reference:
         assert (runner.precision, runner.computes_in) == ("fp16", "fp32")
         assert runner.describe()["layers_by_precision"] == {"fp32": 4}
-        report = check_parity(reference, runner, [{"images": images_N3HW}], tolerance=1e-2, task=TASK)
+        report = check_parity(reference, runner, [{"images": images_N3HW}], tolerance=1e-2, evaluator=TASK)
     assert report.passed
     assert report.max_abs_diff_probabilities > 1e-7  # rounded to 11 bits, it cannot be the same
 
@@ -156,7 +156,7 @@ def test_torch_compile_answers_as_torch() -> None:
     with TorchRunner(linear) as reference, TorchCompileRunner(linear, feeds) as compiled:
         assert compiled.describe()["runtime"] == "torch.compile"
         tolerance = 1e-4 if compiled.computes_in == "fp32" else 2e-2
-        assert check_parity(reference, compiled, [feeds], tolerance=tolerance, task=TASK).passed
+        assert check_parity(reference, compiled, [feeds], tolerance=tolerance, evaluator=TASK).passed
 
 
 def test_what_cannot_be_compiled_is_said_and_leaves_the_module_as_it_was(
@@ -180,7 +180,11 @@ def test_parity_of_the_exported_network_passes_with_its_margin(
 ) -> None:
     with TorchRunner(tiny) as reference, OnnxRuntimeRunner(tiny_onnx) as candidate:
         report = check_parity(
-            reference, candidate, [{"images": part} for part in np.split(images_N3HW, 3)], tolerance=1e-4, task=TASK
+            reference,
+            candidate,
+            [{"images": part} for part in np.split(images_N3HW, 3)],
+            tolerance=1e-4,
+            evaluator=TASK,
         )
     assert report.passed
     assert report.num_inputs == 24
@@ -195,7 +199,7 @@ def test_parity_of_a_changed_network_fails(
     with torch.no_grad():
         tiny[-1].bias[0] += 0.01
     with TorchRunner(tiny) as reference, OnnxRuntimeRunner(tiny_onnx) as candidate:
-        report = check_parity(reference, candidate, [{"images": images_N3HW}], tolerance=1e-4, task=TASK)
+        report = check_parity(reference, candidate, [{"images": images_N3HW}], tolerance=1e-4, evaluator=TASK)
     assert not report.passed
     assert report.margin < 0
     assert report.max_abs_diff_outputs == pytest.approx(0.01, abs=1e-5)
@@ -206,9 +210,9 @@ def test_parity_wants_inputs_and_finite_logits(
 ) -> None:
     with TorchRunner(tiny) as reference, OnnxRuntimeRunner(tiny_onnx) as candidate:
         with pytest.raises(ExportError, match="found none"):
-            check_parity(reference, candidate, [], tolerance=1e-4, task=TASK)
+            check_parity(reference, candidate, [], tolerance=1e-4, evaluator=TASK)
         with pytest.raises(ExportError, match="torch: wanted finite logits, found NaN or infinity"):
-            check_parity(reference, candidate, [{"images": images_N3HW * np.nan}], tolerance=1e-4, task=TASK)
+            check_parity(reference, candidate, [{"images": images_N3HW * np.nan}], tolerance=1e-4, evaluator=TASK)
 
 
 def test_softmax_of_large_logits_is_finite() -> None:

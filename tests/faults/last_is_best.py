@@ -3,10 +3,10 @@
 from itertools import count
 from typing import Any
 
-from eightgig.tasks.classification.case import ImageClassifier
-from eightgig.tasks.detection.case import ObjectDetector
-from eightgig.tasks.segmentation.case import SemanticSegmenter
-from eightgig.tasks.text.classification.case import SentimentClassifier
+from eightgig.tasks.classification.task import ImageClassifier
+from eightgig.tasks.detection.task import ObjectDetector
+from eightgig.tasks.segmentation.task import SemanticSegmenter
+from eightgig.tasks.text.classification.task import SentimentClassifier
 
 
 class LastIsBest:

@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from eightgig.tasks.text.classification.case import SentimentClassifier
+from eightgig.tasks.text.classification.task import SentimentClassifier
 
 
 class ShortSentimentClassifier(SentimentClassifier):

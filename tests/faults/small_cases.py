@@ -14,13 +14,13 @@ from eightgig.data.store.tokenizers import train_bpe
 from eightgig.data.store.tokens import TokenContent, TokenStore
 from eightgig.models.parameters import ImageModelParameters, TextModelParameters
 from eightgig.stages.training_job import TrainingJob
-from eightgig.tasks.classification.case import ImageClassifier
-from eightgig.tasks.detection.case import ObjectDetector
+from eightgig.tasks.classification.task import ImageClassifier
 from eightgig.tasks.detection.parameters import DetectorTrainParameters
-from eightgig.tasks.segmentation.case import SemanticSegmenter
+from eightgig.tasks.detection.task import ObjectDetector
 from eightgig.tasks.segmentation.parameters import SegmenterTrainParameters
-from eightgig.tasks.text.classification.case import SentimentClassifier
+from eightgig.tasks.segmentation.task import SemanticSegmenter
 from eightgig.tasks.text.classification.parameters import SentimentTrainParameters
+from eightgig.tasks.text.classification.task import SentimentClassifier
 from eightgig.training.parameters import ClassifierTrainParameters
 
 KINDS = ("classifier", "detector", "segmenter", "text")
@@ -62,7 +62,7 @@ def make_job(
         options = {"ema_decay": 0.9, "ema_ramp_steps": 2, **options}
     store = (TokenStore if kind == "text" else ImageStore)(stores / f"{kind}.h5")
     return TrainingJob(
-        case=case(),
+        task=case(),
         store=store,
         train_indices=list(range(NUM_SAMPLES)),
         val_indices=list(range(NUM_SAMPLES, NUM_SAMPLES + NUM_VALIDATED)),

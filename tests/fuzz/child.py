@@ -16,7 +16,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from harness import Answer, Reader
+from harness import Prediction, Reader
 from readers import MODULES
 
 sys.path.append(str(Path(__file__).parents[2]))  # what tests share, under the name it has for them
@@ -35,35 +35,35 @@ def readers_of(modules: Iterable[str]) -> dict[str, Reader]:
 
 def serve(readers: dict[str, Reader]) -> None:
     """Answer on what was the standard output, which the libraries that read may write to."""
-    answers = os.fdopen(os.dup(1), "w")
+    predictions = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     for number, line in enumerate(sys.stdin):
         what, name, folder = json.loads(line)
         answer = {"write": write, "begin": begin, "read": read}[what](readers[name], Path(folder))
-        answers.write(json.dumps(answer) + "\n")
-        answers.flush()
+        predictions.write(json.dumps(answer) + "\n")
+        predictions.flush()
         if number % _CLUTTER_OF == 0:
             gc.collect()
 
 
-def write(reader: Reader, folder: Path) -> Answer:
+def write(reader: Reader, folder: Path) -> Prediction:
     try:
         reader.write(folder)
     except Exception:  # noqa: BLE001 - whatever it is, the test says so
-        return Answer("failed", traceback.format_exc(), 0.0, 0.0)
-    return Answer("read", "", 0.0, 0.0)
+        return Prediction("failed", traceback.format_exc(), 0.0, 0.0)
+    return Prediction("read", "", 0.0, 0.0)
 
 
-def begin(reader: Reader, folder: Path) -> Answer:
+def begin(reader: Reader, folder: Path) -> Prediction:
     """Read the valid files twice: libraries are loaded and caches filled before anything is measured."""
     for seed in sorted(folder.iterdir()) * 2:
         answer = read(reader, seed, is_limited=False)
         if answer.outcome != "read":
-            return Answer("failed", f"a valid file is refused: {answer.detail}", 0.0, 0.0)
+            return Prediction("failed", f"a valid file is refused: {answer.detail}", 0.0, 0.0)
     return answer
 
 
-def read(reader: Reader, folder: Path, *, is_limited: bool = True) -> Answer:
+def read(reader: Reader, folder: Path, *, is_limited: bool = True) -> Prediction:
     """Read one input, with a limit on what it may ask for."""
     limit = _address_space() + (reader.asked_mib or reader.memory_mib) * _MIB if is_limited else resource.RLIM_INFINITY
     resource.setrlimit(resource.RLIMIT_AS, (limit, resource.RLIM_INFINITY))
@@ -79,7 +79,9 @@ def read(reader: Reader, folder: Path, *, is_limited: bool = True) -> Answer:
     resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
     if is_limited:
         fault = fault or _excess(reader, seconds, memory_mib)
-    return Answer("failed", fault, seconds, memory_mib) if fault else Answer(outcome, detail, seconds, memory_mib)
+    return (
+        Prediction("failed", fault, seconds, memory_mib) if fault else Prediction(outcome, detail, seconds, memory_mib)
+    )
 
 
 def judge(reader: Reader, error: BaseException, folder: Path) -> str:

@@ -76,7 +76,7 @@ class Input(NamedTuple):
     is_sealed: bool
 
 
-class Answer(NamedTuple):
+class Prediction(NamedTuple):
     """What became of an input in the child."""
 
     outcome: str
@@ -97,7 +97,7 @@ class Tally:
     slowest_seconds: float = 0.0
     largest_mib: float = 0.0
 
-    def add(self, answer: Answer) -> None:
+    def add(self, answer: Prediction) -> None:
         self.num_inputs += 1
         self.num_read += answer.outcome == "read"
         self.num_refused += answer.outcome == "refused"
@@ -118,7 +118,7 @@ class Child:
         self._log, self._modules = folder / "child.log", tuple(modules)
         self._process: subprocess.Popen[bytes] | None = None
 
-    def ask(self, what: str, reader: str, folder: Path, *, within_s: float = _STARTS_WITHIN_S) -> Answer:
+    def ask(self, what: str, reader: str, folder: Path, *, within_s: float = _STARTS_WITHIN_S) -> Prediction:
         """Let it do `what`; its death and its silence are answers too."""
         process = self._running()
         assert process.stdin
@@ -128,7 +128,7 @@ class Child:
         ready, _, _ = select.select([process.stdout], [], [], within_s)
         line = process.stdout.readline() if ready else b""
         if line:
-            return Answer(*json.loads(line))
+            return Prediction(*json.loads(line))
         return self._buried(f"hangs: no answer within {within_s:g} s" if not ready else "crashes")
 
     def close(self) -> None:
@@ -145,7 +145,7 @@ class Child:
                 self._process = subprocess.Popen(command, stderr=log, env=_environment(), **pipes)
         return self._process
 
-    def _buried(self, what: str) -> Answer:
+    def _buried(self, what: str) -> Prediction:
         """Return how it died, and where it was by its own traceback."""
         assert self._process
         self._process.send_signal(signal.SIGABRT)  # one that hangs writes its traceback and dies
@@ -154,7 +154,7 @@ class Child:
         code = self._process.poll()
         self.close()
         last_words = self._log.read_bytes()[-3_000:].decode("utf-8", "replace")
-        return Answer("failed", f"{what} (exit status {code}); the end of its log:\n{last_words}", 0.0, 0.0)
+        return Prediction("failed", f"{what} (exit status {code}); the end of its log:\n{last_words}", 0.0, 0.0)
 
 
 class Fuzzer:
@@ -206,7 +206,7 @@ class Fuzzer:
         self._require(reader, self._child.ask("begin", reader.name, folder), "reading valid files", folder)
         return seeds
 
-    def _read(self, reader: Reader, seeds: list[Files], hostile: Input) -> Answer:
+    def _read(self, reader: Reader, seeds: list[Files], hostile: Input) -> Prediction:
         self._number += 1
         folder = self._folder / f"{reader.name}-{self._number}"
         for name, content in edited(reader, seeds, hostile).items():
@@ -218,7 +218,7 @@ class Fuzzer:
         shutil.rmtree(folder)
         return answer
 
-    def _require(self, reader: Reader, answer: Answer, what: str, folder: Path) -> None:
+    def _require(self, reader: Reader, answer: Prediction, what: str, folder: Path) -> None:
         if answer.outcome == "failed":
             raise AssertionError(
                 f"{reader.name}: {answer.detail}\ninput: {what}\nits files: {folder}\n"

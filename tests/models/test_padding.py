@@ -8,10 +8,10 @@ import torch
 from eightgig.core.errors import ConfigurationError
 from eightgig.data.store.tokenizers import separator_of, train_bpe
 from eightgig.models.parameters import TextModelParameters
-from eightgig.tasks.text.case import cutting, filling_up, padding_in
-from eightgig.tasks.text.classification.case import tokens_of
+from eightgig.tasks.text.classification.task import tokens_of
 from eightgig.tasks.text.model import Logits, build_text_network
 from eightgig.tasks.text.special_tokens import end_of_text_id, padding_of
+from eightgig.tasks.text.task import cutting, filling_up, padding_in
 
 TOKENIZER = train_bpe(["a small text, and another of more words"], vocab_size=300)
 _SIZES = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "vocab_size": 300}

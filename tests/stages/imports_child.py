@@ -59,7 +59,7 @@ def _job(asked: dict[str, Any]) -> Any:
     model = records.get("ModelParameters") or training_job.ModelParameters
     train = records.get("TrainParameters") or training_job.TrainParameters
     return training_job.TrainingJob(
-        case=case,
+        task=case,
         store=store,
         train_indices=asked["train_indices"],
         val_indices=asked["val_indices"],
@@ -86,7 +86,7 @@ def _train_student(asked: dict[str, Any]) -> None:
     splits = {"index": job.train_indices + job.val_indices, "split": ["train"] * len(job.train_indices)}
     splits["split"] += ["val"] * len(job.val_indices)
     work = compress.CompressionWork(
-        case=job.case,
+        task=job.task,
         weights=compress.Weights(
             network.module.state_dict(), job.case.card(network, job.store, size=job.size, common=common)
         ),

@@ -22,8 +22,8 @@ from eightgig.stages.distributed.launcher import _described
 from eightgig.tasks.reinforcement.nodes import explore, train_agents
 from eightgig.tasks.reinforcement.parameters import EvaluateParameters
 from eightgig.tasks.reinforcement.trainer import train_agent
-from eightgig.tasks.text.generation.case import TextGenerator
 from eightgig.tasks.text.generation.parameters import GeneratorModelParameters
+from eightgig.tasks.text.generation.task import TextGenerator
 from eightgig.tasks.text.parameters import LoraParameters
 from eightgig.training import code_digest
 from eightgig.training import trainer as loop
@@ -63,7 +63,7 @@ def generator_job(stores, folder):
     )
     train = TrainParameters(**{**small_cases.RECIPE, "epochs": 1, "num_workers": 0})
     job = make_job("text", stores, folder, epochs=1)
-    return replace(job, case=TextGenerator(), store=TokenStore(path), size=model.size, model=model, train=train)
+    return replace(job, task=TextGenerator(), store=TokenStore(path), size=model.size, model=model, train=train)
 
 
 def job_of(kind, stores, folder):
@@ -186,7 +186,7 @@ NETWORKS = set(KINDS) - {"agent"}
         ("core/seeding.py", CODE, set(KINDS)),
         ("tasks/detection/metrics.py", CODE, {"detector"}),
         ("tasks/detection/anchors.py", CODE, {"detector"}),
-        ("tasks/detection/case.py", CODE, {"detector"}),
+        ("tasks/detection/task.py", CODE, {"detector"}),
         ("tasks/segmentation/model.py", CODE, {"segmenter"}),
         ("tasks/text/lora.py", CODE, {"generator"}),
         ("tasks/classification/model.py", CODE, {"classifier", "student"}),

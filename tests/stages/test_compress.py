@@ -19,9 +19,9 @@ from eightgig.models.parameters import ImageModelParameters
 from eightgig.models.pruning import prune_channels
 from eightgig.models.reshape import shapes_of
 from eightgig.stages.compress import CompressionWork, PrefixedTracker, compress_network
-from eightgig.stages.images import ImageCase
+from eightgig.stages.images import ImageTask
 from eightgig.stages.trained import restore
-from eightgig.tasks.classification.case import ImageClassifier
+from eightgig.tasks.classification.task import ImageClassifier
 from eightgig.training.parameters import TrainParameters
 from eightgig.vram.plan import MemoryPlan
 from eightgig.vram.tracing.spec import WorkloadSpec
@@ -40,7 +40,7 @@ class Images(Dataset):
         return 12
 
 
-class FakeCase(ImageCase):
+class FakeCase(ImageTask):
     score_name = "accuracy"
 
     def build_network(self, model, num_classes):

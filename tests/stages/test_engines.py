@@ -38,7 +38,7 @@ def test_without_tensorrt_every_row_says_how_to_install_it(onnx_file, monkeypatc
 def test_engines_of_texts_take_any_length_up_to_the_cards():
     network = nn.Sequential(nn.Embedding(10, 4), nn.Linear(4, 3))
     ids = {"input_ids": torch.zeros(1, 8, dtype=torch.int64)}
-    file = export_onnx(network, ids, card={"max_tokens": "64"}, free_axes={0: "batch", 1: "tokens"})
+    file = export_onnx(network, ids, card={"max_tokens": "64"}, dynamic_axes={0: "batch", 1: "tokens"})
     profile = request_for(file, PARAMETERS.tensorrt).shapes["input_ids"]
     assert (profile.smallest, profile.usual, profile.largest) == ((1, 1), (1, 32), (32, 64))
 

@@ -14,11 +14,11 @@ from eightgig.data.store.tokenizers import train_bpe
 from eightgig.data.store.tokens import TokenContent, TokenStore
 from eightgig.stages import loading
 from eightgig.stages.loading import workers_for
-from eightgig.tasks.classification.case import ImageClassifier
-from eightgig.tasks.detection.case import ObjectDetector
-from eightgig.tasks.segmentation.case import SemanticSegmenter
-from eightgig.tasks.text.classification.case import SentimentClassifier
-from eightgig.tasks.text.generation.case import TextGenerator
+from eightgig.tasks.classification.task import ImageClassifier
+from eightgig.tasks.detection.task import ObjectDetector
+from eightgig.tasks.segmentation.task import SemanticSegmenter
+from eightgig.tasks.text.classification.task import SentimentClassifier
+from eightgig.tasks.text.generation.task import TextGenerator
 from eightgig.training.history import TrainingResult
 
 NUM_SAMPLES = 24

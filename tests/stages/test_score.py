@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 
 from eightgig.stages.export import _score_on
-from eightgig.tasks.text.generation.metrics import LanguageTask
+from eightgig.tasks.text.generation.metrics import LanguageEvaluator
 
 TOKENS, VOCABULARY = 64, 2000
 
@@ -20,7 +20,7 @@ def score_of(count):
         logits[..., int(feeds["input_ids"][0, 0])] = 1
         return {"logits": logits}
 
-    judged = _score_on([({"input_ids": each}, [each[0]]) for each in tokens], LanguageTask())
+    judged = _score_on([({"input_ids": each}, [each[0]]) for each in tokens], LanguageEvaluator())
     tracemalloc.start()
     score = judged(SimpleNamespace(run=run))
     highest = tracemalloc.get_traced_memory()[1]

@@ -37,7 +37,7 @@ class PlainCase:
     def workload(self, *_):
         return WorkloadSpec(factory="nowhere:make")
 
-    def writing(self, *_):
+    def generation_workload(self, *_):
         return None
 
 

@@ -13,7 +13,7 @@ from eightgig.core.tracker import NoTracker
 from eightgig.data.images.loader import KeyedSampler
 from eightgig.models.network import ImageNetwork
 from eightgig.models.parameters import ImageModelParameters
-from eightgig.stages.images import ImageCase
+from eightgig.stages.images import ImageTask
 from eightgig.stages.train import train_network
 from eightgig.training.parameters import TrainParameters
 from eightgig.vram.plan import MemoryPlan, PhaseMemory
@@ -41,7 +41,7 @@ class SmallCard(nn.Module):
         return self.linear(x)
 
 
-class NumberCase(ImageCase):
+class NumberCase(ImageTask):
     score_name = "accuracy"
 
     def prepare(self, network, store, indices, *, size, train):

@@ -116,7 +116,7 @@ def test_the_planner_traces_a_micro_batch_of_one():
 
     model = {"name": "resnet18", "image_size": 32, "weights": "none"}
     options = {"model": model, "train": {"batch_size": 1}, "num_classes": 2}
-    workload = WorkloadSpec(factory="eightgig.tasks.classification.case:make_workload", options=options)
+    workload = WorkloadSpec(factory="eightgig.tasks.classification.task:make_workload", options=options)
     with Predictor() as predictor:
         assert predictor.trace(workload, StepOptions(micro_batch=1)).has_batch_norm
 

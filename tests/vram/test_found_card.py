@@ -20,21 +20,21 @@ class FakeNvml:
     class NVMLError(Exception):
         pass
 
-    def __init__(self, answers, fails=()):
-        self.answers, self.fails, self.calls = answers, fails, []
+    def __init__(self, predictions, fails=()):
+        self.predictions, self.fails, self.calls = predictions, fails, []
 
     def __getattr__(self, name):
         def answer(*arguments):
             self.calls.append(name)
             if name in self.fails:
                 raise self.NVMLError(name)
-            value = self.answers.get(name)
+            value = self.predictions.get(name)
             return value[arguments[-1]] if isinstance(value, dict) else value
 
         return answer
 
 
-def answers(name, memory_mib, **more):
+def predictions(name, memory_mib, **more):
     return {
         "nvmlDeviceGetCount": 1,
         "nvmlDeviceGetName": name,
@@ -61,14 +61,14 @@ def driver(monkeypatch):
 
 
 def test_a_card_of_the_catalog_is_known_by_its_name(driver):
-    nvml = driver(answers("NVIDIA GeForce RTX 3070", 8192))
+    nvml = driver(predictions("NVIDIA GeForce RTX 3070", 8192))
     assert card_found() == card_named("RTX 3070")
     assert nvml.calls[-1] == "nvmlShutdown"
 
 
 @pytest.mark.parametrize(("memory_mib", "name"), [(10240, "RTX 3080"), (12288, "RTX 3080 12 GB")])
 def test_two_cards_of_one_name_differ_in_memory(driver, memory_mib, name):
-    driver(answers(b"NVIDIA GeForce RTX 3080", memory_mib))
+    driver(predictions(b"NVIDIA GeForce RTX 3080", memory_mib))
     assert card_found().name == name
 
 
@@ -86,7 +86,7 @@ def test_servers_cards_by_the_memory_that_the_driver_shows(name, memory_mib, car
 
 
 def test_an_unknown_card_is_built_from_what_the_driver_says(driver):
-    driver(answers("NVIDIA GeForce RTX 3060 Ti", 8192))
+    driver(predictions("NVIDIA GeForce RTX 3060 Ti", 8192))
     card = card_found()
     assert (card.name, card.memory_gib, card.num_sms, card.tdp_w) == ("NVIDIA GeForce RTX 3060 Ti", 8.0, 38, 200)
     assert card.bandwidth_gb_per_s == pytest.approx(2 * 7001 * 256 / 8 / 1000, abs=0.05)  # 448
@@ -99,26 +99,28 @@ def test_an_unknown_card_is_built_from_what_the_driver_says(driver):
 
 def test_a_workstation_card_has_the_full_tensor_rate(driver):
     driver(
-        answers("NVIDIA RTX A6000", 49140, nvmlDeviceGetNumGpuCores=10752, nvmlDeviceGetMaxClockInfo={1: 1800, 2: 8001})
+        predictions(
+            "NVIDIA RTX A6000", 49140, nvmlDeviceGetNumGpuCores=10752, nvmlDeviceGetMaxClockInfo={1: 1800, 2: 8001}
+        )
     )
     assert card_found().fp16_tflops == pytest.approx(154.8, abs=0.1)  # 154.8 in the GA102 whitepaper, table 3
 
 
 def test_a_card_without_tensor_cores_computes_half_precision_as_float32(driver):
-    driver(answers("NVIDIA GeForce GTX 1080", 8192, nvmlDeviceGetCudaComputeCapability=(6, 1)))
+    driver(predictions("NVIDIA GeForce GTX 1080", 8192, nvmlDeviceGetCudaComputeCapability=(6, 1)))
     card = card_found()
     assert card.fp16_tflops is None
     assert card.peak_flops("fp16", tensor_cores=True) == card.fp32_tflops * 1e12
 
 
 def test_a_driver_that_does_not_say_the_power(driver):
-    driver(answers("NVIDIA Unknown", 4096), fails=("nvmlDeviceGetPowerManagementDefaultLimit",))
+    driver(predictions("NVIDIA Unknown", 4096), fails=("nvmlDeviceGetPowerManagementDefaultLimit",))
     assert card_found().tdp_w is None
 
 
 @pytest.mark.parametrize("fails", ["nvmlInit", "nvmlDeviceGetHandleByIndex"])
 def test_none_where_there_is_no_card(driver, fails):
-    driver(answers("NVIDIA GeForce RTX 3070", 8192), fails=(fails,))
+    driver(predictions("NVIDIA GeForce RTX 3070", 8192), fails=(fails,))
     assert card_found() is None
 
 
@@ -135,7 +137,7 @@ def two_cards(driver, monkeypatch):
     """NVML counts a GTX 1050 first; `order` is what CUDA says, as the fastest first would be."""
 
     def install(order, *, known=("GPU-1", "GPU-2"), parts=()):
-        told = answers({"index 0": "NVIDIA GeForce GTX 1050", "card 1": "NVIDIA GeForce RTX 3070"}, 8192)
+        told = predictions({"index 0": "NVIDIA GeForce GTX 1050", "card 1": "NVIDIA GeForce RTX 3070"}, 8192)
         told["nvmlDeviceGetName"]["card 2"] = "NVIDIA GeForce GTX 1050"
         told |= {
             "nvmlDeviceGetCount": 2,

@@ -15,7 +15,7 @@ GUIDE = "eightgig.pipelines.gpu_guide.workloads"
 def text_generator(num_classes=500):
     model = GeneratorModelParameters(name="gpt2", weights="none", max_tokens=256, config=CONFIG)
     return WorkloadSpec(
-        factory="eightgig.tasks.text.generation.case:make_workload",
+        factory="eightgig.tasks.text.generation.task:make_workload",
         options={
             "model": model.model_dump(mode="json"),
             "train": TrainParameters().model_dump(mode="json"),

@@ -13,16 +13,16 @@ from torchmetrics.functional import classification as metrics
 
 from eightgig.bench.records import ClassificationReport, ClassRow
 from eightgig.core.errors import DataError
+from eightgig.export.evaluator import Comparer, ComparerOfAll, Comparison, Judge, JudgeOfAll
 from eightgig.export.runners import Arrays, softmax
-from eightgig.export.task import Comparer, ComparerOfAll, Comparison, Judge, JudgeOfAll
 
 _CALIBRATION_BINS = 15
 # A probability of exactly 0 for the true class would make the loss infinite.
 _SMALLEST_PROBABILITY = 1e-12
 
 
-class ClassificationTask:
-    """One class of several an image; a task of `eightgig.export.task.Task`.
+class ClassificationEvaluator:
+    """One class of several an image; a task of `eightgig.export.evaluator.Task`.
 
     Its answers are probabilities_K, its truths positions in `classes`.
     """
@@ -33,7 +33,7 @@ class ClassificationTask:
     def __init__(self, classes: Sequence[str]) -> None:
         self._classes = classes
 
-    def answers(self, outputs: Arrays) -> list[NDArray[np.float64]]:
+    def predictions(self, outputs: Arrays) -> list[NDArray[np.float64]]:
         """Return the probabilities of each image of logits_NK."""
         return list(softmax(outputs[self.output]))
 
@@ -45,9 +45,9 @@ class ClassificationTask:
         """Return what compares all samples together."""
         return ComparerOfAll(self.compare)
 
-    def quality(self, answers: Sequence[NDArray[np.float64]], truths: Sequence[int]) -> dict[str, float]:
+    def quality(self, predictions: Sequence[NDArray[np.float64]], targets: Sequence[int]) -> dict[str, float]:
         """Return accuracy, top-5 accuracy and macro F1."""
-        report, _, _ = evaluate(np.stack(answers), np.asarray(truths), self._classes)
+        report, _, _ = evaluate(np.stack(predictions), np.asarray(targets), self._classes)
         return {"accuracy": report.accuracy, "top5_accuracy": report.top5_accuracy, "macro_f1": report.macro_f1}
 
     def compare(self, reference: Sequence[NDArray[np.float64]], found: Sequence[NDArray[np.float64]]) -> Comparison:

@@ -8,14 +8,14 @@ from typing import Any, TypeVar
 
 import torch
 
-from eightgig.bench.kept_answers import KeptAnswers
+from eightgig.bench.kept_predictions import KeptAnswers
 from eightgig.bench.latency import Call, LatencyReport, measure_calls, resized
 from eightgig.bench.memory import growth_while
 from eightgig.bench.parameters import LatencyParameters
 from eightgig.bench.shortage import told_of
 from eightgig.bench.variant import LabelledBatch, Variant
+from eightgig.export.evaluator import Comparer, Evaluator, Judge
 from eightgig.export.runners import Arrays, Runner
-from eightgig.export.task import Comparer, Judge, Task
 from eightgig.vram.runtime.budget import release_memory
 from eightgig.vram.runtime.recorder import FlightRecorder
 
@@ -58,7 +58,7 @@ class Session:
     """Opens variants, asks and times them together, and closes them; use it in a `with` block.
 
     Args:
-        task: reads, judges and compares what they give.
+        evaluator: reads, judges and compares what they give.
         reference: the variant whose failure is raised; that of any other is noted.
         recorder: knows the ways in which torch says that memory ran out.
 
@@ -67,10 +67,10 @@ class Session:
         runners: those that are open.
     """
 
-    def __init__(self, task: Task, reference: str, recorder: FlightRecorder | None = None) -> None:
+    def __init__(self, evaluator: Evaluator, reference: str, recorder: FlightRecorder | None = None) -> None:
         self.measured: dict[str, Measured] = {}
         self.runners: dict[str, Runner] = {}
-        self._task, self._reference, self._recorder = task, reference, recorder
+        self._evaluator, self._reference, self._recorder = evaluator, reference, recorder
         self._stacks: dict[str, ExitStack] = {}
 
     def __enter__(self) -> "Session":
@@ -108,18 +108,18 @@ class Session:
         """
         if not self.runners:
             return
-        for number, (feeds, truths) in enumerate(batches):
-            wanted = kept.answers(number, feeds)
+        for number, (feeds, targets) in enumerate(batches):
+            wanted = kept.predictions(number, feeds)
             for name in [*self.runners]:
-                self._tried(name, "while it answered", partial(self._ask_one, name, feeds, truths, wanted))
+                self._tried(name, "while it answered", partial(self._ask_one, name, feeds, targets, wanted))
             if not self.runners:
                 return
 
-    def _ask_one(self, name: str, feeds: Arrays, truths: Sequence[Any], wanted: Sequence[Any]) -> bool:
+    def _ask_one(self, name: str, feeds: Arrays, targets: Sequence[Any], wanted: Sequence[Any]) -> bool:
         is_reference = name == self._reference  # whose answers these are already
-        answers = wanted if is_reference else self._task.answers(self.runners[name].run(feeds))
-        self.measured[name].judge.add(answers, truths)
-        self.measured[name].comparer.add(wanted, answers)
+        predictions = wanted if is_reference else self._evaluator.predictions(self.runners[name].run(feeds))
+        self.measured[name].judge.add(predictions, targets)
+        self.measured[name].comparer.add(wanted, predictions)
         return True
 
     def take_turns(
@@ -171,11 +171,11 @@ class Session:
         return None
 
     def _nothing_yet(self) -> Measured:
-        return Measured(self._task.judge(), self._task.comparer())
+        return Measured(self._evaluator.judge(), self._evaluator.comparer())
 
     def dropped(self, reason: str) -> Measured:
         """Return what is told of a variant that cannot go on."""
-        return Measured(self._task.judge(), self._task.comparer(), reason=reason)
+        return Measured(self._evaluator.judge(), self._evaluator.comparer(), reason=reason)
 
     def close(self, name: str) -> None:
         """Close one; opening the next gives back what nobody refers to any more."""

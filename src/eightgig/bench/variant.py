@@ -3,10 +3,10 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from eightgig.export.evaluator import Target
 from eightgig.export.runners import Arrays, Runner
-from eightgig.export.task import Truth
 
-LabelledBatch = tuple[Arrays, Sequence[Truth]]
+LabelledBatch = tuple[Arrays, Sequence[Target]]
 """Inputs by name as the network wants them, and what is right for each sample."""
 
 

@@ -5,7 +5,7 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from eightgig.bench.gates import judge
-from eightgig.bench.kept_answers import KeptAnswers
+from eightgig.bench.kept_predictions import KeptAnswers
 from eightgig.bench.latency import Call, LatencyReport, resized
 from eightgig.bench.parameters import GateParameters, LatencyParameters
 from eightgig.bench.records import LatencyRow, VariantRow
@@ -15,8 +15,8 @@ from eightgig.core.device import resolve_device
 from eightgig.core.errors import BudgetError, ConfigurationError, DataError
 from eightgig.core.units import mib
 from eightgig.export.cpu import has_exact_int8
+from eightgig.export.evaluator import Evaluator
 from eightgig.export.runners import Arrays, Runner
-from eightgig.export.task import Task
 from eightgig.vram.plan import MemoryPlan
 from eightgig.vram.runtime.budget import cleared_memory
 from eightgig.vram.runtime.execution import carrying_out
@@ -31,7 +31,7 @@ _KEPT_ANSWERS_BYTES = 2**30
 def benchmark_variants(
     variants: Sequence[Variant],
     batches: Callable[[], Iterable[LabelledBatch]],
-    task: Task,
+    evaluator: Evaluator,
     *,
     latency: LatencyParameters,
     gates: GateParameters,
@@ -47,7 +47,7 @@ def benchmark_variants(
         variants: the reference (torch eager, float32) first, then from simple to complex.
         batches: gives the same batches from the first on whenever it is called: once for all on the CPU, and once for
             each on a GPU.
-        task: reads, judges and compares what they give.
+        evaluator: reads, judges and compares what they give.
         latency: how speed is measured, on samples of the first batch.
         gates: what a variant must keep to be recommended.
         whole_call: gives, for a runner, the call from one stored sample to its answer; None leaves that out.
@@ -64,9 +64,9 @@ def benchmark_variants(
     first = next(iter(batches()), None)
     if first is None:
         raise DataError("a benchmark wants at least 1 batch of labelled images, found none")
-    found = _Benchmark(variants, batches, first[0], task, latency, whole_call, memory).run()
+    found = _Benchmark(variants, batches, first[0], evaluator, latency, whole_call, memory).run()
     measured = {variant.name: found[variant.name] for variant in variants}
-    rows = [_row_of(variant, measured[variant.name], task) for variant in variants]
+    rows = [_row_of(variant, measured[variant.name], evaluator) for variant in variants]
     return [_with_note(row) for row in judge(rows, gates)], list(_latency_rows(measured))
 
 
@@ -76,12 +76,12 @@ class _Benchmark:
         variants: Sequence[Variant],
         batches: Callable[[], Iterable[LabelledBatch]],
         feeds: Arrays,
-        task: Task,
+        evaluator: Evaluator,
         latency: LatencyParameters,
         whole_call: Callable[[Runner], Call] | None,
         memory: MemoryPlan | None,
     ) -> None:
-        self._batches, self._task, self._latency = batches, task, latency
+        self._batches, self._evaluator, self._latency = batches, evaluator, latency
         self._feeds, self._largest = feeds, resized(feeds, max(latency.batch_sizes))
         self._whole_call, self._memory = whole_call, memory
         self._reference = variants[0].name
@@ -95,7 +95,7 @@ class _Benchmark:
                 self._open(session, variant)
             reference = session.runners[self._reference]
             room = _KEPT_ANSWERS_BYTES if self._has_gpu and self._alone else 0
-            kept = KeptAnswers(reference, self._task, room_bytes=room)
+            kept = KeptAnswers(reference, self._evaluator, room_bytes=room)
             session.ask(self._batches(), kept)
             self._time_together(session)
             measured = dict(session.measured)
@@ -118,7 +118,7 @@ class _Benchmark:
 
     def _session(self) -> Session:
         recorder = FlightRecorder(self._memory) if self._memory else None
-        return Session(self._task, self._reference, recorder)
+        return Session(self._evaluator, self._reference, recorder)
 
     def _budget(self) -> AbstractContextManager[object]:
         return carrying_out(self._memory) if self._memory and self._has_gpu else nullcontext()
@@ -158,14 +158,14 @@ class _Benchmark:
             session.measured[name].whole = report
 
 
-def _row_of(variant: Variant, measured: Measured, task: Task) -> VariantRow:
+def _row_of(variant: Variant, measured: Measured, evaluator: Evaluator) -> VariantRow:
     if measured.reason is not None:
-        return _row(variant, status=measured.reason, score_name=task.score_name)
+        return _row(variant, status=measured.reason, score_name=evaluator.score_name)
     quality = measured.judge.quality()
     figures: dict[str, Any] = {
         "quality": quality,
-        "score": quality[task.score_name],
-        "score_name": task.score_name,
+        "score": quality[evaluator.score_name],
+        "score_name": evaluator.score_name,
         "parity_max_abs_diff": measured.comparer.comparison().difference,
         "memory_mib": mib(measured.memory_bytes),
         "end_to_end_ms": measured.whole.p50_ms if measured.whole else None,

@@ -31,7 +31,7 @@ def export_onnx(
     card: Mapping[str, str],
     simplified: bool = True,
     output_name: str = "logits",
-    free_axes: Mapping[int, str] = _BATCH,
+    dynamic_axes: Mapping[int, str] = _BATCH,
 ) -> bytes:
     """Return `module` in eval mode as a checked float32 ONNX file with a dynamic batch.
 
@@ -42,7 +42,7 @@ def export_onnx(
         card: written to the file's metadata, with torch's version (see `ModelCard.to_metadata`).
         simplified: whether nodes are dropped where that is possible (see `eightgig.export.simplify`).
         output_name: the graph's output.
-        free_axes: the axes of every input that may have any length, with their names; 0 is the batch.
+        dynamic_axes: the axes of every input that may have any length, with their names; 0 is the batch.
 
     Raises:
         ExportError: torch cannot export this network, or the result is not a valid self-contained float32 file.
@@ -50,7 +50,7 @@ def export_onnx(
     frozen = _without_in_place(copy.deepcopy(module).cpu()).eval()
     # A batch of one would be taken for a constant.
     feeds = {name: one.detach()[:1].cpu().repeat(2, *[1] * (one.dim() - 1)) for name, one in example.items()}
-    shape = {axis: torch.export.Dim(name) for axis, name in free_axes.items()}
+    shape = {axis: torch.export.Dim(name) for axis, name in dynamic_axes.items()}
     with _quiet_exporter(), torch.inference_mode(mode=False):
         try:
             program = torch.onnx.export(

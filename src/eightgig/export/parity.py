@@ -6,8 +6,8 @@ import numpy as np
 
 from eightgig.core.errors import ExportError
 from eightgig.core.records import Record
+from eightgig.export.evaluator import Evaluator
 from eightgig.export.runners import Arrays, Feeds, Runner
-from eightgig.export.task import Task
 
 
 class ParityReport(Record):
@@ -45,19 +45,19 @@ class ParityTable(Record):
 
 
 def check_parity(
-    reference: Runner, candidate: Runner, batches: Iterable[Feeds], *, tolerance: float, task: Task
+    reference: Runner, candidate: Runner, batches: Iterable[Feeds], *, tolerance: float, evaluator: Evaluator
 ) -> ParityReport:
     """Return the comparison of two open runners on batches of real inputs, by the task's answers.
 
     Raises:
         ExportError: no input, a NaN, or outputs of different shapes.
     """
-    comparer, largest, number = task.comparer(), 0.0, 0
+    comparer, largest, number = evaluator.comparer(), 0.0, 0
     for feeds in batches:
-        right, other = _both(reference, candidate, feeds, task.output)
-        largest = max(largest, float(np.abs(right[task.output] - other[task.output]).max()))
-        wanted = task.answers(right)
-        comparer.add(wanted, task.answers(other))
+        right, other = _both(reference, candidate, feeds, evaluator.output)
+        largest = max(largest, float(np.abs(right[evaluator.output] - other[evaluator.output]).max()))
+        wanted = evaluator.predictions(right)
+        comparer.add(wanted, evaluator.predictions(other))
         number += len(wanted)
     if not number:
         raise ExportError("parity wants real inputs, found none")

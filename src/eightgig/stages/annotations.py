@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from eightgig.data.store.content import StoreContent
     from eightgig.data.store.reader import ImageStore
     from eightgig.data.store.tokens import TokenContent, TokenStore
-    from eightgig.export.task import Task
+    from eightgig.export.evaluator import Evaluator
     from eightgig.models.network import ImageNetwork, Network, TextNetwork
     from eightgig.training.distillation import SoftLoss
     from eightgig.training.objective import Batch, Objective
@@ -25,11 +25,12 @@ if TYPE_CHECKING:
     Batches = DataLoader[Batch]
 else:
     Batches = ClassFolders = ImageStore = Network = Objective = ImageNetwork = Any
-    SoftLoss = StoreContent = Task = TextNetwork = TokenContent = TokenStore = TrainingResult = WorkloadSpec = Any
+    SoftLoss = StoreContent = Evaluator = TextNetwork = TokenContent = TokenStore = TrainingResult = WorkloadSpec = Any
 
 __all__ = [
     "Batches",
     "ClassFolders",
+    "Evaluator",
     "Figure",
     "ImageArray",
     "ImageNetwork",
@@ -39,7 +40,6 @@ __all__ = [
     "SoftLoss",
     "StoreContent",
     "Table",
-    "Task",
     "TextNetwork",
     "TokenContent",
     "TokenStore",

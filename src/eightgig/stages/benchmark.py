@@ -11,11 +11,11 @@ from eightgig.core.progress import track
 from eightgig.datasets.engine import Engine, UnusableEngine
 from eightgig.datasets.weights import Weights
 from eightgig.export.parameters import ExportParameters
-from eightgig.stages.annotations import ImageStore, Table, Task
-from eightgig.stages.case import Case, stage_node, stage_pipeline
+from eightgig.stages.annotations import Evaluator, ImageStore, Table
 from eightgig.stages.export import ONNX_FILES
 from eightgig.stages.inference import inference_plan
-from eightgig.stages.inputs import Feeds, labelled_inputs, one_input
+from eightgig.stages.inputs import Feeds, labelled_inputs, sample_input
+from eightgig.stages.task import Task, stage_node, stage_pipeline
 from eightgig.stages.trained import indices_of
 from eightgig.vram.parameters import PlanParameters
 
@@ -24,23 +24,23 @@ if TYPE_CHECKING:
     from eightgig.export.runners import Runner
 
 
-def create_pipeline(case: Case, evaluation: Node) -> Pipeline:
+def create_pipeline(task: Task, evaluation: Node) -> Pipeline:
     """Return the nodes from `weights` and the exported files to the results and `benchmark_table`.
 
     Args:
-        case: of the pipeline.
+        task: of the pipeline.
         evaluation: judges the trained network on the whole test split, in the way of its task.
     """
     held_out = {"weights": "weights", "store": "store", "splits": "splits", "benchmark": "params:benchmark"}
     files = {name: name for name in (*ONNX_FILES, "compressed_onnx", "engines", "engines_table")}
     tables = ["benchmark_table", "latency_table"]
     parameters = {"export": "params:export", "plan": "params:plan"}
-    compare = stage_node(compare_variants, {**held_out, **files, **parameters}, tables, case=case)
+    compare = stage_node(compare_variants, {**held_out, **files, **parameters}, tables, task=task)
     return stage_pipeline("benchmark", [evaluation, compare])
 
 
 def compare_variants(
-    case: Case,
+    task: Task,
     weights: Weights,
     store: ImageStore,
     splits: Table,
@@ -67,22 +67,22 @@ def compare_variants(
     from eightgig.bench.variants import benchmark_variants
     from eightgig.stages import variants
 
-    indices, task = indices_of(splits, "test"), case.task(weights.card.classes)
+    indices, evaluator = indices_of(splits, "test"), task.evaluator(weights.card.classes)
     memory = inference_plan(plan.model_copy(update={"device": "auto"}))
     # An engine refuses batches beyond its profile.
     number, size = benchmark.num_images, min(benchmark.batch_size, export.tensorrt.max_batch)
 
     def batches() -> Iterator[tuple[Feeds, list[Any]]]:
-        inputs = labelled_inputs(case, weights, store, indices, num_images=number, batch_size=size)
+        inputs = labelled_inputs(task, weights, store, indices, num_images=number, batch_size=size)
         return track(inputs, "running variants")
 
     files = dict(zip(ONNX_FILES, (onnx_fp32, onnx_fp16, onnx_int8_cpu, onnx_int8_trt), strict=True))
     smaller = {f"onnx_{name}": file for name, file in compressed_onnx.items()}
     torch_forms = partial(
         variants.torch_variants,
-        case,
+        task,
         weights,
-        example=one_input(case, weights.card, store, indices[0]),
+        example=sample_input(task, weights.card, store, indices[0]),
         compiles=benchmark.torch_compile,
     )
     rows, speed = benchmark_variants(
@@ -98,7 +98,7 @@ def compare_variants(
             *variants.engine_variants(engines, engines_table, files, export.tensorrt),
         ],
         batches,
-        task,
+        evaluator,
         latency=benchmark.latency,
         gates=GateParameters(
             max_drop=export.quantize.max_drop,
@@ -106,7 +106,7 @@ def compare_variants(
             parity_reduced=export.parity.tolerance_reduced,
             min_speedup=benchmark.min_speedup,
         ),
-        whole_call=partial(_from_image_to_answer, case, weights, store, indices[0], task),
+        whole_call=partial(_from_image_to_answer, task, weights, store, indices[0], evaluator),
         memory=memory,
     )
     judged = _table_of(rows).assign(judged_on=min(number, len(indices)), held_out=len(indices))
@@ -123,11 +123,11 @@ def _table_of(rows: "list[VariantRow]") -> Table:
 
 
 def _from_image_to_answer(
-    case: Case, weights: Weights, store: ImageStore, index: int, task: Task, runner: "Runner"
+    task: Task, weights: Weights, store: ImageStore, index: int, evaluator: Evaluator, runner: "Runner"
 ) -> Callable[[], object]:
     """Return the call that a user makes: one stored image to what the network says of it."""
 
     def call() -> object:
-        return task.answers(runner.run(one_input(case, weights.card, store, index)))[0]
+        return evaluator.predictions(runner.run(sample_input(task, weights.card, store, index)))[0]
 
     return call

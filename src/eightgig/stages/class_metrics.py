@@ -9,9 +9,9 @@ from eightgig.bench.records import ClassificationReport
 from eightgig.core.progress import track
 from eightgig.datasets.weights import Weights
 from eightgig.stages.annotations import ImageStore, Table
-from eightgig.stages.case import Case, stage_node
 from eightgig.stages.inference import running
 from eightgig.stages.inputs import network_inputs
+from eightgig.stages.task import Task, stage_node
 from eightgig.stages.trained import indices_of
 from eightgig.vram.parameters import PlanParameters
 
@@ -19,16 +19,16 @@ if TYPE_CHECKING:
     from eightgig.export.runners import Runner
 
 
-def evaluation(case: Case) -> Node:
+def evaluation(task: Task) -> Node:
     """Return the benchmark's node from `weights` to `metrics` and the tables of results."""
     held_out = {"weights": "weights", "store": "store", "splits": "splits", "benchmark": "params:benchmark"}
     held_out["plan"] = "params:plan"
     results = ["metrics", "per_class_table", "confusion_table", "predictions_table"]
-    return stage_node(evaluate, held_out, results, case=case)
+    return stage_node(evaluate, held_out, results, task=task)
 
 
 def evaluate(
-    case: Case,
+    task: Task,
     weights: Weights,
     store: ImageStore,
     splits: Table,
@@ -44,24 +44,24 @@ def evaluate(
     from eightgig.bench.classification import evaluate as judge
 
     indices = indices_of(splits, "test")
-    with running(case, weights, plan) as runner:
-        probabilities_NK = _probabilities(case, weights, store, indices, runner, benchmark.batch_size)
+    with running(task, weights, plan) as runner:
+        probabilities_NK = _probabilities(task, weights, store, indices, runner, benchmark.batch_size)
     metrics, per_class, confusion = judge(probabilities_NK, store.labels[indices], store.classes)
     return metrics, per_class, confusion.reset_index(), _prediction_rows(store, indices, probabilities_NK)
 
 
 def _probabilities(
-    case: Case, weights: Weights, store: ImageStore, indices: list[int], runner: "Runner", batch_size: int
+    task: Task, weights: Weights, store: ImageStore, indices: list[int], runner: "Runner", batch_size: int
 ) -> Any:
     """Return float64 NK probabilities of one runner for the images `indices`, in their order."""
     import numpy as np
 
     from eightgig.export.runners import softmax
 
-    batches = network_inputs(case, weights, store, indices, num_images=len(indices), batch_size=batch_size)
+    batches = network_inputs(task, weights, store, indices, num_images=len(indices), batch_size=batch_size)
     total = -(-len(indices) // batch_size)
-    answers = [runner.run(feeds)["logits"] for feeds in track(batches, "evaluating", total=total)]
-    return softmax(np.concatenate(answers))
+    predictions = [runner.run(feeds)["logits"] for feeds in track(batches, "evaluating", total=total)]
+    return softmax(np.concatenate(predictions))
 
 
 def _prediction_rows(store: ImageStore, indices: list[int], probabilities_NK: Any) -> Table:

@@ -13,8 +13,8 @@ from eightgig.core.tracker import Tracker
 from eightgig.datasets.weights import Weights
 from eightgig.models.compression import CompressedForm, CompressionReport, CompressParameters, Form
 from eightgig.stages.annotations import ImageStore, Network, Objective, Table, TrainingResult
-from eightgig.stages.case import Case, stage_node, stage_pipeline
 from eightgig.stages.loading import workers_for
+from eightgig.stages.task import Task, stage_node, stage_pipeline
 from eightgig.stages.trained import card_of, indices_of, restore
 from eightgig.training.parameters import TrainParameters
 from eightgig.vram.plan import MemoryPlan
@@ -30,7 +30,7 @@ BEGUN_BY_COMPRESS = tuple(f"{__name__}:CompressionWork.{name}" for name in ("rec
 """What of this module makes a form, its loss and its recipe; the rest predicts, and tells of it."""
 
 
-def create_pipeline(case: Case) -> Pipeline:
+def create_pipeline(task: Task) -> Pipeline:
     """Return the node from `weights` to `compressed_weights` and `compression`."""
     inputs = {
         "weights": "weights",
@@ -43,11 +43,11 @@ def create_pipeline(case: Case) -> Pipeline:
         "tracker": "tracker",
     }
     outputs = ["compressed_weights", "compression"]
-    return stage_pipeline("compress", [stage_node(compress_network, inputs, outputs, case=case)])
+    return stage_pipeline("compress", [stage_node(compress_network, inputs, outputs, task=task)])
 
 
 def compress_network(
-    case: Case,
+    task: Task,
     weights: Weights,
     store: ImageStore,
     splits: Table,
@@ -67,8 +67,8 @@ def compress_network(
     """
     from eightgig.vram.tracing.predictor import Predictor
 
-    teacher = restore(case, weights)
-    work = CompressionWork(case, weights, store, splits, memory_plan, train, compress, checkpoints, tracker)
+    teacher = restore(task, weights)
+    work = CompressionWork(task, weights, store, splits, memory_plan, train, compress, checkpoints, tracker)
     whole = work.complexity(teacher)
     with Predictor() as predictor:
         made = {form: work.make(form, predictor, whole) for form in dict.fromkeys(compress.forms)}
@@ -110,7 +110,7 @@ class PrefixedTracker:
 class CompressionWork:
     """What all forms are made from."""
 
-    case: Case
+    task: Task
     weights: Weights
     store: ImageStore
     splits: Table
@@ -163,11 +163,11 @@ class CompressionWork:
             return self.pruned(self.compress.prune.keep_flops)
         if student.model is None:
             return self.pruned(student.keep_flops)
-        blank = self.case.blank(self.weights.card)
-        parameters = blank.model_copy(update={"name": student.model, "weights": student.weights})
-        network = self.case.build_network(parameters, len(self.weights.card.classes))
+        config_from_card = self.task.config_from_card(self.weights.card)
+        parameters = config_from_card.model_copy(update={"name": student.model, "weights": student.weights})
+        network = self.task.build_network(parameters, len(self.weights.card.classes))
         training, size = indices_of(self.splits, "train"), self.weights.card.size
-        self.case.prepare(network, self.store, training, size=size, train=self.train)
+        self.task.prepare(network, self.store, training, size=size, train=self.train)
         # All forms take the same inputs, so that a program can exchange the files, and a teacher sees what they see.
         changes: Any = {"mean": self.weights.card.mean, "std": self.weights.card.std}
         return replace(network, **changes)
@@ -176,8 +176,8 @@ class CompressionWork:
         """Return the trained network with channels removed."""
         from eightgig.models.pruning import prune_channels
 
-        network = restore(self.case, self.weights)
-        report = prune_channels(network.module, self.example(), keep_flops=keep_flops)
+        network = restore(self.task, self.weights)
+        report = prune_channels(network.module, self.dummy_input(), keep_flops=keep_flops)
         self.measure_batch_norm(network.module)
         source = f"the trained {network.name}, cut to {report.flops_share:.0%} of its FLOPs"
         return replace(network, weights_source=source)
@@ -192,10 +192,10 @@ class CompressionWork:
         random.Random(self.train.seed).shuffle(chosen)  # noqa: S311  mixed: a batch of one class misleads
         size, number = card.size, self.plan.micro_batch
         workers = workers_for(len(chosen), number)
-        batches = self.case.eval_batches(self.store, chosen, size=size, batch_size=number, num_workers=workers)
+        batches = self.task.eval_batches(self.store, chosen, size=size, batch_size=number, num_workers=workers)
         with carrying_out(self.plan):
             module.to(self.plan.device)
-            inputs = (self.case.inputs(card, batch)["images"].to(self.plan.device) for batch in batches)
+            inputs = (self.task.inputs(card, batch)["images"].to(self.plan.device) for batch in batches)
             measure_batch_norm(module, inputs)
             module.to("cpu")
 
@@ -205,13 +205,13 @@ class CompressionWork:
 
         card = self.weights.card
         job = TrainingJob(
-            case=self.case,
+            task=self.task,
             store=self.store,
             train_indices=indices_of(self.splits, "train"),
             val_indices=indices_of(self.splits, "val"),
             size=card.size,
             plan=self.plan.for_one_process(),
-            model=self.case.blank(card),
+            model=self.task.config_from_card(card),
             train=recipe,
             checkpoints=self.checkpoints / form,
             flight_recorder=None,
@@ -226,17 +226,17 @@ class CompressionWork:
         """Return the case's own loss, with the trained network as the teacher where the form has one."""
         from eightgig.training.distillation import DistillationObjective
 
-        hard = self.case.objective(network, recipe)
+        hard = self.task.objective(network, recipe)
         if form == "pruned":
             return hard
         student = self.compress.student
         return DistillationObjective(
             hard,
-            restore(self.case, self.weights).module,
+            restore(self.task, self.weights).module,
             temperature=student.temperature,
             alpha=student.alpha,
             precision=self.plan.precision,
-            soft_loss=self.case.soft_loss(),
+            soft_loss=self.task.soft_loss(),
         )
 
     def predict(self, form: Form, network: Network, predictor: "Predictor") -> int:
@@ -245,8 +245,8 @@ class CompressionWork:
         from eightgig.vram.tracing.options import options_of
 
         card, plan = self.weights.card, self.plan
-        spec = self.case.workload(
-            self.case.blank(card).model_copy(update={"name": f"{network.library}/{network.name}"}),
+        spec = self.task.workload(
+            self.task.config_from_card(card).model_copy(update={"name": f"{network.library}/{network.name}"}),
             len(card.classes),
             self.train,
             shapes=shapes_of(network.module.state_dict()),
@@ -261,7 +261,7 @@ class CompressionWork:
         """Return a form's best weights with their card."""
         card = self.weights.card
         own = card_of(
-            self.case,
+            self.task,
             network,
             self.store,
             size=card.size,
@@ -275,8 +275,8 @@ class CompressionWork:
         """Return a network's parameters, and its FLOPs for one image."""
         from eightgig.models.complexity import complexity_of
 
-        return complexity_of(network.module, self.example())
+        return complexity_of(network.module, self.dummy_input())
 
-    def example(self) -> Any:
+    def dummy_input(self) -> Any:
         """Return one empty image as the networks take them."""
-        return self.case.example(self.weights.card)["images"]
+        return self.task.dummy_input(self.weights.card)["images"]

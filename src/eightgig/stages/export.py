@@ -9,10 +9,10 @@ from eightgig.datasets.weights import Weights
 from eightgig.export.int8.records import QuantizationReport
 from eightgig.export.parameters import ExportParameters
 from eightgig.export.parity import ParityTable
-from eightgig.stages.annotations import ImageStore, Table, Task
-from eightgig.stages.case import Case, stage_node, stage_pipeline
+from eightgig.stages.annotations import Evaluator, ImageStore, Table
 from eightgig.stages.engines import build_engines, precision_of
 from eightgig.stages.inputs import labelled_inputs, network_inputs
+from eightgig.stages.task import Task, stage_node, stage_pipeline
 from eightgig.stages.trained import indices_of, restore
 from eightgig.vram.runtime.measure import MeasuredPhase, MemoryMeter
 
@@ -23,11 +23,11 @@ ONNX_FILES = ("onnx_fp32", "onnx_fp16", "onnx_int8_cpu", "onnx_int8_trt")
 _EVAL_BATCH = 16
 
 
-def create_pipeline(case: Case, *more: Node, compressed: Node | None = None) -> Pipeline:
+def create_pipeline(task: Task, *more: Node, compressed: Node | None = None) -> Pipeline:
     """Return the nodes from `weights` and `compressed_weights` to the ONNX files, the engines and `parity`.
 
     Args:
-        case: of the pipeline.
+        task: of the pipeline.
         more: what the case exports besides.
         compressed: gives `compressed_onnx`, further files by name; None exports what the compress stage made.
     """
@@ -40,21 +40,21 @@ def create_pipeline(case: Case, *more: Node, compressed: Node | None = None) -> 
     return stage_pipeline(
         "export",
         [
-            stage_node(export_fp32, made, ["onnx_fp32", "export_memory"], case=case),
+            stage_node(export_fp32, made, ["onnx_fp32", "export_memory"], task=task),
             stage_node(export_fp16, {"onnx_fp32": "onnx_fp32"}, "onnx_fp16"),
-            stage_node(quantize, {**images, "onnx_fp32": "onnx_fp32"}, quantized, case=case),
-            compressed or stage_node(export_compressed, from_compressed, "compressed_onnx", case=case),
+            stage_node(quantize, {**images, "onnx_fp32": "onnx_fp32"}, quantized, task=task),
+            compressed or stage_node(export_compressed, from_compressed, "compressed_onnx", task=task),
             stage_node(build_engines, {**for_engines, "export": "params:export"}, ["engines", "engines_table"]),
-            stage_node(check_parity, {**images, **{name: name for name in ONNX_FILES}}, "parity", case=case),
+            stage_node(check_parity, {**images, **{name: name for name in ONNX_FILES}}, "parity", task=task),
             *more,
         ],
     )
 
 
-def export_fp32(case: Case, weights: Weights, export: ExportParameters) -> tuple[bytes, MeasuredPhase]:
+def export_fp32(task: Task, weights: Weights, export: ExportParameters) -> tuple[bytes, MeasuredPhase]:
     """Return the network as a float32 ONNX file with its card inside, and the memory that the export took."""
     with MemoryMeter("export", "cpu") as meter:
-        file = _to_onnx(case, weights, export)
+        file = _to_onnx(task, weights, export)
     return file, meter.result()
 
 
@@ -71,7 +71,7 @@ def export_fp16(onnx_fp32: bytes) -> bytes:
 
 
 def quantize(
-    case: Case, weights: Weights, store: ImageStore, splits: Table, export: ExportParameters, onnx_fp32: bytes
+    task: Task, weights: Weights, store: ImageStore, splits: Table, export: ExportParameters, onnx_fp32: bytes
 ) -> tuple[bytes, bytes, QuantizationReport]:
     """Return the INT8 files for the CPU and for TensorRT, and how they were chosen.
 
@@ -82,12 +82,12 @@ def quantize(
 
     training, validation = indices_of(splits, "train"), indices_of(splits, "val")
     parameters = export.quantize
-    calibration = network_inputs(case, weights, store, training, num_images=parameters.calibration_images, batch_size=8)
+    calibration = network_inputs(task, weights, store, training, num_images=parameters.calibration_images, batch_size=8)
     judged = list(
-        labelled_inputs(case, weights, store, validation, num_images=parameters.eval_samples, batch_size=_EVAL_BATCH)
+        labelled_inputs(task, weights, store, validation, num_images=parameters.eval_samples, batch_size=_EVAL_BATCH)
     )
     found = search_int8(
-        onnx_fp32, calibration, _score_on(judged, case.task(weights.card.classes)), parameters=parameters
+        onnx_fp32, calibration, _score_on(judged, task.evaluator(weights.card.classes)), parameters=parameters
     )
     seen = min(parameters.eval_samples, len(validation))
     counts = {"num_judged_samples": seen, "num_validation_samples": len(validation)}
@@ -95,7 +95,7 @@ def quantize(
 
 
 def export_compressed(
-    case: Case,
+    task: Task,
     store: ImageStore,
     splits: Table,
     export: ExportParameters,
@@ -113,15 +113,15 @@ def export_compressed(
     files = {}
     for name, weights in compressed_weights.items():
         number = parameters.calibration_images
-        images = network_inputs(case, weights, store, training, num_images=number, batch_size=8)
-        files[f"{name}_fp32"] = _to_onnx(case, weights, export)
+        images = network_inputs(task, weights, store, training, num_images=number, batch_size=8)
+        files[f"{name}_fp32"] = _to_onnx(task, weights, export)
         calibration = calibrate(files[f"{name}_fp32"], images, parameters=parameters)
         files[f"{name}_int8_cpu"] = to_int8(calibration, recipe)
     return files
 
 
 def check_parity(
-    case: Case,
+    task: Task,
     weights: Weights,
     store: ImageStore,
     splits: Table,
@@ -145,45 +145,45 @@ def check_parity(
     from eightgig.export.torch_runner import TorchRunner
 
     files = dict(zip(ONNX_FILES, (onnx_fp32, onnx_fp16, onnx_int8_cpu, onnx_int8_trt), strict=True))
-    task = case.task(weights.card.classes)
+    evaluator = task.evaluator(weights.card.classes)
     held_out = indices_of(splits, "test") + indices_of(splits, "val")
     number = export.parity.num_images
-    batches = list(network_inputs(case, weights, store, held_out, num_images=number, batch_size=_EVAL_BATCH))
+    batches = list(network_inputs(task, weights, store, held_out, num_images=number, batch_size=_EVAL_BATCH))
     reports = {}
-    module = case.deployed(restore(case, weights))
-    input_names = tuple(case.example(weights.card))
-    with TorchRunner(module, input_names=input_names, output_names=(task.output,)) as reference:
+    module = task.export_module(restore(task, weights))
+    input_names = tuple(task.dummy_input(weights.card))
+    with TorchRunner(module, input_names=input_names, output_names=(evaluator.output,)) as reference:
         for name, file in files.items():
             claimed = precision_of(name)
             require_precision(load_onnx(file), claimed, name=name)
             computed = simulate(load_onnx(file)).SerializeToString() if name == "onnx_int8_trt" else file
             tolerance = export.parity.tolerance if claimed == "fp32" else export.parity.tolerance_reduced
             with OnnxRuntimeRunner(computed, name=name) as candidate:
-                reports[name] = compare(reference, candidate, batches, tolerance=tolerance, task=task)
+                reports[name] = compare(reference, candidate, batches, tolerance=tolerance, evaluator=evaluator)
     return ParityTable(reports=reports)
 
 
-def _to_onnx(case: Case, weights: Weights, export: ExportParameters) -> bytes:
+def _to_onnx(task: Task, weights: Weights, export: ExportParameters) -> bytes:
     from eightgig.export.onnx import export_onnx
 
     card = weights.card
     return export_onnx(
-        case.deployed(restore(case, weights)),
-        case.example(card),
-        card=case.file_card(card),
+        task.export_module(restore(task, weights)),
+        task.dummy_input(card),
+        card=task.file_card(card),
         simplified=export.simplify,
-        output_name=case.task(card.classes).output,
-        free_axes=case.free_axes(),
+        output_name=task.evaluator(card.classes).output,
+        dynamic_axes=task.dynamic_axes(),
     )
 
 
-def _score_on(batches: list[tuple[dict[str, Any], list[Any]]], task: Task) -> Callable[["Runner"], float]:
+def _score_on(batches: list[tuple[dict[str, Any], list[Any]]], evaluator: Evaluator) -> Callable[["Runner"], float]:
     """Return the judge of a runner: its score on the batches."""
 
     def score(runner: "Runner") -> float:
-        judge = task.judge()
-        for feeds, truths in batches:
-            judge.add(task.answers(runner.run(feeds)), truths)
-        return judge.quality()[task.score_name]
+        judge = evaluator.judge()
+        for feeds, targets in batches:
+            judge.add(evaluator.predictions(runner.run(feeds)), targets)
+        return judge.quality()[evaluator.score_name]
 
     return score

@@ -1,4 +1,4 @@
-"""What all case studies on images answer in the same way (see `eightgig.stages.case.Case`)."""
+"""What all case studies on images answer in the same way (see `eightgig.stages.task.Case`)."""
 
 from collections.abc import Mapping
 from typing import Any, Protocol
@@ -8,19 +8,19 @@ from eightgig.models.cards import ImageCard
 from eightgig.models.compression import Shapes
 from eightgig.models.parameters import ImageModelParameters
 from eightgig.stages.annotations import ImageNetwork, ImageStore, SoftLoss, WorkloadSpec
-from eightgig.stages.case import Case
+from eightgig.stages.task import Task
 from eightgig.training.parameters import TrainParameters
 from eightgig.vram.plan import Precision
 
 
-class CaseOnImages(Case, Protocol):
-    """A case study whose samples are images; `ImageCase` answers what all of them answer alike."""
+class TaskOnImages(Task, Protocol):
+    """A case study whose samples are images; `ImageTask` answers what all of them answer alike."""
 
     def eval_image(self, image_HWC: Any, *, image_size: int) -> Any:
         """Return one image (uint8, any size) as `eval_batches` would: a uint8 tensor, 3 x image_size x image_size."""
 
 
-class ImageCase:
+class ImageTask:
     """A network on batches of `images`; a case study says the rest, and has `make_workload` beside its class."""
 
     channels_last = True
@@ -29,7 +29,7 @@ class ImageCase:
         """Return the number of classes."""
         return len(store.classes)
 
-    def blank(self, card: ImageCard) -> ImageModelParameters:
+    def config_from_card(self, card: ImageCard) -> ImageModelParameters:
         """Return the network's name and the size of its images."""
         return ImageModelParameters(name=card.model, weights="none", image_size=card.image_size)
 
@@ -71,7 +71,7 @@ class ImageCase:
         factory = f"{type(self).__module__}:make_workload"
         return spec_of(factory, model, train, num_classes, shapes=shapes, teacher=teacher, precision=precision)
 
-    def writing(self, model: Any, num_classes: int) -> WorkloadSpec | None:  # noqa: ARG002 - it does not
+    def generation_workload(self, model: Any, num_classes: int) -> WorkloadSpec | None:  # noqa: ARG002 - it does not
         """Return None: it does not write."""
         return None
 
@@ -79,7 +79,7 @@ class ImageCase:
         """Return None: logits are compared."""
         return None
 
-    def finished(self, network: Any, state: dict[str, Any]) -> dict[str, Any]:  # noqa: ARG002 - trained as it is
+    def merge_weights(self, network: Any, state: dict[str, Any]) -> dict[str, Any]:  # noqa: ARG002 - trained as it is
         """Return the same weights."""
         return state
 
@@ -96,22 +96,22 @@ class ImageCase:
 
         return {"images": DeviceColour(mean=card.mean, std=card.std).eval()(batch["images"])}
 
-    def one_input(self, card: ImageCard, store: ImageStore, index: int) -> dict[str, Any]:
+    def sample_input(self, card: ImageCard, store: ImageStore, index: int) -> dict[str, Any]:
         """Return one stored image decoded, cropped, normalised."""
         image = self.eval_image(store.decode(index), image_size=card.image_size)
         return self.inputs(card, {"images": image[None]})
 
-    def example(self, card: ImageCard) -> dict[str, Any]:
+    def dummy_input(self, card: ImageCard) -> dict[str, Any]:
         """Return one empty image."""
         import torch
 
         return {"images": torch.zeros(1, 3, card.image_size, card.image_size)}
 
-    def free_axes(self) -> Mapping[int, str]:
+    def dynamic_axes(self) -> Mapping[int, str]:
         """Return the batch: images have one size."""
         return {0: "batch"}
 
-    def deployed(self, network: ImageNetwork) -> Any:
+    def export_module(self, network: ImageNetwork) -> Any:
         """Return the network itself."""
         return network.module
 

@@ -13,7 +13,7 @@ from eightgig.core.device import describe_device, resolve_device
 from eightgig.core.errors import BudgetError
 from eightgig.core.units import bytes_from_gib
 from eightgig.datasets.weights import Weights
-from eightgig.stages.case import Case
+from eightgig.stages.task import Task
 from eightgig.stages.trained import restore
 from eightgig.vram.parameters import PlanParameters
 from eightgig.vram.plan import MemoryPlan
@@ -66,13 +66,13 @@ def inference_plan(plan: PlanParameters) -> MemoryPlan:
 
 
 @contextmanager
-def running(case: Case, weights: Weights, plan: PlanParameters | MemoryPlan) -> Iterator["Runner"]:
+def running(task: Task, weights: Weights, plan: PlanParameters | MemoryPlan) -> Iterator["Runner"]:
     """Yield the trained network as a runner: arrays in, arrays out, on the GPU where there is one.
 
     The budget holds meanwhile. Where memory runs out the batch goes through in smaller pieces, with the same results.
 
     Args:
-        case: of the network.
+        task: of the network.
         weights: of the network.
         plan: the budget; a plan that was made for this pass brings its device too.
     """
@@ -80,8 +80,8 @@ def running(case: Case, weights: Weights, plan: PlanParameters | MemoryPlan) -> 
     from eightgig.vram.runtime.execution import carrying_out
 
     memory = plan if isinstance(plan, MemoryPlan) else inference_plan(plan)
-    module, card = case.deployed(restore(case, weights)), weights.card
-    names: Any = {"input_names": tuple(case.example(card)), "output_names": (case.task(card.classes).output,)}
+    module, card = task.export_module(restore(task, weights)), weights.card
+    names: Any = {"input_names": tuple(task.dummy_input(card)), "output_names": (task.evaluator(card.classes).output,)}
     in_pieces = InPieces(memory)
     with carrying_out(memory), in_pieces.told(), TorchRunner(module, memory.device, **names) as runner:
         _tell(memory)

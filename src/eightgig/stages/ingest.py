@@ -9,8 +9,8 @@ from eightgig.core.progress import progress
 from eightgig.data.images.parameters import DataParameters
 from eightgig.data.ingest.sources import RawImages, Source, open_source
 from eightgig.stages.annotations import ClassFolders, StoreContent, Table
-from eightgig.stages.case import stage_node, stage_pipeline
 from eightgig.stages.findings import log_findings
+from eightgig.stages.task import stage_node, stage_pipeline
 
 logger = logging.getLogger(__name__)
 

@@ -6,38 +6,38 @@ from typing import Any
 from eightgig.datasets.weights import Weights
 from eightgig.models.cards import WeightsCard
 from eightgig.stages.annotations import ImageStore
-from eightgig.stages.case import Case
 from eightgig.stages.loading import workers_for
+from eightgig.stages.task import Task
 
 Feeds = dict[str, Any]
 
 
 def network_inputs(
-    case: Case, weights: Weights, store: ImageStore, indices: list[int], *, num_images: int, batch_size: int
+    task: Task, weights: Weights, store: ImageStore, indices: list[int], *, num_images: int, batch_size: int
 ) -> Iterator[Feeds]:
     """Yield inputs by name of samples spread evenly over `indices`, `num_images` at most."""
     options = {"num_images": num_images, "batch_size": batch_size}
-    return (feeds for feeds, _ in labelled_inputs(case, weights, store, indices, **options))
+    return (feeds for feeds, _ in labelled_inputs(task, weights, store, indices, **options))
 
 
 def labelled_inputs(
-    case: Case, weights: Weights, store: ImageStore, indices: list[int], *, num_images: int, batch_size: int
+    task: Task, weights: Weights, store: ImageStore, indices: list[int], *, num_images: int, batch_size: int
 ) -> Iterator[tuple[Feeds, list[Any]]]:
     """Yield the same with what is right for each, as the case's task wants it.
 
     Spread, because a store is sorted by class: its first images are all of one.
     """
-    case.check_store(weights.card, store)
+    task.check_store(weights.card, store)
     step = len(indices) / min(num_images, len(indices))
     chosen = [indices[int(position * step)] for position in range(min(num_images, len(indices)))]
     workers = workers_for(len(chosen), batch_size)
-    for batch in case.eval_batches(store, chosen, size=weights.card.size, batch_size=batch_size, num_workers=workers):
-        yield feeds_of(case.inputs(weights.card, batch)), case.truths(batch)
+    for batch in task.eval_batches(store, chosen, size=weights.card.size, batch_size=batch_size, num_workers=workers):
+        yield feeds_of(task.inputs(weights.card, batch)), task.targets(batch)
 
 
-def one_input(case: Case, card: WeightsCard, store: ImageStore, index: int) -> Feeds:
+def sample_input(task: Task, card: WeightsCard, store: ImageStore, index: int) -> Feeds:
     """Return one stored sample as the network wants it, from what a user would bring."""
-    return feeds_of(case.one_input(card, store, index))
+    return feeds_of(task.sample_input(card, store, index))
 
 
 def feeds_of(inputs: dict[str, Any]) -> Feeds:

@@ -7,7 +7,7 @@ from kedro.pipeline import Pipeline
 from eightgig.core.errors import ConfigurationError
 from eightgig.models.parameters import ModelParameters
 from eightgig.stages.annotations import ImageStore
-from eightgig.stages.case import Case, stage_node, stage_pipeline
+from eightgig.stages.task import Task, stage_node, stage_pipeline
 from eightgig.training.parameters import TrainParameters
 from eightgig.vram.parameters import PlanParameters
 from eightgig.vram.plan import MemoryPlan
@@ -15,14 +15,14 @@ from eightgig.vram.plan import MemoryPlan
 logger = logging.getLogger(__name__)
 
 
-def create_pipeline(case: Case) -> Pipeline:
+def create_pipeline(task: Task) -> Pipeline:
     """Return the node that makes `memory_plan`."""
     inputs = {"store": "store", "model": "params:model", "train": "params:train", "plan": "params:plan"}
-    return stage_pipeline("plan", [stage_node(plan_memory, inputs, "memory_plan", case=case)])
+    return stage_pipeline("plan", [stage_node(plan_memory, inputs, "memory_plan", task=task)])
 
 
 def plan_memory(
-    case: Case, store: ImageStore, model: ModelParameters, train: TrainParameters, plan: PlanParameters
+    task: Task, store: ImageStore, model: ModelParameters, train: TrainParameters, plan: PlanParameters
 ) -> MemoryPlan:
     """Return the plan that fits the budget at the recipe's effective batch.
 
@@ -42,8 +42,8 @@ def plan_memory(
     share = share_of_one_process(train)
     request = PlanRequest(
         name=model.name,
-        workload=case.workload(model, case.num_outputs(store), train),
-        writing=case.writing(model, case.num_outputs(store)),
+        workload=task.workload(model, task.num_outputs(store), train),
+        generation_workload=task.generation_workload(model, task.num_outputs(store)),
         sample=model.sample,
         effective_batch=share,
         processes=train.distributed.count,
@@ -55,7 +55,7 @@ def plan_memory(
         clips_gradients=train.max_grad_norm is not None,
         loss_scale=train.loss_scale,
         empty_cache_every=train.empty_cache_every,
-        channels_last=case.channels_last,
+        channels_last=task.channels_last,
         device=target.device,
         device_name=target.device_name,
         card=target.card,

@@ -17,7 +17,7 @@ from eightgig.report.sections import export as export_page
 from eightgig.report.sections import memory as memory_page
 from eightgig.report.sections import training as page
 from eightgig.stages.annotations import Figure, Table
-from eightgig.stages.case import Records, stage_node, stage_pipeline
+from eightgig.stages.task import Records, stage_node, stage_pipeline
 from eightgig.training.parameters import TrainParameters
 from eightgig.vram.plan import MemoryPlan
 from eightgig.vram.runtime.measure import MeasuredPhase
@@ -42,7 +42,7 @@ class Results(Protocol):
 
     @property
     def records(self) -> Records:
-        """As `eightgig.stages.case.Case` has them."""
+        """As `eightgig.stages.task.Case` has them."""
 
     @property
     def drawn_from(self) -> Mapping[str, str]:
@@ -114,10 +114,10 @@ def create_pipeline(results: Results, *, compressed: bool = True) -> Pipeline:
                 type(results).draw,
                 dict(results.drawn_from),
                 [f"{name}_figure" for name in results.figures],
-                case=results,
+                task=results,
                 name="draw_results",
             ),
-            stage_node(write_page, page_inputs, "report", case=results),
+            stage_node(write_page, page_inputs, "report", task=results),
         ],
     )
 

@@ -14,9 +14,9 @@ from eightgig.core.errors import BudgetError
 from eightgig.datasets.weights import Weights
 from eightgig.models.parameters import ImageModelParameters
 from eightgig.stages.annotations import ImageArray, WorkloadSpec
-from eightgig.stages.case import Case
 from eightgig.stages.inference import running
 from eightgig.stages.inputs import feeds_of
+from eightgig.stages.task import Task
 from eightgig.tiles.parameters import TilesParameters
 from eightgig.tiles.records import TilesReport
 from eightgig.training.parameters import TrainParameters
@@ -50,7 +50,7 @@ class TilePlanner:
     """Chooses tile and batch so that a pass over them fits the budget.
 
     Args:
-        case: of the network.
+        task: of the network.
         weights: of the network.
         train: the case's recipe.
         plan: the budget, unless `tiles` has one of its own.
@@ -58,9 +58,9 @@ class TilePlanner:
     """
 
     def __init__(
-        self, case: Case, weights: Weights, train: TrainParameters, plan: PlanParameters, tiles: TilesParameters
+        self, task: Task, weights: Weights, train: TrainParameters, plan: PlanParameters, tiles: TilesParameters
     ) -> None:
-        self._case, self._card, self._train, self._tiles = case, weights.card, train, tiles
+        self._task, self._card, self._train, self._tiles = task, weights.card, train, tiles
         self._plan = plan.model_copy(update={"budget_gib": tiles.budget_gib or plan.budget_gib})
 
     @cached_property
@@ -143,7 +143,7 @@ class TilePlanner:
         from eightgig.vram.tracing.spec import WorkloadSpec
 
         model = ImageModelParameters(name=self._card.model, weights="none", image_size=tile)
-        whole = self._case.workload(model, len(self._card.classes), self._train)
+        whole = self._task.workload(model, len(self._card.classes), self._train)
         return WorkloadSpec(factory=f"{__name__}:make_workload", options={"whole": whole.model_dump(mode="json")})
 
 
@@ -162,18 +162,18 @@ def make_workload(whole: dict[str, Any]) -> "Workload":
 
 
 @contextmanager
-def answering(case: Case, weights: Weights, plan: TilePlan) -> Iterator[Callable[[Any], Any]]:
+def answering(task: Task, weights: Weights, plan: TilePlan) -> Iterator[Callable[[Any], Any]]:
     """Yield the trained network as a function from tiles (uint8 N3HW) to its output, on a GPU where there is one.
 
     The budget of the plan is enforced meanwhile.
     """
     import torch
 
-    with running(case, weights, plan.memory) as runner:
+    with running(task, weights, plan.memory) as runner:
 
         def run(images_N3HW: Any) -> Any:
             (given,) = runner.run(
-                feeds_of(case.inputs(weights.card, {"images": torch.from_numpy(images_N3HW)}))
+                feeds_of(task.inputs(weights.card, {"images": torch.from_numpy(images_N3HW)}))
             ).values()
             return given
 

@@ -8,7 +8,7 @@ from eightgig.core.tracker import Tracker
 from eightgig.datasets.weights import Weights
 from eightgig.models.parameters import ModelParameters
 from eightgig.stages.annotations import ImageStore, Table
-from eightgig.stages.case import Case, stage_node, stage_pipeline
+from eightgig.stages.task import Task, stage_node, stage_pipeline
 from eightgig.stages.trained import card_of, indices_of
 from eightgig.stages.training_job import TrainingJob
 from eightgig.training.parameters import TrainParameters
@@ -16,7 +16,7 @@ from eightgig.vram.plan import MemoryPlan
 from eightgig.vram.trace import VramTrace
 
 
-def create_pipeline(case: Case) -> Pipeline:
+def create_pipeline(task: Task) -> Pipeline:
     """Return the node from `store`, `splits` and `memory_plan` to `weights`, `history` and `vram_trace`."""
     inputs = {
         "store": "store",
@@ -29,11 +29,11 @@ def create_pipeline(case: Case) -> Pipeline:
         "tracker": "tracker",
     }
     outputs = ["weights", "history", "vram_trace"]
-    return stage_pipeline("train", [stage_node(train_network, inputs, outputs, case=case)])
+    return stage_pipeline("train", [stage_node(train_network, inputs, outputs, task=task)])
 
 
 def train_network(
-    case: Case,
+    task: Task,
     store: ImageStore,
     splits: Table,
     memory_plan: MemoryPlan,
@@ -51,7 +51,7 @@ def train_network(
     import pandas as pd
 
     job = TrainingJob(
-        case=case,
+        task=task,
         store=store,
         train_indices=indices_of(splits, "train"),
         val_indices=indices_of(splits, "val"),
@@ -74,7 +74,7 @@ def train_network(
         cache_clearings=result.cache_clearings,
     )
     card = card_of(
-        case,
+        task,
         network,
         store,
         size=model.size,
@@ -83,4 +83,4 @@ def train_network(
         device_name=memory_plan.device_name,
     )
     history = pd.DataFrame([row.model_dump() for row in result.history])
-    return Weights(case.finished(network, result.best_state), card), history, trace
+    return Weights(task.merge_weights(network, result.best_state), card), history, trace

@@ -6,7 +6,7 @@ from eightgig import __version__
 from eightgig.core.errors import WeightsError
 from eightgig.datasets.weights import Weights
 from eightgig.stages.annotations import ImageStore, Network, Table, TrainingResult
-from eightgig.stages.case import Case
+from eightgig.stages.task import Task
 
 
 def indices_of(splits: Table, split: str) -> list[int]:
@@ -15,7 +15,7 @@ def indices_of(splits: Table, split: str) -> list[int]:
 
 
 def card_of(
-    case: Case,
+    task: Task,
     network: Network,
     store: ImageStore,
     *,
@@ -39,10 +39,10 @@ def card_of(
         "torch_version": torch.__version__,
         "trained_on": device_name,
     }
-    return case.card(network, store, size=size, common=common)
+    return task.card(network, store, size=size, common=common)
 
 
-def restore(case: Case, weights: Weights) -> Network:
+def restore(task: Task, weights: Weights) -> Network:
     """Return the trained network, in evaluation mode on the CPU.
 
     Raises:
@@ -51,7 +51,7 @@ def restore(case: Case, weights: Weights) -> Network:
     from eightgig.models.reshape import fit_to_state
 
     card = weights.card
-    network = case.build_network(case.blank(card), len(card.classes))
+    network = task.build_network(task.config_from_card(card), len(card.classes))
     if card.compression:
         fit_to_state(network.module, weights.state)
     try:

@@ -8,7 +8,7 @@ from eightgig.core.device import loader_processes
 from eightgig.core.tracker import Tracker
 from eightgig.models.parameters import ModelParameters
 from eightgig.stages.annotations import ImageStore, Network, TrainingResult
-from eightgig.stages.case import Case
+from eightgig.stages.task import Task
 from eightgig.training.parameters import TrainParameters
 from eightgig.vram.plan import MemoryPlan
 
@@ -53,7 +53,7 @@ class TrainingJob:
         begun_by: functions outside of this class that make the network or its loss, as `package.module:function`.
     """
 
-    case: Case
+    task: Task
     store: ImageStore
     train_indices: list[int]
     val_indices: list[int]
@@ -105,7 +105,7 @@ class TrainingJob:
 
         begun = (f"{__name__}:TrainingJob.network", f"{__name__}:TrainingJob.result", *self.begun_by)
         return code_digest(
-            (*begun, *(["eightgig.stages.distributed.worker:main"] if self.in_ranks else [])), type(self.case)
+            (*begun, *(["eightgig.stages.distributed.worker:main"] if self.in_ranks else [])), type(self.task)
         )
 
     def network(self) -> "tuple[Network, Objective]":
@@ -113,9 +113,9 @@ class TrainingJob:
         from eightgig.core.seeding import seed_everything
 
         seed_everything(self.train.seed)
-        network = self.case.build_network(self.model, self.case.num_outputs(self.store))
-        self.case.prepare(network, self.store, self.train_indices, size=self.size, train=self.train)
-        return network, self.case.objective(network, self.train)
+        network = self.task.build_network(self.model, self.task.num_outputs(self.store))
+        self.task.prepare(network, self.store, self.train_indices, size=self.size, train=self.train)
+        return network, self.task.objective(network, self.train)
 
     def result(self, network: Network, objective: "Objective") -> TrainingResult:
         """Train, go on, or take the result of this very training if it is finished.
@@ -155,10 +155,10 @@ class TrainingJob:
         from eightgig.vram.runtime.recorder import FlightRecorder
 
         plan, train = self.plan, self.train
-        train_batches = self.case.train_batches(
+        train_batches = self.task.train_batches(
             self.store, self.train_indices, size=self.size, batch_size=plan.micro_batch, train=train
         )
-        val_batches = self.case.eval_batches(
+        val_batches = self.task.eval_batches(
             self.store,
             self.val_indices,
             size=self.size,

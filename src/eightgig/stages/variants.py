@@ -10,8 +10,8 @@ from eightgig.datasets.engine import Engine, UnusableEngine
 from eightgig.datasets.weights import Weights
 from eightgig.export.parameters import TensorrtParameters
 from eightgig.stages.annotations import Table
-from eightgig.stages.case import Case
 from eightgig.stages.engines import precision_of, request_for, source_of
+from eightgig.stages.task import Task
 from eightgig.stages.trained import restore
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from eightgig.export.runners import Feeds, Runner
 
 
-def torch_variants(case: Case, weights: Weights, device: str, *, example: "Feeds", compiles: bool) -> "list[Variant]":
+def torch_variants(task: Task, weights: Weights, device: str, *, example: "Feeds", compiles: bool) -> "list[Variant]":
     """Return torch eager and torch.compile on `device`: in fp32, and on CUDA in fp16 too."""
     from eightgig.bench.variants import Variant
 
@@ -29,7 +29,7 @@ def torch_variants(case: Case, weights: Weights, device: str, *, example: "Feeds
         suffix = "_fp16" if precision == "fp16" else ""
         size_bytes = weights_bytes // (2 if suffix else 1)
         for runtime, name in (("torch eager", "torch"), ("torch.compile", "torch_compile")):
-            opening = partial(_open_torch, case, weights, device, precision, runtime, example, compiles)
+            opening = partial(_open_torch, task, weights, device, precision, runtime, example, compiles)
             variants.append(Variant(f"{name}_{device}{suffix}", runtime, precision, device, opening, size_bytes))
     return variants
 
@@ -81,7 +81,7 @@ def engine_variants(
 
 
 def _open_torch(
-    case: Case, weights: Weights, device: str, precision: str, runtime: str, example: Any, compiles: bool
+    task: Task, weights: Weights, device: str, precision: str, runtime: str, example: Any, compiles: bool
 ) -> "Runner":
     from eightgig.export.torch_compile_runner import TorchCompileRunner
     from eightgig.export.torch_runner import TorchRunner
@@ -89,10 +89,10 @@ def _open_torch(
     if runtime == "torch.compile" and not compiles:
         raise ConfigurationError("not run: compiling takes a minute or more; benchmark.torch_compile=true measures it")
     _require_device(device)
-    module = case.deployed(restore(case, weights))
+    module = task.export_module(restore(task, weights))
     if precision == "fp16":
         module = module.half()
-    names: Any = {"input_names": tuple(example), "output_names": (case.task(weights.card.classes).output,)}
+    names: Any = {"input_names": tuple(example), "output_names": (task.evaluator(weights.card.classes).output,)}
     if runtime == "torch.compile":
         return TorchCompileRunner(module, example, device, **names)
     return TorchRunner(module, device, **names)

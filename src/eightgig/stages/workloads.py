@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from eightgig.models.compression import Shapes
 from eightgig.models.parameters import ModelParameters
 from eightgig.stages.annotations import SoftLoss, WorkloadSpec
-from eightgig.stages.case import Case
+from eightgig.stages.task import Task
 from eightgig.training.parameters import TrainParameters
 from eightgig.vram.plan import Precision
 
@@ -40,8 +40,8 @@ def spec_of(
     )
 
 
-def case_workload(
-    case: Case,
+def task_workload(
+    task: Task,
     model: ModelParameters,
     train: TrainParameters,
     num_classes: int,
@@ -54,7 +54,7 @@ def case_workload(
     """Return what a case trains, with the average of its weights where the recipe keeps one.
 
     Args:
-        case: builds the network and the loss.
+        task: builds the network and the loss.
         model: whatever weights it names play no part.
         train: the recipe.
         num_classes: of the head.
@@ -67,13 +67,13 @@ def case_workload(
     from eightgig.training.average import WithAverage
     from eightgig.vram.tracing.workload import Workload
 
-    network = case.build_network(model, num_classes)
+    network = task.build_network(model, num_classes)
     if shapes:
         fit_to_shapes(network.module, shapes)
-    objective, module = case.objective(network, train), network.module
+    objective, module = task.objective(network, train), network.module
     if teacher:
-        taught_by = case.build_network(model.model_copy(update={"name": teacher, "dropout": None}), num_classes)
-        objective, module = _taught(objective, module, taught_by.module, precision, case.soft_loss())
+        taught_by = task.build_network(model.model_copy(update={"name": teacher, "dropout": None}), num_classes)
+        objective, module = _taught(objective, module, taught_by.module, precision, task.soft_loss())
     if train.ema_decay is not None:
         module = WithAverage(module)
 

@@ -14,7 +14,7 @@ from eightgig.tiles.grid import Grid, Span
 from eightgig.tiles.scratch import Pixels, RowRing
 from eightgig.tiles.source import RowSource
 
-Answer = TypeVar("Answer")
+Prediction = TypeVar("Prediction")
 _BYTES_AT_ONCE = 4 * 1024**2
 
 
@@ -92,8 +92,8 @@ def row_pieces(start: int, stop: int, width: int) -> Iterator[tuple[int, int]]:
 
 def answer_all(
     batches: Iterator[Batch],
-    run: Callable[[Pixels], Answer],
-    take: Callable[[Batch, Answer], None],
+    run: Callable[[Pixels], Prediction],
+    take: Callable[[Batch, Prediction], None],
     clock: StageTimer,
 ) -> None:
     """Pass each batch to `take`, with what `run` says to its images, while the next is in `run` on another thread.
@@ -101,7 +101,7 @@ def answer_all(
     Never more than two answers exist: what `take` was given is gone before the next but one is begun.
     """
 
-    def timed(images_N3HW: Pixels) -> Answer:
+    def timed(images_N3HW: Pixels) -> Prediction:
         with clock.measure("run"):
             return run(images_N3HW)
 
@@ -109,7 +109,7 @@ def answer_all(
         batch, answer = waiting.popleft()
         take(batch, answer.result())
 
-    waiting: deque[tuple[Batch, Future[Answer]]] = deque()
+    waiting: deque[tuple[Batch, Future[Prediction]]] = deque()
     with ThreadPoolExecutor(1, thread_name_prefix="tiles") as pool:
         for batch in batches:
             waiting.append((batch, pool.submit(timed, batch.images_N3HW)))

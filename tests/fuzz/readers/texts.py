@@ -139,8 +139,8 @@ def _write_tokenizer(folder: Path) -> None:
 def _read_tokenizer(folder: Path) -> None:
     from eightgig.data.store.tokenizers import parse_tokenizer
     from eightgig.models.parameters import TextModelParameters
-    from eightgig.tasks.text.case import cutting, tokenizer_of
     from eightgig.tasks.text.model import read_tokenizer
+    from eightgig.tasks.text.task import cutting, tokenizer_of
 
     parameters = TextModelParameters(tokenizer=str(folder / "tokenizer.json"), max_tokens=8)
     text = read_tokenizer(parameters)

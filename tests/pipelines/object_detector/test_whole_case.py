@@ -85,12 +85,12 @@ def test_the_decoding_stays_in_float32(done):
     assert len(sigmoids) == 3  # one a level, behind the last convolutions
     lint_int8_cpu(load_onnx(onnx_file(done, "int8_cpu")))
     lint_int8_trt(load_onnx(onnx_file(done, "int8_trt")))
-    answers = {}
+    predictions = {}
     for name in ("fp32", "fp16"):
         with OnnxRuntimeRunner(onnx_file(done, name)) as runner:
-            answers[name] = runner.run({"images": images()})["predictions"]
-    assert answers["fp32"].shape == (2, 252, 10)
-    assert np.abs(answers["fp32"][..., :4] - answers["fp16"][..., :4]).max() < 0.1  # pixels
+            predictions[name] = runner.run({"images": images()})["predictions"]
+    assert predictions["fp32"].shape == (2, 252, 10)
+    assert np.abs(predictions["fp32"][..., :4] - predictions["fp16"][..., :4]).max() < 0.1  # pixels
 
 
 def test_the_file_with_suppression_gives_what_suppression_gives(done):

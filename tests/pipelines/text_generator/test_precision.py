@@ -13,11 +13,11 @@ from eightgig.data.store.tokens import TokenContent, TokenStore
 from eightgig.datasets.weights import Weights
 from eightgig.tasks.text.generation import generate as stage
 from eightgig.tasks.text.generation import plan as plan_stage
-from eightgig.tasks.text.generation.case import TextGenerator
 from eightgig.tasks.text.generation.parameters import GenerateParameters, GeneratorModelParameters
 from eightgig.tasks.text.generation.precision import dtype_of, precision_of, writing_precision
 from eightgig.tasks.text.generation.records import WrittenTexts
 from eightgig.tasks.text.generation.sampling import next_tokens
+from eightgig.tasks.text.generation.task import TextGenerator
 from eightgig.training.parameters import TrainParameters
 from eightgig.vram.parameters import PlanParameters
 from eightgig.vram.tracing.options import StepOptions
@@ -131,7 +131,9 @@ def test_the_plan_predicts_the_precision_that_then_runs(attribute):
     options = StepOptions(phase="validate", micro_batch=1, precision="fp32")
     with Predictor(load_calibration(None)) as predictor:
         held = {
-            precision: predictor.predict(TextGenerator(precision).writing(MODEL, 300), options, generation="ampere")
+            precision: predictor.predict(
+                TextGenerator(precision).generation_workload(MODEL, 300), options, generation="ampere"
+            )
             for precision in ("fp32", "bf16", "fp16")
         }
     whole = held["fp32"].at_peak[attribute]
@@ -143,7 +145,9 @@ def test_the_plan_predicts_the_precision_that_then_runs(attribute):
 def test_the_plan_stage_plans_for_what_generate_chooses(monkeypatch, chosen, wanted):
     card_with(monkeypatch, bf16=False)
     monkeypatch.setattr(plan_stage, "resolve_device", lambda _: "cuda")
-    monkeypatch.setattr(plan_stage, "plan_memory", lambda case, *_: case.writing(MODEL, 300).options["precision"])
+    monkeypatch.setattr(
+        plan_stage, "plan_memory", lambda case, *_: case.generation_workload(MODEL, 300).options["precision"]
+    )
     made = plan_stage.plan_with_writing(SimpleNamespace(), MODEL, TrainParameters(), PlanParameters(), chosen)
     assert made == wanted
 

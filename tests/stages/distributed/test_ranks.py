@@ -116,7 +116,7 @@ def results(stores, tmp_path, kind, *, epochs, strategy="ddp", kernel="fused", *
         distributed=distributed,
         **train,
     )
-    one, other = (replace(job, case=BY_KIND[kind]()) for job in (alone, two))
+    one, other = (replace(job, task=BY_KIND[kind]()) for job in (alone, two))
     return one.result(*one.network()), other.result(*other.network()), tracker.rows, other
 
 
@@ -183,7 +183,7 @@ def test_when_memory_really_runs_out_in_one_the_run_goes_on_with_less(stores, tm
     job = make_job(
         "text", stores, tmp_path / "two", plan={"gradient_accumulation_steps": 1, "processes": 2}, epochs=2, **TWO
     )
-    job = replace(job, case=ShortSentimentClassifier())
+    job = replace(job, task=ShortSentimentClassifier())
     result = job.result(*job.network())
     assert [(one.phase, one.failed_batch, one.batch) for one in result.recovered] == [("train", 4, 2)]
     assert result.final == {"micro_batch": 2, "gradient_accumulation_steps": 2, "eval_batch": 4}

@@ -34,9 +34,9 @@ def shifted(box: Row, by: float) -> Row:
 
 
 def test_perfect_detections_have_a_mean_average_precision_of_one() -> None:
-    truths = [true((0, LEFT), (1, RIGHT)), true((0, MIDDLE))]
+    targets = [true((0, LEFT), (1, RIGHT)), true((0, MIDDLE))]
     detections = [found((0.9, 0, LEFT), (0.8, 1, RIGHT)), found((0.7, 0, MIDDLE))]
-    report, curves = mean_average_precision(detections, truths, CLASSES)
+    report, curves = mean_average_precision(detections, targets, CLASSES)
     assert (report.map50, report.map50_95) == pytest.approx((1, 1))
     assert (report.precision, report.recall, report.f1) == (1, 1, 1)
     assert (report.num_images, report.num_boxes, report.absent_classes) == (2, 3, ("cow",))
@@ -52,8 +52,8 @@ def test_perfect_detections_have_a_mean_average_precision_of_one() -> None:
 
 def test_one_miss_by_hand() -> None:
     """Two boxes, one found: precision 1 up to recall 0.5, which 51 of the 101 recalls are."""
-    truths, detections = [true((0, LEFT), (0, RIGHT))], [found((0.9, 0, LEFT))]
-    report, curves = mean_average_precision(detections, truths, CLASSES)
+    targets, detections = [true((0, LEFT), (0, RIGHT))], [found((0.9, 0, LEFT))]
+    report, curves = mean_average_precision(detections, targets, CLASSES)
     assert report.map50 == pytest.approx(51 / 101)
     assert (report.precision, report.recall) == (1.0, 0.5)
     assert report.f1 == pytest.approx(2 / 3)
@@ -62,40 +62,40 @@ def test_one_miss_by_hand() -> None:
 
 def test_one_false_alarm_by_hand() -> None:
     """Best score wrong, then two right: precision 0, 1/2, 2/3; falling only, it is 2/3 at every recall."""
-    truths = [true((0, LEFT), (0, RIGHT))]
+    targets = [true((0, LEFT), (0, RIGHT))]
     detections = [found((0.9, 0, MIDDLE), (0.8, 0, LEFT), (0.7, 0, RIGHT))]
-    report, _ = mean_average_precision(detections, truths, CLASSES)
+    report, _ = mean_average_precision(detections, targets, CLASSES)
     assert report.map50 == pytest.approx(2 / 3)
     assert (report.precision, report.recall) == (pytest.approx(2 / 3), 1.0)
     assert report.confidence <= 0.7
 
 
 def test_a_late_false_alarm_costs_nothing_but_moves_the_best_confidence() -> None:
-    truths = [true((0, LEFT))]
-    report, _ = mean_average_precision([found((0.9, 0, LEFT), (0.3, 0, RIGHT))], truths, CLASSES)
+    targets = [true((0, LEFT))]
+    report, _ = mean_average_precision([found((0.9, 0, LEFT), (0.3, 0, RIGHT))], targets, CLASSES)
     assert (report.map50, report.f1) == pytest.approx((1.0, 1.0))
     assert 0.3 < report.confidence <= 0.9
 
 
 def test_average_precision_by_hand_with_101_recalls() -> None:
     """Scores in order right, wrong, right, of three boxes: 1 up to recall 1/3, 2/3 up to recall 2/3, then 0."""
-    truths = [true((0, LEFT), (0, MIDDLE)), true((0, RIGHT))]
+    targets = [true((0, LEFT), (0, MIDDLE)), true((0, RIGHT))]
     detections = [found((0.9, 0, LEFT), (0.5, 0, MIDDLE)), found((0.7, 0, LEFT))]
     wanted = (34 * 1 + 33 * (2 / 3) + 34 * 0) / 101  # 0..0.33, 0.34..0.66, 0.67..1
-    assert map50(detections, truths, 3) == pytest.approx(wanted)
+    assert map50(detections, targets, 3) == pytest.approx(wanted)
 
 
 def test_the_ten_overlaps_by_hand() -> None:
     """Shifted by 2 of 10 pixels the overlap is 8/12: right at 0.50 to 0.65, wrong from 0.70 on."""
-    truths, detections = [true((1, LEFT))], [found((0.9, 1, shifted(LEFT, 2)))]
-    assert map50(detections, truths, 3) == pytest.approx(1)
-    assert map50_95(detections, truths, 3) == pytest.approx(4 / 10)
+    targets, detections = [true((1, LEFT))], [found((0.9, 1, shifted(LEFT, 2)))]
+    assert map50(detections, targets, 3) == pytest.approx(1)
+    assert map50_95(detections, targets, 3) == pytest.approx(4 / 10)
 
 
 def test_the_mean_is_over_the_classes_that_have_boxes() -> None:
-    truths = [true((0, LEFT), (1, RIGHT))]
+    targets = [true((0, LEFT), (1, RIGHT))]
     detections = [found((0.9, 0, LEFT), (0.8, 2, MIDDLE))]
-    report, _ = mean_average_precision(detections, truths, CLASSES)
+    report, _ = mean_average_precision(detections, targets, CLASSES)
     assert report.map50 == pytest.approx(0.5)
     assert [row.ap50 for row in report.per_class] == [pytest.approx(1.0), 0.0, None]
     assert report.per_class[1].precision == 0.0
@@ -120,7 +120,7 @@ def random_boxes(rng: np.random.Generator, count: int) -> np.ndarray:
 def random_images(seed: int, num_images: int) -> tuple[list[Detections], list[Boxes]]:
     """Detections near the true boxes, with some of another class, some missing and some made up."""
     rng = np.random.default_rng(seed)
-    detections, truths = [], []
+    detections, targets = [], []
     for _ in range(num_images):
         boxes = random_boxes(rng, rng.integers(0, 6))
         labels = rng.integers(0, 3, len(boxes))
@@ -132,11 +132,11 @@ def random_images(seed: int, num_images: int) -> tuple[list[Detections], list[Bo
         scores = rng.uniform(0.05, 1, len(all_labels)).astype(np.float32)
         order = np.argsort(-scores)
         detections.append(Detections(np.concatenate([near, made_up])[order], scores[order], all_labels[order]))
-        truths.append(Boxes(boxes, labels))
-    return detections, truths
+        targets.append(Boxes(boxes, labels))
+    return detections, targets
 
 
-def by_torchmetrics(detections: Sequence[Detections], truths: Sequence[Boxes]) -> dict[str, torch.Tensor]:
+def by_torchmetrics(detections: Sequence[Detections], targets: Sequence[Boxes]) -> dict[str, torch.Tensor]:
     # Its own thresholds are rounded to float32, which moves boxes and recalls that lie on one of them.
     exact = {"iou_thresholds": np.linspace(0.5, 0.95, 10).tolist(), "rec_thresholds": np.linspace(0, 1, 101).tolist()}
     metric = MeanAveragePrecision(backend="pycocotools", class_metrics=True, **exact)
@@ -149,7 +149,7 @@ def by_torchmetrics(detections: Sequence[Detections], truths: Sequence[Boxes]) -
             }
             for each in detections
         ],
-        [{"boxes": torch.from_numpy(e.xyxy_M4), "labels": torch.from_numpy(e.labels_M)} for e in truths],
+        [{"boxes": torch.from_numpy(e.xyxy_M4), "labels": torch.from_numpy(e.labels_M)} for e in targets],
     )
     result: dict[str, torch.Tensor] = metric.compute()
     return result
@@ -157,21 +157,21 @@ def by_torchmetrics(detections: Sequence[Detections], truths: Sequence[Boxes]) -
 
 @pytest.mark.parametrize("seed", range(3))
 def test_the_figures_are_those_of_torchmetrics(seed: int) -> None:
-    detections, truths = random_images(seed, 30)
-    report, _ = mean_average_precision(detections, truths, CLASSES)
-    wanted = by_torchmetrics(detections, truths)
+    detections, targets = random_images(seed, 30)
+    report, _ = mean_average_precision(detections, targets, CLASSES)
+    wanted = by_torchmetrics(detections, targets)
     assert 0.2 < report.map50 < 0.95
     assert report.map50 == pytest.approx(float(wanted["map_50"]), abs=1e-6)
     assert report.map50_95 == pytest.approx(float(wanted["map"]), abs=1e-6)
     assert [row.ap50_95 for row in report.per_class] == pytest.approx(wanted["map_per_class"].tolist(), abs=1e-6)
-    assert map50(detections, truths, 3) == report.map50
-    assert map50_95(detections, truths, 3) == report.map50_95
+    assert map50(detections, targets, 3) == report.map50
+    assert map50_95(detections, targets, 3) == report.map50_95
 
 
 def test_precision_and_recall_are_those_of_matching_at_the_named_confidence() -> None:
-    detections, truths = random_images(5, 30)
-    report, _ = mean_average_precision(detections, truths, CLASSES)
-    table = confusion_table(detections, truths, CLASSES, confidence=report.confidence)
+    detections, targets = random_images(5, 30)
+    report, _ = mean_average_precision(detections, targets, CLASSES)
+    table = confusion_table(detections, targets, CLASSES, confidence=report.confidence)
     counts = np.diag(table)[:3]
     assert [row.recall for row in report.per_class] == pytest.approx(list(counts / table.sum(axis=1)[:3]))
     assert [row.precision for row in report.per_class] == pytest.approx(list(counts / table.sum(axis=0)[:3]))
@@ -210,9 +210,9 @@ def test_empty_boxes_overlap_nothing() -> None:
 
 
 def test_the_confusion_table_by_hand() -> None:
-    truths = [true((0, LEFT), (1, MIDDLE), (2, RIGHT)), true()]
+    targets = [true((0, LEFT), (1, MIDDLE), (2, RIGHT)), true()]
     detections = [found((0.9, 0, LEFT), (0.8, 2, MIDDLE)), found((0.7, 1, LEFT), (0.1, 1, RIGHT))]
-    table = confusion_table(detections, truths, CLASSES)
+    table = confusion_table(detections, targets, CLASSES)
     assert list(table.index) == list(table.columns) == [*CLASSES, "background"]
     assert (table.index.name, table.columns.name) == ("actual", "predicted")
     cells = {(a, p): n for a, row in table.iterrows() for p, n in row.items() if n}

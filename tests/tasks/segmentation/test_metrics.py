@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 
 from eightgig.core.errors import DataError
-from eightgig.tasks.segmentation.metrics import PixelAnswer, SegmentationTask, confusion_counts, report_of
+from eightgig.tasks.segmentation.metrics import PixelPrediction, SegmentationEvaluator, confusion_counts, report_of
 
 CLASSES = ("road", "sky", "car")
 
 
 def answer(logits):
-    (found,) = SegmentationTask(CLASSES).answers({"logits": np.asarray(logits, np.float32)[None]})
+    (found,) = SegmentationEvaluator(CLASSES).predictions({"logits": np.asarray(logits, np.float32)[None]})
     return found
 
 
@@ -26,10 +26,10 @@ def test_an_answer_holds_the_two_likeliest():
 
 
 def test_quality_by_hand():
-    blank = np.zeros((1, 4), np.float32)
-    found = PixelAnswer(np.array([[0, 0, 1, 1]], np.uint8), blank, blank)
+    config_from_card = np.zeros((1, 4), np.float32)
+    found = PixelPrediction(np.array([[0, 0, 1, 1]], np.uint8), config_from_card, config_from_card)
     truth = np.array([[0, 1, 1, 255]], np.uint8)
-    quality = SegmentationTask(CLASSES).quality([found], [truth])
+    quality = SegmentationEvaluator(CLASSES).quality([found], [truth])
     assert list(quality) == ["mIoU", "pixel_accuracy", "mean_accuracy"]
     assert quality["mIoU"] == pytest.approx((1 / 2 + 1 / 2) / 2)
     assert quality["pixel_accuracy"] == pytest.approx(2 / 3)
@@ -37,14 +37,14 @@ def test_quality_by_hand():
 
 
 def test_the_same_answers_agree():
-    answers = [random_answer(seed) for seed in range(3)]
-    compared = SegmentationTask(CLASSES).compare(answers, answers)
+    predictions = [random_answer(seed) for seed in range(3)]
+    compared = SegmentationEvaluator(CLASSES).compare(predictions, predictions)
     assert (compared.difference, compared.agreement) == (0, 1)
 
 
 def test_another_class_counts_as_a_difference():
     sure, other = answer(np.log([[[0.9]], [[0.05]], [[0.05]]])), answer(np.log([[[0.05]], [[0.9]], [[0.05]]]))
-    compared = SegmentationTask(CLASSES).compare([sure], [other])
+    compared = SegmentationEvaluator(CLASSES).compare([sure], [other])
     assert compared.agreement == 0
     assert compared.difference == pytest.approx(0.85)
 
@@ -55,7 +55,7 @@ def test_the_difference_is_never_more_than_the_true_one(seed):
     rng = np.random.default_rng(seed)
     one, noise = rng.normal(0, 2, (3, 6, 6)), rng.normal(0, 0.2, (3, 6, 6))
     shares = [np.exp(each) / np.exp(each).sum(0) for each in (one, one + noise)]
-    compared = SegmentationTask(CLASSES).compare([answer(one)], [answer(one + noise)])
+    compared = SegmentationEvaluator(CLASSES).compare([answer(one)], [answer(one + noise)])
     assert 0 < compared.difference <= np.abs(shares[0] - shares[1]).max() + 1e-6
 
 

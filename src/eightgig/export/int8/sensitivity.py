@@ -21,17 +21,17 @@ def measure_sensitivity(calibration: Calibration, recipe: Int8Recipe) -> list[La
     Alone, and not alone left in float: the runs are then nearly as fast as float ones, and a layer's share does not
     hide behind what the others do. Measured in float arithmetic on INT8 values, on `calibration.samples`.
     """
-    reference = _answers(calibration, calibration.model)
+    reference = _predictions(calibration, calibration.model)
     alone = recipe.model_copy(update={"operators": "matrix"})
     rows = []
     for layer in matrix_layers(calibration.model):
-        answers = _answers(calibration, simulate(quantize_layers(calibration, alone, [layer])))
+        predictions = _predictions(calibration, simulate(quantize_layers(calibration, alone, [layer])))
         rows.append(
             LayerSensitivity(
                 target=recipe.target,
                 layer=layer.name,
                 operator=layer.operator,
-                divergence=divergence(reference, answers),
+                divergence=divergence(reference, predictions),
                 kept_float=False,
             )
         )
@@ -47,11 +47,11 @@ def divergence(reference: Sequence[Array], found: Sequence[Array]) -> float:
     return sum(shares) / len(shares)
 
 
-def _answers(calibration: Calibration, model: onnx.ModelProto) -> list[Array]:
+def _predictions(calibration: Calibration, model: onnx.ModelProto) -> list[Array]:
     """Return the float outputs, each with all samples in one flat array: texts differ in length."""
     options = onnxruntime.SessionOptions()
     options.log_severity_level = _ERRORS_ONLY
     session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    answers = [session.run(None, dict(sample)) for sample in calibration.samples]
-    outputs = [np.concatenate([np.ravel(answer) for answer in parts]) for parts in zip(*answers, strict=True)]
+    predictions = [session.run(None, dict(sample)) for sample in calibration.samples]
+    outputs = [np.concatenate([np.ravel(answer) for answer in parts]) for parts in zip(*predictions, strict=True)]
     return [output for output in outputs if np.issubdtype(output.dtype, np.floating)]

@@ -2,8 +2,8 @@
 
 from kedro.pipeline import Pipeline
 
-from eightgig.tasks.classification.case import ImageClassifier
 from eightgig.tasks.classification.pipeline import classifier_pipeline
+from eightgig.tasks.classification.task import ImageClassifier
 
 
 def create_pipeline() -> Pipeline:

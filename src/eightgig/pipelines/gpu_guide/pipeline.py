@@ -3,7 +3,7 @@
 from kedro.pipeline import Pipeline
 
 from eightgig.pipelines.gpu_guide.nodes import answer_claims, draw_figures, plan_everything, write_page
-from eightgig.stages.case import case_pipeline, stage_node, stage_pipeline
+from eightgig.stages.task import case_pipeline, stage_node, stage_pipeline
 
 
 def create_pipeline() -> Pipeline:

@@ -42,11 +42,11 @@ class WorkerConfig(Record):
     """What a process has to know, as JSON.
 
     Attributes:
-        case: `package.module:Class` of the case study; `store` likewise.
+        task: `package.module:Class` of the case study; `store` likewise.
         parent: number of the process that waits for the result: without it nobody needs one.
     """
 
-    case: str
+    task: str
     store: str
     store_path: Path
     train_indices: tuple[int, ...]
@@ -248,7 +248,7 @@ def _say(metrics: Mapping[str, float], epoch: int) -> None:
 def _described(job: TrainingJob, attempt: int) -> WorkerConfig:
     store: Any = job.store
     return WorkerConfig(
-        case=_address(type(job.case)),
+        task=_address(type(job.task)),
         store=_address(type(store)),
         store_path=Path(store.path).resolve(),
         train_indices=tuple(job.train_indices),

@@ -51,10 +51,10 @@ def _train(job: WorkerConfig, rank: int, folder: Path) -> None:
 
     if job.plan.device == "cuda":
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
-    case, store = _named(job.case)(), _named(job.store)(job.store_path)
-    records = case.records
+    task, store = _named(job.task)(), _named(job.store)(job.store_path)
+    records = task.records
     training = TrainingJob(
-        case=case,
+        task=task,
         store=store,
         train_indices=list(job.train_indices),
         val_indices=list(job.val_indices),

@@ -8,8 +8,7 @@ from eightgig.data.images.parameters import DataParameters
 from eightgig.datasets.weights import Weights
 from eightgig.models.cards import ImageCard
 from eightgig.stages.annotations import ImageArray, ImageStore, Table
-from eightgig.stages.case import Case, stage_node, stage_pipeline
-from eightgig.stages.images import CaseOnImages
+from eightgig.stages.images import TaskOnImages
 from eightgig.stages.inference import running
 from eightgig.stages.inputs import feeds_of
 from eightgig.stages.samples import (
@@ -21,6 +20,7 @@ from eightgig.stages.samples import (
     samples_of,
     thumbnail,
 )
+from eightgig.stages.task import Task, stage_node, stage_pipeline
 from eightgig.vram.parameters import PlanParameters
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 _TABLE_COLUMNS = ("file", "class_name", "probability", "top_5")
 
 
-def create_pipeline(case: Case) -> Pipeline:
+def create_pipeline(task: Task) -> Pipeline:
     """Return the node from `weights` to `predict_table`, `predict_rejects_table` and `predict_sheet`."""
     inputs = {
         "weights": "weights",
@@ -40,11 +40,11 @@ def create_pipeline(case: Case) -> Pipeline:
         "plan": "params:plan",
     }
     outputs = ["predict_table", "predict_rejects_table", "predict_sheet"]
-    return stage_pipeline("predict", [stage_node(predict_images, inputs, outputs, case=case)])
+    return stage_pipeline("predict", [stage_node(predict_images, inputs, outputs, task=task)])
 
 
 def predict_images(
-    case: CaseOnImages,
+    task: TaskOnImages,
     weights: Weights,
     store: ImageStore,
     splits: Table,
@@ -71,8 +71,8 @@ def predict_images(
     rows: list[tuple[str, str, float, str]] = []
     tiles: list[Tile] = []
     samples = samples_of(predict, store, splits, max_pixels=data.max_pixels, rejects=rejects)
-    with running(case, weights, plan) as runner:
-        classify = _Classifier(case, weights.card, runner)
+    with running(task, weights, plan) as runner:
+        classify = _Classifier(task, weights.card, runner)
         for batch in windows(samples, predict.batch_size):
             for sample, row in zip(batch, classify(batch), strict=True):
                 rows.append((sample.file, *row))
@@ -86,14 +86,14 @@ def predict_images(
 class _Classifier:
     """The trained network on whole images of any size."""
 
-    def __init__(self, case: CaseOnImages, card: ImageCard, runner: "Runner") -> None:
-        self._case, self._card, self._runner = case, card, runner
+    def __init__(self, task: TaskOnImages, card: ImageCard, runner: "Runner") -> None:
+        self._task, self._card, self._runner = task, card, runner
 
     def __call__(self, samples: list[Sample]) -> list[tuple[str, float, str]]:
         import torch
 
-        cropped = [self._case.eval_image(sample.image_HWC, image_size=self._card.image_size) for sample in samples]
-        outputs = self._runner.run(feeds_of(self._case.inputs(self._card, {"images": torch.stack(cropped)})))
+        cropped = [self._task.eval_image(sample.image_HWC, image_size=self._card.image_size) for sample in samples]
+        outputs = self._runner.run(feeds_of(self._task.inputs(self._card, {"images": torch.stack(cropped)})))
         (logits_NK,) = map(torch.from_numpy, outputs.values())
         likeliest = logits_NK.softmax(1).topk(min(5, len(self._card.classes)))
         return [self._row(*pair) for pair in zip(likeliest.values.tolist(), likeliest.indices.tolist(), strict=True)]

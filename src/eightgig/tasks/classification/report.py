@@ -8,7 +8,7 @@ from eightgig.data.ingest.sources import RawImages
 from eightgig.report.sections.training import new_images_section
 from eightgig.stages.annotations import Figure, ImageStore, Table
 from eightgig.stages.trained import indices_of
-from eightgig.tasks.classification.case import RECORDS
+from eightgig.tasks.classification.task import RECORDS
 
 if TYPE_CHECKING:
     from eightgig.report import page as report

@@ -56,7 +56,7 @@ def match(detections: Detections, truth: Boxes, *, iou: float = 0.5, confidence:
 
 def confusion_table(
     detections: Sequence[Detections],
-    truths: Sequence[Boxes],
+    targets: Sequence[Boxes],
     classes: Sequence[str],
     *,
     iou: float = 0.5,
@@ -70,9 +70,9 @@ def confusion_table(
     Raises:
         DataError: not as many detections as images.
     """
-    _require_same_length(detections, truths)
+    _require_same_length(detections, targets)
     counts = np.zeros((len(classes) + 1, len(classes) + 1), dtype=np.int64)
-    for found, truth in zip(detections, truths, strict=True):
+    for found, truth in zip(detections, targets, strict=True):
         np.add.at(counts, _actual_and_predicted(found, truth, len(classes), iou, confidence), 1)
     names = [*classes, BACKGROUND]
     return pd.DataFrame(counts, index=pd.Index(names, name="actual"), columns=pd.Index(names, name="predicted"))
@@ -137,9 +137,9 @@ def _actual_and_predicted(
     )
 
 
-def _require_same_length(detections: Sequence[Detections], truths: Sequence[Boxes] | Sequence[Detections]) -> None:
-    if len(detections) != len(truths) or not truths:
+def _require_same_length(detections: Sequence[Detections], targets: Sequence[Boxes] | Sequence[Detections]) -> None:
+    if len(detections) != len(targets) or not targets:
         raise DataError(
             "comparing boxes wants those of the same images, at least 1; "
-            f"found {len(detections)} images on one side and {len(truths)} on the other"
+            f"found {len(detections)} images on one side and {len(targets)} on the other"
         )

@@ -9,10 +9,10 @@ from eightgig.bench.parameters import BenchmarkParameters
 from eightgig.core.progress import track
 from eightgig.datasets.weights import Weights
 from eightgig.stages.annotations import ImageStore, Table
-from eightgig.stages.case import Case, stage_node
 from eightgig.stages.inference import running
 from eightgig.stages.inputs import feeds_of
 from eightgig.stages.loading import workers_for
+from eightgig.stages.task import Task, stage_node
 from eightgig.stages.trained import indices_of
 from eightgig.tasks.detection.records import DetectionReport
 from eightgig.vram.parameters import PlanParameters
@@ -20,16 +20,16 @@ from eightgig.vram.parameters import PlanParameters
 _COLUMNS = ("index", "path", "kind", "class_name", "score", "x1", "y1", "x2", "y2")
 
 
-def evaluation(case: Case) -> Node:
+def evaluation(task: Task) -> Node:
     """Return the benchmark's node from `weights` to `metrics` and the tables of results."""
     held_out = {"weights": "weights", "store": "store", "splits": "splits", "benchmark": "params:benchmark"}
     held_out["plan"] = "params:plan"
     results = ["metrics", "per_class_table", "confusion_table", "pr_curve_table", "detections_table"]
-    return stage_node(evaluate, held_out, results, case=case)
+    return stage_node(evaluate, held_out, results, task=task)
 
 
 def evaluate(
-    case: Case,
+    task: Task,
     weights: Weights,
     store: ImageStore,
     splits: Table,
@@ -51,20 +51,20 @@ def evaluate(
     from eightgig.tasks.detection.box_matching import confusion_table
     from eightgig.tasks.detection.metrics import mean_average_precision
 
-    indices, task = indices_of(splits, "test"), case.task(weights.card.classes)
-    found, truths, batches = list[Any](), list[Any](), list[Any]()
+    indices, evaluator = indices_of(splits, "test"), task.evaluator(weights.card.classes)
+    found, targets, batches = list[Any](), list[Any](), list[Any]()
     size, number = weights.card.size, benchmark.batch_size
     workers = workers_for(len(indices), number)
-    loaded = case.eval_batches(store, indices, size=size, batch_size=number, num_workers=workers)
-    with running(case, weights, plan) as runner:
+    loaded = task.eval_batches(store, indices, size=size, batch_size=number, num_workers=workers)
+    with running(task, weights, plan) as runner:
         for batch in track(loaded, "evaluating", total=len(loaded)):
-            found += task.answers(runner.run(feeds_of(case.inputs(weights.card, batch))))
-            truths += case.truths(batch)
+            found += evaluator.predictions(runner.run(feeds_of(task.inputs(weights.card, batch))))
+            targets += task.targets(batch)
             batches.append({name: batch[name] for name in ("indices", "scale", "offset", "sizes")})
-    report, curves = mean_average_precision(found, truths, store.classes)
+    report, curves = mean_average_precision(found, targets, store.classes)
     per_class = pd.DataFrame([row.model_dump() for row in report.per_class]).rename(columns={"name": "class"})
-    confusion = confusion_table(found, truths, store.classes, confidence=report.confidence)
-    images = zip(_places(batches), found, truths, strict=True)
+    confusion = confusion_table(found, targets, store.classes, confidence=report.confidence)
+    images = zip(_places(batches), found, targets, strict=True)
     rows = [row for image in images for row in _rows(store, *image, report.confidence)]
     return report, per_class, confusion.reset_index(), curves, pd.DataFrame(rows, columns=list(_COLUMNS))
 

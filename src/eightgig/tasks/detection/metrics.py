@@ -26,7 +26,7 @@ _CONFIDENCES = np.linspace(0.0, 1.0, 1001)
 
 
 def mean_average_precision(
-    detections: Sequence[Detections], truths: Sequence[Boxes], classes: Sequence[str]
+    detections: Sequence[Detections], targets: Sequence[Boxes], classes: Sequence[str]
 ) -> tuple[DetectionReport, pd.DataFrame]:
     """Return the report and the precision-recall curves [class, recall, precision] at IoU 0.5.
 
@@ -34,15 +34,15 @@ def mean_average_precision(
 
     Args:
         detections: of each image. The report names the best confidence, so give them down to a low one (0.001).
-        truths: of each image, in the same order and the same pixels.
+        targets: of each image, in the same order and the same pixels.
         classes: K names.
 
     Raises:
         DataError: not as many detections as images, no true box at all, or a label outside of the classes.
     """
-    evaluation = _evaluated(detections, truths, len(classes), _IOUS)
+    evaluation = _evaluated(detections, targets, len(classes), _IOUS)
     precisions_TRK = evaluation.eval["precision"][:, :, :, 0, 0]
-    counts = np.bincount(_joined_labels(truths), minlength=len(classes))
+    counts = np.bincount(_joined_labels(targets), minlength=len(classes))
     present = np.flatnonzero(counts).tolist()
     points = [_working_points(evaluation, index) for index in present]
     best, confidence = _best_point(points)
@@ -52,7 +52,7 @@ def mean_average_precision(
         for k, name in enumerate(classes)
     )
     report = DetectionReport(
-        num_images=len(truths),
+        num_images=len(targets),
         num_boxes=int(counts.sum()),
         map50=_mean(precisions_TRK[0]),
         map50_95=_mean(precisions_TRK),
@@ -66,14 +66,14 @@ def mean_average_precision(
     return report, _curves(precisions_TRK[0], evaluation.params.recThrs, classes)
 
 
-def map50(detections: Sequence[Detections], truths: Sequence[Boxes], num_classes: int) -> float:
+def map50(detections: Sequence[Detections], targets: Sequence[Boxes], num_classes: int) -> float:
     """Return the mean average precision at IoU 0.5 alone, 0 to 1: a tenth of the work. DataError as above."""
-    return _mean(_evaluated(detections, truths, num_classes, _IOUS[:1]).eval["precision"])
+    return _mean(_evaluated(detections, targets, num_classes, _IOUS[:1]).eval["precision"])
 
 
-def map50_95(detections: Sequence[Detections], truths: Sequence[Boxes], num_classes: int) -> float:
+def map50_95(detections: Sequence[Detections], targets: Sequence[Boxes], num_classes: int) -> float:
     """Return the mean over IoU 0.50, 0.55, ... 0.95 of the mean average precision, 0 to 1. DataError as above."""
-    return _mean(_evaluated(detections, truths, num_classes, _IOUS).eval["precision"])
+    return _mean(_evaluated(detections, targets, num_classes, _IOUS).eval["precision"])
 
 
 class _WorkingPoints(NamedTuple):
@@ -129,12 +129,12 @@ def _mean(precisions: NDArray[np.float64]) -> float:
 
 
 def _evaluated(
-    detections: Sequence[Detections], truths: Sequence[Boxes], num_classes: int, ious: NDArray[np.float64]
+    detections: Sequence[Detections], targets: Sequence[Boxes], num_classes: int, ious: NDArray[np.float64]
 ) -> Any:
     """Run COCO's evaluation without its printing; its arrays are IoU x recall x class x area (all) x most (100)."""
-    _refuse_misfits(detections, truths, num_classes)
+    _refuse_misfits(detections, targets, num_classes)
     found = [(each.boxes_xyxy_M4, each.labels_M, each.scores_M) for each in detections]
-    wanted = [(each.xyxy_M4, each.labels_M, np.ones(len(each.labels_M))) for each in truths]
+    wanted = [(each.xyxy_M4, each.labels_M, np.ones(len(each.labels_M))) for each in targets]
     with contextlib.redirect_stdout(io.StringIO()):
         evaluation = COCOeval(_coco(wanted, num_classes), _coco(found, num_classes), "bbox")
         evaluation.params.iouThrs = ious
@@ -168,14 +168,14 @@ def _joined_labels(boxes: Sequence[Boxes]) -> NDArray[np.int64]:
     return np.concatenate([each.labels_M for each in boxes])
 
 
-def _refuse_misfits(detections: Sequence[Detections], truths: Sequence[Boxes], num_classes: int) -> None:
-    num_boxes = sum(len(each.labels_M) for each in truths)
-    if len(detections) != len(truths) or num_boxes == 0:
+def _refuse_misfits(detections: Sequence[Detections], targets: Sequence[Boxes], num_classes: int) -> None:
+    num_boxes = sum(len(each.labels_M) for each in targets)
+    if len(detections) != len(targets) or num_boxes == 0:
         raise DataError(
             "evaluation wants the detections of every image and at least 1 true box; found detections of "
-            f"{len(detections)} images, and {num_boxes} true boxes in {len(truths)} images"
+            f"{len(detections)} images, and {num_boxes} true boxes in {len(targets)} images"
         )
-    labels = np.concatenate([_joined_labels(truths), *[each.labels_M for each in detections]])
+    labels = np.concatenate([_joined_labels(targets), *[each.labels_M for each in detections]])
     if labels.min() < 0 or labels.max() >= num_classes:
         raise DataError(
             f"evaluation wants labels 0 to {num_classes - 1}, found {labels.min()} to {labels.max()}: "

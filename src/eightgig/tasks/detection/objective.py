@@ -67,15 +67,15 @@ class DetectionObjective:
         module.eval()
         losses, count = [], 0
         detections: list[Detections] = []
-        truths: list[Boxes] = []
+        targets: list[Boxes] = []
         for batch in batches:
             raw = self._run(module, batch, device)
             losses.append(torch.stack(self._loss(raw, batch, device)))
             detections += self._detect(raw, batch)
-            truths += true_boxes(batch)
+            targets += true_boxes(batch)
             count += self.count(batch)
         box, objectness, classes = (torch.stack(losses).sum(0) / count).tolist()
-        score = self._score(detections, truths, self._num_classes)
+        score = self._score(detections, targets, self._num_classes)
         parts = {"box_loss": box, "objectness_loss": objectness, "class_loss": classes}
         return {"loss": box + objectness + classes, "score": score, **parts}
 
@@ -139,11 +139,11 @@ def _divergence(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
 
 def true_boxes(batch: Batch) -> list[Boxes]:
     """Return each image's boxes in pixels of the image, without the padding."""
-    truths = []
+    targets = []
     for position, labels_M in enumerate(batch["box_labels"].cpu().numpy()):
         boxes_M4 = batch["boxes"][position].cpu().numpy()[labels_M >= 0]
-        truths.append(Boxes(in_source(boxes_M4, batch, position), labels_M[labels_M >= 0]))
-    return truths
+        targets.append(Boxes(in_source(boxes_M4, batch, position), labels_M[labels_M >= 0]))
+    return targets
 
 
 def in_source(boxes_xyxy_M4: Any, batch: Batch, position: int) -> Any:

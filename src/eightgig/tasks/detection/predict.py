@@ -8,8 +8,7 @@ from pydantic import Field
 from eightgig.datasets.weights import Weights
 from eightgig.models.cards import ImageCard
 from eightgig.stages.annotations import ImageArray, ImageStore, Table
-from eightgig.stages.case import Case, stage_node, stage_pipeline
-from eightgig.stages.images import CaseOnImages
+from eightgig.stages.images import TaskOnImages
 from eightgig.stages.inference import running
 from eightgig.stages.inputs import feeds_of
 from eightgig.stages.samples import (
@@ -21,6 +20,7 @@ from eightgig.stages.samples import (
     samples_of,
     thumbnail,
 )
+from eightgig.stages.task import Task, stage_node, stage_pipeline
 from eightgig.tasks.detection.parameters import DetectionDataParameters
 from eightgig.vram.parameters import PlanParameters
 
@@ -47,7 +47,7 @@ class DetectorPredictParameters(PredictParameters):
     max_detections: int = Field(default=300, ge=1)
 
 
-def create_pipeline(case: Case) -> Pipeline:
+def create_pipeline(task: Task) -> Pipeline:
     """Return the node from `weights` to `predict_table`, `predict_rejects_table` and `predict_sheet`."""
     inputs = {
         "weights": "weights",
@@ -58,11 +58,11 @@ def create_pipeline(case: Case) -> Pipeline:
         "plan": "params:plan",
     }
     outputs = ["predict_table", "predict_rejects_table", "predict_sheet"]
-    return stage_pipeline("predict", [stage_node(predict_boxes, inputs, outputs, case=case)])
+    return stage_pipeline("predict", [stage_node(predict_boxes, inputs, outputs, task=task)])
 
 
 def predict_boxes(
-    case: CaseOnImages,
+    task: TaskOnImages,
     weights: Weights,
     store: ImageStore,
     splits: Table,
@@ -89,8 +89,8 @@ def predict_boxes(
     rejects: Rejects = []
     rows, tiles = list[tuple[object, ...]](), list[Tile]()
     samples = samples_of(predict, store, splits, max_pixels=data.max_pixels, rejects=rejects)
-    with running(case, weights, plan) as runner:
-        detect = _Detector(case, weights.card, predict, runner)
+    with running(task, weights, plan) as runner:
+        detect = _Detector(task, weights.card, predict, runner)
         for batch in windows(samples, predict.batch_size):
             for sample, found in zip(batch, detect(batch), strict=True):
                 names = [weights.card.classes[label] for label in found.labels_M]
@@ -114,9 +114,9 @@ class _Detector:
     """The trained network on whole images of any size; gives their `Detections` in pixels of the image."""
 
     def __init__(
-        self, case: CaseOnImages, card: ImageCard, predict: DetectorPredictParameters, runner: "Runner"
+        self, task: TaskOnImages, card: ImageCard, predict: DetectorPredictParameters, runner: "Runner"
     ) -> None:
-        self._case, self._card, self._predict, self._runner = case, card, predict, runner
+        self._task, self._card, self._predict, self._runner = task, card, predict, runner
 
     def __call__(self, samples: list[Sample]) -> list[Any]:
         import torch
@@ -126,8 +126,8 @@ class _Detector:
         from eightgig.tasks.detection.transforms import unletterboxed
 
         size, chosen = self._card.image_size, self._predict
-        images = torch.stack([self._case.eval_image(sample.image_HWC, image_size=size) for sample in samples])
-        (predictions_NPK,) = self._runner.run(feeds_of(self._case.inputs(self._card, {"images": images}))).values()
+        images = torch.stack([self._task.eval_image(sample.image_HWC, image_size=size) for sample in samples])
+        (predictions_NPK,) = self._runner.run(feeds_of(self._task.inputs(self._card, {"images": images}))).values()
         found = suppress(
             predictions_NPK, confidence=chosen.confidence, iou=chosen.iou, max_detections=chosen.max_detections
         )

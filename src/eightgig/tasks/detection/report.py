@@ -8,8 +8,8 @@ from eightgig.report.sections.training import new_images_section
 from eightgig.stages.annotations import Figure, ImageArray, ImageStore, Table
 from eightgig.stages.tiles import tiles_section
 from eightgig.stages.trained import indices_of
-from eightgig.tasks.detection.case import RECORDS
 from eightgig.tasks.detection.records import DetectionReport
+from eightgig.tasks.detection.task import RECORDS
 from eightgig.tasks.detection.video.records import VideoReport
 
 if TYPE_CHECKING:

@@ -2,7 +2,7 @@
 
 from kedro.pipeline import Node
 
-from eightgig.stages.case import stage_node
+from eightgig.stages.task import stage_node
 from eightgig.tasks.detection.predict import DetectorPredictParameters
 
 

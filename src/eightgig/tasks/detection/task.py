@@ -1,91 +1,174 @@
-"""Detection as a task: what a detector's outputs mean, and how two runners of one detector are compared."""
+"""What is particular to the object detector: its network, its boxes, its loss and its score."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
+from eightgig.data.images.parameters import DataParameters
+from eightgig.models.parameters import ImageModelParameters, ModelParameters
+from eightgig.stages.annotations import Batches, Evaluator, ImageNetwork, ImageStore, Objective, SoftLoss
+from eightgig.stages.images import ImageTask, letterboxed, loading
+from eightgig.stages.loading import for_evaluation
+from eightgig.stages.task import Records
+from eightgig.tasks.detection.parameters import DetectionDataParameters, DetectorTrainParameters
+from eightgig.training.parameters import TrainParameters
+from eightgig.vram.plan import Precision
 
-from eightgig.data.store.boxes import Boxes
-from eightgig.export.runners import Arrays
-from eightgig.export.task import Comparer, ComparerOfAll, Comparison, Judge, JudgeOfAll
-from eightgig.tasks.detection.box_matching import compare_detections, match
-from eightgig.tasks.detection.detections import Detections, suppress
-from eightgig.tasks.detection.metrics import mean_average_precision
+# What the memory planner counts in each image: more boxes than most have, in tensors that are small all the same.
+_TRACED_BOXES = 64
 
-# An overlap of 0.99 weighs as much as a score that is 0.001 off.
-_IOU_WEIGHT = 0.1
+RECORDS: Records = {
+    ModelParameters: ImageModelParameters,
+    DataParameters: DetectionDataParameters,
+    TrainParameters: DetectorTrainParameters,
+}
 
 
-class DetectionTask:
-    """Boxes of several classes an image; a task of `eightgig.export.task.Task`.
+class ObjectDetector(ImageTask):
+    """The case study's answers to the stages' questions (see `eightgig.stages.task.Case`)."""
 
-    Its answers are `Detections`, its truths `Boxes`, both in pixels of the network's canvas.
+    records = RECORDS
 
-    Args:
-        classes: names, by label.
-        confidence: smallest score of an answer; low, because average precision looks at all of them.
-        iou: of two boxes of one class that overlap more, the lower score is dropped.
-        sure: smallest score of the boxes that two runners are compared by.
-    """
+    def build_network(self, model: ImageModelParameters, num_classes: int) -> ImageNetwork:
+        """Return YOLOv5 of the size that `model` names."""
+        from eightgig.tasks.detection.model import build_yolov5
 
-    output = "predictions"
-    score_name = "mAP50"
+        return build_yolov5(model.name.removeprefix("eightgig/"), weights=model.weights, num_classes=num_classes)
 
-    def __init__(
-        self, classes: Sequence[str], *, confidence: float = 0.001, iou: float = 0.6, sure: float = 0.25
+    def prepare(
+        self,
+        network: ImageNetwork,
+        store: ImageStore,
+        indices: list[int],
+        *,
+        size: int,
+        train: DetectorTrainParameters,
     ) -> None:
-        self._classes, self._confidence, self._iou, self._sure = classes, confidence, iou, sure
+        """Fit the anchors to the training boxes where COCO's do not fit; trained weights keep theirs."""
+        import logging
 
-    def answers(self, outputs: Arrays) -> list[Detections]:
-        """Return the detections of each image of predictions_NPK."""
-        return suppress(outputs[self.output], confidence=self._confidence, iou=self._iou, multi_label=True)
+        from eightgig.tasks.detection.anchors import fit_anchors
+        from eightgig.tasks.detection.found_boxes import box_sides
 
-    def judge(self) -> Judge:
-        """Return what counts as COCO does, over all images together."""
-        return JudgeOfAll(self.quality)
-
-    def comparer(self) -> Comparer:
-        """Return what compares all images together: whether any box is sure decides which count."""
-        return ComparerOfAll(self.compare)
-
-    def quality(self, answers: Sequence[Detections], truths: Sequence[Boxes]) -> dict[str, float]:
-        """Return mAP50 and mAP50-95, as COCO counts; zeros where no image has a box."""
-        if not any(len(truth.labels_M) for truth in truths):
-            return {self.score_name: 0.0, "mAP50_95": 0.0}
-        report, _ = mean_average_precision(answers, truths, self._classes)
-        return {self.score_name: report.map50, "mAP50_95": report.map50_95}
-
-    def compare(self, reference: Sequence[Detections], found: Sequence[Detections]) -> Comparison:
-        """Return how far the sure boxes are apart.
-
-        The difference is the largest of: that of two scores; a tenth of what an overlap lacks of 1; and, for a box
-        that only one of both has, how far its score is above the least that counts.
-        """
-        least = self._least(reference)
-        wanted, other = ([_those(one, one.scores_M >= least) for one in answers] for answers in (reference, found))
-        compared = compare_detections(wanted, other)
-        lonely = [
-            float(one.scores_M.max()) - least for pair in zip(wanted, other, strict=True) for one in _left_over(*pair)
-        ]
-        return Comparison(
-            difference=max(compared.max_score_diff, _IOU_WEIGHT * (1 - compared.min_iou), *lonely, 0.0),
-            agreement=compared.same_count,
-            min_iou=compared.min_iou,
+        if not train.autoanchor or network.weights_source != "random initialisation":
+            return
+        fit = fit_anchors(box_sides(store, indices, image_size=size), image_size=size, seed=train.seed)
+        anchors: Any = network.module.anchors
+        anchors.copy_(anchors.new_tensor(fit.by_level()))
+        logging.getLogger(__name__).info(
+            "anchors %s: they fit %.1f %% of %d boxes (COCO's: %.1f %%)",
+            "fitted" if fit.changed else "kept",
+            100 * fit.recall_after,
+            fit.num_boxes,
+            100 * fit.recall_before,
         )
 
-    def _least(self, reference: Sequence[Detections]) -> float:
-        """Return the smallest score that counts; a network that is sure of nothing is compared by all that it says."""
-        is_sure = any((one.scores_M >= self._sure).any() for one in reference)
-        return self._sure if is_sure else self._confidence
+    def objective(self, network: ImageNetwork, train: DetectorTrainParameters) -> Objective:
+        """Return the loss of boxes, objectness and classes; the score is mAP50."""
+        from eightgig.data.images.transforms import DeviceColour
+        from eightgig.tasks.detection.metrics import map50
+        from eightgig.tasks.detection.objective import DetectionObjective
+
+        module: Any = network.module
+        colour = DeviceColour(mean=network.mean, std=network.std)
+        return DetectionObjective(colour, module, parameters=train.loss, num_classes=module.num_classes, score=map50)
+
+    def soft_loss(self) -> SoftLoss | None:
+        """Return how far a student's maps are from its teacher's, where the teacher sees objects."""
+        from eightgig.tasks.detection.objective import soft_detection_loss_sum
+
+        return soft_detection_loss_sum
+
+    def train_batches(
+        self,
+        store: ImageStore,
+        indices: Iterable[int],
+        *,
+        size: int,
+        batch_size: int,
+        train: DetectorTrainParameters,
+    ) -> Batches:
+        """Return mosaics with their boxes, shuffled anew in each epoch."""
+        from eightgig.tasks.detection.loader import create_detection_loader
+
+        return create_detection_loader(
+            store,
+            list(indices),
+            image_size=size,
+            batch_size=batch_size,
+            augment=train.augment,
+            **loading(train),
+            num_epochs=train.epochs,
+        )
+
+    def eval_batches(
+        self, store: ImageStore, indices: Iterable[int], *, size: int, batch_size: int, num_workers: int = 0
+    ) -> Batches:
+        """Return whole images, letterboxed, in the order of `indices`."""
+        from eightgig.tasks.detection.loader import create_detection_loader
+
+        return create_detection_loader(
+            store,
+            list(indices),
+            image_size=size,
+            batch_size=batch_size,
+            augment=None,
+            **for_evaluation(num_workers),
+        )
+
+    def eval_image(self, image_HWC: Any, *, image_size: int) -> Any:
+        """Return the whole image, letterboxed."""
+        return letterboxed(image_HWC, image_size)
+
+    def export_module(self, network: ImageNetwork) -> Any:
+        """Return the network with its decoding: images_N3HW -> predictions_NPK."""
+        from eightgig.tasks.detection.model import WithDecode
+
+        module: Any = network.module
+        return WithDecode(module).eval()
+
+    def evaluator(self, classes: Sequence[str]) -> Evaluator:
+        """Return how predictions are read and judged."""
+        from eightgig.tasks.detection.evaluator import DetectionEvaluator
+
+        return DetectionEvaluator(classes)
+
+    def targets(self, batch: Any) -> list[Any]:
+        """Return each image's `Boxes`, in pixels of the canvas."""
+        from eightgig.tasks.detection.found_boxes import boxes_in
+
+        return boxes_in(batch)
 
 
-def _left_over(first: Detections, second: Detections) -> list[Detections]:
-    """Return of each side the boxes without a partner, where there are any."""
-    pairs = match(second, Boxes(first.boxes_xyxy_M4, first.labels_M), confidence=-np.inf)
-    sides = ((first, pairs.misses), (second, pairs.false_alarms))
-    return [_those(side, places) for side, places in sides if len(places)]
+def make_workload(
+    model: dict[str, Any],
+    train: dict[str, Any],
+    num_classes: int,
+    shapes: dict[str, list[int]] | None = None,
+    teacher: str | None = None,
+    precision: Precision = "fp32",
+) -> Any:
+    """Return the network, its loss and empty batches, as the train stage runs them; weights play no part."""
+    import torch
 
+    from eightgig.stages.workloads import task_workload
 
-def _those(answer: Detections, places: NDArray[Any]) -> Detections:
-    return Detections(answer.boxes_xyxy_M4[places], answer.scores_M[places], answer.labels_M[places])
+    parameters = ImageModelParameters(**{**model, "weights": "none"})
+
+    def batch(num_images: int) -> dict[str, Any]:
+        images_N3HW = torch.zeros(num_images, 3, parameters.image_size, parameters.image_size, dtype=torch.uint8)
+        return {
+            "images": images_N3HW,
+            "boxes": torch.zeros(num_images, _TRACED_BOXES, 4),
+            "box_labels": torch.zeros(num_images, _TRACED_BOXES, dtype=torch.int64),
+        }
+
+    return task_workload(
+        ObjectDetector(),
+        parameters,
+        DetectorTrainParameters(**train),
+        num_classes,
+        batch=batch,
+        shapes={name: tuple(shape) for name, shape in (shapes or {}).items()},
+        teacher=teacher,
+        precision=precision,
+    )

@@ -8,7 +8,7 @@ from kedro.pipeline import Pipeline
 from eightgig.core.errors import ConfigurationError
 from eightgig.datasets.weights import Weights
 from eightgig.stages.annotations import ImageArray, Table
-from eightgig.stages.case import Case, stage_node, stage_pipeline
+from eightgig.stages.task import Task, stage_node, stage_pipeline
 from eightgig.stages.tiles import TilePlanner, answering, report_of, source_of
 from eightgig.tasks.detection.predict import DetectorPredictParameters
 from eightgig.tiles.parameters import TilesParameters
@@ -21,7 +21,7 @@ _STRIDE = 32
 _COLUMNS = ("class_name", "score", "x1", "y1", "x2", "y2")
 
 
-def create_pipeline(case: Case) -> Pipeline:
+def create_pipeline(task: Task) -> Pipeline:
     """Return the node from `weights` to `tiles_report`, `tiles_boxes_table` and `tiles_sheet`."""
     inputs = {
         "weights": "weights",
@@ -32,11 +32,11 @@ def create_pipeline(case: Case) -> Pipeline:
         "tiles_folder": "tiles_folder",
     }
     outputs = ["tiles_report", "tiles_boxes_table", "tiles_sheet"]
-    return stage_pipeline("tiles", [stage_node(detect_in_image, inputs, outputs, case=case)])
+    return stage_pipeline("tiles", [stage_node(detect_in_image, inputs, outputs, task=task)])
 
 
 def detect_in_image(
-    case: Case,
+    task: Task,
     weights: Weights,
     train: TrainParameters,
     plan: PlanParameters,
@@ -74,8 +74,8 @@ def detect_in_image(
     with ExitStack() as stack:
         wanted = Wanted(tiles.bands, tiles.black_white)
         source = stack.enter_context(open_source(path, max_pixels=tiles.max_pixels, wanted=wanted))
-        planned = TilePlanner(case, weights, train, plan, tiles).plan(source.height, source.width, _quarter)
-        run = stack.enter_context(answering(case, weights, planned))
+        planned = TilePlanner(task, weights, train, plan, tiles).plan(source.height, source.width, _quarter)
+        run = stack.enter_context(answering(task, weights, planned))
         overlay = Overlay(
             source.width, source.height, np.zeros((1, 3), np.uint8), longest_px=tiles.overlay_px, opacity=0.0
         )

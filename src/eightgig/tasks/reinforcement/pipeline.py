@@ -2,7 +2,7 @@
 
 from kedro.pipeline import Pipeline
 
-from eightgig.stages.case import case_pipeline, stage_node, stage_pipeline
+from eightgig.stages.task import case_pipeline, stage_node, stage_pipeline
 from eightgig.tasks.reinforcement import nodes
 from eightgig.tasks.reinforcement import report as page
 

@@ -9,7 +9,7 @@ from eightgig.core.units import format_bytes
 from eightgig.datasets.weights import Weights
 from eightgig.models.agents import AgentParameters, EnvironmentParameters
 from eightgig.stages.annotations import Figure, Table
-from eightgig.stages.case import stage_node, stage_pipeline
+from eightgig.stages.task import stage_node, stage_pipeline
 from eightgig.tasks.reinforcement.metrics import ReturnsReport
 from eightgig.tasks.reinforcement.parameters import Exploration, PolicyParity, PPOParameters
 from eightgig.vram.plan import MemoryPlan

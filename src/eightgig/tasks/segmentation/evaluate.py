@@ -8,29 +8,29 @@ from eightgig.bench.parameters import BenchmarkParameters
 from eightgig.core.progress import track
 from eightgig.datasets.weights import Weights
 from eightgig.stages.annotations import ImageArray, ImageStore, Table
-from eightgig.stages.case import stage_node
-from eightgig.stages.images import CaseOnImages
+from eightgig.stages.images import TaskOnImages
 from eightgig.stages.inference import running
 from eightgig.stages.inputs import feeds_of
 from eightgig.stages.loading import workers_for
+from eightgig.stages.task import stage_node
 from eightgig.stages.trained import indices_of
-from eightgig.tasks.segmentation.answers import PixelClasses
+from eightgig.tasks.segmentation.predictions import PixelClasses
 from eightgig.tasks.segmentation.records import SegmentationReport
 from eightgig.vram.parameters import PlanParameters
 
 _SHOWN = 12
 
 
-def evaluation(case: CaseOnImages) -> Node:
+def evaluation(task: TaskOnImages) -> Node:
     """Return the benchmark's node from `weights` to `metrics` and the tables of results."""
     held_out = {"weights": "weights", "store": "store", "splits": "splits", "benchmark": "params:benchmark"}
     held_out["plan"] = "params:plan"
     results = ["metrics", "per_class_table", "confusion_table", "images_table", "overlays_sheet"]
-    return stage_node(evaluate, held_out, results, case=case)
+    return stage_node(evaluate, held_out, results, task=task)
 
 
 def evaluate(
-    case: CaseOnImages,
+    task: TaskOnImages,
     weights: Weights,
     store: ImageStore,
     splits: Table,
@@ -49,21 +49,23 @@ def evaluate(
 
     from eightgig.tasks.segmentation.metrics import confusion_counts, report_of
 
-    indices, task = indices_of(splits, "test"), case.task(weights.card.classes)
+    indices, evaluator = indices_of(splits, "test"), task.evaluator(weights.card.classes)
     num_classes, found = len(store.classes), list[Any]()
     confusion_KK = np.zeros((num_classes, num_classes), np.int64)
     size, number = weights.card.size, benchmark.batch_size
     workers = workers_for(len(indices), number)
-    loaded = case.eval_batches(store, indices, size=size, batch_size=number, num_workers=workers)
-    with running(case, weights, plan) as runner:
+    loaded = task.eval_batches(store, indices, size=size, batch_size=number, num_workers=workers)
+    with running(task, weights, plan) as runner:
         for batch in track(loaded, "evaluating", total=len(loaded)):
-            answers = task.answers(runner.run(feeds_of(case.inputs(weights.card, batch))))
-            for index, answer, truth_HW in zip(batch["indices"].tolist(), answers, case.truths(batch), strict=True):
+            predictions = evaluator.predictions(runner.run(feeds_of(task.inputs(weights.card, batch))))
+            for index, answer, truth_HW in zip(
+                batch["indices"].tolist(), predictions, task.targets(batch), strict=True
+            ):
                 own_KK = confusion_counts([answer], [truth_HW], num_classes)
                 confusion_KK += own_KK
                 found.append(_row(store, index, own_KK))
         images = pd.DataFrame(found).sort_values("miou", ignore_index=True)
-        sheet = _sheet(PixelClasses(case, weights.card, runner), weights, store, images)
+        sheet = _sheet(PixelClasses(task, weights.card, runner), weights, store, images)
     report = report_of(confusion_KK, store.classes, len(indices))
     per_class = pd.DataFrame([row.model_dump() for row in report.per_class]).rename(columns={"name": "class"})
     names = pd.Index(store.classes, name="actual"), pd.Index(store.classes, name="predicted")

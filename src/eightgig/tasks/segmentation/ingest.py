@@ -8,8 +8,8 @@ from kedro.pipeline import Pipeline
 from eightgig.core.progress import progress
 from eightgig.data.ingest.sources import RawImages, Source
 from eightgig.stages.annotations import Table
-from eightgig.stages.case import stage_node, stage_pipeline
 from eightgig.stages.findings import log_findings
+from eightgig.stages.task import stage_node, stage_pipeline
 from eightgig.tasks.segmentation.parameters import SegmentationDataParameters
 
 if TYPE_CHECKING:

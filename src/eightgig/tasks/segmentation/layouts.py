@@ -105,19 +105,19 @@ def _named(folder: Path, *names: str) -> list[Path]:
 
 def _cityscapes(root: Path) -> tuple[list[MaskedImage], list[Finding]]:
     """Return train and val; the masks of the public test split hold nothing."""
-    image_roots, truths = _named(root, "leftimg8bit"), _named(root, "gtfine")
+    image_roots, targets = _named(root, "leftimg8bit"), _named(root, "gtfine")
     if not image_roots:
         raise DataError(
             f"{root}: wanted Cityscapes' leftImg8bit, found none. Unpack leftImg8bit_trainvaltest.zip there."
         )
-    if not truths:
+    if not targets:
         raise DataError(f"{root}: leftImg8bit is there, but no gtFine. Unpack gtFine_trainvaltest.zip there too.")
     images, findings = [], []
     for path in _files(image_roots[0]):
         split, _, name = path.relative_to(image_roots[0]).as_posix().partition("/")
         if split == "test" or not name.endswith("_leftImg8bit.png"):
             continue
-        stem = f"{truths[0].name}/{split}/{name.removesuffix('leftImg8bit.png')}gtFine_"
+        stem = f"{targets[0].name}/{split}/{name.removesuffix('leftImg8bit.png')}gtFine_"
         masks = [f"{stem}{kind}.png" for kind in ("labelTrainIds", "labelIds")]
         mask = next((each for each in masks if (root / each).is_file()), None)
         relative = path.relative_to(root).as_posix()

@@ -9,13 +9,13 @@ from numpy.typing import NDArray
 
 from eightgig.core.errors import DataError
 from eightgig.data.store.masks import Labels
+from eightgig.export.evaluator import Comparer, Comparison, Judge
 from eightgig.export.runners import Arrays
-from eightgig.export.task import Comparer, Comparison, Judge
 from eightgig.tasks.segmentation.objective import confusion_of, iou_of_classes
 from eightgig.tasks.segmentation.records import SegmentationClassRow, SegmentationReport
 
 
-class PixelAnswer(NamedTuple):
+class PixelPrediction(NamedTuple):
     """What a segmenter says of one image: little enough to keep for all test images.
 
     Attributes:
@@ -29,10 +29,10 @@ class PixelAnswer(NamedTuple):
     second_HW: NDArray[np.float32]
 
 
-class SegmentationTask:
-    """A class for each pixel; a task of `eightgig.export.task.Task`.
+class SegmentationEvaluator:
+    """A class for each pixel; a task of `eightgig.export.evaluator.Task`.
 
-    Its answers are `PixelAnswer`, its truths labels_HW with 255 where void.
+    Its answers are `PixelPrediction`, its truths labels_HW with 255 where void.
     """
 
     output = "logits"
@@ -41,7 +41,7 @@ class SegmentationTask:
     def __init__(self, classes: Sequence[str]) -> None:
         self._classes = classes
 
-    def answers(self, outputs: Arrays) -> list[PixelAnswer]:
+    def predictions(self, outputs: Arrays) -> list[PixelPrediction]:
         """Return the answer for each image of logits_NKHW."""
         return [_answer(logits_KHW) for logits_KHW in outputs[self.output]]
 
@@ -53,13 +53,13 @@ class SegmentationTask:
         """Return what compares pixels image by image."""
         return _PixelComparer()
 
-    def quality(self, answers: Sequence[PixelAnswer], truths: Sequence[Labels]) -> dict[str, float]:
+    def quality(self, predictions: Sequence[PixelPrediction], targets: Sequence[Labels]) -> dict[str, float]:
         """Return the mean IoU, the share of right pixels, and the mean of the classes' recalls."""
         judge = self.judge()
-        judge.add(answers, truths)
+        judge.add(predictions, targets)
         return judge.quality()
 
-    def compare(self, reference: Sequence[PixelAnswer], found: Sequence[PixelAnswer]) -> Comparison:
+    def compare(self, reference: Sequence[PixelPrediction], found: Sequence[PixelPrediction]) -> Comparison:
         """Return how far the probabilities are apart, and the share of pixels with the same class."""
         comparer = self.comparer()
         comparer.add(reference, found)
@@ -73,9 +73,9 @@ class _PixelJudge:
         self._classes, self._num_images = classes, 0
         self._confusion_KK = np.zeros((len(classes), len(classes)), np.int64)
 
-    def add(self, answers: Sequence[PixelAnswer], truths: Sequence[Labels]) -> None:
-        self._confusion_KK += confusion_counts(answers, truths, len(self._classes))
-        self._num_images += len(answers)
+    def add(self, predictions: Sequence[PixelPrediction], targets: Sequence[Labels]) -> None:
+        self._confusion_KK += confusion_counts(predictions, targets, len(self._classes))
+        self._num_images += len(predictions)
 
     def quality(self) -> dict[str, float]:
         report = report_of(self._confusion_KK, self._classes, self._num_images)
@@ -96,7 +96,7 @@ class _PixelComparer:
     def __init__(self) -> None:
         self._largest, self._same, self._count = 0.0, 0, 0
 
-    def add(self, reference: Sequence[PixelAnswer], found: Sequence[PixelAnswer]) -> None:
+    def add(self, reference: Sequence[PixelPrediction], found: Sequence[PixelPrediction]) -> None:
         for wanted, other in zip(reference, found, strict=True):
             agree_HW = wanted.labels_HW == other.labels_HW
             apart_HW = np.where(
@@ -111,17 +111,19 @@ class _PixelComparer:
         return Comparison(difference=self._largest, agreement=self._same / self._count)
 
 
-def _answer(logits_KHW: NDArray[np.float32]) -> PixelAnswer:
+def _answer(logits_KHW: NDArray[np.float32]) -> PixelPrediction:
     shares_KHW = torch.from_numpy(logits_KHW).softmax(0)
     best_HW, labels_HW = shares_KHW.max(0)
     second_HW = shares_KHW.scatter_(0, labels_HW[None], -1.0).amax(0)
-    return PixelAnswer(labels_HW.to(torch.uint8).numpy(), best_HW.numpy(), second_HW.numpy())
+    return PixelPrediction(labels_HW.to(torch.uint8).numpy(), best_HW.numpy(), second_HW.numpy())
 
 
-def confusion_counts(answers: Sequence[PixelAnswer], truths: Sequence[Labels], num_classes: int) -> NDArray[np.int64]:
+def confusion_counts(
+    predictions: Sequence[PixelPrediction], targets: Sequence[Labels], num_classes: int
+) -> NDArray[np.int64]:
     """Return how many pixels of each true class (rows) were taken for which (columns), int64 K x K, without void."""
     counts = torch.zeros(num_classes, num_classes, dtype=torch.int64)
-    for answer, labels_HW in zip(answers, truths, strict=True):
+    for answer, labels_HW in zip(predictions, targets, strict=True):
         found, true = (torch.from_numpy(each.astype(np.int64)) for each in (answer.labels_HW, labels_HW))
         counts += confusion_of(found[None], true[None], num_classes)
     return counts.numpy()

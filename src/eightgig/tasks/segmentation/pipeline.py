@@ -3,27 +3,27 @@
 from kedro.pipeline import Pipeline
 
 from eightgig.stages import benchmark, compress, export, plan, report, train
-from eightgig.stages.case import case_pipeline
+from eightgig.stages.task import case_pipeline
 from eightgig.tasks.segmentation import ingest, predict, tiles
-from eightgig.tasks.segmentation.case import SemanticSegmenter
 from eightgig.tasks.segmentation.evaluate import evaluation
 from eightgig.tasks.segmentation.report import SegmentationResults
+from eightgig.tasks.segmentation.task import SemanticSegmenter
 
 
 def segmenter_pipeline(name: str) -> Pipeline:
     """Return the whole case study under its name; each stage runs alone by its tag, for example `--tags tiles`."""
-    case = SemanticSegmenter()
+    task = SemanticSegmenter()
     return case_pipeline(
         name,
         [
             ingest.create_pipeline(),
-            plan.create_pipeline(case),
-            train.create_pipeline(case),
-            compress.create_pipeline(case),
-            export.create_pipeline(case),
-            benchmark.create_pipeline(case, evaluation(case)),
-            predict.create_pipeline(case),
-            tiles.create_pipeline(case),
+            plan.create_pipeline(task),
+            train.create_pipeline(task),
+            compress.create_pipeline(task),
+            export.create_pipeline(task),
+            benchmark.create_pipeline(task, evaluation(task)),
+            predict.create_pipeline(task),
+            tiles.create_pipeline(task),
             report.create_pipeline(SegmentationResults()),
         ],
     )

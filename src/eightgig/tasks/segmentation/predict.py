@@ -7,19 +7,19 @@ from kedro.pipeline import Pipeline
 
 from eightgig.datasets.weights import Weights
 from eightgig.stages.annotations import ImageArray, ImageStore, Table
-from eightgig.stages.case import Case, stage_node, stage_pipeline
-from eightgig.stages.images import CaseOnImages
+from eightgig.stages.images import TaskOnImages
 from eightgig.stages.inference import running
 from eightgig.stages.samples import REJECT_COLUMNS, PredictParameters, Rejects, require_one, samples_of
-from eightgig.tasks.segmentation.answers import PixelClasses
+from eightgig.stages.task import Task, stage_node, stage_pipeline
 from eightgig.tasks.segmentation.parameters import SegmentationDataParameters
+from eightgig.tasks.segmentation.predictions import PixelClasses
 from eightgig.vram.parameters import PlanParameters
 
 _TABLE_COLUMNS = ("file", "class_name", "share", "mask")
 _TILE_SIDE_PX = 320
 
 
-def create_pipeline(case: Case) -> Pipeline:
+def create_pipeline(task: Task) -> Pipeline:
     """Return the node from `weights` to `predict_table`, `predict_rejects_table` and `predict_sheet`."""
     inputs = {
         "weights": "weights",
@@ -31,11 +31,11 @@ def create_pipeline(case: Case) -> Pipeline:
         "predict_masks": "predict_masks",
     }
     outputs = ["predict_table", "predict_rejects_table", "predict_sheet"]
-    return stage_pipeline("predict", [stage_node(predict_masks_of, inputs, outputs, case=case)])
+    return stage_pipeline("predict", [stage_node(predict_masks_of, inputs, outputs, task=task)])
 
 
 def predict_masks_of(
-    case: CaseOnImages,
+    task: TaskOnImages,
     weights: Weights,
     store: ImageStore,
     splits: Table,
@@ -64,8 +64,8 @@ def predict_masks_of(
     rows, tiles, held = list[tuple[object, ...]](), list[Tile](), set[int]()
     classes = weights.card.classes
     samples = samples_of(predict, store, splits, max_pixels=data.max_pixels, rejects=rejects)
-    with running(case, weights, plan) as runner:
-        classify = PixelClasses(case, weights.card, runner)
+    with running(task, weights, plan) as runner:
+        classify = PixelClasses(task, weights.card, runner)
         for number, sample in enumerate(samples):
             labels_HW = classify(sample.image_HWC)
             mask = f"{number:05d}_{Path(sample.file).stem}.png"

@@ -8,8 +8,8 @@ from eightgig.report.sections.training import new_images_section
 from eightgig.stages.annotations import Figure, ImageStore, Table
 from eightgig.stages.tiles import tiles_section
 from eightgig.stages.trained import indices_of
-from eightgig.tasks.segmentation.case import RECORDS
 from eightgig.tasks.segmentation.records import SegmentationReport
+from eightgig.tasks.segmentation.task import RECORDS
 
 if TYPE_CHECKING:
     from eightgig.report import page as report

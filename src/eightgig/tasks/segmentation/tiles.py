@@ -7,8 +7,8 @@ from kedro.pipeline import Pipeline
 
 from eightgig.datasets.weights import Weights
 from eightgig.stages.annotations import ImageArray
-from eightgig.stages.case import stage_node, stage_pipeline
-from eightgig.stages.images import CaseOnImages
+from eightgig.stages.images import TaskOnImages
+from eightgig.stages.task import stage_node, stage_pipeline
 from eightgig.stages.tiles import TilePlanner, answering, report_of, source_of
 from eightgig.tiles.parameters import TilesParameters
 from eightgig.tiles.records import TilesReport
@@ -18,7 +18,7 @@ from eightgig.vram.parameters import PlanParameters
 _SAMPLE_WIDTH, _SAMPLE_HEIGHT, _SAMPLE_UNIT_PX = 1536, 320, 0.75
 
 
-def create_pipeline(case: CaseOnImages) -> Pipeline:
+def create_pipeline(task: TaskOnImages) -> Pipeline:
     """Return the node from `weights` to `tiles_report` and `tiles_sheet`; files go to `tiles_folder`."""
     inputs = {
         "weights": "weights",
@@ -27,11 +27,11 @@ def create_pipeline(case: CaseOnImages) -> Pipeline:
         "tiles": "params:tiles",
         "tiles_folder": "tiles_folder",
     }
-    return stage_pipeline("tiles", [stage_node(segment_image, inputs, ["tiles_report", "tiles_sheet"], case=case)])
+    return stage_pipeline("tiles", [stage_node(segment_image, inputs, ["tiles_report", "tiles_sheet"], task=task)])
 
 
 def segment_image(
-    case: CaseOnImages,
+    task: TaskOnImages,
     weights: Weights,
     train: TrainParameters,
     plan: PlanParameters,
@@ -72,10 +72,12 @@ def segment_image(
         source = stack.enter_context(open_source(path, max_pixels=tiles.max_pixels, wanted=wanted))
         size = (source.width, source.height)
         radius = (
-            receptive_radius(case.deployed(restore(case, weights))) if tiles.overlap is None else tiles.overlap // 2
+            receptive_radius(task.export_module(restore(task, weights)))
+            if tiles.overlap is None
+            else tiles.overlap // 2
         )
         mirrored = MirroredSource(source, radius)  # a network sees its own zeros at a border: here it does not
-        planned = TilePlanner(case, weights, train, plan, tiles).plan(
+        planned = TilePlanner(task, weights, train, plan, tiles).plan(
             mirrored.height, mirrored.width, lambda tile: overlap_for(radius, tile)
         )
         png = stack.enter_context(open_mask_png(stem.with_name(f"{stem.name}_mask.png"), *size, colours))
@@ -92,7 +94,7 @@ def segment_image(
                 stem.with_name(f"{stem.name}_probabilities.h5"), classes, source.height, source.width
             )
             shares = inner.piece(stack.enter_context(file).write)
-        run = stack.enter_context(answering(case, weights, planned))
+        run = stack.enter_context(answering(task, weights, planned))
         with MemoryMeter("tiles", planned.memory.device) as meter:
             blend_masks(
                 mirrored,

@@ -315,7 +315,7 @@ class _Search:
         return eval_batch, (train, validate, checkpoint, export, *self._writing(chosen))
 
     def _writing(self, chosen: Candidate) -> Iterator[PhaseMemory]:
-        if self._request.writing is None:
+        if self._request.generation_workload is None:
             return
         options = self._options(chosen).model_copy(
             update={
@@ -328,7 +328,7 @@ class _Search:
                 "precision": "fp32",  # no autocast: the workload has its weights in what it writes in
             }
         )
-        prediction = self._predictor.predict(self._request.writing, options, generation=self._generation)
+        prediction = self._predictor.predict(self._request.generation_workload, options, generation=self._generation)
         yield _phase("generate", self._request.device, prediction)
 
     def _with_margin(self, phase: PhaseMemory) -> int:

@@ -25,7 +25,7 @@ class PlanRequest(Record):
         micro_batch: the most samples that pass at a time.
         eval_batch: the most samples at a time where no gradients are kept.
         precisions: those that are allowed; the fastest is taken that goes with the rest of the plan.
-        writing: the trained network while it writes a text, where it is one that does.
+        generation_workload: the trained network while it writes a text, where it is one that does.
         channels_last: whether images may be laid out as Tensor Cores want them.
         clips_gradients: whether the recipe clips the gradients' norm.
         loss_scale: of the recipe, for fp16.
@@ -46,7 +46,7 @@ class PlanRequest(Record):
     eval_batch: int
     precisions: tuple[Precision, ...] = ("fp16",)
     optimizer: OptimizerName = "adamw"
-    writing: WorkloadSpec | None = None
+    generation_workload: WorkloadSpec | None = None
     channels_last: bool = False
     clips_gradients: bool = True
     loss_scale: Literal["dynamic"] | float = "dynamic"

@@ -61,17 +61,17 @@ def read_frame(stream: BinaryIO) -> Any | None:
     return pickle.loads(payload)  # noqa: S301  from the other end of our own pipe
 
 
-def serve(requests: BinaryIO, answers: BinaryIO) -> None:
+def serve(requests: BinaryIO, predictions: BinaryIO) -> None:
     """Answer requests until there are no more; an error of ours is an answer, any other ends the process."""
     import torch
 
     torch.set_num_threads(1)  # nothing is computed
-    write_frame(answers, "ready")
+    write_frame(predictions, "ready")
     while (request := read_frame(requests)) is not None:
         try:
-            write_frame(answers, _trace(request))
+            write_frame(predictions, _trace(request))
         except EightgigError as error:
-            write_frame(answers, error)
+            write_frame(predictions, error)
 
 
 def end_with(parent: int) -> None:

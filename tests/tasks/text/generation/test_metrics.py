@@ -10,7 +10,7 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from eightgig.core.errors import DataError
-from eightgig.tasks.text.generation.metrics import LanguageTask, evaluate_language
+from eightgig.tasks.text.generation.metrics import LanguageEvaluator, evaluate_language
 
 
 class Uniform(nn.Module):
@@ -95,13 +95,13 @@ def test_no_block_is_refused():
 
 
 def test_the_task_compares_every_place():
-    task = LanguageTask()
+    evaluator = LanguageEvaluator()
     logits = np.log(np.array([[[0.7, 0.2, 0.1], [0.1, 0.8, 0.1]]], dtype=np.float32))
-    (answer,) = task.answers({"logits": logits})
+    (answer,) = evaluator.predictions({"logits": logits})
     assert answer == pytest.approx(np.exp(logits[0]))
-    quality = task.quality([answer], [np.array([0, 2])])
+    quality = evaluator.quality([answer], [np.array([0, 2])])
     assert quality == {"next-token accuracy": 0.5, "mean_probability": pytest.approx(0.4)}
     other = np.array([[0.3, 0.6, 0.1], [0.1, 0.8, 0.1]], dtype=np.float32)
-    found = task.compare([answer], [other])
+    found = evaluator.compare([answer], [other])
     assert found.difference == pytest.approx(0.4)
     assert found.agreement == 0.5

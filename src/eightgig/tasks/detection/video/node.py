@@ -14,8 +14,8 @@ from eightgig.datasets.weights import Weights
 from eightgig.export.parameters import ExportParameters
 from eightgig.stages import variants
 from eightgig.stages.annotations import ImageArray, Table
-from eightgig.stages.case import stage_node, stage_pipeline
 from eightgig.stages.export import ONNX_FILES
+from eightgig.stages.task import stage_node, stage_pipeline
 from eightgig.tasks.detection.video.parameters import VideoParameters
 from eightgig.tasks.detection.video.records import VideoReport
 

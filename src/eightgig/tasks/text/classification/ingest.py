@@ -5,7 +5,7 @@ from kedro.pipeline import Pipeline
 from eightgig.core.progress import progress
 from eightgig.models.parameters import TextModelParameters
 from eightgig.stages.annotations import Table, TokenContent
-from eightgig.stages.case import stage_node, stage_pipeline
+from eightgig.stages.task import stage_node, stage_pipeline
 from eightgig.tasks.text.parameters import TextDataParameters
 from eightgig.tasks.text.sources import RawTexts, open_texts
 
@@ -56,8 +56,8 @@ def split(raw: RawTexts, manifest: Table, data: TextDataParameters, rejects: Tab
 
 def choose_tokenizer(model: TextModelParameters) -> str:
     """Return the network's tokenizer as the text of a `tokenizer.json`; it truncates and pads as the network needs."""
-    from eightgig.tasks.text.case import cutting, filling_up
     from eightgig.tasks.text.model import read_tokenizer
+    from eightgig.tasks.text.task import cutting, filling_up
 
     return filling_up(cutting(read_tokenizer(model), model), model)
 
@@ -74,8 +74,8 @@ def build_store(
     from eightgig.core.progress import track
     from eightgig.data.images.streaming import windows
     from eightgig.data.store.tokens import TokenContent
-    from eightgig.tasks.text.case import tokenizer_of
     from eightgig.tasks.text.manifest import read_documents
+    from eightgig.tasks.text.task import tokenizer_of
 
     encoder = tokenizer_of(tokenizer)
     texts, tokens = [], []

@@ -3,26 +3,26 @@
 from kedro.pipeline import Pipeline
 
 from eightgig.stages import benchmark, export, plan, report, train
-from eightgig.stages.case import case_pipeline
 from eightgig.stages.class_metrics import evaluation
-from eightgig.tasks.text.case import dynamic_int8
+from eightgig.stages.task import case_pipeline
 from eightgig.tasks.text.classification import ingest, predict
-from eightgig.tasks.text.classification.case import SentimentClassifier
 from eightgig.tasks.text.classification.report import SentimentResults
+from eightgig.tasks.text.classification.task import SentimentClassifier
+from eightgig.tasks.text.task import dynamic_int8
 
 
 def text_classifier_pipeline(name: str) -> Pipeline:
     """Return the whole case study under its name; each stage runs alone by its tag, for example `--tags predict`."""
-    case = SentimentClassifier()
+    task = SentimentClassifier()
     return case_pipeline(
         name,
         [
             ingest.create_pipeline(),
-            plan.create_pipeline(case),
-            train.create_pipeline(case),
-            export.create_pipeline(case, compressed=dynamic_int8()),
-            benchmark.create_pipeline(case, evaluation(case)),
-            predict.create_pipeline(case),
+            plan.create_pipeline(task),
+            train.create_pipeline(task),
+            export.create_pipeline(task, compressed=dynamic_int8()),
+            benchmark.create_pipeline(task, evaluation(task)),
+            predict.create_pipeline(task),
             report.create_pipeline(SentimentResults(), compressed=False),
         ],
     )

@@ -8,13 +8,13 @@ from kedro.pipeline import Pipeline
 from eightgig.core.errors import ConfigurationError, DataError
 from eightgig.datasets.weights import Weights
 from eightgig.stages.annotations import Table, TokenStore
-from eightgig.stages.case import Case, stage_node, stage_pipeline
 from eightgig.stages.inference import running
 from eightgig.stages.inputs import feeds_of
 from eightgig.stages.samples import REJECT_COLUMNS, Rejects
+from eightgig.stages.task import Task, stage_node, stage_pipeline
 from eightgig.stages.trained import indices_of
-from eightgig.tasks.text.classification.case import tokens_of
 from eightgig.tasks.text.classification.parameters import TextPredictParameters
+from eightgig.tasks.text.classification.task import tokens_of
 from eightgig.tasks.text.encodings import encoding_of
 from eightgig.tasks.text.tables import is_table
 from eightgig.vram.parameters import PlanParameters
@@ -24,7 +24,7 @@ _SHOWN_LETTERS = 400
 _MOST_BYTES = 10 * 2**20
 
 
-def create_pipeline(case: Case) -> Pipeline:
+def create_pipeline(task: Task) -> Pipeline:
     """Return the node from `weights` and `tokenizer` to `predict_table` and `predict_rejects_table`."""
     inputs = {
         "weights": "weights",
@@ -35,11 +35,11 @@ def create_pipeline(case: Case) -> Pipeline:
         "plan": "params:plan",
     }
     outputs = ["predict_table", "predict_rejects_table"]
-    return stage_pipeline("predict", [stage_node(predict_texts, inputs, outputs, case=case)])
+    return stage_pipeline("predict", [stage_node(predict_texts, inputs, outputs, task=task)])
 
 
 def predict_texts(
-    case: Case,
+    task: Task,
     weights: Weights,
     tokenizer: str,
     store: TokenStore,
@@ -64,10 +64,10 @@ def predict_texts(
     from eightgig.data.images.streaming import windows
     from eightgig.tasks.text.figures import shortened
 
-    case.check_store(weights.card, store)
+    task.check_store(weights.card, store)
     rejects: Rejects = []
     rows: list[tuple[str, str, str, float]] = []
-    with running(case, weights, plan) as runner:
+    with running(task, weights, plan) as runner:
         for batch in windows(_texts(predict, store, splits, rejects), predict.batch_size):
             outputs = runner.run(feeds_of(tokens_of([text for _, text in batch], tokenizer)))
             (logits_NK,) = map(torch.from_numpy, outputs.values())

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from eightgig.bench.records import ClassificationReport
 from eightgig.stages.annotations import Figure, Table, TokenStore
 from eightgig.stages.trained import indices_of
-from eightgig.tasks.text.classification.case import RECORDS
+from eightgig.tasks.text.classification.task import RECORDS
 from eightgig.tasks.text.sources import RawTexts
 
 if TYPE_CHECKING:

@@ -6,23 +6,23 @@ from eightgig.bench.parameters import BenchmarkParameters
 from eightgig.core.progress import track
 from eightgig.datasets.weights import Weights
 from eightgig.stages.annotations import Table, TokenStore
-from eightgig.stages.case import Case, stage_node
 from eightgig.stages.inference import on_device
 from eightgig.stages.loading import workers_for
+from eightgig.stages.task import Task, stage_node
 from eightgig.stages.trained import indices_of, restore
 from eightgig.tasks.text.generation.records import LanguageReport
 from eightgig.vram.parameters import PlanParameters
 
 
-def evaluation(case: Case) -> Node:
+def evaluation(task: Task) -> Node:
     """Return the benchmark's node from `weights` to `metrics`."""
     held_out = {"weights": "weights", "store": "store", "splits": "splits", "benchmark": "params:benchmark"}
     held_out["plan"] = "params:plan"
-    return stage_node(evaluate, held_out, "metrics", case=case)
+    return stage_node(evaluate, held_out, "metrics", task=task)
 
 
 def evaluate(
-    case: Case,
+    task: Task,
     weights: Weights,
     store: TokenStore,
     splits: Table,
@@ -32,11 +32,11 @@ def evaluate(
     """Judge the trained network on all blocks of the test documents."""
     from eightgig.tasks.text.generation.metrics import evaluate_language
 
-    case.check_store(weights.card, store)
+    task.check_store(weights.card, store)
     indices, size, number = indices_of(splits, "test"), weights.card.size, benchmark.batch_size
     workers = workers_for(len(indices), number)
-    batches = case.eval_batches(store, indices, size=size, batch_size=number, num_workers=workers)
-    module = restore(case, weights).module
+    batches = task.eval_batches(store, indices, size=size, batch_size=number, num_workers=workers)
+    module = restore(task, weights).module
     with on_device(module, plan) as in_pieces:
         return evaluate_language(
             module,

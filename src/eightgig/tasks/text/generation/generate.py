@@ -8,8 +8,8 @@ from kedro.pipeline import Pipeline
 from eightgig.core.device import resolve_device
 from eightgig.datasets.weights import Weights
 from eightgig.stages.annotations import Table, TokenStore
-from eightgig.stages.case import Case, stage_node, stage_pipeline
 from eightgig.stages.inference import on_device
+from eightgig.stages.task import Task, stage_node, stage_pipeline
 from eightgig.stages.trained import indices_of, restore
 from eightgig.tasks.text.generation.parameters import GenerateParameters
 from eightgig.tasks.text.generation.records import WrittenTexts
@@ -22,7 +22,7 @@ _PROMPT_TOKENS = 24
 _ARTICLE_TOKENS = 100  # the article's measure (2.2.2)
 
 
-def create_pipeline(case: Case) -> Pipeline:
+def create_pipeline(task: Task) -> Pipeline:
     """Return the nodes from `weights` and `tokenizer` to `generated` and `generation_table`."""
     trained = {"weights": "weights", "tokenizer": "tokenizer"}
     chosen = {"parameters": "params:generate", "plan": "params:plan"}
@@ -30,14 +30,14 @@ def create_pipeline(case: Case) -> Pipeline:
     return stage_pipeline(
         "generate",
         [
-            stage_node(generate_texts, writing, "generated", case=case),
-            stage_node(measure_writing, {"weights": "weights", **chosen}, "generation_table", case=case),
+            stage_node(generate_texts, writing, "generated", task=task),
+            stage_node(measure_writing, {"weights": "weights", **chosen}, "generation_table", task=task),
         ],
     )
 
 
 def generate_texts(
-    case: Case,
+    task: Task,
     weights: Weights,
     tokenizer: str,
     store: TokenStore,
@@ -53,23 +53,23 @@ def generate_texts(
         StoreError: the store is of another tokenizer than the network.
     """
     from eightgig.data.store.tokenizers import separator_of
-    from eightgig.tasks.text.case import end_of_text, tokenizer_of
     from eightgig.tasks.text.generation.writer import write_texts
+    from eightgig.tasks.text.task import end_of_text, tokenizer_of
 
-    case.check_store(weights.card, store)
+    task.check_store(weights.card, store)
     encoder = tokenizer_of(tokenizer)
     if parameters.prompt is None:
         prompts = _held_out(store, indices_of(splits, "test"), encoder, parameters.num_samples)
     else:
         prompts = [parameters.prompt] * parameters.num_samples
-    module = _module(case, weights, parameters, plan)
+    module = _module(task, weights, parameters, plan)
     with on_device(module, plan):
         made = write_texts(
             module,
             encoder,
             prompts,
             parameters,
-            eos_id=separator_of(encoder, end_of_text(case.blank(weights.card))),
+            eos_id=separator_of(encoder, end_of_text(task.config_from_card(weights.card))),
             max_context=_positions(module),
             sink=_show if parameters.stream else None,
         )
@@ -78,7 +78,7 @@ def generate_texts(
     return made
 
 
-def measure_writing(case: Case, weights: Weights, parameters: GenerateParameters, plan: PlanParameters) -> Table:
+def measure_writing(task: Task, weights: Weights, parameters: GenerateParameters, plan: PlanParameters) -> Table:
     """Measure how the network writes, with keys and values of the text so far kept and without.
 
     Returns:
@@ -92,7 +92,7 @@ def measure_writing(case: Case, weights: Weights, parameters: GenerateParameters
 
     from eightgig.tasks.text.generation.speed import compare_cache
 
-    module = _module(case, weights, parameters, plan).eval()
+    module = _module(task, weights, parameters, plan).eval()
     prompt = min(16, _positions(module) // 4)
     tokens = min(_ARTICLE_TOKENS, _positions(module) - prompt, max(2, parameters.max_new_tokens))
     with on_device(module, plan):
@@ -100,12 +100,12 @@ def measure_writing(case: Case, weights: Weights, parameters: GenerateParameters
     return pd.DataFrame([row.model_dump() for row in rows])
 
 
-def _module(case: Case, weights: Weights, parameters: GenerateParameters, plan: PlanParameters) -> Any:
+def _module(task: Task, weights: Weights, parameters: GenerateParameters, plan: PlanParameters) -> Any:
     """Return the trained network in the precision that it writes in."""
     from eightgig.tasks.text.generation.precision import dtype_of, writing_precision
 
     precision = writing_precision(parameters.precision, resolve_device(plan.device))
-    return restore(case, weights).module.to(dtype_of(precision))
+    return restore(task, weights).module.to(dtype_of(precision))
 
 
 def _held_out(store: TokenStore, indices: list[int], encoder: "Tokenizer", number: int) -> list[str]:

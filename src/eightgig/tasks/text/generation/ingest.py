@@ -6,7 +6,7 @@ from kedro.pipeline import Pipeline
 
 from eightgig.core.progress import progress
 from eightgig.stages.annotations import Table, TokenContent
-from eightgig.stages.case import stage_node, stage_pipeline
+from eightgig.stages.task import stage_node, stage_pipeline
 from eightgig.tasks.text.generation.parameters import GeneratorModelParameters, TokenizerParameters
 from eightgig.tasks.text.parameters import CorpusDataParameters
 from eightgig.tasks.text.sources import RawTexts, open_corpus
@@ -98,8 +98,8 @@ def pack(
     from eightgig.core.progress import track
     from eightgig.data.store.tokenizers import byte_lengths, separator_of
     from eightgig.data.store.tokens import TokenContent
-    from eightgig.tasks.text.case import end_of_text, tokenizer_of
     from eightgig.tasks.text.packing import pack_blocks
+    from eightgig.tasks.text.task import end_of_text, tokenizer_of
 
     encoder = tokenizer_of(tokenizer)
     lengths, separator = byte_lengths(encoder), separator_of(encoder, end_of_text(model))

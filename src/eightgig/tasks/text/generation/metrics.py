@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from eightgig.core.errors import DataError
+from eightgig.export.evaluator import Comparer, Comparison, Judge
 from eightgig.export.runners import Arrays
-from eightgig.export.task import Comparer, Comparison, Judge
 from eightgig.tasks.text.generation.objective import bits_per_byte, next_token_logits
 from eightgig.tasks.text.generation.records import LanguageReport
 from eightgig.training.objective import Batch
@@ -101,8 +101,8 @@ def tell(module: nn.Module, batch: Batch, device: torch.device) -> Told:
     return Told(nats_N.cpu(), int(right), targets_NT.numel())
 
 
-class LanguageTask:
-    """The next token at each place of a block; a task of `eightgig.export.task.Task`.
+class LanguageEvaluator:
+    """The next token at each place of a block; a task of `eightgig.export.evaluator.Task`.
 
     An answer holds the likeliest tokens_T and all probabilities_TV (float32); a truth the tokens_T that follow. All
     answers to a benchmark would be gigabytes, so judge and comparer keep figures of a block each.
@@ -111,7 +111,7 @@ class LanguageTask:
     output = "logits"
     score_name = "next-token accuracy"
 
-    def answers(self, outputs: Arrays) -> list[NDArray[np.float32]]:
+    def predictions(self, outputs: Arrays) -> list[NDArray[np.float32]]:
         """Return the probabilities_TV of each block of logits_NTV."""
         logits_NTV = np.asarray(outputs[self.output], dtype=np.float32)
         shares_NTV = logits_NTV - logits_NTV.max(-1, keepdims=True)
@@ -127,10 +127,12 @@ class LanguageTask:
         """Return what keeps the largest difference of any probability."""
         return _TokenComparer()
 
-    def quality(self, answers: Sequence[NDArray[np.float32]], truths: Sequence[NDArray[np.int64]]) -> dict[str, float]:
+    def quality(
+        self, predictions: Sequence[NDArray[np.float32]], targets: Sequence[NDArray[np.int64]]
+    ) -> dict[str, float]:
         """Return the share of tokens that were the likeliest, and the mean probability of the right one."""
         judge = self.judge()
-        judge.add(answers, truths)
+        judge.add(predictions, targets)
         return judge.quality()
 
     def compare(self, reference: Sequence[NDArray[np.float32]], found: Sequence[NDArray[np.float32]]) -> Comparison:
@@ -144,14 +146,14 @@ class _TokenJudge:
     def __init__(self) -> None:
         self._right, self._sure = list[NDArray[np.bool_]](), list[NDArray[np.float32]]()
 
-    def add(self, answers: Sequence[NDArray[np.float32]], truths: Sequence[NDArray[np.int64]]) -> None:
-        for shares_TV, truth_T in zip(answers, truths, strict=True):
+    def add(self, predictions: Sequence[NDArray[np.float32]], targets: Sequence[NDArray[np.int64]]) -> None:
+        for shares_TV, truth_T in zip(predictions, targets, strict=True):
             self._right.append(shares_TV.argmax(-1) == truth_T)
             self._sure.append(shares_TV[np.arange(len(truth_T)), truth_T])
 
     def quality(self) -> dict[str, float]:
         right, sure = np.concatenate(self._right), np.concatenate(self._sure)
-        return {LanguageTask.score_name: float(right.mean()), "mean_probability": float(sure.mean())}
+        return {LanguageEvaluator.score_name: float(right.mean()), "mean_probability": float(sure.mean())}
 
 
 class _TokenComparer:

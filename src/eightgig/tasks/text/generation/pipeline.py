@@ -3,26 +3,26 @@
 from kedro.pipeline import Pipeline
 
 from eightgig.stages import benchmark, export, report, train
-from eightgig.stages.case import case_pipeline
-from eightgig.tasks.text.case import dynamic_int8
+from eightgig.stages.task import case_pipeline
 from eightgig.tasks.text.generation import generate, ingest, plan
-from eightgig.tasks.text.generation.case import TextGenerator
 from eightgig.tasks.text.generation.evaluate import evaluation
 from eightgig.tasks.text.generation.report import GeneratorResults
+from eightgig.tasks.text.generation.task import TextGenerator
+from eightgig.tasks.text.task import dynamic_int8
 
 
 def text_generator_pipeline(name: str) -> Pipeline:
     """Return the whole case study under its name; each stage runs alone by its tag, for example `--tags generate`."""
-    case = TextGenerator()
+    task = TextGenerator()
     return case_pipeline(
         name,
         [
             ingest.create_pipeline(),
             plan.create_pipeline(),
-            train.create_pipeline(case),
-            export.create_pipeline(case, compressed=dynamic_int8()),
-            benchmark.create_pipeline(case, evaluation(case)),
-            generate.create_pipeline(case),
+            train.create_pipeline(task),
+            export.create_pipeline(task, compressed=dynamic_int8()),
+            benchmark.create_pipeline(task, evaluation(task)),
+            generate.create_pipeline(task),
             report.create_pipeline(GeneratorResults(), compressed=False),
         ],
     )

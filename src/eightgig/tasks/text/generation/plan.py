@@ -5,10 +5,10 @@ from typing import Any
 from kedro.pipeline import Pipeline
 
 from eightgig.core.device import resolve_device
-from eightgig.stages.case import stage_node, stage_pipeline
 from eightgig.stages.plan import plan_memory
-from eightgig.tasks.text.generation.case import TextGenerator
+from eightgig.stages.task import stage_node, stage_pipeline
 from eightgig.tasks.text.generation.parameters import GenerateParameters, GeneratorModelParameters
+from eightgig.tasks.text.generation.task import TextGenerator
 from eightgig.training.parameters import TrainParameters
 from eightgig.vram.parameters import PlanParameters
 from eightgig.vram.plan import MemoryPlan
@@ -37,5 +37,5 @@ def plan_with_writing(
     from eightgig.tasks.text.generation.precision import writing_precision
 
     chosen = GenerateParameters.model_validate({"precision": precision}).precision
-    case = TextGenerator(writes_in=writing_precision(chosen, resolve_device(plan.device)))
-    return plan_memory(case, store, model, train, plan)
+    task = TextGenerator(writes_in=writing_precision(chosen, resolve_device(plan.device)))
+    return plan_memory(task, store, model, train, plan)

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 from eightgig.stages.annotations import Figure, Table, TokenStore
 from eightgig.stages.trained import indices_of
-from eightgig.tasks.text.generation.case import RECORDS
 from eightgig.tasks.text.generation.records import LanguageReport, WrittenTexts
+from eightgig.tasks.text.generation.task import RECORDS
 from eightgig.tasks.text.sources import RawTexts
 
 if TYPE_CHECKING:

@@ -6,12 +6,12 @@ from typing import Any
 from eightgig.data.images.parameters import DataParameters
 from eightgig.models.cards import TextCard
 from eightgig.models.parameters import ModelParameters, TextModelParameters
-from eightgig.stages.annotations import Batches, Objective, Task, TextNetwork, TokenStore
-from eightgig.stages.case import Records
+from eightgig.stages.annotations import Batches, Evaluator, Objective, TextNetwork, TokenStore
 from eightgig.stages.loading import for_evaluation
-from eightgig.tasks.text.case import TextCase, loading, padding_in, tokenizer_of
+from eightgig.stages.task import Records
 from eightgig.tasks.text.classification.parameters import SentimentTrainParameters
 from eightgig.tasks.text.parameters import TextDataParameters
+from eightgig.tasks.text.task import TextTask, loading, padding_in, tokenizer_of
 from eightgig.training.parameters import TrainParameters
 from eightgig.vram.plan import Precision
 
@@ -22,8 +22,8 @@ RECORDS: Records = {
 }
 
 
-class SentimentClassifier(TextCase):
-    """The case study's answers to the stages' questions (see `eightgig.stages.case.Case`)."""
+class SentimentClassifier(TextTask):
+    """The case study's answers to the stages' questions (see `eightgig.stages.task.Case`)."""
 
     records = RECORDS
 
@@ -88,24 +88,24 @@ class SentimentClassifier(TextCase):
         """Return tokens, and which of them are none but padding."""
         return {name: batch[name] for name in ("input_ids", "attention_mask")}
 
-    def one_input(self, card: TextCard, store: TokenStore, index: int) -> dict[str, Any]:  # noqa: ARG002
+    def sample_input(self, card: TextCard, store: TokenStore, index: int) -> dict[str, Any]:  # noqa: ARG002
         """Return one stored text in tokens, from its letters."""
         return tokens_of([store.text(index)], store.tokenizer_json)
 
-    def example(self, card: TextCard) -> dict[str, Any]:
+    def dummy_input(self, card: TextCard) -> dict[str, Any]:
         """Return one text of the full length."""
         import torch
 
         ids_NT = torch.zeros(1, card.max_tokens, dtype=torch.int64)
         return {"input_ids": ids_NT, "attention_mask": torch.ones_like(ids_NT)}
 
-    def task(self, classes: Sequence[str]) -> Task:
+    def evaluator(self, classes: Sequence[str]) -> Evaluator:
         """Return how logits are read and judged."""
-        from eightgig.bench.classification import ClassificationTask
+        from eightgig.bench.classification import ClassificationEvaluator
 
-        return ClassificationTask(classes)
+        return ClassificationEvaluator(classes)
 
-    def truths(self, batch: Any) -> list[Any]:
+    def targets(self, batch: Any) -> list[Any]:
         """Return each text's class, as a position in the classes."""
         return [int(label) for label in batch["labels"]]
 
@@ -133,7 +133,7 @@ def make_workload(
     """Return the network, its loss and the longest batches, as the train stage runs them; weights play no part."""
     import torch
 
-    from eightgig.stages.workloads import case_workload
+    from eightgig.stages.workloads import task_workload
     from eightgig.tasks.text.model import shape_parameters
 
     parameters = shape_parameters(TextModelParameters(**model))
@@ -147,7 +147,7 @@ def make_workload(
             "labels": torch.zeros(num_texts, dtype=torch.int64),
         }
 
-    return case_workload(
+    return task_workload(
         SentimentClassifier(),
         parameters,
         SentimentTrainParameters(**train),

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 from eightgig.models.cards import ImageCard
-from eightgig.stages.images import CaseOnImages
+from eightgig.stages.images import TaskOnImages
 from eightgig.stages.inputs import feeds_of
 
 if TYPE_CHECKING:
@@ -14,13 +14,13 @@ class PixelClasses:
     """From an image to the class of each of its pixels.
 
     Args:
-        case: of the pipeline.
+        task: of the pipeline.
         card: of the trained network.
         runner: of the trained network, open.
     """
 
-    def __init__(self, case: CaseOnImages, card: ImageCard, runner: "Runner") -> None:
-        self._case, self._card, self._runner = case, card, runner
+    def __init__(self, task: TaskOnImages, card: ImageCard, runner: "Runner") -> None:
+        self._task, self._card, self._runner = task, card, runner
 
     def __call__(self, image_HWC: Any) -> Any:
         """Return labels_HW, uint8, in the size of the image (uint8 height x width x 3).
@@ -36,9 +36,9 @@ class PixelClasses:
 
         height, width = image_HWC.shape[:2]
         side = self._card.image_size
-        image = self._case.eval_image(image_HWC, image_size=side)
+        image = self._task.eval_image(image_HWC, image_size=side)
         placement, inner = placement_of(height, width, side), inner_size(height, width, side)
-        outputs = self._runner.run(feeds_of(self._case.inputs(self._card, {"images": image[None]})))
+        outputs = self._runner.run(feeds_of(self._task.inputs(self._card, {"images": image[None]})))
         (logits_NKHW,) = map(torch.from_numpy, outputs.values())
         with torch.inference_mode():
             seen = logits_NKHW[:, :, placement.top :, placement.left :][:, :, : inner[0], : inner[1]]

@@ -6,9 +6,9 @@ from typing import Any, Protocol
 from eightgig.core.records import Record
 from eightgig.export.runners import Arrays
 
-Answer = Any
+Prediction = Any
 """What a network says of one sample: probabilities_K of a classifier, `Detections` of a detector."""
-Truth = Any
+Target = Any
 """What is right for one sample: a class, `Boxes`."""
 
 
@@ -29,7 +29,7 @@ class Comparison(Record):
 class Judge(Protocol):
     """Takes answers batch by batch, and holds no more of them than its measures need."""
 
-    def add(self, answers: Sequence[Answer], truths: Sequence[Truth]) -> None:
+    def add(self, predictions: Sequence[Prediction], targets: Sequence[Target]) -> None:
         """Take the answers to some samples, and what is right for each."""
 
     def quality(self) -> dict[str, float]:
@@ -39,14 +39,14 @@ class Judge(Protocol):
 class Comparer(Protocol):
     """Takes the answers of two runners batch by batch, and holds no more of them than the comparison needs."""
 
-    def add(self, reference: Sequence[Answer], found: Sequence[Answer]) -> None:
+    def add(self, reference: Sequence[Prediction], found: Sequence[Prediction]) -> None:
         """Take both answers to some samples."""
 
     def comparison(self) -> Comparison:
         """Return how far `found` is from `reference`."""
 
 
-class Task(Protocol):
+class Evaluator(Protocol):
     """The task that all forms of one network do.
 
     Attributes:
@@ -57,7 +57,7 @@ class Task(Protocol):
     output: str
     score_name: str
 
-    def answers(self, outputs: Arrays) -> list[Answer]:
+    def predictions(self, outputs: Arrays) -> list[Prediction]:
         """Return an answer a sample, from a runner's outputs."""
 
     def judge(self) -> Judge:
@@ -74,18 +74,18 @@ class JudgeOfAll:
         measure: gives the quality of answers by their truths.
     """
 
-    def __init__(self, measure: Callable[[Sequence[Answer], Sequence[Truth]], dict[str, float]]) -> None:
+    def __init__(self, measure: Callable[[Sequence[Prediction], Sequence[Target]], dict[str, float]]) -> None:
         self._measure = measure
-        self._answers, self._truths = list[Answer](), list[Truth]()
+        self._predictions, self._targets = list[Prediction](), list[Target]()
 
-    def add(self, answers: Sequence[Answer], truths: Sequence[Truth]) -> None:
+    def add(self, predictions: Sequence[Prediction], targets: Sequence[Target]) -> None:
         """Keep them."""
-        self._answers.extend(answers)
-        self._truths.extend(truths)
+        self._predictions.extend(predictions)
+        self._targets.extend(targets)
 
     def quality(self) -> dict[str, float]:
         """Return the measure of all."""
-        return self._measure(self._answers, self._truths)
+        return self._measure(self._predictions, self._targets)
 
 
 class ComparerOfAll:
@@ -95,11 +95,11 @@ class ComparerOfAll:
         measure: compares the answers found with those of the reference.
     """
 
-    def __init__(self, measure: Callable[[Sequence[Answer], Sequence[Answer]], Comparison]) -> None:
+    def __init__(self, measure: Callable[[Sequence[Prediction], Sequence[Prediction]], Comparison]) -> None:
         self._measure = measure
-        self._reference, self._found = list[Answer](), list[Answer]()
+        self._reference, self._found = list[Prediction](), list[Prediction]()
 
-    def add(self, reference: Sequence[Answer], found: Sequence[Answer]) -> None:
+    def add(self, reference: Sequence[Prediction], found: Sequence[Prediction]) -> None:
         """Keep them."""
         self._reference.extend(reference)
         self._found.extend(found)

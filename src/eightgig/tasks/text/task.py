@@ -1,4 +1,4 @@
-"""What all case studies on text answer in the same way (see `eightgig.stages.case.Case`)."""
+"""What all case studies on text answer in the same way (see `eightgig.stages.task.Case`)."""
 
 import json
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ from eightgig.models.cards import TextCard
 from eightgig.models.compression import Shapes
 from eightgig.models.parameters import TextModelParameters
 from eightgig.stages.annotations import SoftLoss, TextNetwork, TokenStore, WorkloadSpec
-from eightgig.stages.case import stage_node
+from eightgig.stages.task import stage_node
 from eightgig.training.parameters import TrainParameters
 from eightgig.vram.plan import Precision
 
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 
-class TextCase:
+class TextTask:
     """A network of transformers on tokens; a case study says the rest, and has `make_workload` beside its class."""
 
     channels_last = False
 
-    def blank(self, card: TextCard) -> TextModelParameters:
+    def config_from_card(self, card: TextCard) -> TextModelParameters:
         """Return the network by the configuration in its card, so that nothing is downloaded."""
         from eightgig.tasks.text.model import config_of
 
@@ -71,7 +71,7 @@ class TextCase:
         factory = f"{type(self).__module__}:make_workload"
         return spec_of(factory, model, train, num_classes, shapes=shapes, teacher=teacher, precision=precision)
 
-    def writing(self, model: Any, num_classes: int) -> WorkloadSpec | None:  # noqa: ARG002 - it does not
+    def generation_workload(self, model: Any, num_classes: int) -> WorkloadSpec | None:  # noqa: ARG002 - it does not
         """Return None: it does not write."""
         return None
 
@@ -79,7 +79,7 @@ class TextCase:
         """Return None: logits are compared."""
         return None
 
-    def finished(self, network: Any, state: dict[str, Any]) -> dict[str, Any]:  # noqa: ARG002 - trained as it is
+    def merge_weights(self, network: Any, state: dict[str, Any]) -> dict[str, Any]:  # noqa: ARG002 - trained as it is
         """Return the same weights."""
         return state
 
@@ -89,11 +89,11 @@ class TextCase:
 
         require_tokenizer(store, card.tokenizer_sha256)
 
-    def free_axes(self) -> Mapping[int, str]:
+    def dynamic_axes(self) -> Mapping[int, str]:
         """Return batch and tokens: texts may be of any number and length."""
         return {0: "batch", 1: "tokens"}
 
-    def deployed(self, network: TextNetwork) -> Any:
+    def export_module(self, network: TextNetwork) -> Any:
         """Return the network from tokens to logits."""
         from eightgig.tasks.text.model import Logits
 

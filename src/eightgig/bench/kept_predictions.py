@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
+from eightgig.export.evaluator import Evaluator, Prediction
 from eightgig.export.runners import Arrays, Runner
-from eightgig.export.task import Answer, Task
 
 
 class KeptAnswers:
@@ -16,15 +16,15 @@ class KeptAnswers:
 
     Args:
         reference: an open runner.
-        task: reads its outputs.
+        evaluator: reads its outputs.
         room_bytes: for answers that are kept.
     """
 
-    def __init__(self, reference: Runner, task: Task, *, room_bytes: int) -> None:
-        self._reference, self._task, self._room = reference, task, room_bytes
-        self._kept: dict[int, list[Answer]] = {}
+    def __init__(self, reference: Runner, evaluator: Evaluator, *, room_bytes: int) -> None:
+        self._reference, self._evaluator, self._room = reference, evaluator, room_bytes
+        self._kept: dict[int, list[Prediction]] = {}
 
-    def answers(self, number: int, feeds: Arrays) -> Sequence[Answer]:
+    def predictions(self, number: int, feeds: Arrays) -> Sequence[Prediction]:
         """Return the answers to one batch.
 
         Args:
@@ -33,12 +33,12 @@ class KeptAnswers:
         """
         if number in self._kept:
             return self._kept[number]
-        answers = self._task.answers(self._reference.run(feeds))
-        size = sum(map(_bytes_of, answers))
+        predictions = self._evaluator.predictions(self._reference.run(feeds))
+        size = sum(map(_bytes_of, predictions))
         if size <= self._room:
-            self._kept[number] = answers
+            self._kept[number] = predictions
             self._room -= size
-        return answers
+        return predictions
 
 
 def _bytes_of(answer: Any) -> int:

@@ -5,9 +5,9 @@ import pytest
 
 from eightgig.data.store.boxes import Boxes
 from eightgig.tasks.detection.detections import Detections
-from eightgig.tasks.detection.task import DetectionTask
+from eightgig.tasks.detection.evaluator import DetectionEvaluator
 
-TASK = DetectionTask(["cup", "pen"])
+TASK = DetectionEvaluator(["cup", "pen"])
 
 
 def found(*rows):
@@ -21,11 +21,11 @@ def test_predictions_become_detections_and_are_judged():
     predictions_NPK = np.zeros((1, 3, 7), np.float32)
     predictions_NPK[0, 0] = [20, 20, 20, 20, 0.9, 1.0, 0.0]
     predictions_NPK[0, 1] = [21, 20, 20, 20, 0.8, 1.0, 0.0]  # overlaps the first
-    answers = TASK.answers({"predictions": predictions_NPK})
-    assert [(a.boxes_xyxy_M4.tolist(), a.labels_M.tolist()) for a in answers] == [([[10, 10, 30, 30]], [0])]
+    predictions = TASK.predictions({"predictions": predictions_NPK})
+    assert [(a.boxes_xyxy_M4.tolist(), a.labels_M.tolist()) for a in predictions] == [([[10, 10, 30, 30]], [0])]
     truth = Boxes(np.array([[10, 10, 30, 30]], np.float32), np.array([0]))
-    assert TASK.quality(answers, [truth]) == {"mAP50": pytest.approx(1), "mAP50_95": pytest.approx(1)}
-    assert TASK.quality(answers, [Boxes(truth.xyxy_M4[:0], truth.labels_M[:0])]) == {"mAP50": 0, "mAP50_95": 0}
+    assert TASK.quality(predictions, [truth]) == {"mAP50": pytest.approx(1), "mAP50_95": pytest.approx(1)}
+    assert TASK.quality(predictions, [Boxes(truth.xyxy_M4[:0], truth.labels_M[:0])]) == {"mAP50": 0, "mAP50_95": 0}
 
 
 def test_scores_and_overlaps_are_weighed_together():

@@ -11,14 +11,14 @@ from eightgig.core.records import Record
 from eightgig.models.cards import WeightsCard
 from eightgig.models.compression import Shapes
 from eightgig.models.parameters import ModelParameters
-from eightgig.stages.annotations import Batches, Network, Objective, SoftLoss, Task, WorkloadSpec
+from eightgig.stages.annotations import Batches, Evaluator, Network, Objective, SoftLoss, WorkloadSpec
 from eightgig.vram.plan import Precision
 
 Records = Mapping[type[Record], type[Record]]
 """General parameter records, and those that a case has in their place."""
 
 
-class Case(Protocol):
+class Task(Protocol):
     """Only what differs between case studies; `pipelines/<case>/nodes.py` has one object of this shape.
 
     Parameters, cards and networks are of the case's own classes: `train` of the one that `records` names for
@@ -40,7 +40,7 @@ class Case(Protocol):
     def build_network(self, model: Any, num_classes: int) -> Network:
         """Return the network, with the weights it starts from."""
 
-    def blank(self, card: Any) -> ModelParameters:
+    def config_from_card(self, card: Any) -> ModelParameters:
         """Return the parameters that build the network of a card, with random weights."""
 
     def prepare(self, network: Any, store: Any, indices: list[int], *, size: int, train: Any) -> None:
@@ -70,7 +70,7 @@ class Case(Protocol):
             precision: that the teacher computes in.
         """
 
-    def writing(self, model: Any, num_classes: int) -> WorkloadSpec | None:
+    def generation_workload(self, model: Any, num_classes: int) -> WorkloadSpec | None:
         """Return where the memory planner finds the network while it writes text; None where it does not."""
 
     def objective(self, network: Any, train: Any) -> Objective:
@@ -87,7 +87,7 @@ class Case(Protocol):
     ) -> Batches:
         """Return batches without augmentation, in order, the same with any number of processes that load them."""
 
-    def finished(self, network: Any, state: dict[str, Any]) -> dict[str, Any]:
+    def merge_weights(self, network: Any, state: dict[str, Any]) -> dict[str, Any]:
         """Return the weights to keep, from those of the network as it was trained."""
 
     def check_store(self, card: Any, store: Any) -> None:
@@ -96,39 +96,39 @@ class Case(Protocol):
     def inputs(self, card: Any, batch: Any) -> dict[str, Any]:
         """Return a batch as tensors by the names of the deployed module's inputs, as its card says."""
 
-    def one_input(self, card: Any, store: Any, index: int) -> dict[str, Any]:
+    def sample_input(self, card: Any, store: Any, index: int) -> dict[str, Any]:
         """Return one stored sample as `inputs` would, from what a user would bring: an image's bytes, a text."""
 
-    def example(self, card: Any) -> dict[str, Any]:
+    def dummy_input(self, card: Any) -> dict[str, Any]:
         """Return one empty sample of the full size, as `inputs` would."""
 
-    def free_axes(self) -> Mapping[int, str]:
+    def dynamic_axes(self) -> Mapping[int, str]:
         """Return the axes of the inputs that may have any length, with their names; the batch among them."""
 
-    def deployed(self, network: Any) -> Any:
+    def export_module(self, network: Any) -> Any:
         """Return the module that is exported and measured: takes `inputs` by position, gives the task's output."""
 
     def file_card(self, card: Any) -> dict[str, str]:
         """Return what an exported file says of itself."""
 
-    def task(self, classes: Sequence[str]) -> Task:
+    def evaluator(self, classes: Sequence[str]) -> Evaluator:
         """Return how the deployed module's outputs are read and judged."""
 
-    def truths(self, batch: Any) -> list[Any]:
+    def targets(self, batch: Any) -> list[Any]:
         """Return what is right for each sample of an evaluation batch, as the task wants it."""
 
 
 def stage_node(
-    function: Callable[..., Any], inputs: dict[str, str], outputs: Any, *, case: Any = None, name: str | None = None
+    function: Callable[..., Any], inputs: dict[str, str], outputs: Any, *, task: Any = None, name: str | None = None
 ) -> Node:
-    """Make a node of a stage's function, named after it; `case`, where given, becomes its first argument."""
-    bound = MethodType(_with_records_of(case, function), case) if case is not None else function
+    """Make a node of a stage's function, named after it; `task`, where given, becomes its first argument."""
+    bound = MethodType(_with_records_of(task, function), task) if task is not None else function
     return kedro_node(bound, inputs=inputs, outputs=outputs, name=name or function.__name__)
 
 
-def _with_records_of(case: Any, function: Callable[..., Any]) -> Callable[..., Any]:
+def _with_records_of(task: Any, function: Callable[..., Any]) -> Callable[..., Any]:
     """Return the function with the case's own records in its annotations: Kedro checks parameters by them."""
-    records = getattr(case, "records", {})
+    records = getattr(task, "records", {})
     own = FunctionType(function.__code__, function.__globals__, function.__name__, function.__defaults__)
     own.__kwdefaults__, own.__doc__, own.__module__ = function.__kwdefaults__, function.__doc__, function.__module__
     own.__annotations__ = {

@@ -6,12 +6,12 @@ from typing import Any
 from eightgig.data.images.parameters import DataParameters
 from eightgig.models.cards import TextCard
 from eightgig.models.parameters import ModelParameters
-from eightgig.stages.annotations import Batches, Objective, Task, TextNetwork, TokenStore, WorkloadSpec
-from eightgig.stages.case import Records
+from eightgig.stages.annotations import Batches, Evaluator, Objective, TextNetwork, TokenStore, WorkloadSpec
 from eightgig.stages.loading import for_evaluation
-from eightgig.tasks.text.case import TextCase, loading
+from eightgig.stages.task import Records
 from eightgig.tasks.text.generation.parameters import GeneratorModelParameters
 from eightgig.tasks.text.parameters import CorpusDataParameters
+from eightgig.tasks.text.task import TextTask, loading
 from eightgig.training.parameters import TrainParameters
 from eightgig.vram.plan import Precision
 
@@ -20,8 +20,8 @@ _TRACED_TOKENS = 4
 RECORDS: Records = {DataParameters: CorpusDataParameters, ModelParameters: GeneratorModelParameters}
 
 
-class TextGenerator(TextCase):
-    """The case study's answers to the stages' questions (see `eightgig.stages.case.Case`).
+class TextGenerator(TextTask):
+    """The case study's answers to the stages' questions (see `eightgig.stages.task.Case`).
 
     Args:
         writes_in: precision of the trained network while it writes, for the memory planner.
@@ -50,7 +50,7 @@ class TextGenerator(TextCase):
 
         return replace(network, module=add_lora(network.module, lora))
 
-    def finished(self, network: TextNetwork, state: dict[str, Any]) -> dict[str, Any]:
+    def merge_weights(self, network: TextNetwork, state: dict[str, Any]) -> dict[str, Any]:
         """Return the weights with LoRA's matrices added to them, so that nothing behind need know of them."""
         if getattr(network.parameters, "lora", None) is None:
             return state
@@ -60,7 +60,7 @@ class TextGenerator(TextCase):
         # Tied weights are one tensor; a file of weights wants each by itself.
         return {name: weight.clone() for name, weight in merge_lora(network.module).state_dict().items()}
 
-    def writing(self, model: GeneratorModelParameters, num_classes: int) -> WorkloadSpec:
+    def generation_workload(self, model: GeneratorModelParameters, num_classes: int) -> WorkloadSpec:
         """Return where the memory planner finds the network writing the last tokens of a text of the full length."""
         from eightgig.vram.tracing.spec import WorkloadSpec
 
@@ -90,25 +90,25 @@ class TextGenerator(TextCase):
         """Return all tokens of the blocks but the last, which is only predicted."""
         return {"input_ids": batch["input_ids"][:, :-1]}
 
-    def one_input(self, card: TextCard, store: TokenStore, index: int) -> dict[str, Any]:
+    def sample_input(self, card: TextCard, store: TokenStore, index: int) -> dict[str, Any]:
         """Return one stored block."""
         import torch
 
         return self.inputs(card, {"input_ids": torch.from_numpy(store.tokens(index))[None]})
 
-    def example(self, card: TextCard) -> dict[str, Any]:
+    def dummy_input(self, card: TextCard) -> dict[str, Any]:
         """Return one block of the full length."""
         import torch
 
         return {"input_ids": torch.zeros(1, card.max_tokens, dtype=torch.int64)}
 
-    def task(self, classes: Sequence[str]) -> Task:  # noqa: ARG002 - its classes are the vocabulary
+    def evaluator(self, classes: Sequence[str]) -> Evaluator:  # noqa: ARG002 - its classes are the vocabulary
         """Return how logits are read and judged."""
-        from eightgig.tasks.text.generation.metrics import LanguageTask
+        from eightgig.tasks.text.generation.metrics import LanguageEvaluator
 
-        return LanguageTask()
+        return LanguageEvaluator()
 
-    def truths(self, batch: Any) -> list[Any]:
+    def targets(self, batch: Any) -> list[Any]:
         """Return the tokens that each block's tokens are followed by."""
         return list(batch["input_ids"][:, 1:].numpy())
 
@@ -132,7 +132,7 @@ def make_workload(
     """Return the network, its loss and empty batches, as the train stage runs them; weights play no part."""
     import torch
 
-    from eightgig.stages.workloads import case_workload
+    from eightgig.stages.workloads import task_workload
     from eightgig.tasks.text.model import shape_parameters
 
     parameters = shape_parameters(GeneratorModelParameters(**model))
@@ -140,7 +140,7 @@ def make_workload(
     def batch(num_blocks: int) -> dict[str, Any]:
         return {"input_ids": torch.zeros(num_blocks, parameters.max_tokens + 1, dtype=torch.int64)}
 
-    return case_workload(
+    return task_workload(
         TextGenerator(),
         parameters,
         TrainParameters(**train),

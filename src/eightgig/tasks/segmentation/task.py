@@ -5,10 +5,10 @@ from typing import Any
 
 from eightgig.data.images.parameters import DataParameters
 from eightgig.models.parameters import ImageModelParameters, ModelParameters
-from eightgig.stages.annotations import Batches, ImageNetwork, ImageStore, Objective, SoftLoss, Task
-from eightgig.stages.case import Records
-from eightgig.stages.images import ImageCase, letterboxed, loading
+from eightgig.stages.annotations import Batches, Evaluator, ImageNetwork, ImageStore, Objective, SoftLoss
+from eightgig.stages.images import ImageTask, letterboxed, loading
 from eightgig.stages.loading import for_evaluation
+from eightgig.stages.task import Records
 from eightgig.tasks.segmentation.parameters import SegmentationDataParameters, SegmenterTrainParameters
 from eightgig.training.parameters import TrainParameters
 from eightgig.vram.plan import Precision
@@ -20,8 +20,8 @@ RECORDS: Records = {
 }
 
 
-class SemanticSegmenter(ImageCase):
-    """The case study's answers to the stages' questions (see `eightgig.stages.case.Case`)."""
+class SemanticSegmenter(ImageTask):
+    """The case study's answers to the stages' questions (see `eightgig.stages.task.Case`)."""
 
     records = RECORDS
 
@@ -114,13 +114,13 @@ class SemanticSegmenter(ImageCase):
         """Return the whole image, letterboxed."""
         return letterboxed(image_HWC, image_size)
 
-    def task(self, classes: Sequence[str]) -> Task:
+    def evaluator(self, classes: Sequence[str]) -> Evaluator:
         """Return how logits are read and judged."""
-        from eightgig.tasks.segmentation.metrics import SegmentationTask
+        from eightgig.tasks.segmentation.metrics import SegmentationEvaluator
 
-        return SegmentationTask(classes)
+        return SegmentationEvaluator(classes)
 
-    def truths(self, batch: Any) -> list[Any]:
+    def targets(self, batch: Any) -> list[Any]:
         """Return each image's labels_HW on the canvas."""
         return list(batch["masks"].numpy())
 
@@ -136,7 +136,7 @@ def make_workload(
     """Return the network, its loss and empty batches, as the train stage runs them; weights play no part."""
     import torch
 
-    from eightgig.stages.workloads import case_workload
+    from eightgig.stages.workloads import task_workload
 
     parameters = ImageModelParameters(**{**model, "weights": "none"})
     size = parameters.image_size
@@ -145,7 +145,7 @@ def make_workload(
         images_N3HW = torch.zeros(num_images, 3, size, size, dtype=torch.uint8)
         return {"images": images_N3HW, "masks": torch.zeros(num_images, size, size, dtype=torch.uint8)}
 
-    return case_workload(
+    return task_workload(
         SemanticSegmenter(),
         parameters,
         SegmenterTrainParameters(**train),

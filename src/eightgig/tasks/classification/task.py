@@ -4,18 +4,18 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from eightgig.models.parameters import ImageModelParameters, ModelParameters
-from eightgig.stages.annotations import Batches, ImageNetwork, ImageStore, Objective, Task
-from eightgig.stages.case import Records
-from eightgig.stages.images import ImageCase, loading
+from eightgig.stages.annotations import Batches, Evaluator, ImageNetwork, ImageStore, Objective
+from eightgig.stages.images import ImageTask, loading
 from eightgig.stages.loading import for_evaluation
+from eightgig.stages.task import Records
 from eightgig.training.parameters import ClassifierTrainParameters, TrainParameters
 from eightgig.vram.plan import Precision
 
 RECORDS: Records = {ModelParameters: ImageModelParameters, TrainParameters: ClassifierTrainParameters}
 
 
-class ImageClassifier(ImageCase):
-    """Any classifier of torchvision or timm; see `eightgig.stages.case.Case` for what each answer is."""
+class ImageClassifier(ImageTask):
+    """Any classifier of torchvision or timm; see `eightgig.stages.task.Case` for what each answer is."""
 
     records = RECORDS
 
@@ -81,13 +81,13 @@ class ImageClassifier(ImageCase):
         crop_resize_into(image_HWC, center_crop_box(*image_HWC.shape[:2]), out_HWC)
         return torch.from_numpy(out_HWC).permute(2, 0, 1)
 
-    def task(self, classes: Sequence[str]) -> Task:
+    def evaluator(self, classes: Sequence[str]) -> Evaluator:
         """Return how logits are read and judged."""
-        from eightgig.bench.classification import ClassificationTask
+        from eightgig.bench.classification import ClassificationEvaluator
 
-        return ClassificationTask(classes)
+        return ClassificationEvaluator(classes)
 
-    def truths(self, batch: Any) -> list[Any]:
+    def targets(self, batch: Any) -> list[Any]:
         """Return each image's class, as a position in the classes."""
         return [int(label) for label in batch["labels"]]
 
@@ -103,7 +103,7 @@ def make_workload(
     """Return the network, its loss and empty batches, as the train stage runs them; weights play no part."""
     import torch
 
-    from eightgig.stages.workloads import case_workload
+    from eightgig.stages.workloads import task_workload
 
     parameters = ImageModelParameters(**{**model, "weights": "none"})
 
@@ -111,7 +111,7 @@ def make_workload(
         images_N3HW = torch.zeros(num_images, 3, parameters.image_size, parameters.image_size, dtype=torch.uint8)
         return {"images": images_N3HW, "labels": torch.zeros(num_images, dtype=torch.int64)}
 
-    return case_workload(
+    return task_workload(
         ImageClassifier(),
         parameters,
         ClassifierTrainParameters(**train),
