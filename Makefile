@@ -100,7 +100,7 @@ bench-tiles: environment  ## peak memory by the image's size, and throughput bes
 	$(BIN)/python benchmarks/tiles.py memory
 	$(BIN)/python benchmarks/tiles.py speed
 
-calibrate: environment  ## measure the constants of hidden memory on the GPU at hand: OUT=conf/local/calibration.json
+calibrate: environment  ## measure the constants of workspace memory on the GPU at hand: OUT=conf/local/calibration.json
 	$(BIN)/python -m eightgig.vram.tracing.calibrate --out $(OUT)
 
 lock: environment  ## resolve requirements.lock anew

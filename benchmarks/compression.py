@@ -8,6 +8,7 @@ Runtime on one image, form and teacher in turn, so that a machine that slows dow
 import argparse
 import json
 import statistics
+import tempfile
 import time
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -29,12 +30,12 @@ from eightgig.datasets.weights import Weights, WeightsDataset
 from eightgig.export.onnx import export_onnx
 from eightgig.models.complexity import complexity_of
 from eightgig.models.compression import CompressParameters
+from eightgig.models.compression import Form as CompressedAs
 from eightgig.stages.compress import CompressionWork
 from eightgig.stages.trained import indices_of, restore
 from eightgig.tasks.classification.task import ImageClassifier
 from eightgig.training.parameters import ClassifierTrainParameters
 from eightgig.vram.plan import MemoryPlan
-from eightgig.vram.runtime.measure import MemoryMeter
 
 BARS = {"flops_removed": 0.30, "speed_up": 1.2, "points_lost": 1.5, "student_flops": 1 / 3, "points_gained": 1.0}
 
@@ -44,7 +45,7 @@ class Form:
     """A network to train: as `stage` starts it, with the teacher or without."""
 
     name: str
-    stage: str
+    stage: CompressedAs
     taught: bool
 
 
@@ -68,7 +69,8 @@ def load_run(data: Path, compress: CompressParameters, seed: int) -> Compression
         MemoryPlan.model_validate_json((inputs / "memory_plan.json").read_text(encoding="utf-8")),
         recipe(seed),
         compress,
-        NoTracker(),
+        checkpoints=data,  # each training has a folder of its own
+        tracker=NoTracker(),
     )
 
 
@@ -82,9 +84,9 @@ def train(work: CompressionWork, form: Form) -> Weights:
     """Train one form from its start; give its weights."""
     seed_everything(work.train.seed)
     network = work.start(form.stage)
-    meters = MemoryMeter("train", work.plan.device), MemoryMeter("validate", work.plan.device)
-    epochs = work.recipe(form.stage)
-    _, result = work.fit("student" if form.taught else "pruned", network, epochs, meters)
+    with tempfile.TemporaryDirectory(prefix="bench-compression-") as folder:
+        alone = replace(work, checkpoints=Path(folder))
+        result = alone.fit("student" if form.taught else "pruned", network, work.recipe(form.stage))
     return work.weights_of(form.stage, network, result)
 
 
@@ -92,11 +94,11 @@ def accuracy(work: CompressionWork, module: nn.Module) -> float:
     """Return the accuracy on the TEST split."""
     card, right, count = work.weights.card, 0, 0
     module.eval()
-    for batch in work.case.eval_batches(
+    for batch in work.task.eval_batches(
         work.store, indices_of(work.splits, "test"), size=card.image_size, batch_size=work.plan.eval_batch
     ):
         with torch.no_grad():
-            right += int((module(work.case.inputs(card, batch)).argmax(1) == batch["labels"]).sum())
+            right += int((module(work.task.inputs(card, batch)).argmax(1) == batch["labels"]).sum())
         count += len(batch["labels"])
     return right / count
 
@@ -158,15 +160,15 @@ def main() -> None:
     arguments = options.parse_args()
     work = load_run(arguments.data, CompressParameters(**arguments.compress), arguments.seeds[0])
     size = work.weights.card.image_size
-    teacher = restore(work.case, work.weights)
+    teacher = restore(work.task, work.weights)
     whole, teacher_session = work.complexity(teacher), session(teacher.module, size)
     teacher_accuracy = accuracy(work, teacher.module)
     rows = []
     for seed in arguments.seeds:
         seeded = replace(work, train=recipe(seed))
         for form in (form for form in FORMS if form.name in arguments.forms):
-            network = restore(work.case, train(seeded, form))
-            cost = complexity_of(network.module, work.example())
+            network = restore(work.task, train(seeded, form))
+            cost = complexity_of(network.module, work.dummy_input())
             row = {
                 "form": form.name,
                 "seed": seed,

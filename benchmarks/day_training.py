@@ -203,7 +203,7 @@ def _plan_by_hand(
 def _short_budget(reserved_by_half: int) -> float:
     """Return the budget that half the micro-batch fits and the whole one does not: a fifth more than the half took."""
     from eightgig.core.units import gib
-    from eightgig.vram.runtime.budget import measured_context
+    from eightgig.vram.runtime.context import measured_context
 
     return gib(round(1.2 * reserved_by_half) + measured_context(0).num_bytes)
 

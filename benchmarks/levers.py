@@ -56,7 +56,7 @@ def predicted(recipe: dict[str, Any], predictor: Predictor) -> dict[str, Any]:
     request = PlanRequest(
         name=model.name,
         workload=case.workload(model, GPT2_TOKENS, train),
-        writing=case.writing(model, GPT2_TOKENS),
+        generation_workload=case.generation_workload(model, GPT2_TOKENS),
         sample=model.sample,
         effective_batch=train.batch_size * train.gradient_accumulation_steps,
         micro_batch=train.batch_size,

@@ -25,7 +25,7 @@ import numpy.typing as npt
 
 from eightgig.data.ingest.palette import colours_of
 from eightgig.tasks.segmentation.tiled.masks import RunMasks, blend_masks
-from eightgig.tiles.clock import Clock
+from eightgig.tiles.clock import StageTimer
 from eightgig.tiles.grid import Grid
 from eightgig.tiles.overlay import Overlay
 from eightgig.tiles.png import open_mask_png
@@ -76,9 +76,9 @@ def peak_mib() -> float:
     return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM"))
 
 
-def blend_file(path: Path, run: RunMasks, folder: Path, arguments: argparse.Namespace, overlay_px: int) -> Clock:
+def blend_file(path: Path, run: RunMasks, folder: Path, arguments: argparse.Namespace, overlay_px: int) -> StageTimer:
     """Go through a file as the stage does: rows read, mask and overlay made."""
-    clock = Clock()
+    clock = StageTimer()
     with open_source(path, max_pixels=2**40) as source:
         width, height = source.width, source.height
         overlay = Overlay(width, height, COLOURS, longest_px=overlay_px, opacity=0.5)
@@ -163,7 +163,7 @@ def measure_speed(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]
     path = write_image(folder, side)
     batches = tiles_of(path, arguments, folder)
     run(batches[0])
-    bare, tiled, clock = [], [], Clock()
+    bare, tiled, clock = [], [], StageTimer()
     for _ in range(arguments.rounds):
         bare.append(seconds_of(lambda: [run(batch) for batch in batches]))
         begun = time.perf_counter()

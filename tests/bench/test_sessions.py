@@ -204,7 +204,7 @@ def pixel_batches(count):
 
 
 @pytest.mark.parametrize(
-    ("task", "batches", "answer_bytes"),
+    ("evaluator", "batches", "answer_bytes"),
     [
         (LanguageEvaluator(), language_batches, 2 * 64 * 2000 * 4),
         (SegmentationEvaluator("abc"), pixel_batches, 2 * 256**2 * 9),

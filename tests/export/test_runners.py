@@ -112,8 +112,8 @@ def test_parity_holds_the_answers_of_one_batch(tiny: nn.Sequential) -> None:
 def test_inputs_are_asked_for_by_name(tiny: nn.Sequential, tiny_onnx: bytes, images_N3HW: NDArray[np.float32]) -> None:
     with TorchRunner(tiny) as torch_runner, OnnxRuntimeRunner(tiny_onnx) as onnx_runner:
         for runner in (torch_runner, onnx_runner):
-            with pytest.raises(ExportError, match=r"wants the inputs images; found images\. Give it images too"):
-                runner.run({"images": images_N3HW})
+            with pytest.raises(ExportError, match=r"wants the inputs images; found photos\. Give it images too"):
+                runner.run({"photos": images_N3HW})
     with pytest.raises(ExportError, match="runner `torch` is closed"):
         torch_runner.run({"images": images_N3HW})
 

@@ -159,8 +159,8 @@ def test_what_the_engine_was_not_built_for_is_refused(opened: TensorRTRunner) ->
             runner.run({"images": np.zeros((5, 2), np.float32)})
         with pytest.raises(ExportError, match="wants 1x2 to 4x2, found 4x3"):
             runner.run({"images": np.zeros((4, 3), np.float32)})
-        with pytest.raises(ExportError, match="wants the inputs images; found images"):
-            runner.run({"images": np.zeros((1, 2), np.float32)})
+        with pytest.raises(ExportError, match="wants the inputs images; found photos"):
+            runner.run({"photos": np.zeros((1, 2), np.float32)})
     assert Doubler.steps == ["open", "bind", "close"]
 
 

@@ -188,7 +188,7 @@ def dying_job(stores, tmp_path, *, times, workers=2):
     job = make_job("classifier", stores, tmp_path, epochs=1, num_workers=workers)
     marks = tmp_path / "marks"
     marks.mkdir(parents=True)
-    batches = job.case.train_batches
+    batches = job.task.train_batches
 
     def with_dying(*arguments, **options):
         loader = batches(*arguments, **options)
@@ -196,7 +196,7 @@ def dying_job(stores, tmp_path, *, times, workers=2):
         loader.dataset.marks, loader.dataset.times, loader.dataset.seen = str(marks), times, False
         return loader
 
-    job.case.train_batches = with_dying
+    job.task.train_batches = with_dying
     return job
 
 
@@ -262,8 +262,8 @@ def test_row_20_validation_is_done_again_when_a_loader_process_dies_in_it(stores
 
     monkeypatch.setattr(ClassificationObjective, "evaluate", broken_off)
     job = make_job("classifier", stores, tmp_path / "dies", epochs=1)
-    batches = job.case.eval_batches
-    job.case.eval_batches = lambda *arguments, **options: with_workers(batches(*arguments, **options), 1)
+    batches = job.task.eval_batches
+    job.task.eval_batches = lambda *arguments, **options: with_workers(batches(*arguments, **options), 1)
     survived = job.result(*job.network())
     assert "with 0 processes instead of 1" in caplog.text
     whole = make_job("classifier", stores, tmp_path / "whole", epochs=1)
@@ -273,7 +273,7 @@ def test_row_20_validation_is_done_again_when_a_loader_process_dies_in_it(stores
 @pytest.mark.filterwarnings("ignore::UserWarning", "ignore::DeprecationWarning")
 def test_row_21_a_loader_process_that_hangs_is_not_waited_for_for_ever(stores, tmp_path, monkeypatch, caplog):
     job = make_job("classifier", stores, tmp_path, epochs=1, num_workers=2)
-    loader = job.case.train_batches(job.store, job.train_indices, size=job.size, batch_size=4, train=job.train)
+    loader = job.task.train_batches(job.store, job.train_indices, size=job.size, batch_size=4, train=job.train)
     assert loader.timeout == 120  # what users get
 
     class Hangs(ImageBatches):
@@ -284,7 +284,7 @@ def test_row_21_a_loader_process_that_hangs_is_not_waited_for_for_ever(stores, t
 
     loader.timeout = 1
     loader.dataset.__class__ = Hangs
-    job.case.train_batches = lambda *_, **__: loader
+    job.task.train_batches = lambda *_, **__: loader
     with pytest.raises(TrainingError, match=r"went silent again .*timed out after 1 seconds"):
         job.result(*job.network())
     assert "with 1 processes instead of 2" in caplog.text

@@ -53,7 +53,7 @@ def _train_in_ranks(asked: dict[str, Any]) -> None:
 
 
 def _job(asked: dict[str, Any]) -> Any:
-    case, store = _named(asked["case"])(), _named(asked["store"])(Path(asked["store_path"]))
+    case, store = _named(asked["task"])(), _named(asked["store"])(Path(asked["store_path"]))
     training_job = import_module("eightgig.stages.training_job")
     records = {kind.__name__: own for kind, own in case.records.items()}
     model = records.get("ModelParameters") or training_job.ModelParameters
@@ -88,7 +88,7 @@ def _train_student(asked: dict[str, Any]) -> None:
     work = compress.CompressionWork(
         task=job.task,
         weights=compress.Weights(
-            network.module.state_dict(), job.case.card(network, job.store, size=job.size, common=common)
+            network.module.state_dict(), job.task.card(network, job.store, size=job.size, common=common)
         ),
         store=job.store,
         splits=pd.DataFrame(splits),

@@ -56,9 +56,9 @@ def trained(kind, stores, folder):
         "torch_version": "test",
         "trained_on": "test",
     }
-    card = job.case.card(network, job.store, size=job.size, common=known)
+    card = job.task.card(network, job.store, size=job.size, common=known)
     assert isinstance(card, ImageCard | TextCard)
-    return job.case, Weights(network.module.state_dict(), card), job.store
+    return job.task, Weights(network.module.state_dict(), card), job.store
 
 
 @pytest.fixture

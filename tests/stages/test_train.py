@@ -114,4 +114,4 @@ def test_it_goes_on_smaller_and_the_trace_and_the_recorder_say_so(plan, tmp_path
     report = FlightReport.model_validate_json((tmp_path / "recorder" / "report.json").read_text())
     assert report.outcome == "finished"
     assert [phase.phase for phase in report.phases] == ["train", "validate"]
-    assert report.incidents[0].verdict == trace.recovered[0].verdict
+    assert report.incidents[0].diagnosis == trace.recovered[0].diagnosis

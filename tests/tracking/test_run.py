@@ -179,7 +179,7 @@ SCRIPT = """
 import sys
 from pathlib import Path
 from eightgig.tracking import ShutdownTimeouts, TrackedRun
-run = TrackedRun.start(Path({event logs!r}), {uri!r}, "case", {{}}, ShutdownTimeouts())
+run = TrackedRun.start(Path({event_logs!r}), {uri!r}, "case", {{}}, ShutdownTimeouts())
 run.log_metrics({{"loss": 1.0}}, step=1)
 sys.exit(3)
 """

@@ -31,7 +31,7 @@ def test_a_step_waits_once_for_the_card():
     assert list(waits) == steps
     for step, (seen, *more) in waits.items():
         assert not more, (step, seen, more)
-        assert seen.startswith("tolist at stepper.py"), step
+        assert seen.startswith("tolist at train_step.py"), step
         assert "loss_sum" in seen, step
         assert "norm" in seen, step
 

@@ -149,7 +149,7 @@ def test_a_process_whose_card_has_no_kernels_is_told_before_it_starts(monkeypatc
     install(monkeypatch, [FakeCard(), old])
     assert target_of(PlanParameters()).device == "cuda"
     with pytest.raises(
-        ConfigurationError, match=r"process 1 of train\.distributed\.processes = 2 would use card 1, .*GTX 1080"
+        ConfigurationError, match=r"process 1 of train\.distributed\.nproc_per_node = 2 would use card 1, .*GTX 1080"
     ):
         target_of(PlanParameters(), processes=2)
 

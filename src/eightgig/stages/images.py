@@ -1,4 +1,4 @@
-"""What all case studies on images answer in the same way (see `eightgig.stages.task.Case`)."""
+"""What all case studies on images answer in the same way (see `eightgig.stages.task.Task`)."""
 
 from collections.abc import Mapping
 from typing import Any, Protocol

@@ -42,7 +42,7 @@ class Results(Protocol):
 
     @property
     def records(self) -> Records:
-        """As `eightgig.stages.task.Case` has them."""
+        """As `eightgig.stages.task.Task` has them."""
 
     @property
     def drawn_from(self) -> Mapping[str, str]:

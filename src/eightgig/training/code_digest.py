@@ -36,6 +36,7 @@ _NO_CODE_OR_STRING = re.compile(
     re.DOTALL | re.MULTILINE,
 )
 _IMPORT = re.compile(r"^[ \t]*(?:import ([\w.]+)|from ([\w.]+) import (\([^)]*\)|.*))", re.MULTILINE)
+_MEMBER = re.compile(r"(\w+)(?:\s+as\s+\w+)?")  # what it is called here plays no part
 
 
 @cache
@@ -125,7 +126,7 @@ def _imports(code: str) -> Iterator[str]:
         if name.partition(".")[0] == _PACKAGE and (path := _path(name)):
             yield name
             if path.name == "__init__.py":
-                inner = (f"{name}.{member}" for member in re.findall(r"\w+", members))
+                inner = (f"{name}.{member}" for member in _MEMBER.findall(members))
                 yield from filter(_path, inner)
 
 

@@ -139,7 +139,7 @@ SCRIPT = """
     import os, signal, sys
     from pathlib import Path
     import pandas as pd
-    from eightgig.data import store_rules
+    from eightgig.data.store import rules as store_rules
     from eightgig.data.store.reader import write_store
     folder, stop, short_side = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]) or None
     manifest = pd.read_pickle(folder / "manifest")

@@ -115,7 +115,7 @@ def test_compression_stands_beside_the_whole_network_alone_and_with_int8(benchma
     assert list(rows) == ["onnx_fp32", "onnx_int8_cpu", "onnx_pruned_fp32", "onnx_pruned_int8_cpu"]
     pruned = rows["onnx_pruned_fp32"]
     assert (pruned["points"], pruned["x ONNX float32"]) == ("-1.0", "2.00")
-    assert (pruned["parameters"], pruned["FLOPs of an image"]) == ("1.00 M (50%)", "0.200 G (60%)")
+    assert (pruned["parameters"], pruned["FLOPs per image"]) == ("1.00 M (50%)", "0.200 G (60%)")
     assert pruned["training memory: predicted, measured"] == "1.0 GiB, 512.0 MiB"
     assert rows["onnx_pruned_int8_cpu"]["accuracy (test)"] == ""  # it has no row in the benchmark
     empty = compression_section(report.model_copy(update={"forms": ()}), benchmark)
@@ -174,4 +174,4 @@ def test_the_head_of_a_page_has_the_unit_and_the_number(benchmark):
     card, plan = Made(model="m", num_parameters=1), Made(budget_bytes=8, device="cpu")
     judged = benchmark.assign(judged_on=64, held_out=360)
     facts = headline(Fact("Accuracy", "90%"), card, plan, trace, judged, "text")
-    assert facts[-1].note == "8.0 ms a text, 2.0 x torch, accuracy 90.0% (torch 90.0%) on 64 of the 360 test texts"
+    assert facts[-1].note == "8.0 ms per text, 2.0 x torch, accuracy 90.0% (torch 90.0%) on 64 of the 360 test texts"

@@ -81,7 +81,7 @@ def test_samplers_are_disjoint_and_complete(stores, tmp_path, kind, count):
     job = make_job(kind, stores, tmp_path)
 
     def loader():
-        return job.case.train_batches(job.store, job.train_indices, size=job.size, batch_size=4, train=job.train)
+        return job.task.train_batches(job.store, job.train_indices, size=job.size, batch_size=4, train=job.train)
 
     for epoch, done in ((1, 0), (2, 0), (2, 8)):
         whole = loader()

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from eightgig.data.images.letterbox import GREY, letterbox_into, placement_of
 from eightgig.data.store.boxes import Boxes
 from eightgig.tasks.detection import transforms
 from eightgig.tasks.detection.parameters import BoxAugmentParameters
@@ -47,8 +48,8 @@ def images(draw):
 def test_letterbox_and_back(image):
     image_HWC, boxes = painted(*image)
     canvas_HWC = np.empty((SIDE, SIDE, 3), np.uint8)
-    placement = transforms.letterbox_into(image_HWC, canvas_HWC)
-    assert placement == transforms.placement_of(*image[:2], SIDE)
+    placement = letterbox_into(image_HWC, canvas_HWC)
+    assert placement == placement_of(*image[:2], SIDE)
     moved_M4 = transforms.letterboxed(boxes.xyxy_M4, placement)
     assert np.abs(moved_M4[0] - extent(canvas_HWC)).max() <= 1.5
     assert moved_M4.min() >= -0.5
@@ -59,11 +60,11 @@ def test_letterbox_and_back(image):
 
 def test_letterbox_by_hand():
     canvas_HWC = np.empty((64, 64, 3), np.uint8)
-    placement = transforms.letterbox_into(np.zeros((100, 200, 3), np.uint8), canvas_HWC)
+    placement = letterbox_into(np.zeros((100, 200, 3), np.uint8), canvas_HWC)
     assert placement == (0.32, 0, 16)
-    assert (canvas_HWC[:16] == transforms.GREY).all()
+    assert (canvas_HWC[:16] == GREY).all()
     assert (canvas_HWC[16:48] == 0).all()
-    assert (canvas_HWC[48:] == transforms.GREY).all()
+    assert (canvas_HWC[48:] == GREY).all()
 
 
 @few
@@ -73,7 +74,7 @@ def test_affine(image, seed, degrees):
     augment = BoxAugmentParameters(degrees=degrees, shear=degrees / 4, scale=0.4, translate=0.2)
     place = np.diag([SIDE / 160, SIDE / 160, 1.0])
     matrix = transforms.random_affine(augment, random.Random(seed), middle=SIDE / 2, side=SIDE) @ place
-    out_HWC = np.full((SIDE, SIDE, 3), transforms.GREY, np.uint8)
+    out_HWC = np.full((SIDE, SIDE, 3), GREY, np.uint8)
     moved = transforms.place_into(image_HWC, boxes, matrix, out_HWC)
     seen = extent(out_HWC)
     if not len(moved.labels_M):
@@ -94,7 +95,7 @@ def test_affine(image, seed, degrees):
 @given(st.integers(0, 10**6))
 def test_mosaic_keeps_four_images_apart(seed):
     rng = random.Random(seed)
-    canvas_HWC = np.full((2 * SIDE, 2 * SIDE, 3), transforms.GREY, np.uint8)
+    canvas_HWC = np.full((2 * SIDE, 2 * SIDE, 3), GREY, np.uint8)
     sizes = [(rng.randrange(50, 150), rng.randrange(50, 150)) for _ in range(4)]
     places = transforms.mosaic_places(sizes, SIDE, rng)
     colours = [RED, BLUE, (10, 250, 10), (250, 250, 10)]

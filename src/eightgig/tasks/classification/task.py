@@ -15,7 +15,7 @@ RECORDS: Records = {ModelParameters: ImageModelParameters, TrainParameters: Clas
 
 
 class ImageClassifier(ImageTask):
-    """Any classifier of torchvision or timm; see `eightgig.stages.task.Case` for what each answer is."""
+    """Any classifier of torchvision or timm; see `eightgig.stages.task.Task` for what each answer is."""
 
     records = RECORDS
 

@@ -24,7 +24,7 @@ RECORDS: Records = {
 
 
 class ObjectDetector(ImageTask):
-    """The case study's answers to the stages' questions (see `eightgig.stages.task.Case`)."""
+    """The case study's answers to the stages' questions (see `eightgig.stages.task.Task`)."""
 
     records = RECORDS
 

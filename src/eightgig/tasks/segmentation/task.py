@@ -21,7 +21,7 @@ RECORDS: Records = {
 
 
 class SemanticSegmenter(ImageTask):
-    """The case study's answers to the stages' questions (see `eightgig.stages.task.Case`)."""
+    """The case study's answers to the stages' questions (see `eightgig.stages.task.Task`)."""
 
     records = RECORDS
 

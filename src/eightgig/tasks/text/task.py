@@ -1,4 +1,4 @@
-"""What all case studies on text answer in the same way (see `eightgig.stages.task.Case`)."""
+"""What all case studies on text answer in the same way (see `eightgig.stages.task.Task`)."""
 
 import json
 from collections.abc import Mapping

@@ -23,7 +23,7 @@ RECORDS: Records = {
 
 
 class SentimentClassifier(TextTask):
-    """The case study's answers to the stages' questions (see `eightgig.stages.task.Case`)."""
+    """The case study's answers to the stages' questions (see `eightgig.stages.task.Task`)."""
 
     records = RECORDS
 

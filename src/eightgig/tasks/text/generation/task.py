@@ -21,7 +21,7 @@ RECORDS: Records = {DataParameters: CorpusDataParameters, ModelParameters: Gener
 
 
 class TextGenerator(TextTask):
-    """The case study's answers to the stages' questions (see `eightgig.stages.task.Case`).
+    """The case study's answers to the stages' questions (see `eightgig.stages.task.Task`).
 
     Args:
         writes_in: precision of the trained network while it writes, for the memory planner.

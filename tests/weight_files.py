@@ -1,3 +1,5 @@
+"""Fixtures that write files of weights."""
+
 from collections.abc import Callable
 from pathlib import Path
 
