@@ -6,7 +6,7 @@ OUT ?= conf/local/calibration.json
 MINUTES ?= 60
 DATA ?= data
 
-.PHONY: help demo test check doctor environment bench-data bench-train bench-vram bench-gpu gpu-day bench-int8 bench-runners bench-compression bench-video bench-ingest bench-tiles bench-padding bench-levers bench-agents bench-checkpoints faults soak replay calibrate lock clean
+.PHONY: help demo test test-all check doctor environment bench-data bench-train bench-vram bench-gpu gpu-day bench-int8 bench-runners bench-compression bench-video bench-ingest bench-tiles bench-padding bench-levers bench-agents bench-checkpoints faults soak replay calibrate lock clean
 
 help:  ## say what can be made
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed 's/:.*## /\t/' | expand -t 16
@@ -17,8 +17,11 @@ demo: environment  ## set up, then run the flower classifier on the built-in sam
 # A process a core, four at most: each may hold 3 GB. Files go as they are listed: tests/conftest.py puts the longest first.
 TESTS_BESIDE := --numprocesses logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
-test: environment  ## set up, then run all tests
+test: environment  ## set up, then run the tests
 	$(BIN)/pytest $(TESTS_BESIDE)
+
+test-all: environment  ## the same, with whole pipelines, killed runs and notebooks
+	$(BIN)/pytest $(TESTS_BESIDE) -m "not slow"
 
 faults: environment  ## the long tests: 25 kills of each case study, 10,000 damaged inputs of each reader (hours)
 	EIGHTGIG_FUZZ_INPUTS=10000 $(BIN)/pytest tests/fuzz

@@ -19,7 +19,6 @@ from eightgig.models.parameters import ImageModelParameters
 from eightgig.models.pruning import prune_channels
 from eightgig.models.reshape import shapes_of
 from eightgig.stages.compress import CompressionWork, PrefixedTracker, compress_network
-from eightgig.stages.images import ImageTask
 from eightgig.stages.trained import restore
 from eightgig.tasks.classification.task import ImageClassifier
 from eightgig.training.parameters import TrainParameters
@@ -40,7 +39,7 @@ class Images(Dataset):
         return 12
 
 
-class FakeCase(ImageTask):
+class FakeTask(ImageClassifier):
     score_name = "accuracy"
 
     def build_network(self, model, num_classes):
@@ -111,7 +110,7 @@ def plan():
 @pytest.fixture
 def weights():
     torch.manual_seed(0)
-    network = FakeCase().build_network(SimpleNamespace(name="small"), 2)
+    network = FakeTask().build_network(SimpleNamespace(name="small"), 2)
     card = ImageCard(
         model="timm/small",
         started_from="nothing",
@@ -139,7 +138,7 @@ def compress(plan, weights, monkeypatch, tmp_path):
     def run(tracker=None, *, resume="never", **parameters):
         asked = CompressParameters(**parameters)
         train = TrainParameters(epochs=9, num_workers=0, resume=resume)
-        return compress_network(FakeCase(), weights, store, splits, plan, train, asked, tmp_path, tracker or Keeps())
+        return compress_network(FakeTask(), weights, store, splits, plan, train, asked, tmp_path, tracker or Keeps())
 
     return run
 
@@ -156,7 +155,7 @@ def test_each_form_is_narrower_trained_and_loads_by_its_card(compress, weights):
     for form, smaller in made.items():
         assert (smaller.card.compression, smaller.card.made_from_sha256) == (form, weights.card.sha256)
         assert smaller.card.started_from.startswith("the trained small, cut to")
-        network = restore(FakeCase(), smaller)
+        network = restore(FakeTask(), smaller)
         assert smaller.card.num_parameters == sum(weight.numel() for weight in network.module.parameters())
         assert torch.equal(network.module[0].weight, smaller.state["0.weight"])
     assert {"pruned.val_score", "student.val_score", "pruned_distilled.val_score"} <= tracker.names
@@ -173,9 +172,9 @@ def test_a_named_student_takes_the_same_inputs_as_its_teacher(compress, weights)
     card = made["student"].card
     assert (card.model, report.forms[0].model) == ("timm/other", "timm/other")
     # `other` alone has other colours; files of one run may be exchanged, so it learns with its teacher's.
-    own = FakeCase().build_network(SimpleNamespace(name="other"), 2)
+    own = FakeTask().build_network(SimpleNamespace(name="other"), 2)
     assert (card.mean, card.std) == (weights.card.mean, weights.card.std) != (own.mean, own.std)
-    assert restore(FakeCase(), made["student"]).module[0].out_channels == 8
+    assert restore(FakeTask(), made["student"]).module[0].out_channels == 8
 
 
 def test_no_forms_train_nothing(compress):
@@ -188,7 +187,7 @@ def test_narrow_weights_without_a_word_of_it_are_refused(compress):
     made, _ = compress(forms=("pruned",))
     silent = Weights(made["pruned"].state, made["pruned"].card.model_copy(update={"compression": ""}))
     with pytest.raises(WeightsError, match="the weights do not fit timm/small"):
-        restore(FakeCase(), silent)
+        restore(FakeTask(), silent)
 
 
 def test_figures_of_several_trainings_are_told_apart():

@@ -28,7 +28,7 @@ PLAN = PlanParameters(precision="fp32")
 FP32 = TrainParameters(num_workers=0)
 
 
-class PlainCase:
+class PlainTask:
     channels_last = False
 
     def num_outputs(self, _):
@@ -43,13 +43,13 @@ class PlainCase:
 
 def train_plan(parameters=PLAN, train=FP32):
     plan_memory(
-        PlainCase(), None, ImageModelParameters(name="any/net", weights="none", image_size=32), train, parameters
+        PlainTask(), None, ImageModelParameters(name="any/net", weights="none", image_size=32), train, parameters
     )
 
 
 def tiles_plan(parameters=PLAN):
     weights = SimpleNamespace(card=SimpleNamespace(model="any/net", classes=("a", "b")))
-    return TilePlanner(PlainCase(), weights, FP32, parameters, TilesParameters(tile=64)).plan(128, 128, lambda _: 8)
+    return TilePlanner(PlainTask(), weights, FP32, parameters, TilesParameters(tile=64)).plan(128, 128, lambda _: 8)
 
 
 def agent_plan(parameters=PLAN):

@@ -13,8 +13,8 @@ from eightgig.core.tracker import NoTracker
 from eightgig.data.images.loader import KeyedSampler
 from eightgig.models.network import ImageNetwork
 from eightgig.models.parameters import ImageModelParameters
-from eightgig.stages.images import ImageTask
 from eightgig.stages.train import train_network
+from eightgig.tasks.classification.task import ImageClassifier
 from eightgig.training.parameters import TrainParameters
 from eightgig.vram.plan import MemoryPlan, PhaseMemory
 from eightgig.vram.runtime.flight_report import FlightReport
@@ -41,7 +41,7 @@ class SmallCard(nn.Module):
         return self.linear(x)
 
 
-class NumberCase(ImageTask):
+class NumberTask(ImageClassifier):
     score_name = "accuracy"
 
     def prepare(self, network, store, indices, *, size, train):
@@ -96,7 +96,7 @@ def plan():
 def test_it_goes_on_smaller_and_the_trace_and_the_recorder_say_so(plan, tmp_path):
     splits = pd.DataFrame({"index": range(12), "split": ["train"] * 8 + ["val"] * 4})
     weights, history, trace = train_network(
-        NumberCase(),
+        NumberTask(),
         SimpleNamespace(classes=("even", "odd"), sha256="of the numbers"),
         splits,
         plan,

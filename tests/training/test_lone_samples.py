@@ -110,13 +110,14 @@ def test_a_layer_without_running_statistics_is_told_with_the_way_out(make_memory
 
 
 def test_the_planner_traces_a_micro_batch_of_one():
+    from eightgig.models.parameters import ImageModelParameters
+    from eightgig.tasks.classification.task import ImageClassifier
+    from eightgig.training.parameters import ClassifierTrainParameters
     from eightgig.vram.tracing.options import StepOptions
     from eightgig.vram.tracing.predictor import Predictor
-    from eightgig.vram.tracing.spec import WorkloadSpec
 
-    model = {"name": "resnet18", "image_size": 32, "weights": "none"}
-    options = {"model": model, "train": {"batch_size": 1}, "num_classes": 2}
-    workload = WorkloadSpec(factory="eightgig.tasks.classification.task:make_workload", options=options)
+    model = ImageModelParameters(name="resnet18", image_size=32, weights="none")
+    workload = ImageClassifier().workload(model, 2, ClassifierTrainParameters(batch_size=1))
     with Predictor() as predictor:
         assert predictor.trace(workload, StepOptions(micro_batch=1)).has_batch_norm
 

@@ -3,6 +3,7 @@
 import pytest
 
 from eightgig.tasks.text.generation.parameters import GeneratorModelParameters
+from eightgig.tasks.text.generation.task import TextGenerator
 from eightgig.training.parameters import TrainParameters
 from eightgig.vram.tracing.options import StepOptions
 from eightgig.vram.tracing.predictor import Predictor
@@ -14,14 +15,7 @@ GUIDE = "eightgig.pipelines.gpu_guide.workloads"
 
 def text_generator(num_classes=500):
     model = GeneratorModelParameters(name="gpt2", weights="none", max_tokens=256, config=CONFIG)
-    return WorkloadSpec(
-        factory="eightgig.tasks.text.generation.task:make_workload",
-        options={
-            "model": model.model_dump(mode="json"),
-            "train": TrainParameters().model_dump(mode="json"),
-            "num_classes": num_classes,
-        },
-    )
+    return TextGenerator().workload(model, num_classes, TrainParameters())
 
 
 def guide_model():

@@ -1,29 +1,29 @@
-"""What all case studies on images answer in the same way (see `eightgig.stages.task.Task`)."""
+"""What all tasks on images answer in the same way (see `eightgig.stages.task.Task`)."""
 
+from abc import abstractmethod
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any
 
 from eightgig.core.device import loader_processes
 from eightgig.models.cards import ImageCard
-from eightgig.models.compression import Shapes
 from eightgig.models.parameters import ImageModelParameters
-from eightgig.stages.annotations import ImageNetwork, ImageStore, SoftLoss, WorkloadSpec
+from eightgig.stages.annotations import ImageNetwork, ImageStore
 from eightgig.stages.task import Task
 from eightgig.training.parameters import TrainParameters
-from eightgig.vram.plan import Precision
 
 
-class TaskOnImages(Task, Protocol):
-    """A case study whose samples are images; `ImageTask` answers what all of them answer alike."""
+class ImageTask(Task):
+    """A network on batches of `images`; a wing says the rest."""
 
+    channels_last = True
+
+    @abstractmethod
     def eval_image(self, image_HWC: Any, *, image_size: int) -> Any:
         """Return one image (uint8, any size) as `eval_batches` would: a uint8 tensor, 3 x image_size x image_size."""
 
-
-class ImageTask:
-    """A network on batches of `images`; a case study says the rest, and has `make_workload` beside its class."""
-
-    channels_last = True
+    @abstractmethod
+    def dummy_targets(self, num_images: int, size: int) -> dict[str, Any]:
+        """Return the targets of a training batch, tensors of zeros by name."""
 
     def num_outputs(self, store: ImageStore) -> int:
         """Return the number of classes."""
@@ -32,17 +32,6 @@ class ImageTask:
     def config_from_card(self, card: ImageCard) -> ImageModelParameters:
         """Return the network's name and the size of its images."""
         return ImageModelParameters(name=card.model, weights="none", image_size=card.image_size)
-
-    def prepare(
-        self,
-        network: ImageNetwork,
-        store: ImageStore,
-        indices: list[int],
-        *,
-        size: int,
-        train: Any,
-    ) -> None:
-        """Do nothing: all of the network is learnt."""
 
     def card(
         self,
@@ -55,40 +44,13 @@ class ImageTask:
         """Return the card, with size and colours."""
         return ImageCard(image_size=size, mean=network.mean, std=network.std, **common)
 
-    def workload(
-        self,
-        model: ImageModelParameters,
-        num_classes: int,
-        train: TrainParameters,
-        *,
-        shapes: Shapes | None = None,
-        teacher: str | None = None,
-        precision: Precision = "fp32",
-    ) -> WorkloadSpec:
-        """Return where the memory planner's child process finds what this case trains."""
-        from eightgig.stages.workloads import spec_of
+    def dummy_batch(self, model: ImageModelParameters, num_samples: int) -> dict[str, Any]:
+        """Return black images with the task's targets."""
+        import torch
 
-        factory = f"{type(self).__module__}:make_workload"
-        return spec_of(factory, model, train, num_classes, shapes=shapes, teacher=teacher, precision=precision)
-
-    def generation_workload(self, model: Any, num_classes: int) -> WorkloadSpec | None:  # noqa: ARG002 - it does not
-        """Return None: it does not write."""
-        return None
-
-    def soft_loss(self) -> SoftLoss | None:
-        """Return None: logits are compared."""
-        return None
-
-    def merge_weights(self, network: Any, state: dict[str, Any]) -> dict[str, Any]:  # noqa: ARG002 - trained as it is
-        """Return the same weights."""
-        return state
-
-    def check_store(self, card: ImageCard, store: ImageStore) -> None:
-        """Do nothing: a network reads any image."""
-
-    def eval_image(self, image_HWC: Any, *, image_size: int) -> Any:
-        """Return one image (uint8, any size) as `eval_batches` would: a uint8 tensor, 3 x image_size x image_size."""
-        raise NotImplementedError
+        size = model.image_size
+        images_N3HW = torch.zeros(num_samples, 3, size, size, dtype=torch.uint8)
+        return {"images": images_N3HW, **self.dummy_targets(num_samples, size)}
 
     def inputs(self, card: ImageCard, batch: Any) -> dict[str, Any]:
         """Return a batch's images as float32 N3HW, normalised as the network's card says."""
@@ -106,14 +68,6 @@ class ImageTask:
         import torch
 
         return {"images": torch.zeros(1, 3, card.image_size, card.image_size)}
-
-    def dynamic_axes(self) -> Mapping[int, str]:
-        """Return the batch: images have one size."""
-        return {0: "batch"}
-
-    def export_module(self, network: ImageNetwork) -> Any:
-        """Return the network itself."""
-        return network.module
 
     def file_card(self, card: ImageCard) -> dict[str, str]:
         """Return the classes, the size and the colours."""

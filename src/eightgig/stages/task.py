@@ -1,65 +1,161 @@
-"""What a case study brings to the stages, and how stages become one pipeline."""
+"""What a task brings to the stages, and how stages become one pipeline."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import FunctionType, MethodType
-from typing import Any, Protocol
+from typing import Any, ClassVar
 
 from kedro.pipeline import Node, Pipeline
 from kedro.pipeline import node as kedro_node
 
+from eightgig.core.addresses import address_of
 from eightgig.core.records import Record
 from eightgig.models.cards import WeightsCard
 from eightgig.models.compression import Shapes
 from eightgig.models.parameters import ModelParameters
 from eightgig.stages.annotations import Batches, Evaluator, Network, Objective, SoftLoss, WorkloadSpec
+from eightgig.training.parameters import TrainParameters
 from eightgig.vram.plan import Precision
 
 Records = Mapping[type[Record], type[Record]]
 """General parameter records, and those that a case has in their place."""
 
 
-class Task(Protocol):
-    """Only what differs between case studies; `pipelines/<case>/nodes.py` has one object of this shape.
+class TaskData(ABC):
+    """How samples become batches, and inputs of the network.
 
-    Parameters, cards and networks are of the case's own classes: `train` of the one that `records` names for
-    TrainParameters, `network` of the one that `build_network` gives. A sample's size is in pixels a side, or in tokens.
+    A sample's size is in pixels a side, or in tokens. Stores and batches are of the task's own classes.
+    """
+
+    @abstractmethod
+    def num_outputs(self, store: Any) -> int:
+        """Return how many classes the network tells apart; of a language model, the size of its vocabulary."""
+
+    @abstractmethod
+    def train_batches(self, store: Any, indices: Iterable[int], *, size: int, batch_size: int, train: Any) -> Batches:
+        """Return the augmented batches of an epoch, shuffled."""
+
+    @abstractmethod
+    def eval_batches(
+        self, store: Any, indices: Iterable[int], *, size: int, batch_size: int, num_workers: int = 0
+    ) -> Batches:
+        """Return batches without augmentation, in order, the same with any number of processes that load them."""
+
+    @abstractmethod
+    def dummy_batch(self, model: Any, num_samples: int) -> dict[str, Any]:
+        """Return a training batch of zeros on torch's default device, of the full size: what the planner traces."""
+
+    @abstractmethod
+    def inputs(self, card: Any, batch: Any) -> dict[str, Any]:
+        """Return a batch as tensors by the names of the export module's inputs, as its card says."""
+
+    @abstractmethod
+    def sample_input(self, card: Any, store: Any, index: int) -> dict[str, Any]:
+        """Return one stored sample as `inputs` would, from what a user would bring: an image's bytes, a text."""
+
+    @abstractmethod
+    def dummy_input(self, card: Any) -> dict[str, Any]:
+        """Return one empty sample of the full size, as `inputs` would."""
+
+    def dynamic_axes(self) -> Mapping[int, str]:
+        """Return the axes of the inputs that may have any length, with their names; the batch among them."""
+        return {0: "batch"}
+
+    def check_store(self, card: Any, store: Any) -> None:  # noqa: B027 - a network may read any store
+        """Refuse a store whose samples the network of a card cannot read. StoreError says why."""
+
+
+class TaskNetwork(ABC):
+    """The network: how it is built, described, prepared and exported.
 
     Attributes:
         channels_last: whether Tensor Cores want the network's tensors laid out so.
     """
 
-    channels_last: bool
+    channels_last = False
 
-    @property
-    def records(self) -> Records:
-        """The case's own parameter records."""
-
-    def num_outputs(self, store: Any) -> int:
-        """Return how many classes the network tells apart; of a language model, the size of its vocabulary."""
-
+    @abstractmethod
     def build_network(self, model: Any, num_classes: int) -> Network:
         """Return the network, with the weights it starts from."""
 
+    @abstractmethod
     def config_from_card(self, card: Any) -> ModelParameters:
         """Return the parameters that build the network of a card, with random weights."""
 
-    def prepare(self, network: Any, store: Any, indices: list[int], *, size: int, train: Any) -> None:
-        """Fit to the training samples what of the network is not learnt by gradients, in place."""
-
+    @abstractmethod
     def card(self, network: Any, store: Any, *, size: int, common: Mapping[str, Any]) -> WeightsCard:
         """Return the card of a trained network: what all cards have, and how its inputs are made."""
+
+    @abstractmethod
+    def file_card(self, card: Any) -> dict[str, str]:
+        """Return what an exported file says of itself."""
+
+    def without_weights(self, model: Any) -> ModelParameters:
+        """Return the parameters of the same network with random weights, which need no file and no download."""
+        blank: ModelParameters = model.model_copy(update={"weights": "none"})
+        return blank
+
+    def prepare(  # noqa: B027 - of most networks all is learnt
+        self, network: Any, store: Any, indices: list[int], *, size: int, train: Any
+    ) -> None:
+        """Fit to the training samples what of the network is not learnt by gradients, in place."""
+
+    def merge_weights(self, network: Any, state: dict[str, Any]) -> dict[str, Any]:  # noqa: ARG002 - trained as it is
+        """Return the weights to keep, from those of the network as it was trained."""
+        return state
+
+    def export_module(self, network: Any) -> Any:
+        """Return the module that is exported and measured: takes `inputs` by position, gives the task's output."""
+        return network.module
+
+
+class TaskObjective(ABC):
+    """What is minimised."""
+
+    @abstractmethod
+    def objective(self, network: Any, train: Any) -> Objective:
+        """Return the loss and the score."""
+
+    def soft_loss(self) -> SoftLoss | None:
+        """Return how far a student's outputs are from its teacher's; None compares logits."""
+        return None
+
+
+class TaskEvaluation(ABC):
+    """How outputs are read and judged."""
+
+    @abstractmethod
+    def evaluator(self, classes: Sequence[str]) -> Evaluator:
+        """Return what reads the export module's outputs, judges and compares them."""
+
+    @abstractmethod
+    def targets(self, batch: Any) -> list[Any]:
+        """Return what is right for each sample of an evaluation batch, as the evaluator wants it."""
+
+
+class Task(TaskData, TaskNetwork, TaskObjective, TaskEvaluation):
+    """All that differs between tasks; `tasks/<task>/task.py` has one class of this shape, made without arguments.
+
+    Parameters, cards and networks are of the task's own classes: `train` of the one that `records` names for
+    TrainParameters, `network` of the one that `build_network` gives.
+
+    Attributes:
+        records: the task's own parameter records.
+    """
+
+    records: ClassVar[Records] = {}
 
     def workload(
         self,
         model: Any,
         num_classes: int,
-        train: Any,
+        train: TrainParameters,
         *,
         shapes: Shapes | None = None,
         teacher: str | None = None,
         precision: Precision = "fp32",
     ) -> WorkloadSpec:
-        """Return where the memory planner's child process finds what this case trains.
+        """Return where the memory planner's child process finds what this task trains.
 
         Args:
             model: whatever weights it names play no part.
@@ -69,53 +165,15 @@ class Task(Protocol):
             teacher: name of the network that it learns from.
             precision: that the teacher computes in.
         """
+        from eightgig.stages.workloads import spec_of
 
-    def generation_workload(self, model: Any, num_classes: int) -> WorkloadSpec | None:
+        return spec_of(
+            address_of(type(self)), model, train, num_classes, shapes=shapes, teacher=teacher, precision=precision
+        )
+
+    def generation_workload(self, model: Any, num_classes: int) -> WorkloadSpec | None:  # noqa: ARG002 - few write
         """Return where the memory planner finds the network while it writes text; None where it does not."""
-
-    def objective(self, network: Any, train: Any) -> Objective:
-        """Return the loss and the score."""
-
-    def soft_loss(self) -> SoftLoss | None:
-        """Return how far a student's outputs are from its teacher's; None compares logits."""
-
-    def train_batches(self, store: Any, indices: Iterable[int], *, size: int, batch_size: int, train: Any) -> Batches:
-        """Return the augmented batches of an epoch, shuffled."""
-
-    def eval_batches(
-        self, store: Any, indices: Iterable[int], *, size: int, batch_size: int, num_workers: int = 0
-    ) -> Batches:
-        """Return batches without augmentation, in order, the same with any number of processes that load them."""
-
-    def merge_weights(self, network: Any, state: dict[str, Any]) -> dict[str, Any]:
-        """Return the weights to keep, from those of the network as it was trained."""
-
-    def check_store(self, card: Any, store: Any) -> None:
-        """Refuse a store whose samples the network of a card cannot read. StoreError says why."""
-
-    def inputs(self, card: Any, batch: Any) -> dict[str, Any]:
-        """Return a batch as tensors by the names of the deployed module's inputs, as its card says."""
-
-    def sample_input(self, card: Any, store: Any, index: int) -> dict[str, Any]:
-        """Return one stored sample as `inputs` would, from what a user would bring: an image's bytes, a text."""
-
-    def dummy_input(self, card: Any) -> dict[str, Any]:
-        """Return one empty sample of the full size, as `inputs` would."""
-
-    def dynamic_axes(self) -> Mapping[int, str]:
-        """Return the axes of the inputs that may have any length, with their names; the batch among them."""
-
-    def export_module(self, network: Any) -> Any:
-        """Return the module that is exported and measured: takes `inputs` by position, gives the task's output."""
-
-    def file_card(self, card: Any) -> dict[str, str]:
-        """Return what an exported file says of itself."""
-
-    def evaluator(self, classes: Sequence[str]) -> Evaluator:
-        """Return how the deployed module's outputs are read and judged."""
-
-    def targets(self, batch: Any) -> list[Any]:
-        """Return what is right for each sample of an evaluation batch, as the task wants it."""
+        return None
 
 
 def stage_node(

@@ -1,8 +1,10 @@
 """What the memory planner traces: a case's own network and loss, on empty batches."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from eightgig.core.addresses import address_of, at_address
 from eightgig.models.compression import Shapes
 from eightgig.models.parameters import ModelParameters
 from eightgig.stages.annotations import SoftLoss, WorkloadSpec
@@ -15,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def spec_of(
-    factory: str,
+    task: str,
     model: ModelParameters,
     train: TrainParameters,
     num_classes: int,
@@ -24,12 +26,13 @@ def spec_of(
     teacher: str | None,
     precision: Precision,
 ) -> WorkloadSpec:
-    """Return the address of a case's `make_workload` with its arguments as JSON holds them."""
+    """Return the address of `make_workload` with its arguments as JSON holds them; `task` is the task's address."""
     from eightgig.vram.tracing.spec import WorkloadSpec
 
     return WorkloadSpec(
-        factory=factory,
+        factory=address_of(make_workload),
         options={
+            "task": task,
             "model": model.model_dump(mode="json"),
             "train": train.model_dump(mode="json"),
             "num_classes": num_classes,
@@ -37,6 +40,41 @@ def spec_of(
             "teacher": teacher,
             "precision": precision,
         },
+    )
+
+
+def make_workload(
+    task: str,
+    model: dict[str, Any],
+    train: dict[str, Any],
+    num_classes: int,
+    shapes: dict[str, list[int]] | None = None,
+    teacher: str | None = None,
+    precision: Precision = "fp32",
+) -> "Workload":
+    """Return a task's network, its loss and empty batches, as the train stage runs them; weights play no part.
+
+    Args:
+        task: address of the task's class.
+        model: of the task's own ModelParameters, as JSON; `train` likewise.
+        train: of its TrainParameters.
+        num_classes: of the head.
+        shapes: the network is as narrow as those.
+        teacher: name of the network that it learns from.
+        precision: that the teacher computes in.
+    """
+    made: Task = at_address(task)()
+    records: dict[Any, Any] = dict(made.records)
+    parameters = made.without_weights(records.get(ModelParameters, ModelParameters)(**model))
+    return task_workload(
+        made,
+        parameters,
+        records.get(TrainParameters, TrainParameters)(**train),
+        num_classes,
+        batch=partial(made.dummy_batch, parameters),
+        shapes={name: tuple(shape) for name, shape in (shapes or {}).items()},
+        teacher=teacher,
+        precision=precision,
     )
 
 

@@ -17,7 +17,7 @@ from eightgig.tasks.reinforcement.parameters import EvaluateParameters, ExportPa
 
 CASE = "cartpole_agent"
 # A whole run goes through MLflow, SQLAlchemy and Kedro, whose own warnings are not ours to mend; ours stay errors.
-pytestmark = pytest.mark.filterwarnings("default", "error:::eightgig")
+pytestmark = [pytest.mark.whole, pytest.mark.filterwarnings("default", "error:::eightgig")]
 
 
 @pytest.fixture(scope="module")

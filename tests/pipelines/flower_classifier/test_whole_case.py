@@ -21,7 +21,7 @@ from eightgig.export.precision import require_precision
 
 CASE = "flower_classifier"
 # A whole run goes through MLflow, SQLAlchemy and Kedro, whose own warnings are not ours to mend; ours stay errors.
-pytestmark = pytest.mark.filterwarnings("default", "error:::eightgig")
+pytestmark = [pytest.mark.whole, pytest.mark.filterwarnings("default", "error:::eightgig")]
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ from mlflow.tracking import MlflowClient
 from eightgig.pipelines.gpu_guide.records import Guide
 
 # A whole run goes through MLflow, SQLAlchemy and Kedro, whose own warnings are not ours to mend; ours stay errors.
-pytestmark = pytest.mark.filterwarnings("default", "error:::eightgig")
+pytestmark = [pytest.mark.whole, pytest.mark.filterwarnings("default", "error:::eightgig")]
 
 OWN_MODEL = '''
 import torch

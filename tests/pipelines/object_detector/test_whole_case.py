@@ -19,7 +19,7 @@ from eightgig.tasks.detection.suppression import detections_of
 
 CASE = "object_detector"
 # A whole run goes through MLflow, SQLAlchemy and Kedro, whose own warnings are not ours to mend; ours stay errors.
-pytestmark = pytest.mark.filterwarnings("default", "error:::eightgig")
+pytestmark = [pytest.mark.whole, pytest.mark.filterwarnings("default", "error:::eightgig")]
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ from eightgig.export.onnxruntime_runner import OnnxRuntimeRunner
 
 CASE = "text_generator"
 # A whole run goes through MLflow, SQLAlchemy and Kedro, whose own warnings are not ours to mend; ours stay errors.
-pytestmark = pytest.mark.filterwarnings("default", "error:::eightgig")
+pytestmark = [pytest.mark.whole, pytest.mark.filterwarnings("default", "error:::eightgig")]
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ from eightgig.data.images.parameters import DataParameters
 from eightgig.datasets.weights import Weights
 from eightgig.models.cards import ImageCard
 from eightgig.stages.annotations import ImageArray, ImageStore, Table
-from eightgig.stages.images import TaskOnImages
+from eightgig.stages.images import ImageTask
 from eightgig.stages.inference import running
 from eightgig.stages.inputs import feeds_of
 from eightgig.stages.samples import (
@@ -44,7 +44,7 @@ def create_pipeline(task: Task) -> Pipeline:
 
 
 def predict_images(
-    task: TaskOnImages,
+    task: ImageTask,
     weights: Weights,
     store: ImageStore,
     splits: Table,
@@ -86,7 +86,7 @@ def predict_images(
 class _Classifier:
     """The trained network on whole images of any size."""
 
-    def __init__(self, task: TaskOnImages, card: ImageCard, runner: "Runner") -> None:
+    def __init__(self, task: ImageTask, card: ImageCard, runner: "Runner") -> None:
         self._task, self._card, self._runner = task, card, runner
 
     def __call__(self, samples: list[Sample]) -> list[tuple[str, float, str]]:

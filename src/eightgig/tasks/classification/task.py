@@ -9,7 +9,6 @@ from eightgig.stages.images import ImageTask, loading
 from eightgig.stages.loading import for_evaluation
 from eightgig.stages.task import Records
 from eightgig.training.parameters import ClassifierTrainParameters, TrainParameters
-from eightgig.vram.plan import Precision
 
 RECORDS: Records = {ModelParameters: ImageModelParameters, TrainParameters: ClassifierTrainParameters}
 
@@ -91,33 +90,8 @@ class ImageClassifier(ImageTask):
         """Return each image's class, as a position in the classes."""
         return [int(label) for label in batch["labels"]]
 
+    def dummy_targets(self, num_images: int, size: int) -> dict[str, Any]:  # noqa: ARG002 - a label each
+        """Return the first class for each image."""
+        import torch
 
-def make_workload(
-    model: dict[str, Any],
-    train: dict[str, Any],
-    num_classes: int,
-    shapes: dict[str, list[int]] | None = None,
-    teacher: str | None = None,
-    precision: Precision = "fp32",
-) -> Any:
-    """Return the network, its loss and empty batches, as the train stage runs them; weights play no part."""
-    import torch
-
-    from eightgig.stages.workloads import task_workload
-
-    parameters = ImageModelParameters(**{**model, "weights": "none"})
-
-    def batch(num_images: int) -> dict[str, Any]:
-        images_N3HW = torch.zeros(num_images, 3, parameters.image_size, parameters.image_size, dtype=torch.uint8)
-        return {"images": images_N3HW, "labels": torch.zeros(num_images, dtype=torch.int64)}
-
-    return task_workload(
-        ImageClassifier(),
-        parameters,
-        ClassifierTrainParameters(**train),
-        num_classes,
-        batch=batch,
-        shapes={name: tuple(shape) for name, shape in (shapes or {}).items()},
-        teacher=teacher,
-        precision=precision,
-    )
+        return {"labels": torch.zeros(num_images, dtype=torch.int64)}

@@ -8,7 +8,7 @@ from pydantic import Field
 from eightgig.datasets.weights import Weights
 from eightgig.models.cards import ImageCard
 from eightgig.stages.annotations import ImageArray, ImageStore, Table
-from eightgig.stages.images import TaskOnImages
+from eightgig.stages.images import ImageTask
 from eightgig.stages.inference import running
 from eightgig.stages.inputs import feeds_of
 from eightgig.stages.samples import (
@@ -62,7 +62,7 @@ def create_pipeline(task: Task) -> Pipeline:
 
 
 def predict_boxes(
-    task: TaskOnImages,
+    task: ImageTask,
     weights: Weights,
     store: ImageStore,
     splits: Table,
@@ -113,9 +113,7 @@ def _rows(file: str, names: list[str], found: Any) -> list[tuple[object, ...]]:
 class _Detector:
     """The trained network on whole images of any size; gives their `Detections` in pixels of the image."""
 
-    def __init__(
-        self, task: TaskOnImages, card: ImageCard, predict: DetectorPredictParameters, runner: "Runner"
-    ) -> None:
+    def __init__(self, task: ImageTask, card: ImageCard, predict: DetectorPredictParameters, runner: "Runner") -> None:
         self._task, self._card, self._predict, self._runner = task, card, predict, runner
 
     def __call__(self, samples: list[Sample]) -> list[Any]:

@@ -11,7 +11,6 @@ from eightgig.stages.loading import for_evaluation
 from eightgig.stages.task import Records
 from eightgig.tasks.detection.parameters import DetectionDataParameters, DetectorTrainParameters
 from eightgig.training.parameters import TrainParameters
-from eightgig.vram.plan import Precision
 
 # What the memory planner counts in each image: more boxes than most have, in tensors that are small all the same.
 _TRACED_BOXES = 64
@@ -138,37 +137,11 @@ class ObjectDetector(ImageTask):
 
         return boxes_in(batch)
 
+    def dummy_targets(self, num_images: int, size: int) -> dict[str, Any]:  # noqa: ARG002 - boxes of any size
+        """Return as many boxes for each image as more than most have."""
+        import torch
 
-def make_workload(
-    model: dict[str, Any],
-    train: dict[str, Any],
-    num_classes: int,
-    shapes: dict[str, list[int]] | None = None,
-    teacher: str | None = None,
-    precision: Precision = "fp32",
-) -> Any:
-    """Return the network, its loss and empty batches, as the train stage runs them; weights play no part."""
-    import torch
-
-    from eightgig.stages.workloads import task_workload
-
-    parameters = ImageModelParameters(**{**model, "weights": "none"})
-
-    def batch(num_images: int) -> dict[str, Any]:
-        images_N3HW = torch.zeros(num_images, 3, parameters.image_size, parameters.image_size, dtype=torch.uint8)
         return {
-            "images": images_N3HW,
             "boxes": torch.zeros(num_images, _TRACED_BOXES, 4),
             "box_labels": torch.zeros(num_images, _TRACED_BOXES, dtype=torch.int64),
         }
-
-    return task_workload(
-        ObjectDetector(),
-        parameters,
-        DetectorTrainParameters(**train),
-        num_classes,
-        batch=batch,
-        shapes={name: tuple(shape) for name, shape in (shapes or {}).items()},
-        teacher=teacher,
-        precision=precision,
-    )

@@ -8,7 +8,7 @@ from eightgig.bench.parameters import BenchmarkParameters
 from eightgig.core.progress import track
 from eightgig.datasets.weights import Weights
 from eightgig.stages.annotations import ImageArray, ImageStore, Table
-from eightgig.stages.images import TaskOnImages
+from eightgig.stages.images import ImageTask
 from eightgig.stages.inference import running
 from eightgig.stages.inputs import feeds_of
 from eightgig.stages.loading import workers_for
@@ -21,7 +21,7 @@ from eightgig.vram.parameters import PlanParameters
 _SHOWN = 12
 
 
-def evaluation(task: TaskOnImages) -> Node:
+def evaluation(task: ImageTask) -> Node:
     """Return the benchmark's node from `weights` to `metrics` and the tables of results."""
     held_out = {"weights": "weights", "store": "store", "splits": "splits", "benchmark": "params:benchmark"}
     held_out["plan"] = "params:plan"
@@ -30,7 +30,7 @@ def evaluation(task: TaskOnImages) -> Node:
 
 
 def evaluate(
-    task: TaskOnImages,
+    task: ImageTask,
     weights: Weights,
     store: ImageStore,
     splits: Table,

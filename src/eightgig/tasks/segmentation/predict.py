@@ -7,7 +7,7 @@ from kedro.pipeline import Pipeline
 
 from eightgig.datasets.weights import Weights
 from eightgig.stages.annotations import ImageArray, ImageStore, Table
-from eightgig.stages.images import TaskOnImages
+from eightgig.stages.images import ImageTask
 from eightgig.stages.inference import running
 from eightgig.stages.samples import REJECT_COLUMNS, PredictParameters, Rejects, require_one, samples_of
 from eightgig.stages.task import Task, stage_node, stage_pipeline
@@ -35,7 +35,7 @@ def create_pipeline(task: Task) -> Pipeline:
 
 
 def predict_masks_of(
-    task: TaskOnImages,
+    task: ImageTask,
     weights: Weights,
     store: ImageStore,
     splits: Table,

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 from eightgig.models.cards import ImageCard
-from eightgig.stages.images import TaskOnImages
+from eightgig.stages.images import ImageTask
 from eightgig.stages.inputs import feeds_of
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ class PixelClasses:
         runner: of the trained network, open.
     """
 
-    def __init__(self, task: TaskOnImages, card: ImageCard, runner: "Runner") -> None:
+    def __init__(self, task: ImageTask, card: ImageCard, runner: "Runner") -> None:
         self._task, self._card, self._runner = task, card, runner
 
     def __call__(self, image_HWC: Any) -> Any:

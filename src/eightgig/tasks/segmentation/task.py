@@ -11,7 +11,6 @@ from eightgig.stages.loading import for_evaluation
 from eightgig.stages.task import Records
 from eightgig.tasks.segmentation.parameters import SegmentationDataParameters, SegmenterTrainParameters
 from eightgig.training.parameters import TrainParameters
-from eightgig.vram.plan import Precision
 
 RECORDS: Records = {
     ModelParameters: ImageModelParameters,
@@ -124,34 +123,8 @@ class SemanticSegmenter(ImageTask):
         """Return each image's labels_HW on the canvas."""
         return list(batch["masks"].numpy())
 
+    def dummy_targets(self, num_images: int, size: int) -> dict[str, Any]:
+        """Return a mask of the first class for each image."""
+        import torch
 
-def make_workload(
-    model: dict[str, Any],
-    train: dict[str, Any],
-    num_classes: int,
-    shapes: dict[str, list[int]] | None = None,
-    teacher: str | None = None,
-    precision: Precision = "fp32",
-) -> Any:
-    """Return the network, its loss and empty batches, as the train stage runs them; weights play no part."""
-    import torch
-
-    from eightgig.stages.workloads import task_workload
-
-    parameters = ImageModelParameters(**{**model, "weights": "none"})
-    size = parameters.image_size
-
-    def batch(num_images: int) -> dict[str, Any]:
-        images_N3HW = torch.zeros(num_images, 3, size, size, dtype=torch.uint8)
-        return {"images": images_N3HW, "masks": torch.zeros(num_images, size, size, dtype=torch.uint8)}
-
-    return task_workload(
-        SemanticSegmenter(),
-        parameters,
-        SegmenterTrainParameters(**train),
-        num_classes,
-        batch=batch,
-        shapes={name: tuple(shape) for name, shape in (shapes or {}).items()},
-        teacher=teacher,
-        precision=precision,
-    )
+        return {"masks": torch.zeros(num_images, size, size, dtype=torch.uint8)}

@@ -7,7 +7,7 @@ from kedro.pipeline import Pipeline
 
 from eightgig.datasets.weights import Weights
 from eightgig.stages.annotations import ImageArray
-from eightgig.stages.images import TaskOnImages
+from eightgig.stages.images import ImageTask
 from eightgig.stages.task import stage_node, stage_pipeline
 from eightgig.stages.tiles import TilePlanner, answering, report_of, source_of
 from eightgig.tiles.parameters import TilesParameters
@@ -18,7 +18,7 @@ from eightgig.vram.parameters import PlanParameters
 _SAMPLE_WIDTH, _SAMPLE_HEIGHT, _SAMPLE_UNIT_PX = 1536, 320, 0.75
 
 
-def create_pipeline(task: TaskOnImages) -> Pipeline:
+def create_pipeline(task: ImageTask) -> Pipeline:
     """Return the node from `weights` to `tiles_report` and `tiles_sheet`; files go to `tiles_folder`."""
     inputs = {
         "weights": "weights",
@@ -31,7 +31,7 @@ def create_pipeline(task: TaskOnImages) -> Pipeline:
 
 
 def segment_image(
-    task: TaskOnImages,
+    task: ImageTask,
     weights: Weights,
     train: TrainParameters,
     plan: PlanParameters,

@@ -1,4 +1,4 @@
-"""What all case studies on text answer in the same way (see `eightgig.stages.task.Task`)."""
+"""What all tasks on text answer in the same way (see `eightgig.stages.task.Task`)."""
 
 import json
 from collections.abc import Mapping
@@ -9,21 +9,17 @@ from kedro.pipeline import Node
 
 from eightgig.core.device import loader_processes
 from eightgig.models.cards import TextCard
-from eightgig.models.compression import Shapes
 from eightgig.models.parameters import TextModelParameters
-from eightgig.stages.annotations import SoftLoss, TextNetwork, TokenStore, WorkloadSpec
-from eightgig.stages.task import stage_node
+from eightgig.stages.annotations import TextNetwork, TokenStore
+from eightgig.stages.task import Task, stage_node
 from eightgig.training.parameters import TrainParameters
-from eightgig.vram.plan import Precision
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 
-class TextTask:
-    """A network of transformers on tokens; a case study says the rest, and has `make_workload` beside its class."""
-
-    channels_last = False
+class TextTask(Task):
+    """A network of transformers on tokens; a wing says the rest."""
 
     def config_from_card(self, card: TextCard) -> TextModelParameters:
         """Return the network by the configuration in its card, so that nothing is downloaded."""
@@ -55,33 +51,11 @@ class TextTask:
         """Return the card, with the configuration and the tokenizer's fingerprint."""
         return TextCard(max_tokens=size, config=network.config, tokenizer_sha256=store.tokenizer_sha256, **common)
 
-    def workload(
-        self,
-        model: TextModelParameters,
-        num_classes: int,
-        train: TrainParameters,
-        *,
-        shapes: Shapes | None = None,
-        teacher: str | None = None,
-        precision: Precision = "fp32",
-    ) -> WorkloadSpec:
-        """Return where the memory planner's child process finds what this case trains."""
-        from eightgig.stages.workloads import spec_of
+    def without_weights(self, model: TextModelParameters) -> TextModelParameters:
+        """Return the same network by its configuration, with random weights."""
+        from eightgig.tasks.text.model import shape_parameters
 
-        factory = f"{type(self).__module__}:make_workload"
-        return spec_of(factory, model, train, num_classes, shapes=shapes, teacher=teacher, precision=precision)
-
-    def generation_workload(self, model: Any, num_classes: int) -> WorkloadSpec | None:  # noqa: ARG002 - it does not
-        """Return None: it does not write."""
-        return None
-
-    def soft_loss(self) -> SoftLoss | None:
-        """Return None: logits are compared."""
-        return None
-
-    def merge_weights(self, network: Any, state: dict[str, Any]) -> dict[str, Any]:  # noqa: ARG002 - trained as it is
-        """Return the same weights."""
-        return state
+        return shape_parameters(model)
 
     def check_store(self, card: TextCard, store: TokenStore) -> None:
         """Refuse tokens of another tokenizer than the network was trained with."""

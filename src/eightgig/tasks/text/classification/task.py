@@ -13,7 +13,6 @@ from eightgig.tasks.text.classification.parameters import SentimentTrainParamete
 from eightgig.tasks.text.parameters import TextDataParameters
 from eightgig.tasks.text.task import TextTask, loading, padding_in, tokenizer_of
 from eightgig.training.parameters import TrainParameters
-from eightgig.vram.plan import Precision
 
 RECORDS: Records = {
     DataParameters: TextDataParameters,
@@ -109,6 +108,14 @@ class SentimentClassifier(TextTask):
         """Return each text's class, as a position in the classes."""
         return [int(label) for label in batch["labels"]]
 
+    def dummy_batch(self, model: TextModelParameters, num_samples: int) -> dict[str, Any]:
+        """Return texts of the full length, with a mask: the loader gives one, and so the kernel is another."""
+        import torch
+
+        ids_NT = torch.zeros(num_samples, model.max_tokens, dtype=torch.int64)
+        labels_N = torch.zeros(num_samples, dtype=torch.int64)
+        return {"input_ids": ids_NT, "attention_mask": torch.ones_like(ids_NT), "labels": labels_N}
+
 
 def tokens_of(texts: Sequence[str], tokenizer_json: str) -> dict[str, Any]:
     """Return texts as the network takes them, padded to the longest: `input_ids` and `attention_mask`, int64 NT."""
@@ -120,40 +127,3 @@ def tokens_of(texts: Sequence[str], tokenizer_json: str) -> dict[str, Any]:
     ids_NT = pad_sequence(rows, batch_first=True, padding_value=padding_in(tokenizer_json))
     mask_NT = pad_sequence([torch.ones_like(row) for row in rows], batch_first=True)
     return {"input_ids": ids_NT, "attention_mask": mask_NT}
-
-
-def make_workload(
-    model: dict[str, Any],
-    train: dict[str, Any],
-    num_classes: int,
-    shapes: dict[str, list[int]] | None = None,
-    teacher: str | None = None,
-    precision: Precision = "fp32",
-) -> Any:
-    """Return the network, its loss and the longest batches, as the train stage runs them; weights play no part."""
-    import torch
-
-    from eightgig.stages.workloads import task_workload
-    from eightgig.tasks.text.model import shape_parameters
-
-    parameters = shape_parameters(TextModelParameters(**model))
-
-    def batch(num_texts: int) -> dict[str, Any]:
-        ids_NT = torch.zeros(num_texts, parameters.max_tokens, dtype=torch.int64)
-        # A batch of equal lengths has a mask all the same: the loader gives one, and so the kernel is another.
-        return {
-            "input_ids": ids_NT,
-            "attention_mask": torch.ones_like(ids_NT),
-            "labels": torch.zeros(num_texts, dtype=torch.int64),
-        }
-
-    return task_workload(
-        SentimentClassifier(),
-        parameters,
-        SentimentTrainParameters(**train),
-        num_classes,
-        batch=batch,
-        shapes={name: tuple(shape) for name, shape in (shapes or {}).items()},
-        teacher=teacher,
-        precision=precision,
-    )

@@ -112,43 +112,18 @@ class TextGenerator(TextTask):
         """Return the tokens that each block's tokens are followed by."""
         return list(batch["input_ids"][:, 1:].numpy())
 
+    def dummy_batch(self, model: GeneratorModelParameters, num_samples: int) -> dict[str, Any]:
+        """Return blocks of the full length, and the token after each."""
+        import torch
+
+        return {"input_ids": torch.zeros(num_samples, model.max_tokens + 1, dtype=torch.int64)}
+
 
 def _blocks(store: TokenStore, indices: Iterable[int], *, size: int, batch_size: int, **options: Any) -> Batches:
     from eightgig.tasks.text.loader import token_batches
 
     return token_batches(
         store, list(indices), batch_size=batch_size, max_tokens=size + 1, buckets=False, pad_id=None, **options
-    )
-
-
-def make_workload(
-    model: dict[str, Any],
-    train: dict[str, Any],
-    num_classes: int,
-    shapes: dict[str, list[int]] | None = None,
-    teacher: str | None = None,
-    precision: Precision = "fp32",
-) -> Any:
-    """Return the network, its loss and empty batches, as the train stage runs them; weights play no part."""
-    import torch
-
-    from eightgig.stages.workloads import task_workload
-    from eightgig.tasks.text.model import shape_parameters
-
-    parameters = shape_parameters(GeneratorModelParameters(**model))
-
-    def batch(num_blocks: int) -> dict[str, Any]:
-        return {"input_ids": torch.zeros(num_blocks, parameters.max_tokens + 1, dtype=torch.int64)}
-
-    return task_workload(
-        TextGenerator(),
-        parameters,
-        TrainParameters(**train),
-        num_classes,
-        batch=batch,
-        shapes={name: tuple(shape) for name, shape in (shapes or {}).items()},
-        teacher=teacher,
-        precision=precision,
     )
 
 
