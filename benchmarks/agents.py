@@ -35,7 +35,8 @@ class Judge:
     """Plays with an agent now and then, and adds up how long that took."""
 
     def __init__(self) -> None:
-        self.next_look, self.seconds, self.solved_at = EVERY, 0.0, None
+        self.next_look, self.seconds = EVERY, 0.0
+        self.solved_at: int | None = None
 
     def look(self, policy: Policy, steps: int) -> None:
         """Play, if it is time to."""

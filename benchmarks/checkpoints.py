@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from day_training import plan_by_hand
 from torch import nn
 
 from eightgig.core.device import describe_device
@@ -26,7 +27,6 @@ from eightgig.training.checkpoint import Checkpoints
 from eightgig.training.parameters import TrainParameters
 from eightgig.training.recipe import Recipe
 from eightgig.training.trainer import Trainer
-from eightgig.vram.plan import MemoryPlan
 
 NETWORKS = {
     "EfficientNet-Lite0": (
@@ -45,22 +45,9 @@ def _gpt2(name: str) -> nn.Module:
 
 def measure(network: nn.Module, *, average: bool, rounds: int) -> dict[str, Any]:
     """Save a run of AdamW so many times."""
-    plan = MemoryPlan.model_construct(
-        device="cpu",
-        micro_batch=1,
-        gradient_accumulation_steps=1,
-        processes=1,
-        precision="fp32",
-        memory_format="contiguous",
-        optimizer="adamw",
-        optimizer_kernel="fused",
-        optimizer_in_backward=False,
-        findings=(),
-        context_bytes=0,
-        predicted=(),
-    )
+    plan = plan_by_hand("cpu", "fp32", 1, 1, "contiguous", 8.0)
     parameters = TrainParameters(ema_decay=0.999 if average else None)
-    trainer = Trainer(network, None, plan=plan, parameters=parameters, steps=1, tracker=NoTracker())  # type: ignore[arg-type]
+    trainer = Trainer(network, None, plan=plan, parameters=parameters, steps=1, tracker=NoTracker())  # type: ignore[arg-type]  # it trains nothing
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         kept = Checkpoints(Path(folder) / "kept", Recipe(values={}, circumstances={}))

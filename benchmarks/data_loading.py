@@ -28,6 +28,7 @@ from functools import partial
 from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import cv2
 import h5py
@@ -44,6 +45,7 @@ from loading_peers import (
     build_article,
     dali_batches,
     plain_batches,
+    read_image,
     store_batches,
     v1_transform,
     v2_transform,
@@ -55,6 +57,7 @@ from eightgig.data.images.parameters import DataParameters
 from eightgig.data.ingest.folders import scan_class_folders
 from eightgig.data.ingest.manifest import build_manifest
 from eightgig.data.store.reader import ImageStore, write_store
+from eightgig.data.store.rules import Tier
 
 NUM_DAMAGES = 300
 RESULTS = Path(__file__).parent / "results"
@@ -73,17 +76,18 @@ SPEED_GOALS = (
 )
 
 
-def build_store(folder: Path, path: Path, **options: object) -> None:
+def build_store(folder: Path, path: Path, *, short_side: int | None = None, tier: Tier = "jpeg") -> None:
     """Write this project's store from a manifest that is already there."""
     classes = scan_class_folders(folder).classes
-    write_store(path, pd.read_pickle(folder.with_suffix(".manifest")), folder, classes, **options)  # noqa: S301
+    manifest = pd.read_pickle(folder.with_suffix(".manifest"))  # noqa: S301  made here
+    write_store(path, manifest, folder, classes, short_side=short_side, tier=tier, decoded_side=ARTICLE_SIDE)
 
 
 BUILDS: dict[str, Callable[[Path, Path], None]] = {
     "article": build_article,
     "store": build_store,
     "small": lambda folder, path: build_store(folder, path, short_side=320),
-    "decoded": lambda folder, path: build_store(folder, path, tier="decoded", decoded_side=ARTICLE_SIDE),
+    "decoded": lambda folder, path: build_store(folder, path, tier="decoded"),
     "manifest": lambda folder, path: make_manifest(folder).to_pickle(path),
 }
 
@@ -140,7 +144,7 @@ def enlarge_photos(root: Path, folder: Path, num_images: int) -> None:
     scan = scan_class_folders(root)
     for number in range(num_images):
         name, label = scan.files[number % len(scan.files)]
-        image_HWC = cv2.resize(cv2.imread(str(root / name)), (500, 400), interpolation=cv2.INTER_CUBIC)
+        image_HWC = cv2.resize(read_image(root / name), (500, 400), interpolation=cv2.INTER_CUBIC)
         shifted_HWC = np.roll(image_HWC, 7 * (number // len(scan.files)), axis=1)
         path = folder / scan.classes[label] / f"{number:06d}.jpg"
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -311,7 +315,7 @@ def measure(options: argparse.Namespace, work: Path) -> dict[str, object]:
     }
 
 
-def print_table(result: dict[str, object]) -> None:
+def print_table(result: dict[str, Any]) -> None:
     """Show the medians and the goals."""
     for name, speed in result["images_per_cpu_second"].items():
         print(f"{name:30s} {speed:9.1f} images / CPU-second")

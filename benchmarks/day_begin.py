@@ -12,7 +12,7 @@ from day_schedule import Day, slug
 from gpu_cases import setting_of
 from vram_gpu import has_gpu, probed
 
-from eightgig.core.device import usable_cores
+from eightgig.core.device import DeviceKind, usable_cores
 from eightgig.core.files import write_text
 from eightgig.core.units import MIB
 from eightgig.vram.cards.found import card_found
@@ -26,7 +26,7 @@ _LARGEST_BUNDLE_BYTES = 15 * MIB  # a lent machine gives back files of 16
 
 def begin(options: argparse.Namespace, work: Path, deadline: float) -> int:
     """Look at the machine, measure, pack; give the command's exit code."""
-    device = "cpu" if options.rehearse else "cuda"
+    device: DeviceKind = "cpu" if options.rehearse else "cuda"
     if device == "cuda" and not has_gpu():
         print("torch finds no usable GPU: nothing was measured. `--rehearse` shows that all is in place.")
         return 2

@@ -12,10 +12,12 @@ from typing import Any
 import torch
 from day_child import Keep, Measure
 
+from eightgig.core.device import DeviceKind
+
 _COMPILED_STEPS = 12
 
 
-def calibration(out: str, *, device: str, tiny: bool) -> Measure:  # noqa: ARG001  as all works are called
+def calibration(out: str, *, device: DeviceKind, tiny: bool) -> Measure:  # noqa: ARG001  as all works are called
     """Load what measures the kernels; then measure them and write the constants."""
     from eightgig.vram.tracing import calibrate, card_probe
     from eightgig.vram.tracing.workspace import load_calibration
@@ -51,7 +53,7 @@ def _pretended(card_probe: Any) -> Any:
     )
 
 
-def loop(*, device: str, tiny: bool) -> Measure:
+def loop(*, device: DeviceKind, tiny: bool) -> Measure:
     """Draw the images; then train epochs by the project's loop and by a bare one, in turn."""
     import training_loop
 
@@ -62,7 +64,7 @@ def loop(*, device: str, tiny: bool) -> Measure:
     return lambda _: bench.measure()
 
 
-def runners(network: str, *, device: str, tiny: bool) -> Measure:
+def runners(network: str, *, device: DeviceKind, tiny: bool) -> Measure:
     """See which runners there are; then time each beside torch eager, and keep it at once."""
     import runners as bench
 
@@ -83,7 +85,7 @@ def runners(network: str, *, device: str, tiny: bool) -> Measure:
     return measure
 
 
-def compiled(case: str, *, device: str, tiny: bool) -> Measure:
+def compiled(case: str, *, device: DeviceKind, tiny: bool) -> Measure:
     """Build a network of the guide twice; then take its steps as they are and through torch.compile."""
     from gpu_cases import dry_case, guide_cases
     from gpu_training import Training
@@ -121,7 +123,7 @@ def compiled(case: str, *, device: str, tiny: bool) -> Measure:
     return measure
 
 
-def _timed(step: Callable[[], Any], device: str, begun: float) -> dict[str, Any]:
+def _timed(step: Callable[[], Any], device: DeviceKind, begun: float) -> dict[str, Any]:
     on_card = device == "cuda"
     if on_card:
         torch.cuda.reset_peak_memory_stats()
@@ -139,7 +141,7 @@ def _timed(step: Callable[[], Any], device: str, begun: float) -> dict[str, Any]
     return {"first_step_seconds": first, "step_seconds": settled, "peak_allocated_bytes": peak}
 
 
-def agents(*, device: str, tiny: bool) -> Measure:
+def agents(*, device: DeviceKind, tiny: bool) -> Measure:
     """Make PPO ready; then time a short training on the CPU and on the card, by part."""
     from eightgig.models.agents import AgentParameters, EnvironmentParameters
     from eightgig.tasks.reinforcement.nodes import measure_parts
@@ -158,7 +160,7 @@ def agents(*, device: str, tiny: bool) -> Measure:
     return measure
 
 
-def tiles(*, device: str, tiny: bool) -> Measure:
+def tiles(*, device: DeviceKind, tiny: bool) -> Measure:
     """Build the U-Net; then go through an image in tiles, and through the same tiles with the network alone."""
     import tiles as bench
 
@@ -174,7 +176,7 @@ def tiles(*, device: str, tiny: bool) -> Measure:
     return measure
 
 
-def generation(*, device: str, tiny: bool) -> Measure:
+def generation(*, device: DeviceKind, tiny: bool) -> Measure:
     """Build GPT-2 medium; then write 100 tokens with the cache and without it, in float32 and float16."""
     from transformers import GPT2Config, GPT2LMHeadModel
 
@@ -197,7 +199,7 @@ def generation(*, device: str, tiny: bool) -> Measure:
     return measure
 
 
-def video(*, device: str, tiny: bool) -> Measure:
+def video(*, device: DeviceKind, tiny: bool) -> Measure:
     """Paint a video and build YOLOv5; then take its frames through the network, stages overlapped and not."""
     import video as bench
 
@@ -219,5 +221,5 @@ def repredict(results: str, constants: str, out: str, **_: Any) -> Measure:
     return measure
 
 
-def _peak(device: str) -> dict[str, Any]:
+def _peak(device: DeviceKind) -> dict[str, Any]:
     return {"peak_allocated_bytes": torch.cuda.max_memory_allocated() if device == "cuda" else None}

@@ -62,7 +62,9 @@ class Child:
         order, self._result, self._log = (folder / f"{name}.{kind}" for kind in ("order", "result", "log"))
         self._result.unlink(missing_ok=True)
         order.write_text(json.dumps({"work": work, "arguments": dict(arguments)}), encoding="utf-8")
-        self._most, self._gone_at, self._why = most, None, None
+        self._most = most
+        self._gone_at: float | None = None
+        self._why: str | None = None
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(  # noqa: S603  ourselves
                 [sys.executable, str(FOLDER / "day_child.py"), str(order), str(self._result)],
@@ -72,7 +74,6 @@ class Child:
                 env=child_environment(environment),
                 start_new_session=True,  # so that its own children can be ended with it
             )
-        self._gone_at: float | None
 
     def go(self, most: float) -> None:
         """Let it measure, for so many seconds at most."""

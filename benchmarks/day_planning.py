@@ -6,7 +6,7 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from typing import Any
 
 from day_rows import Row
-from gpu_cases import Setting, plan_case
+from gpu_cases import Case, Setting, plan_case
 
 from eightgig.core.device import usable_cores
 from eightgig.vram.tracing.predictor import Predictor
@@ -31,11 +31,8 @@ class Plans:
     def ask(self, rows: list[Row]) -> None:
         """Begin to plan what has to be planned."""
         for row in rows:
-            kind = row.planning
-            if kind != "none" and self._key(row) not in self._plans:
-                task = _plan_case if kind == "case" else _plan_recipe
-                of = row.case if kind == "case" else row.arguments
-                self._plans[self._key(row)] = self._pool.submit(task, of, self.setting)
+            if row.planning != "none" and self._key(row) not in self._plans:
+                self._plans[self._key(row)] = self._submit(row)
 
     def ready(self, row: Row) -> bool:
         """Tell whether a row's plan is there, if it needs one."""
@@ -48,6 +45,11 @@ class Plans:
     def close(self) -> None:
         """End all that still plans."""
         end(self._pool)
+
+    def _submit(self, row: Row) -> Future[dict[str, Any]]:
+        if row.case is not None:
+            return self._pool.submit(_plan_case, row.case, self.setting)
+        return self._pool.submit(_plan_recipe, row.arguments, self.setting)
 
     def _key(self, row: Row) -> str:
         return row.case.key if row.case is not None else row.key
@@ -68,7 +70,7 @@ def _begin(parent: int) -> None:
     os.nice(5)  # a row on the card has the first call on the cores
 
 
-def _plan_case(case: Any, setting: Setting) -> dict[str, Any]:
+def _plan_case(case: Case, setting: Setting) -> dict[str, Any]:
     global _predictor  # noqa: PLW0603  one for all plans of this process, so that no step is traced twice
     _predictor = _predictor or Predictor(setting.calibration)
     return {"planned": plan_case(case, setting, _predictor).model_dump(mode="json")}

@@ -180,7 +180,7 @@ class Day:
             waited, early = round(answer.began_at - self._card_free_at, 2), round(answer.began_at - answer.ready_at, 2)
         self._card_free_at = time.time()
         why = answer.why or answer.value.get("failed")
-        times = {"seconds": seconds, "waited": waited, "ready_early": early}
+        times: dict[str, Any] = {"seconds": seconds, "waited": waited, "ready_early": early}
         if row.case is not None:
             self._settle(row, answer.value if answer.whole else None, why, times)
             return

@@ -5,11 +5,17 @@ import signal
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from day_child import Keep, Measure
 from day_jobs import Recipe, make_store, recipe_of
+
+from eightgig.core.device import DeviceKind
+
+if TYPE_CHECKING:
+    from eightgig.stages.training_job import TrainingJob
+    from eightgig.vram.plan import MemoryPlan
 
 # Optimizer steps an epoch, and epochs: the first loads kernels and starts the loader's processes, the last is speed.
 _STEPS, _EPOCHS = 6, 3
@@ -17,7 +23,7 @@ _DRAWN = 96  # samples in a store; an epoch goes through them more than once
 
 
 def recipe(
-    case: str, plan: dict[str, Any], stores: str, *, device: str, tiny: bool, lever: str | None = None
+    case: str, plan: dict[str, Any], stores: str, *, device: DeviceKind, tiny: bool, lever: str | None = None
 ) -> Measure:
     """Make a recipe's run ready; then train it as the train stage does, under the plan's budget."""
     from eightgig.vram.plan import MemoryPlan
@@ -36,7 +42,7 @@ def recipe(
     return measure
 
 
-def recovery(stores: str, *, device: str, tiny: bool) -> Measure:
+def recovery(stores: str, *, device: DeviceKind, tiny: bool) -> Measure:
     """Train with half the micro-batch; then under a cap that the whole one does not fit, and compare the weights."""
     from eightgig.vram.runtime.budget import release_memory
 
@@ -61,7 +67,7 @@ def recovery(stores: str, *, device: str, tiny: bool) -> Measure:
     return measure
 
 
-def resume(case: str, stores: str, *, device: str, **_: Any) -> Measure:
+def resume(case: str, stores: str, *, device: DeviceKind, **_: Any) -> Measure:
     """Train a run that is stopped in the middle of an epoch and gone on with, and one that is not; compare weights."""
     make = _deterministic_runs(case, Path(stores), device, tiny=True)
 
@@ -92,8 +98,8 @@ def _short(epochs: int) -> dict[str, Any]:
 
 
 def _job(
-    made: Recipe, plan: Any, case: str, stores: Path, *, tiny: bool, steps: int, folder: Path | None = None
-) -> Any:
+    made: Recipe, plan: "MemoryPlan", case: str, stores: Path, *, tiny: bool, steps: int, folder: Path | None = None
+) -> "TrainingJob":
     from eightgig.core.tracker import NoTracker
     from eightgig.stages.training_job import TrainingJob
 
@@ -117,7 +123,7 @@ def _job(
     )
 
 
-def _as_row(plan: Any, job: Any, result: Any, made: Recipe) -> dict[str, Any]:
+def _as_row(plan: "MemoryPlan", job: "TrainingJob", result: Any, made: Recipe) -> dict[str, Any]:
     from eightgig.vram.trace import VramTrace
 
     final = plan.model_copy(update=result.final)
@@ -139,7 +145,7 @@ def _as_row(plan: Any, job: Any, result: Any, made: Recipe) -> dict[str, Any]:
     }
 
 
-def _deterministic_runs(case: str, stores: Path, device: str, tiny: bool) -> Callable[..., Callable[..., Any]]:
+def _deterministic_runs(case: str, stores: Path, device: DeviceKind, tiny: bool) -> Callable[..., Callable[..., Any]]:
     """Return what makes runs whose sums are the same each time; without that a GPU's own differ from run to run."""
     _import_the_rest()
     torch.use_deterministic_algorithms(True, warn_only=True)
@@ -153,7 +159,7 @@ def _deterministic_runs(case: str, stores: Path, device: str, tiny: bool) -> Cal
     ) -> Callable[..., Any]:
         gradient_accumulation_steps = 2 * largest // micro_batch
         layout = "channels_last" if made.case.channels_last else "contiguous"
-        plan = _plan_by_hand(device, precision, micro_batch, gradient_accumulation_steps, layout, budget_gib)
+        plan = plan_by_hand(device, precision, micro_batch, gradient_accumulation_steps, layout, budget_gib)
         job = _job(made, plan, case, stores, tiny=tiny, steps=3, folder=folder)
 
         def run(*, stop_after: int = 0) -> Any:
@@ -168,9 +174,10 @@ def _deterministic_runs(case: str, stores: Path, device: str, tiny: bool) -> Cal
     return make
 
 
-def _plan_by_hand(
-    device: str, precision: str, micro: int, gradient_accumulation_steps: int, layout: str, gib: float
-) -> Any:
+def plan_by_hand(
+    device: DeviceKind, precision: str, micro: int, gradient_accumulation_steps: int, layout: str, gib: float
+) -> "MemoryPlan":
+    """Return a plan that no planner made: for runs that want to know what happens."""
     from eightgig.core.units import bytes_from_gib
     from eightgig.vram.plan import MemoryPlan, PhaseMemory
 
@@ -221,12 +228,12 @@ def _run_out_once(objective: Any, rows: int) -> None:
     objective.loss_sum = short
 
 
-def _finished(job: Any, network: Any, objective: Any) -> tuple[Any, dict[str, int]]:
+def _finished(job: "TrainingJob", network: Any, objective: Any) -> tuple[Any, dict[str, int]]:
     result = job.result(network, objective)
     return result, dict(result.final)
 
 
-def _stopped(job: Any, network: Any, objective: Any, after: int) -> Any:
+def _stopped(job: "TrainingJob", network: Any, objective: Any, after: int) -> Any:
     """Let Ctrl-C come in a step, and give what the checkpoint holds of the gradient scaler."""
     from eightgig.core.stop import Stopped
     from eightgig.training.trainer import Trainer
@@ -250,7 +257,9 @@ def _stopped(job: Any, network: Any, objective: Any, after: int) -> Any:
         raise RuntimeError(f"the run was over before step {after}: nothing was stopped")
     finally:
         Trainer.step = step  # type: ignore[method-assign]
-    return job.kept().newest().state["stepper"]["scaler"]
+    kept = job.kept().newest()
+    assert kept is not None  # noqa: S101  a stop keeps one
+    return kept.state["stepper"]["scaler"]
 
 
 def _losses(result: Any) -> list[Any]:

@@ -164,12 +164,14 @@ def judged(row: Outcome) -> Outcome:
     seen, predicted = row.measured.undisturbed, row.planned.predicted
     if seen.ran_out is not None or not seen.peak_allocated or not seen.peak_reserved:
         return row.model_copy(update={"errors": None})
-    timed = seen.step_seconds and predicted.step_seconds
+    step_seconds = None
+    if seen.step_seconds and predicted.step_seconds:
+        step_seconds = round(predicted.step_seconds / seen.step_seconds - 1, 3)
     errors = Errors(
         allocated=round(predicted.peak_allocated / seen.peak_allocated - 1, 5),
         reserved=round(predicted.peak_reserved / seen.peak_reserved - 1, 5),
         segments=predicted.num_segments - (seen.num_segments or 0),
-        step_seconds=round(predicted.step_seconds / seen.step_seconds - 1, 3) if timed else None,
+        step_seconds=step_seconds,
     )
     return row.model_copy(update={"errors": errors})
 

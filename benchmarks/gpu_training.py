@@ -121,8 +121,9 @@ def _optimizer(weights: list[nn.Parameter], options: StepOptions) -> torch.optim
         from bitsandbytes.optim import AdamW8bit
 
         return AdamW8bit(weights, lr=1e-4)
-    kernel = {"fused": True} if options.optimizer_kernel == "fused" else {"foreach": True}
+    fused = options.optimizer_kernel == "fused"
+    foreach = not fused
     if options.optimizer == "sgd":
-        return torch.optim.SGD(weights, lr=1e-3, momentum=0.9, weight_decay=1e-4, **kernel)
+        return torch.optim.SGD(weights, lr=1e-3, momentum=0.9, weight_decay=1e-4, fused=fused, foreach=foreach)
     made = torch.optim.Adam if options.optimizer == "adam" else torch.optim.AdamW
-    return made(weights, lr=1e-4, **kernel)
+    return made(weights, lr=1e-4, fused=fused, foreach=foreach)

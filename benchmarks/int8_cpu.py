@@ -47,7 +47,7 @@ COUNTED = ("uint8", "int7")
 def build(name: str, side: int) -> nn.Module:
     """Return the network with the statistics of its own activations, so that ranges are ordinary."""
     torch.manual_seed(0)
-    network = torchvision.models.get_model(name, weights=None)
+    network: nn.Module = torchvision.models.get_model(name, weights=None)
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.momentum = None

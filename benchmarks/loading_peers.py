@@ -9,11 +9,13 @@ import h5py
 import numpy as np
 import torch
 from PIL import Image
+from torch import nn
 from torch.utils.data import DataLoader, Dataset, Sampler
 from torchvision import transforms
+from torchvision.datasets import ImageFolder
 from torchvision.transforms import v2
 
-from eightgig.data.images.loader import create_loader
+from eightgig.data.images.loader import KeyedSampler, create_loader
 from eightgig.data.images.parameters import AugmentParameters
 from eightgig.data.images.transforms import IMAGENET_MEAN, IMAGENET_STD, DeviceColour
 from eightgig.data.ingest.folders import scan_class_folders
@@ -38,11 +40,19 @@ class ArticleDataset(Dataset[tuple[torch.Tensor, int]]):
         return self.transform(Image.fromarray(self.file["images"][index])), int(self.file["labels"][index])
 
 
+def read_image(path: Path, flags: int = cv2.IMREAD_COLOR) -> cv2.typing.MatLike:
+    """Return the image as OpenCV reads it, which says nothing where it cannot."""
+    image = cv2.imread(str(path), flags)
+    if image is None:
+        raise ValueError(f"{path}: wanted an image, found a file that OpenCV does not read. Leave it out.")
+    return image
+
+
 def build_article(folder: Path, path: Path) -> None:
     """Write the article's file: all decoded images in memory, then gzip with automatic chunks."""
     scan = scan_class_folders(folder)
-    images = [cv2.imread(str(folder / name), cv2.IMREAD_COLOR_RGB) for name, _ in scan.files]
-    images = np.stack([cv2.resize(image, (ARTICLE_SIDE, ARTICLE_SIDE)) for image in images])
+    decoded = [read_image(folder / name, cv2.IMREAD_COLOR_RGB) for name, _ in scan.files]
+    images = np.stack([cv2.resize(image, (ARTICLE_SIDE, ARTICLE_SIDE)) for image in decoded])
     with h5py.File(path, "w") as file:
         file.create_dataset("images", data=images, compression="gzip")
         file.create_dataset("labels", data=np.array([label for _, label in scan.files]), compression="gzip")
@@ -83,7 +93,7 @@ Batches = Callable[[int], Iterable[object]]
 """Gives batches of about so many images; called again, it goes on with the same workers."""
 
 
-def plain_batches(dataset: Dataset[object], num_workers: int) -> Batches:
+def plain_batches(dataset: ArticleDataset | ImageFolder, num_workers: int) -> Batches:
     """Load random images with PyTorch's usual collation."""
     sampler = SomeIndices(len(dataset))
     persistent = num_workers > 0
@@ -98,12 +108,16 @@ def plain_batches(dataset: Dataset[object], num_workers: int) -> Batches:
 
 def store_batches(store: ImageStore, task: str, num_workers: int) -> Batches:
     """Load from this project's store; for F the colours follow in this process, as on a device."""
-    options = {"batch_size": BATCH_SIZE, "num_workers": num_workers, "augment": AugmentParameters()}
-    loader = create_loader(store, range(len(store)), image_size=IMAGE_SIZE, **options)
-    colour = DeviceColour(AugmentParameters()) if task == "F" else lambda images: images
+    indices, augment = range(len(store)), AugmentParameters()
+    loader = create_loader(
+        store, indices, image_size=IMAGE_SIZE, batch_size=BATCH_SIZE, augment=augment, num_workers=num_workers
+    )
+    colour = DeviceColour(augment) if task == "F" else nn.Identity()
+    sampler = loader.sampler
+    assert isinstance(sampler, KeyedSampler)  # noqa: S101  as create_loader says
 
     def run(num_images: int) -> Iterable[object]:
-        loader.sampler.set_epoch(loader.sampler.epoch + 1, offset=len(store) - num_images)
+        sampler.set_epoch(sampler.epoch + 1, offset=len(store) - num_images)
         return (colour(batch["images"]) for batch in loader)
 
     return run
@@ -113,13 +127,12 @@ def dali_batches(folder: Path) -> Batches:
     """Load with NVIDIA DALI on the CPU: its own fused decode and crop."""
     from nvidia.dali import fn, pipeline_def, types
 
-    @pipeline_def(batch_size=BATCH_SIZE, num_threads=os.cpu_count() or 1, device_id=None)
-    def pipeline() -> object:
+    def crops() -> object:
         files, _ = fn.readers.file(file_root=str(folder), random_shuffle=True)
         images = fn.decoders.image_random_crop(files, device="cpu", output_type=types.RGB)
         images = fn.resize(images, size=(IMAGE_SIZE, IMAGE_SIZE))
         return fn.flip(images, horizontal=fn.random.coin_flip())
 
-    pipe = pipeline()
+    pipe = pipeline_def(batch_size=BATCH_SIZE, num_threads=os.cpu_count() or 1, device_id=None)(crops)()
     pipe.build()
     return lambda num_images: (pipe.run() for _ in range(-(-num_images // BATCH_SIZE)))

@@ -24,7 +24,7 @@ from torch import nn
 
 from eightgig.bench.latency import measure_latency
 from eightgig.bench.parameters import LatencyParameters
-from eightgig.core.device import describe_device
+from eightgig.core.device import DeviceKind, describe_device
 from eightgig.core.files import write_text
 from eightgig.core.units import GIB, mib
 from eightgig.export.runners import Feeds, Runner
@@ -46,7 +46,7 @@ def build(name: str, dtype: torch.dtype = torch.float32) -> nn.Module:
     return network.eval().to(dtype)
 
 
-def missing(device: str) -> dict[str, str]:
+def missing(device: DeviceKind) -> dict[str, str]:
     """Return which runners this machine cannot open, and why: looked at before anything is compiled."""
     absent = [name for name in ONNX_PACKAGES if find_spec(name) is None]
     why = f"package: {', '.join(absent)} not here" if absent else None
@@ -59,25 +59,34 @@ def missing(device: str) -> dict[str, str]:
     return {} if why is None else {f"ONNX Runtime {kind}": why for kind in kinds}
 
 
-def cap(device: str) -> None:
+def cap(device: DeviceKind) -> None:
     """Let torch's allocator hold 8 GiB and no more, whatever the card has."""
     if device == "cuda":
         total = torch.cuda.get_device_properties(0).total_memory
         torch.cuda.set_per_process_memory_fraction(min(1.0, 8 * GIB / total))
 
 
-def openings(name: str, feeds: Feeds, device: str, *, compiles: bool) -> Iterator[tuple[str, Opening]]:
+def openings(name: str, feeds: Feeds, device: DeviceKind, *, compiles: bool) -> Iterator[tuple[str, Opening]]:
     """Yield each runner's name, and how to open it; the cheap ones first, so that little time brings much."""
     kinds = DTYPES if device == "cuda" else {"fp32": torch.float32}
     for kind, dtype in kinds.items():
-        yield f"torch eager {kind}", lambda dtype=dtype: TorchRunner(build(name, dtype), device)
+        yield f"torch eager {kind}", partial(open_eager, name, device, dtype)
     yield from onnx_openings(name, feeds, device)
     for kind in (kind for kind in ("fp16", "bf16", "fp32") if compiles and kind in kinds):  # as it is deployed, first
-        dtype = kinds[kind]
-        yield f"torch.compile {kind}", lambda dtype=dtype: TorchCompileRunner(build(name, dtype), feeds, device)
+        yield f"torch.compile {kind}", partial(open_compiled, name, device, kinds[kind], feeds)
 
 
-def onnx_openings(name: str, feeds: Feeds, device: str) -> Iterator[tuple[str, Opening]]:
+def open_eager(name: str, device: DeviceKind, dtype: torch.dtype) -> Runner:
+    """Return the network in torch's eager mode."""
+    return TorchRunner(build(name, dtype), device)
+
+
+def open_compiled(name: str, device: DeviceKind, dtype: torch.dtype, feeds: Feeds) -> Runner:
+    """Return the network in torch.compile, compiled for these feeds."""
+    return TorchCompileRunner(build(name, dtype), feeds, device)
+
+
+def onnx_openings(name: str, feeds: Feeds, device: DeviceKind) -> Iterator[tuple[str, Opening]]:
     """Yield the same of ONNX Runtime, where it is installed."""
     if missing(device):
         return
@@ -90,14 +99,15 @@ def onnx_openings(name: str, feeds: Feeds, device: str) -> Iterator[tuple[str, O
     fp32 = partial(export_onnx, build(name), images, card={})
     files: dict[str, Callable[[], bytes]] = {"fp32": fp32, "fp16": lambda: to_half(fp32())}
     for kind in files if device == "cuda" else ("fp32",):
-        yield (
-            f"ONNX Runtime {kind}",
-            lambda kind=kind: OnnxRuntimeRunner(files[kind](), provider=provider, claimed=kind),
-        )
+
+        def opening(kind: str = kind) -> Runner:
+            return OnnxRuntimeRunner(files[kind](), provider=provider, claimed=kind)
+
+        yield f"ONNX Runtime {kind}", opening
 
 
 def measure(
-    name: str, device: str, parameters: LatencyParameters, *, compiles: bool, keep: Keep, side: int | None = None
+    name: str, device: DeviceKind, parameters: LatencyParameters, *, compiles: bool, keep: Keep, side: int | None = None
 ) -> dict[str, Any]:
     """Return a row a runner, each timed in turn with torch eager in float32, which is open beside it.
 
@@ -146,7 +156,7 @@ def main() -> None:
     parser.add_argument("--no-compile", action="store_true")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
     arguments = parser.parse_args()
-    device = "cuda" if torch.cuda.is_available() else "cpu"
+    device: DeviceKind = "cuda" if torch.cuda.is_available() else "cpu"
     card = describe_device(device)
     cap(device)
     sizes = tuple(arguments.batch_sizes or ((1, 8, 32) if device == "cuda" else (1, 16)))

@@ -27,6 +27,7 @@ from eightgig.core.device import describe_device
 from eightgig.core.tracker import NoTracker
 from eightgig.core.units import MIB
 from eightgig.datasets.weights import Weights, WeightsDataset
+from eightgig.models.network import ImageNetwork
 from eightgig.models.parameters import ImageModelParameters
 from eightgig.stages.plan import plan_memory
 from eightgig.stages.trained import card_of, restore
@@ -83,6 +84,7 @@ class Soak:
         dataset = WeightsDataset(filepath=str(self.folder / "weights.safetensors"))
         dataset.save(Weights(result.best_state, card))
         judged = restore(self.case, dataset.load())
+        assert isinstance(judged, ImageNetwork)  # noqa: S101  as it was trained
         batches = self.case.eval_batches(self.store, job.val_indices, size=self.model.size, batch_size=16)
         score = self.case.objective(judged, self.train).evaluate(judged.module, batches, torch.device("cpu"))["score"]
         shutil.rmtree(kept)

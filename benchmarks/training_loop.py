@@ -9,7 +9,7 @@ import json
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from torch.nn import functional
 
 from eightgig.core.device import DeviceKind, describe_device, resolve_device
 from eightgig.core.tracker import NoTracker
+from eightgig.data.images.loader import Batch
 from eightgig.data.images.parameters import AugmentParameters, DataParameters
 from eightgig.data.images.transforms import DeviceColour
 from eightgig.data.store.reader import ImageStore
@@ -46,7 +47,13 @@ def build_store(folder: Path, num_images: int) -> ImageStore:
     return ImageStore(folder / "store.h5")
 
 
-def bare_epoch(module: nn.Module, optimizer: torch.optim.Optimizer, colour: DeviceColour, batches, device) -> None:
+def bare_epoch(
+    module: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    colour: DeviceColour,
+    batches: Iterable[Batch],
+    device: DeviceKind,
+) -> None:
     """Train one epoch as one would write it by hand, in float32."""
     module.train()
     colour.train()
@@ -126,10 +133,10 @@ class LoopBench:
         feed = EpochIterator(
             batches, gradient_accumulation_steps=self._plan.gradient_accumulation_steps, ranks=trainer.ranks
         )
-        twin = twin.to(device, memory_format=torch.channels_last)
+        twin = twin.to(device).to(memory_format=torch.channels_last)
         colour = DeviceColour(mean=network.mean, std=network.std, augment=train.augment).to(device)
-        kernel = {"fused": True} if device == "cuda" else {"foreach": True}
-        optimizer = torch.optim.AdamW(twin.parameters(), lr=1e-4, **kernel)
+        on_card = device == "cuda"
+        optimizer = torch.optim.AdamW(twin.parameters(), lr=1e-4, fused=on_card, foreach=not on_card)
         for number in range(self._sizes.rounds + 1):
             trainer.progress.samples = 0
             ours = seconds(lambda: trainer.train_epoch(feed))

@@ -21,10 +21,10 @@ import cv2
 import numpy as np
 import torch
 
-from eightgig.core.device import describe_device
+from eightgig.core.device import DeviceKind, describe_device
 from eightgig.export.runners import Runner
 from eightgig.export.torch_runner import TorchRunner
-from eightgig.tasks.detection.model import WithDecode, build_yolov5
+from eightgig.tasks.detection.model import WithDecode, YoloV5, build_yolov5
 from eightgig.tasks.detection.video.parameters import VideoParameters
 from eightgig.tasks.detection.video.pipeline import detect_video
 from eightgig.tasks.detection.video.records import VideoReport
@@ -54,7 +54,9 @@ def paint_video(path: Path, num_frames: int, size: tuple[int, int]) -> None:
 def build_network(name: str, image_size: int) -> torch.nn.Module:
     """Return the network with random weights and the statistics of its own activations, so that its outputs vary."""
     torch.manual_seed(0)
-    network = WithDecode(build_yolov5(name, weights="none", num_classes=NUM_CLASSES).module)
+    detector = build_yolov5(name, weights="none", num_classes=NUM_CLASSES).module
+    assert isinstance(detector, YoloV5)  # noqa: S101  as it is built
+    network = WithDecode(detector)
     example_N3HW = torch.rand(2, 3, image_size, image_size)
     with torch.no_grad():
         for _ in range(3):
@@ -133,7 +135,7 @@ def measure(name: str, image_size: int, path: Path, out: Path, options: argparse
     return row
 
 
-def on_device(name: str, device: str, *, image_size: int, tiny: bool) -> Callable[[Any], dict[str, Any]]:
+def on_device(name: str, device: DeviceKind, *, image_size: int, tiny: bool) -> Callable[[Any], dict[str, Any]]:
     """Make ready what takes a video's frames through torch on a device; give what measures it, fp16 on a GPU."""
     network, folder = build_network(name, image_size), tempfile.TemporaryDirectory(prefix="bench-video-")
     path = Path(folder.name) / "in.mp4"

@@ -61,9 +61,9 @@ def timm_workload(name: str) -> tuple[Any, Any, Any]:
     """Return a timm model with its training size and the runs' loss, for the child process."""
     import timm
     import torch
-    from timm.loss import LabelSmoothingCrossEntropy
+    from timm.loss.cross_entropy import LabelSmoothingCrossEntropy
 
-    model = timm.create_model(name)
+    model: Any = timm.create_model(name)
     channels, height, width = model.pretrained_cfg["input_size"]
     criterion = LabelSmoothingCrossEntropy(0.1)
 

@@ -4,7 +4,7 @@ import io
 import struct
 import zlib
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from PIL import Image
@@ -74,7 +74,7 @@ def tiff_of(
     photometric: int,
     *,
     extra: Sequence[int] | None = None,
-    order: str = "<",
+    order: Literal["<", ">"] = "<",
     planar: bool = False,
     bits: int | None = None,
     more: Sequence[tuple[int, int, Any]] = (),

@@ -4,7 +4,7 @@ import io
 import zlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -93,7 +93,7 @@ def make_store(tmp_path: Path, make_folders: Callable[..., Path]) -> "Callable[.
     from eightgig.data.ingest.manifest import build_manifest
     from eightgig.data.store.reader import ImageStore, write_store
 
-    def _make(**options: object) -> "ImageStore":
+    def _make(**options: Any) -> "ImageStore":
         root = make_folders(daisy=5, rose=5)
         folders = scan_class_folders(root)
         manifest, _ = build_manifest(folders, DataParameters(root=str(root)))

@@ -4,6 +4,7 @@ import subprocess
 import sys
 import types
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -37,7 +38,7 @@ def airflow(monkeypatch):
 
         return decorate
 
-    sdk = types.ModuleType("airflow.sdk")
+    sdk: Any = types.ModuleType("airflow.sdk")
     sdk.dag, sdk.task = dag, task
     monkeypatch.setitem(sys.modules, "airflow", types.ModuleType("airflow"))
     monkeypatch.setitem(sys.modules, "airflow.sdk", sdk)

@@ -8,7 +8,7 @@ from nbclient.exceptions import CellExecutionError
 from tests.notebooks import run_notebook
 
 # Jupyter's own warnings are not ours to mend.
-pytestmark = pytest.mark.filterwarnings("default")
+pytestmark = [pytest.mark.whole, pytest.mark.filterwarnings("default")]
 
 
 @pytest.fixture

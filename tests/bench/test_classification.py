@@ -41,8 +41,8 @@ def test_the_tables_hold_every_class_and_mark_the_absent_one() -> None:
     assert per_class["recall"].tolist()[:2] == pytest.approx([2 / 3, 1 / 2])
     assert per_class["f1"].isna().tolist() == [False, False, True]
     assert report.per_class[2].recall is None
-    assert confusion.loc["daisy"].tolist() == [2, 1, 0]
-    assert confusion.loc["rose"].tolist() == [1, 1, 0]
+    assert list(confusion.loc["daisy"]) == [2, 1, 0]
+    assert list(confusion.loc["rose"]) == [1, 1, 0]
     assert (confusion.index.name, confusion.columns.name) == ("actual", "predicted")
 
 

@@ -3,6 +3,7 @@
 import gc
 import tracemalloc
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 import pytest
@@ -67,6 +68,9 @@ class Fake:
             raise self._error
         self._load()
         return {"logits": self._scale * feeds["logits"]}
+
+    def describe(self):
+        return {}
 
     def variant(self):
         return Variant(self.name, "fake", "fp32", self.device, lambda: self)
@@ -232,12 +236,17 @@ def test_memory_does_not_grow_with_the_number_of_batches(evaluator, batches, ans
 def test_in_whatever_batches_answers_come_they_are_judged_and_compared_alike(seed, cuts):
     random = np.random.default_rng(seed)
     shapes = {LanguageEvaluator: (7, 5, 11), SegmentationEvaluator: (7, 3, 4, 5), ClassificationEvaluator: (7, 3)}
-    truths_of = {
+    truths_of: dict[type, Any] = {
         LanguageEvaluator: random.integers(0, 11, (7, 5)),
         SegmentationEvaluator: random.integers(0, 3, (7, 4, 5)).astype(np.uint8),
         ClassificationEvaluator: random.integers(0, 3, 7),
     }
-    for evaluator in (LanguageEvaluator(), SegmentationEvaluator("abc"), ClassificationEvaluator(["a", "b", "c"])):
+    evaluators: list[Any] = [
+        LanguageEvaluator(),
+        SegmentationEvaluator("abc"),
+        ClassificationEvaluator(["a", "b", "c"]),
+    ]
+    for evaluator in evaluators:
         logits = random.normal(0, 1, shapes[type(evaluator)]).astype(np.float32)
         noisy = logits + random.normal(0, 0.3, logits.shape).astype(np.float32)
         right, other = (evaluator.predictions({"logits": each}) for each in (logits, noisy))
@@ -262,15 +271,15 @@ def test_a_network_that_is_too_large_for_the_budget_is_a_row_and_leaves_the_card
             return logits + torch.zeros(3 * 2**30, dtype=torch.uint8, device=logits.device)[:1] + self.weight
 
     def on(device, module):
-        names = {"input_names": ("logits",)}
-        return Variant(
-            f"{type(module).__name__}_{device}", "torch", "fp32", device, lambda: TorchRunner(module, device, **names)
-        )
+        def opened():
+            return TorchRunner(module, device, input_names=("logits",))
+
+        return Variant(f"{type(module).__name__}_{device}", "torch", "fp32", device, opened)
 
     plan = make_plan(device="cuda", budget_gib=2.0)
     rows, _ = benchmark_variants(
         [on("cpu", Plain()), on("cuda", Large()), on("cuda", Plain())],
-        lambda: [({"logits": LOGITS_N2}, LABELS_N)],
+        lambda: [({"logits": LOGITS_N2}, list(LABELS_N))],
         TASK,
         latency=QUICK,
         gates=GateParameters(),

@@ -51,7 +51,7 @@ class FakeRunner:
 
 
 def one_batch() -> list[LabelledBatch]:
-    return [(FEEDS, LABELS_N)]
+    return [(FEEDS, list(LABELS_N))]
 
 
 def variant(runner: FakeRunner, size_bytes: int | None = None) -> Variant:
@@ -102,7 +102,7 @@ def test_latency_wants_an_image() -> None:
 def test_a_row_a_variant_with_figures_or_the_reason_why_not() -> None:
     torch, onnx = FakeRunner("torch", delay_s=0.004), FakeRunner("onnx")
     engine = Variant("engine", "TensorRT", "fp16", "cuda:0", not_installed, size_bytes=None)
-    batches = [({"images": IMAGES_N3HW[part]}, LABELS_N[part]) for part in (slice(2), slice(2, 4))]
+    batches = [({"images": IMAGES_N3HW[part]}, list(LABELS_N[part])) for part in (slice(2), slice(2, 4))]
     rows, _ = benchmark_variants(
         [variant(torch), variant(onnx, 2**20), engine], lambda: batches, TASK, latency=QUICK, gates=GATES
     )

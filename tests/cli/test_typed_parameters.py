@@ -83,7 +83,7 @@ def test_what_cannot_be_read_names_the_way_out():
         parse_parameters(["sentiment_classifier.train.epochs=[3"])
 
 
-_PLAIN = st.text(st.characters(exclude_categories=("Cs",), exclude_characters="\0"), max_size=30)
+_PLAIN = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=30)
 
 
 @settings(max_examples=60, deadline=None)

@@ -8,7 +8,6 @@ import uuid
 
 import pytest
 
-from eightgig.core import cuda_order as asked
 from eightgig.core.cuda_order import cuda_order, read_order
 
 FIRST, SECOND = uuid.UUID(int=0x3070), uuid.UUID(int=0x1050)
@@ -75,7 +74,7 @@ def test_a_library_is_asked_in_another_process_with_this_ones_settings(tmp_path,
 
 @pytest.mark.parametrize("python", ["/nowhere/python", ""])
 def test_nothing_is_known_where_no_process_can_be_started(monkeypatch, python):
-    monkeypatch.setattr(asked.sys, "executable", python)
+    monkeypatch.setattr("eightgig.core.cuda_order.sys.executable", python)
     assert cuda_order() is None
 
 

@@ -1,17 +1,19 @@
 """Which cards torch can compute on, and which device a run takes where it cannot."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from tests.cards import ARCHITECTURES, FakeCard, install
+from tests.present import present
 
 from eightgig.core import device
 from eightgig.core.device import resolve_device
 from eightgig.core.errors import ConfigurationError
 from eightgig.core.kernels import built_architectures, covers, has_kernels, lack_of_kernels, torch_with_kernels
 
-GTX_1080 = {"name": "NVIDIA GeForce GTX 1080", "capability": (6, 1)}
+GTX_1080: dict[str, Any] = {"name": "NVIDIA GeForce GTX 1080", "capability": (6, 1)}
 TITAN_V = {"name": "NVIDIA TITAN V", "capability": (7, 0)}
 
 
@@ -109,7 +111,7 @@ def test_a_build_that_does_not_say_what_it_was_built_for_is_believed(monkeypatch
 def test_what_torch_was_built_for_is_read_from_its_library():
     if torch.version.cuda is None:
         pytest.skip("torch is built for the CPU")
-    assert built_architectures(Path(torch.__file__).parent) == tuple(torch._C._cuda_getArchFlags().split())
+    assert built_architectures(Path(torch.__file__).parent) == tuple(present(torch._C._cuda_getArchFlags()).split())
 
 
 @pytest.mark.parametrize("library", ["libtorch_python.so", "torch_python.dll"])

@@ -11,7 +11,7 @@ from eightgig.core.names import all_quoted, composed, name_key, quoted
 COMPOSED, DECOMPOSED = "B\u00fccher", "Bu\u0308cher"
 
 
-@given(st.text(alphabet=st.characters(exclude_categories=("Cs",)), max_size=12), st.sampled_from(["NFC", "NFD"]))
+@given(st.text(alphabet=st.characters(exclude_categories=["Cs"]), max_size=12), st.sampled_from(["NFC", "NFD"]))
 def test_normal_forms_of_a_name_are_equal(name, form):
     assert composed(unicodedata.normalize(form, name)) == composed(name)
 

@@ -4,7 +4,6 @@ import logging
 
 import pytest
 
-from eightgig.core import progress as module
 from eightgig.core.progress import progress
 
 
@@ -12,8 +11,8 @@ from eightgig.core.progress import progress
 def lines(monkeypatch, caplog):
     """Return a function that lets seconds pass and then reports; it gives the line that was logged, if one was."""
     now = [100.0]
-    monkeypatch.setattr(module.time, "monotonic", lambda: now[0])
-    monkeypatch.setattr(module.sys.stderr, "isatty", lambda: False)
+    monkeypatch.setattr("eightgig.core.progress.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("eightgig.core.progress.sys.stderr.isatty", lambda: False)
     caplog.set_level(logging.INFO)
 
     def _after(seconds, report, done, total):

@@ -81,7 +81,7 @@ def machine(
         "tensorrt": {"tensorrt-cu13": "11.4.0.106"},
         "onnxruntime": {"onnxruntime": "1.32.0"},
     }
-    drive = {"folder": "data", "kind": "NVMe", "device": "nvme0n1", "file_system": "ext4"}
+    drive: dict[str, Any] = {"folder": "data", "kind": "NVMe", "device": "nvme0n1", "file_system": "ext4"}
     drive |= {"total_bytes": 1000 * GIB, "free_bytes": 400 * GIB}
     return Machine(
         graphics=Graphics(**cards | (graphics or {})),

@@ -24,7 +24,7 @@ def test_an_entry_that_is_something_else(name, value):
 def test_a_name_that_is_no_text():
     """As protobuf gives one that is no UTF-8."""
     with pytest.raises(ExportError, match="found classes, b'model'"):
-        ModelCard.from_metadata({"classes": '["a"]', b"model": "m"})
+        ModelCard.from_metadata({"classes": '["a"]', b"model": "m"})  # type: ignore[dict-item]  # as a file may have it
 
 
 @pytest.mark.parametrize("value", ["", "{", "{}", "null", DEEP, LONG])

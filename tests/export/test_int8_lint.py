@@ -1,8 +1,10 @@
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import onnx
 import pytest
+from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from eightgig.core.errors import ExportError
@@ -13,7 +15,7 @@ Change = Callable[[onnx.ModelProto], None]
 
 def legal() -> onnx.ModelProto:
     """A convolution and a linear layer as TensorRT wants them."""
-    arrays = {
+    arrays: dict[str, NDArray[Any]] = {
         "scale": np.array(0.1, dtype=np.float32),
         "zero": np.array(0, dtype=np.int8),
         "conv_weight": np.ones((4, 3, 1, 1), dtype=np.int8),
@@ -47,7 +49,7 @@ def legal() -> onnx.ModelProto:
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)])
 
 
-def node(operator: str, inputs: list[str], output: str, **attributes: int) -> onnx.NodeProto:
+def node(operator: str, inputs: list[str], output: str, **attributes: Any) -> onnx.NodeProto:
     return helper.make_node(operator, inputs, [output], name=f"make_{output}", **attributes)
 
 

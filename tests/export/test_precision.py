@@ -83,7 +83,7 @@ def test_one_float32_node_that_the_card_does_not_list_is_refused(half_file: byte
 
 def test_a_quantize_node_beside_float_weights_makes_no_int8() -> None:
     model = conv_graph(WEIGHTS)
-    model.graph.initializer.append(numpy_helper.from_array(np.float32(1), "s"))
+    model.graph.initializer.append(numpy_helper.from_array(np.array(1, np.float32), "s"))
     model.graph.node.append(helper.make_node("QuantizeLinear", ["x", "s"], ["q"], "q"))
     assert read_precision(model) == "fp32"
 

@@ -197,7 +197,7 @@ def test_parity_of_a_changed_network_fails(
     tiny: nn.Sequential, tiny_onnx: bytes, images_N3HW: NDArray[np.float32]
 ) -> None:
     with torch.no_grad():
-        tiny[-1].bias[0] += 0.01
+        tiny.get_parameter(f"{len(tiny) - 1}.bias")[0] += 0.01
     with TorchRunner(tiny) as reference, OnnxRuntimeRunner(tiny_onnx) as candidate:
         report = check_parity(reference, candidate, [{"images": images_N3HW}], tolerance=1e-4, evaluator=TASK)
     assert not report.passed

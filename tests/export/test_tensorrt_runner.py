@@ -76,6 +76,11 @@ def toolkit() -> Toolkit:
     return Toolkit("tensorrt_rtx", module)
 
 
+def bytes_at(address: int, count: int) -> Any:
+    """Return what lies there, to be read and written."""
+    return (ctypes.c_char * count).from_address(address)
+
+
 class Doubler:
     """A session on the CPU whose engine doubles its input, from and to the addresses that it was given."""
 
@@ -95,8 +100,8 @@ class Doubler:
     def execute(self) -> None:
         Doubler.steps.append("execute")
         count = self.shape[0] * self.shape[1]
-        read = np.frombuffer((ctypes.c_char * (4 * count)).from_address(self.addresses["images"]), np.float32)
-        written = np.frombuffer((ctypes.c_char * (2 * count)).from_address(self.addresses["logits"]), np.float16)
+        read = np.frombuffer(bytes_at(self.addresses["images"], 4 * count), np.float32)
+        written = np.frombuffer(bytes_at(self.addresses["logits"], 2 * count), np.float16)
         written[:] = 2 * read
 
     def close(self) -> None:

@@ -1,5 +1,7 @@
 """The layout in which torch's rows run: as networks of images train on a GPU."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -25,7 +27,7 @@ def moved(self, *arguments, memory_format=None):
     return self
 
 
-def on_fake_card(monkeypatch, build, feeds, *, runner=TorchRunner, **options):
+def on_fake_card(monkeypatch, build, feeds, *, runner: Any = TorchRunner, **options):
     """Run on a card that is none; give what reaches the module, its weights while it is open, and after."""
     seen = {}
 

@@ -58,6 +58,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from tests.present import present
 
 HERE = Path(__file__).parent
 _ON_SMALL_DISK = 'mount -t tmpfs -o "size=$1" tmpfs "$2" && shift 2 && exec "$@"'
@@ -151,10 +152,10 @@ def wait_in_the_middle(
     started: list[subprocess.Popen[str]] = []
 
     def start(case: dict) -> tuple[int, Callable[[], dict]]:
-        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-        process = subprocess.Popen(store_victim([case]), text=True, env=quietly, **pipes)
+        pipe = subprocess.PIPE
+        process = subprocess.Popen(store_victim([case]), text=True, env=quietly, stdin=pipe, stdout=pipe)
         started.append(process)
-        word, number = process.stdout.readline().split()
+        word, number = present(process.stdout).readline().split()
         assert word == "writing"
         return int(number), lambda: json.loads(process.communicate("go on\n", timeout=60)[0])
 

@@ -17,6 +17,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from itertools import count, product
 from pathlib import Path
 from typing import Any
@@ -118,7 +119,9 @@ def identity(value: Any) -> Any:
     return value
 
 
-Make, Content, Look = Callable[[str], AbstractDataset], Callable[[int], Any], Callable[[Any], Any]
+Make = Callable[[str], AbstractDataset]
+Content = Callable[[int], Any]
+Look = Callable[[Any], Any]
 KINDS: dict[str, tuple[str, Make, Content, Look]] = {
     "table": (
         "f.csv",
@@ -219,7 +222,7 @@ def killed_saves(kind: Kind) -> Iterator[dict]:
     for point, number in product(("partial", "before", "after"), numbers):
         path = WORK / kind.name / f"{point}-{number}" / kind.file
         kind.save(path, "old")
-        save_and_be_killed(lambda p=path: kind.save(p, "new"), point, number)
+        save_and_be_killed(partial(kind.save, path, "new"), point, number)
         found = {"kind": kind.name, "point": point, "number": number}
         found |= {"exists": kind.exists(path), "content": kind.content(path)}
         kind.save(path, "new")
@@ -241,7 +244,7 @@ def save_and_be_killed(save: Callable[[], None], point: str, number: int) -> Non
             os.kill(os.getpid(), signal.SIGKILL)
             return target
 
-        Path.replace = replace  # type: ignore[method-assign, assignment]
+        Path.replace = replace  # type: ignore[assignment]
         save()
         os._exit(0)
     _, status = os.waitpid(process, 0)
@@ -256,9 +259,9 @@ def counted_renames() -> Iterator[list[Path]]:
         renamed.append(self)
         return real(self, target)
 
-    Path.replace = replace  # type: ignore[method-assign, assignment]
+    Path.replace = replace  # type: ignore[assignment]
     yield renamed
-    Path.replace = real  # type: ignore[method-assign]
+    Path.replace = real
 
 
 def refused_save(kind: Kind, path: Path, where: str) -> dict:

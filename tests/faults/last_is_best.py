@@ -35,7 +35,7 @@ class LastSentimentClassifier(LastIsBest, SentimentClassifier):
     """The classifier of texts."""
 
 
-BY_KIND = {
+BY_KIND: dict[str, Any] = {
     "classifier": LastClassifier,
     "detector": LastDetector,
     "segmenter": LastSegmenter,

@@ -1,6 +1,7 @@
 """Training runs of four case studies, and of an agent, that take seconds: the stores are drawn here."""
 
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -53,14 +54,20 @@ def make_stores(folder: Path) -> None:
 
 
 def make_job(
-    kind: str, stores: Path, folder: Path, *, tracker: Tracker | None = None, plan: dict | None = None, **train: object
+    kind: str,
+    stores: Path,
+    folder: Path,
+    *,
+    tracker: Tracker | None = None,
+    plan: dict[str, Any] | None = None,
+    **train: Any,
 ) -> TrainingJob:
     """Return a run of one kind, kept in `folder`; `train` and `plan` change the recipe and the plan."""
     case, model, recipe = _CASES[kind]
     options = {"num_workers": 0, **RECIPE, **train}
     if kind != "text":
         options = {"ema_decay": 0.9, "ema_ramp_steps": 2, **options}
-    store = (TokenStore if kind == "text" else ImageStore)(stores / f"{kind}.h5")
+    store: Any = (TokenStore if kind == "text" else ImageStore)(stores / f"{kind}.h5")
     return TrainingJob(
         task=case(),
         store=store,
@@ -99,7 +106,7 @@ _SMALL_BERT = {
     "vocab_size": 260,
     "max_position_embeddings": 32,
 }
-_CASES = {
+_CASES: dict[str, tuple[Any, Any, Any]] = {
     "classifier": (
         ImageClassifier,
         ImageModelParameters(name="torchvision/mobilenet_v3_small", weights="none", image_size=SIDE),

@@ -91,7 +91,7 @@ def arrange(case: dict) -> None:
         leave_no_room(case, left=100_000)
     if case.get("full_after_check"):
         for module in (store_writer, token_store, probabilities):
-            module.space_shortage = lambda *_, **__: leave_no_room(case)
+            vars(module)["space_shortage"] = lambda *_, **__: leave_no_room(case)
     if case.get("full_before_index"):
         lay_out = store_writer._lay_out
         store_writer._lay_out = lambda *args: leave_no_room(case) or lay_out(*args)
@@ -105,7 +105,7 @@ def arrange(case: dict) -> None:
                 fault()
             return real(self, data)  # type: ignore[arg-type]
 
-        hdf5_files._PatientFile.write = at_write  # type: ignore[method-assign]
+        hdf5_files._PatientFile.write = at_write
 
 
 def at_row(case: dict) -> Callable[[int, int], None]:

@@ -14,7 +14,6 @@ import simplejpeg
 from PIL import Image
 
 from eightgig.core.errors import DataError, ImageRejectedError, StoreError
-from eightgig.data.images import decoding as images
 from eightgig.data.images.decoding import inspect_image
 from eightgig.data.images.parameters import DataParameters
 from eightgig.data.ingest.folders import scan_class_folders
@@ -203,9 +202,9 @@ def test_row_16_decompression_bomb_is_refused_by_its_header(tmp_path, fill_folde
     (root / "rose" / "bomb.png").write_bytes(bomb)
     huge = []
     monkeypatch.setattr(Image.Image, "load", watch(Image.Image.load, lambda image: huge.append(image.width > 1000)))
-    monkeypatch.setattr(images.cv2, "imdecode", watch(cv2.imdecode, lambda data, *_: huge.append(len(data) > 4_000)))
+    monkeypatch.setattr(cv2, "imdecode", watch(cv2.imdecode, lambda data, *_: huge.append(len(data) > 4_000)))
     monkeypatch.setattr(
-        images.simplejpeg,
+        simplejpeg,
         "decode_jpeg",
         watch(simplejpeg.decode_jpeg, lambda data, *_: huge.append(len(data) > 4_000)),
     )
@@ -304,9 +303,9 @@ def test_row_18_a_mask_with_an_unknown_label(tmp_path, encode):
         labels[0, 0] = 7 if name == "odd" else 1
         cv2.imwrite(str(root / "masks" / f"{name}.png"), labels)
     (root / "classes.csv").write_text("name,label\nroad,0\nsky,1\n")
-    folder = scan_mask_folder(root)
-    manifest, _, rejects = build_mask_manifest(folder, SegmentationDataParameters(root=str(root)))
+    found = scan_mask_folder(root)
+    manifest, _, rejects = build_mask_manifest(found, SegmentationDataParameters(root=str(root)))
     assert manifest["path"].tolist() == ["images/good.jpg"]
     assert rejects[["path", "reason"]].to_numpy().tolist() == [["images/odd.jpg", "unknown_label"]]
     assert "7 (1 pixels)" in rejects["detail"][0]
-    assert Path(folder.root) == root
+    assert Path(found.root) == root

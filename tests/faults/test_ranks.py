@@ -14,7 +14,7 @@ from tests.faults.small_cases import make_job
 from eightgig.core.errors import TrainingError
 from eightgig.core.stop import Stopped
 
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = [pytest.mark.whole, pytest.mark.usefixtures("one_thread")]
 
 EPOCHS = 60
 

@@ -8,11 +8,13 @@ import time
 from pathlib import Path
 
 import pytest
+from tests.present import present
 
 from eightgig.core.errors import BusyError
 from eightgig.core.locks import only_one
 
-pytestmark = pytest.mark.filterwarnings("default", "error:::eightgig")  # MLflow's own are not ours
+# MLflow's own warnings are not ours.
+pytestmark = [pytest.mark.whole, pytest.mark.filterwarnings("default", "error:::eightgig")]
 
 RUN = (str(Path(sys.executable).with_name("kedro")), "run", "--pipeline", "cartpole_agent")
 # Long, with a checkpoint every second or so.
@@ -149,7 +151,7 @@ def test_row_22_what_a_killed_run_left_behind_is_waited_for(tmp_path):
         "time.sleep(2)\n"
     )
     with subprocess.Popen([sys.executable, "-c", script, str(lock)], stdout=subprocess.PIPE) as left_behind:
-        left_behind.stdout.readline()
+        present(left_behind.stdout).readline()
         begun = time.monotonic()
         with only_one(lock, "it is being tried"):
             assert 0.5 < time.monotonic() - begun < 20

@@ -8,9 +8,11 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from tests.present import present
 
 from eightgig.core.errors import StoreError
 from eightgig.data.images.loader import ImageBatches, KeyedSampler, keyed_loader
@@ -150,7 +152,7 @@ def all_of_tokens(path):
     store = TokenStore(path)
     samples = [(store.tokens(index).tolist(), store.text(index)) for index in range(len(store))]
     rest = store.num_bytes.tolist(), store.paths, store.classes, store.vocab_size, store.max_tokens
-    return samples, store.labels.tolist(), *rest, store.tokenizer_json
+    return samples, present(store.labels).tolist(), *rest, store.tokenizer_json
 
 
 @pytest.mark.parametrize(("kind", "read"), [("images", all_of_images), ("tokens", all_of_tokens)])
@@ -227,13 +229,14 @@ def test_row_31_each_forked_worker_opens_its_own_file(request, kind):
     """A place in a file is shared by all who share its opening: so no worker's may be this process's."""
     path = request.getfixturevalue(kind)
     data, count = reader_of(kind, path)
+    reader: Any = type(data)
     expected = data[0, 3]
     ours = descriptors_of(path)
     assert ours, "opened before the fork"
     for number in ours:
         os.lseek(number, 7, os.SEEK_SET)
 
-    class Watched(type(data)):
+    class Watched(reader):
         def __getitems__(self, keys):
             batch = super().__getitems__(keys)
             theirs = descriptors_of(path)

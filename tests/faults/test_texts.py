@@ -26,7 +26,7 @@ def test_row_19_non_utf_8_bom_and_nul_in_folders_of_texts(tmp_path):
     raw = open_texts(data)
     manifest, rejects = build_manifest(raw, data)
 
-    found = {row.file: (row.reason, row.detail) for row in rejects.itertuples()}
+    found = {row.file: (str(row.reason), str(row.detail)) for row in rejects.itertuples()}
     assert found.keys() == {"neg/latin.txt", "neg/nul.txt"}
     reason, detail = found["neg/latin.txt"]
     assert reason == "not_utf8"

@@ -12,6 +12,7 @@ import urllib.request
 from pathlib import Path
 
 import pytest
+from tests.present import present
 
 from eightgig.tracking import ShutdownTimeouts, TrackedRun
 from eightgig.tracking.event_log import EventLog, event_logs_in
@@ -156,10 +157,10 @@ def victim(tmp_path, client):
     """A run in a process of its own, at some step; with sqlite, as by default."""
     command = [sys.executable, str(VICTIM), str(tmp_path), "victim"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    for line in process.stdout:
+    for line in present(process.stdout):
         if line.startswith("step "):
             break
-    assert process.poll() is None, process.stderr.read()
+    assert process.poll() is None, present(process.stderr).read()
     yield process
     process.kill()
     process.communicate()
@@ -186,7 +187,8 @@ def test_row_27_a_run_that_is_killed_is_told_to_its_last_step(victim, client, tm
     victim.kill()
     num_printed = 1 + victim.communicate()[0].count("\nstep ")
     (event_log,) = event_logs_in(event_logs)
-    written = [each.event["step"] for each in EventFile(event_log.events.path).read() if "step" in (each.event or {})]
+    events = [each.event or {} for each in EventFile(event_log.events.path).read()]
+    written = [event["step"] for event in events if "step" in event]
     assert written == list(range(len(written)))
     assert len(written) in (num_printed, num_printed + 1)
 
@@ -238,7 +240,7 @@ def test_row_27_sending_that_is_killed_again_and_again_doubles_nothing(event_log
 def send_all(event_log: EventLog, uri: str) -> None:
     """In a process that is killed meanwhile."""
     if event_log.hold():
-        uploader = Uploader(event_log, event_log.start(), TrackingServer(uri))
+        uploader = Uploader(event_log, present(event_log.start()), TrackingServer(uri))
         while uploader.send_next(retry_files=True):
             pass
     os._exit(0)

@@ -9,11 +9,13 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from tests.faults import small_cases
 from tests.faults.small_cases import KINDS, NUM_SAMPLES, make_job
+from tests.present import present
 from torch.utils.data import get_worker_info
 from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 
@@ -169,11 +171,15 @@ def test_row_04_a_disk_that_fills_up_later_stops_nothing_and_the_old_checkpoint_
     assert len(job.result(*job.network()).history) == 2
     assert names[3] == ["step-00000001.pt"]  # after two that did not fit
     assert "could not be written (No space left on device)" in caplog.text
-    assert job.kept().newest().state["finished"]
+    assert present(job.kept().newest()).state["finished"]
 
 
 class Dies(ImageBatches):
     """A loader process that the system kills in the second batch, the first `times` times."""
+
+    marks: str
+    times: int
+    seen: bool
 
     def __getitems__(self, keys):
         mark = Path(self.marks) / str(len(list(Path(self.marks).iterdir())))
@@ -192,8 +198,9 @@ def dying_job(stores, tmp_path, *, times, workers=2):
 
     def with_dying(*arguments, **options):
         loader = batches(*arguments, **options)
-        loader.dataset.__class__ = Dies
-        loader.dataset.marks, loader.dataset.times, loader.dataset.seen = str(marks), times, False
+        dataset: Any = loader.dataset
+        dataset.__class__ = Dies
+        dataset.marks, dataset.times, dataset.seen = str(marks), times, False
         return loader
 
     job.task.train_batches = with_dying
@@ -351,7 +358,7 @@ def test_row_26_and_27_a_signal_ends_the_step_keeps_a_checkpoint_and_is_told_by_
         with pytest.raises(Stopped) as stopped:
             job.result(*job.network())
     assert stopped.value.code == code
-    assert job.kept().newest().step == 2
+    assert present(job.kept().newest()).step == 2
     assert re.search(r"SIG(INT|TERM): the run ends after this step", caplog.text)
     resumed = weights_of(job)
     whole = weights_of(make_job("text", stores, tmp_path / "whole"))
@@ -385,7 +392,7 @@ def test_row_01_on_cuda_a_run_goes_on_exactly_and_the_scaler_survives(stores, tm
             job = make_job("classifier", stores, tmp_path, plan=plan)
             with pytest.raises(Stopped):
                 job.result(*job.network())
-        assert job.kept().newest().state["stepper"]["scaler"]["scale"] > 0
+        assert present(job.kept().newest()).state["stepper"]["scaler"]["scale"] > 0
         resumed = weights_of(job)
         whole = weights_of(make_job("classifier", stores, tmp_path / "whole", plan=plan))
         assert all(torch.equal(tensor, resumed[name]) for name, tensor in whole.items())

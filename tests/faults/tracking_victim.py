@@ -4,6 +4,7 @@ import sys
 import time
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 from kedro.io import DataCatalog
 from kedro.pipeline import Pipeline
@@ -15,7 +16,8 @@ from eightgig.hooks.tracking import MlflowHook
 
 def main(folder: Path, name: str) -> None:
     hook = MlflowHook()
-    hook.after_context_created(SimpleNamespace(project_path=folder, config_loader={"tracking": {}}))
+    context: Any = SimpleNamespace(project_path=folder, config_loader={"tracking": {}})
+    hook.after_context_created(context)
     hook.before_pipeline_run({"pipeline_names": [name]}, Pipeline([]), DataCatalog({}))
     tracker = TrackerDataset().load()
     try:

@@ -14,8 +14,11 @@ import os
 import signal
 import sys
 from pathlib import Path
+from typing import Any
 
 import torch
+
+from eightgig.training.history import TrainingResult
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 from tests.faults.small_cases import make_job
@@ -73,7 +76,7 @@ def _watch_the_end() -> dict[str, str]:
     found: dict[str, str] = {}
     finished = loop.Trainer._finished
 
-    def watched(self: loop.Trainer) -> object:
+    def watched(self: loop.Trainer) -> TrainingResult:
         found["hash"] = hash_of([self.state(), self.progress.state()])
         return finished(self)
 
@@ -117,13 +120,13 @@ def _kill_at(place: str, number: int) -> None:
     if place == "step half done":
         original = Stepper._gradients
 
-        def half(self: Stepper, *arguments: object) -> object:
+        def half(self: Stepper, *arguments: Any) -> Any:
             made = original(self, *arguments)
             if counts["step"] == number:
                 _die()
             return made
 
-        Stepper._gradients = half
+        Stepper._gradients = half  # type: ignore[assignment]  # it takes what it passes on
 
 
 def _watch_saves(place: str, number: int) -> None:
@@ -146,7 +149,8 @@ def _watch_saves(place: str, number: int) -> None:
             _die()
         return result
 
-    torch.save, Path.replace = watched_save, watched_replace
+    torch.save = watched_save  # type: ignore[assignment]  # the loop gives it no more than this
+    Path.replace = watched_replace  # type: ignore[assignment]  # as above
 
 
 if __name__ == "__main__":

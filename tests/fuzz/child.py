@@ -16,10 +16,11 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from harness import Prediction, Reader
-from readers import MODULES
-
 sys.path.append(str(Path(__file__).parents[2]))  # what tests share, under the name it has for them
+
+from tests.fuzz.harness import Prediction, Reader
+from tests.fuzz.readers import MODULES
+
 _MIB = 2**20
 _CLUTTER_OF = 200  # inputs, after which rubbish is collected
 _OUT_OF_MEMORY = (

@@ -3,12 +3,9 @@
 import os
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))  # the child process finds the same modules in the same way
 
 if sys.platform != "linux":
     collect_ignore_glob = ["test_*.py"]  # limits on memory, and what a process takes of it, are Linux's
@@ -18,8 +15,8 @@ _TALLIES = pytest.StashKey[list[Any]]()
 
 @pytest.fixture(scope="session")
 def fuzzer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    from harness import Fuzzer
-    from readers import MODULES
+    from tests.fuzz.harness import Fuzzer
+    from tests.fuzz.readers import MODULES
 
     made = Fuzzer(tmp_path_factory.mktemp("fuzz"), MODULES)
     yield made

@@ -103,21 +103,21 @@ class Drop(NamedTuple):
     """A range is missing."""
 
     at: int
-    count: int
+    length: int
 
     def apply(self, data: bytes, others: Sequence[bytes] = ()) -> bytes:
-        return data[: self.at] + data[self.at + self.count :]
+        return data[: self.at] + data[self.at + self.length :]
 
 
 class Fill(NamedTuple):
     """A range of one byte, as a disk leaves it."""
 
     at: int
-    count: int
+    length: int
     byte: int
 
     def apply(self, data: bytes, others: Sequence[bytes] = ()) -> bytes:
-        count = len(data[self.at : self.at + self.count])
+        count = len(data[self.at : self.at + self.length])
         return data[: self.at] + bytes([self.byte]) * count + data[self.at + count :]
 
 
@@ -125,12 +125,12 @@ class Copy(NamedTuple):
     """A range once more: in the place of another, or between."""
 
     source: int
-    count: int
+    length: int
     at: int
     between: bool
 
     def apply(self, data: bytes, others: Sequence[bytes] = ()) -> bytes:
-        content = data[self.source : self.source + self.count]
+        content = data[self.source : self.source + self.length]
         return (Insert if self.between else Put)(self.at, content).apply(data)
 
 
@@ -139,10 +139,10 @@ class Swap(NamedTuple):
 
     first: int
     second: int
-    count: int
+    length: int
 
     def apply(self, data: bytes, others: Sequence[bytes] = ()) -> bytes:
-        one, two = (data[at : at + self.count] for at in (self.first, self.second))
+        one, two = (data[at : at + self.length] for at in (self.first, self.second))
         return Put(self.second, one).apply(Put(self.first, two).apply(data))
 
 
@@ -202,10 +202,10 @@ class Nest(NamedTuple):
 
     at: int
     opening: str
-    count: int
+    length: int
 
     def apply(self, data: bytes, others: Sequence[bytes] = ()) -> bytes:
-        return Insert(self.at, self.opening.encode() * self.count).apply(data)
+        return Insert(self.at, self.opening.encode() * self.length).apply(data)
 
 
 class Recode(NamedTuple):

@@ -21,9 +21,9 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from edits import Edits, Strategy, apply_all, byte_edits
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
+from tests.fuzz.edits import Edits, Strategy, apply_all, byte_edits
 
 Files = dict[str, bytes]
 """By their path below the folder that is read."""
@@ -140,9 +140,9 @@ class Child:
     def _running(self) -> "subprocess.Popen[bytes]":
         if self._process is None:
             command = [sys.executable, str(CHILD), "--serve", *self._modules]
-            pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+            pipe = subprocess.PIPE
             with self._log.open("wb") as log:
-                self._process = subprocess.Popen(command, stderr=log, env=_environment(), **pipes)
+                self._process = subprocess.Popen(command, stderr=log, env=_environment(), stdin=pipe, stdout=pipe)
         return self._process
 
     def _buried(self, what: str) -> Prediction:

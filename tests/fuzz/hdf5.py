@@ -12,8 +12,8 @@ from typing import Any, NamedTuple, Protocol
 
 import h5py
 import numpy as np
-from edits import STRANGE_NUMBERS, Edits, Strategy, strange_texts
 from hypothesis import strategies as st
+from tests.fuzz.edits import STRANGE_NUMBERS, Edits, Strategy, strange_texts
 
 _TYPES = ("<i8", "<i4", "<u4", "u1", "<f4", "<f8", ">i8", "<u8", "S5", "bool", "<c8")
 _SHAPES = ((), (0,), (1,), (3,), (3, 2), (2, 2, 2), (1, 1, 1, 1))

@@ -12,8 +12,8 @@ import zlib
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from edits import Edits, Strategy, apply_all, byte_edits, json_edits
 from hypothesis import strategies as st
+from tests.fuzz.edits import Edits, Strategy, apply_all, byte_edits, json_edits
 
 Part = tuple[bytes, bytes]
 """Its name, and what is in it."""
@@ -85,7 +85,11 @@ def part_edits(name: str) -> Strategy:
             parts = FORMATS[name].split(data)
         except _NOT_OF_PARTS:
             return st.nothing()
-        inside = [_edits_of(content).map(lambda e, n=n: (InPart(name, n, e),)) for n, (_, content) in enumerate(parts)]
+
+        def inside_of(number: int, content: bytes) -> st.SearchStrategy[Edits]:
+            return _edits_of(content).map(lambda edit: (InPart(name, number, edit),))
+
+        inside = [inside_of(number, content) for number, (_, content) in enumerate(parts)]
         places = st.integers(0, len(parts) - 1)
         moved = st.builds(Rearrange, st.just(name), places, st.sampled_from(("drop", "double", "swap")), places)
         return st.one_of(*inside, moved.map(lambda one: (one,)))

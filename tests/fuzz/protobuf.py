@@ -5,8 +5,8 @@ from contextlib import suppress
 from typing import Any, NamedTuple
 
 import onnx
-from edits import HUGE, Edits, apply_all, byte_edits, strange_texts
 from hypothesis import strategies as st
+from tests.fuzz.edits import HUGE, Edits, apply_all, byte_edits, strange_texts
 
 _BITS = {1: 32, 2: 64, 3: 32, 4: 64}  # of integers, by protobuf's number of the type; 1 and 2 have a sign
 

@@ -6,10 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from edits import json_edits
-from harness import Reader
-from hdf5 import hdf5_edits
-from readers.images import encoded, pixels, put
+from tests.fuzz.edits import json_edits
+from tests.fuzz.harness import Reader
+from tests.fuzz.hdf5 import hdf5_edits
+from tests.fuzz.readers.images import encoded, pixels, put
 
 
 def _write(folder: Path) -> None:

@@ -4,22 +4,20 @@ import ast
 import subprocess
 import sys
 
-import edits
-import hdf5
-import parts
 import pytest
-from edits import apply_all, byte_edits, json_edits, text_edits
-from harness import CHILD, Fuzzer, Input
 from hypothesis import given
 from hypothesis import strategies as st
-from seeded import FAULTY, SOUND
+from tests.fuzz import edits, hdf5, parts
+from tests.fuzz.edits import apply_all, byte_edits, json_edits, text_edits
+from tests.fuzz.harness import CHILD, Fuzzer, Input
+from tests.fuzz.seeded import FAULTY, SOUND
 
 _ENOUGH = 300
 
 
 @pytest.fixture(scope="module")
 def seeded_fuzzer(tmp_path_factory):
-    made = Fuzzer(tmp_path_factory.mktemp("seeded"), ["seeded"], hangs_after_s=3)
+    made = Fuzzer(tmp_path_factory.mktemp("seeded"), ["tests.fuzz.seeded"], hangs_after_s=3)
     yield made
     made.close()
 

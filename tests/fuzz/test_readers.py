@@ -6,8 +6,8 @@ EIGHTGIG_FUZZ_INPUTS sets how many hostile files each reader gets: few in `make 
 from importlib import import_module
 
 import pytest
-from harness import NUM_INPUTS
-from readers import MODULES
+from tests.fuzz.harness import NUM_INPUTS
+from tests.fuzz.readers import MODULES
 
 READERS = [reader for module in MODULES for reader in import_module(module).READERS]
 

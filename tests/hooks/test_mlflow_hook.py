@@ -2,6 +2,7 @@
 
 import shutil
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from kedro.framework.hooks.manager import _create_hook_manager
@@ -62,7 +63,8 @@ def make_hook(project):
 
     def make(**tracking):
         made.append(MlflowHook())
-        made[-1].after_context_created(SimpleNamespace(project_path=project, config_loader={"tracking": tracking}))
+        context: Any = SimpleNamespace(project_path=project, config_loader={"tracking": tracking})
+        made[-1].after_context_created(context)
         return made[-1]
 
     yield make
@@ -194,7 +196,7 @@ def test_a_tracker_without_a_run_keeps_nothing():
     assert active_run() is None
     assert isinstance(TrackerDataset().load(), NoTracker)
     with pytest.raises(DatasetError, match="is an input"):
-        TrackerDataset().save(NoTracker())
+        TrackerDataset().save(NoTracker())  # type: ignore[arg-type]  # nothing can be saved
 
 
 def test_the_projects_own_configuration_is_valid(project_path, monkeypatch, tmp_path):
@@ -204,8 +206,9 @@ def test_the_projects_own_configuration_is_valid(project_path, monkeypatch, tmp_
     monkeypatch.setenv("EIGHTGIG_DATA", str(tmp_path))
     bootstrap_project(project_path)
     with KedroSession.create(project_path=project_path) as session:
+        assert isinstance(session, KedroSession)
         read = TrackingParameters.model_validate(session.load_context().config_loader["tracking"])
     assert read.spool_folder == tmp_path / "09_tracking"
     assert (read.patience_s, read.busy_limit_s) == (3, 60)
     with pytest.raises(ValidationError, match=r"(?s)patience\n  Extra inputs are not permitted"):
-        TrackingParameters(patience=1)
+        TrackingParameters.model_validate({"patience": 1})

@@ -2,11 +2,13 @@
 
 import logging
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from kedro.io import DataCatalog, MemoryDataset
 from kedro.pipeline import Pipeline, node
 from kedro_datasets.json import JSONDataset
+from tests.present import present
 
 from eightgig.core.origin import Origin, fingerprint, read_origin
 from eightgig.hooks import origins as module
@@ -37,7 +39,8 @@ def garden(tmp_path, monkeypatch):
             }
         )
         hook = OriginsHook()
-        hook.after_context_created(SimpleNamespace(project_path=str(tmp_path)))
+        context: Any = SimpleNamespace(project_path=str(tmp_path))
+        hook.after_context_created(context)
         chosen = whole.filter(node_names=[f"a.{name}" for name in names]) if names else whole
         hook.before_pipeline_run(
             {"pipeline_names": ["a"], "only_missing_outputs": only_missing}, pipeline=chosen, catalog=catalog
@@ -57,7 +60,7 @@ def warned(caplog):
 
 def test_origins_name_parameters_and_inputs(garden, tmp_path):
     garden()
-    origin = read_origin(tmp_path / ".origins" / "a.fruit.json")
+    origin = present(read_origin(tmp_path / ".origins" / "a.fruit.json"))
     assert (origin.node, origin.parameters) == ("a.ripen", {"ripen.times": "3"})
     assert origin.inputs == {"plants": fingerprint([tmp_path / "plants.json"])}
 

@@ -1,6 +1,7 @@
 """Channels really leave a network, and a freshly built one takes the shapes of what is left."""
 
 import copy
+from typing import Any
 
 import pytest
 import torch
@@ -58,7 +59,7 @@ def test_a_pruned_network_loads_into_a_fresh_one_and_gives_the_same_numbers(name
 
 
 def test_the_least_important_channels_leave_in_multiples_of_eight():
-    module = nn.Sequential(nn.Conv2d(3, 16, 1, bias=False), nn.ReLU(), nn.Flatten(), nn.Linear(16, 5))
+    module: Any = nn.Sequential(nn.Conv2d(3, 16, 1, bias=False), nn.ReLU(), nn.Flatten(), nn.Linear(16, 5))
     with torch.no_grad():
         module[0].weight.fill_(1.0)
         module[0].weight[::2] = 1e-3
@@ -157,7 +158,7 @@ def test_what_no_layer_explains_is_refused():
 
 
 def test_batch_norm_measured_anew_is_the_mean_of_the_batches():
-    module = nn.Sequential(nn.BatchNorm2d(1))
+    module: Any = nn.Sequential(nn.BatchNorm2d(1))
     before = copy.deepcopy(module.state_dict())
     measure_batch_norm(
         module.eval(), [torch.tensor([0.0, 2.0]).view(2, 1, 1, 1), torch.tensor([4.0, 8.0]).view(2, 1, 1, 1)]

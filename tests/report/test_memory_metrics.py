@@ -1,4 +1,5 @@
 import pytest
+from tests.plans import make_plan as any_plan
 
 from eightgig.core.units import GIB
 from eightgig.report.memory_metrics import plan_metrics, trace_metrics
@@ -13,11 +14,9 @@ def make_plan(**changes) -> MemoryPlan:
         PhaseMemory(phase="train", device="cuda", parameters=GIB, activations=4 * GIB),
         PhaseMemory(phase="validate", device="cuda", parameters=GIB),
     )
-    plan = MemoryPlan.model_construct(
+    plan = any_plan(
         device="cuda",
-        device_name="test",
         micro_batch=8,
-        gradient_accumulation_steps=2,
         eval_batch=8,
         budget_bytes=8 * GIB,
         predicted=phases,

@@ -4,6 +4,7 @@ That a store of images keeps its labels inside, and at their size, is in tests/d
 """
 
 import shutil
+from typing import Any
 
 import h5py
 import numpy as np
@@ -23,7 +24,7 @@ DATASETS = {
     "list": ("shards", "sha256"),
     "tokens": ("tokens", "offsets", "num_bytes", "paths", "tokenizer", "labels", "texts", "text_offsets"),
 }
-READ = {"images": ImageStore, "list": ImageStore, "tokens": TokenStore}
+READ: dict[str, Any] = {"images": ImageStore, "list": ImageStore, "tokens": TokenStore}
 
 
 @pytest.fixture(scope="module")

@@ -25,7 +25,8 @@ def main() -> None:
 
 
 def _watch_the_digest() -> set[str]:
-    module, counted = import_module("eightgig.training.code_digest"), set[str]()
+    module: Any = import_module("eightgig.training.code_digest")
+    counted = set[str]()
     original = module.imported_modules
 
     def watched(*arguments: Any) -> tuple[str, ...]:
@@ -48,7 +49,8 @@ def _train_in_ranks(asked: dict[str, Any]) -> None:
     import_module("eightgig.stages.distributed.worker")
     job = _job(asked)
     network, objective = job.network()
-    import_module("eightgig.stages.distributed.launcher").train_in_ranks = lambda job: job.run(network, objective, None)
+    launcher: Any = import_module("eightgig.stages.distributed.launcher")
+    launcher.train_in_ranks = lambda job: job.run(network, objective, None)
     assert len(job.result(network, objective).history) == job.train.epochs
 
 

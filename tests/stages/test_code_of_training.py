@@ -8,6 +8,7 @@ import sys
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -63,7 +64,8 @@ def generator_job(stores, folder):
     )
     train = TrainParameters(**{**small_cases.RECIPE, "epochs": 1, "num_workers": 0})
     job = make_job("text", stores, folder, epochs=1)
-    return replace(job, task=TextGenerator(), store=TokenStore(path), size=model.size, model=model, train=train)
+    store: Any = TokenStore(path)
+    return replace(job, task=TextGenerator(), store=store, size=model.size, model=model, train=train)
 
 
 def job_of(kind, stores, folder):

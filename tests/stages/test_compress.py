@@ -1,10 +1,12 @@
 """The compress stage: forms are made, trained under the plan, vouched for by their cards, and told apart."""
 
 from types import SimpleNamespace
+from typing import Any
 
 import pandas as pd
 import pytest
 import torch
+from tests.plans import make_plan
 from torch import nn
 from torch.nn import functional
 from torch.utils.data import DataLoader, Dataset
@@ -22,7 +24,6 @@ from eightgig.stages.compress import CompressionWork, PrefixedTracker, compress_
 from eightgig.stages.trained import restore
 from eightgig.tasks.classification.task import ImageClassifier
 from eightgig.training.parameters import TrainParameters
-from eightgig.vram.plan import MemoryPlan
 from eightgig.vram.tracing.spec import WorkloadSpec
 
 _COLOURS = {"small": ((0.5,) * 3, (0.5,) * 3), "other": ((0.4,) * 3, (0.2,) * 3)}
@@ -76,6 +77,11 @@ class FakeTask(ImageClassifier):
         return {"loss": 0.5, "score": sum(right) / len(right)}
 
 
+def fake_task() -> Any:
+    """Return the case; it does no more of a task than these tests ask for."""
+    return FakeTask()
+
+
 class Keeps:
     def __init__(self):
         self.names = set()
@@ -86,31 +92,13 @@ class Keeps:
 
 @pytest.fixture
 def plan():
-    return MemoryPlan.model_construct(
-        device="cpu",
-        device_name="test",
-        card=None,
-        micro_batch=4,
-        gradient_accumulation_steps=1,
-        eval_batch=4,
-        precision="fp32",
-        activation_checkpointing="none",
-        offload=False,
-        optimizer="adamw",
-        optimizer_kernel="foreach",
-        memory_format="contiguous",
-        budget_gib=8.0,
-        context_bytes=0,
-        budget_bytes=8 * 2**30,
-        predicted=(),
-        findings=(),
-    )
+    return make_plan(gradient_accumulation_steps=1, optimizer_kernel="foreach", predicted=())
 
 
 @pytest.fixture
 def weights():
     torch.manual_seed(0)
-    network = FakeTask().build_network(SimpleNamespace(name="small"), 2)
+    network = fake_task().build_network(SimpleNamespace(name="small"), 2)
     card = ImageCard(
         model="timm/small",
         started_from="nothing",
@@ -133,12 +121,12 @@ def weights():
 def compress(plan, weights, monkeypatch, tmp_path):
     monkeypatch.setattr(CompressionWork, "predict", lambda *_: 1234)
     splits = pd.DataFrame({"index": range(12), "split": ["train"] * 8 + ["val"] * 4})
-    store = SimpleNamespace(classes=("dark", "bright"), sha256="of the images")
+    store: Any = SimpleNamespace(classes=("dark", "bright"), sha256="of the images")
 
     def run(tracker=None, *, resume="never", **parameters):
         asked = CompressParameters(**parameters)
         train = TrainParameters(epochs=9, num_workers=0, resume=resume)
-        return compress_network(FakeTask(), weights, store, splits, plan, train, asked, tmp_path, tracker or Keeps())
+        return compress_network(fake_task(), weights, store, splits, plan, train, asked, tmp_path, tracker or Keeps())
 
     return run
 
@@ -155,7 +143,7 @@ def test_each_form_is_narrower_trained_and_loads_by_its_card(compress, weights):
     for form, smaller in made.items():
         assert (smaller.card.compression, smaller.card.made_from_sha256) == (form, weights.card.sha256)
         assert smaller.card.started_from.startswith("the trained small, cut to")
-        network = restore(FakeTask(), smaller)
+        network: Any = restore(fake_task(), smaller)
         assert smaller.card.num_parameters == sum(weight.numel() for weight in network.module.parameters())
         assert torch.equal(network.module[0].weight, smaller.state["0.weight"])
     assert {"pruned.val_score", "student.val_score", "pruned_distilled.val_score"} <= tracker.names
@@ -172,9 +160,10 @@ def test_a_named_student_takes_the_same_inputs_as_its_teacher(compress, weights)
     card = made["student"].card
     assert (card.model, report.forms[0].model) == ("timm/other", "timm/other")
     # `other` alone has other colours; files of one run may be exchanged, so it learns with its teacher's.
-    own = FakeTask().build_network(SimpleNamespace(name="other"), 2)
+    own = fake_task().build_network(SimpleNamespace(name="other"), 2)
     assert (card.mean, card.std) == (weights.card.mean, weights.card.std) != (own.mean, own.std)
-    assert restore(FakeTask(), made["student"]).module[0].out_channels == 8
+    student: Any = restore(fake_task(), made["student"]).module
+    assert student[0].out_channels == 8
 
 
 def test_no_forms_train_nothing(compress):
@@ -187,7 +176,7 @@ def test_narrow_weights_without_a_word_of_it_are_refused(compress):
     made, _ = compress(forms=("pruned",))
     silent = Weights(made["pruned"].state, made["pruned"].card.model_copy(update={"compression": ""}))
     with pytest.raises(WeightsError, match="the weights do not fit timm/small"):
-        restore(FakeTask(), silent)
+        restore(fake_task(), silent)
 
 
 def test_figures_of_several_trainings_are_told_apart():
@@ -204,11 +193,12 @@ def test_the_planner_finds_the_narrow_student_and_its_teacher():
     spec = case.workload(model, 4, TrainParameters(), shapes=shapes, teacher="torchvision/resnet18")
 
     workload = WorkloadSpec.model_validate_json(spec.model_dump_json()).build()
-    workload.module.train()
+    module: Any = workload.module
+    module.train()
     workload.loss(workload.module, workload.batch(2)).backward()
 
-    assert shapes_of(workload.module.student.state_dict()) == shapes
-    assert workload.module.teacher.conv1.out_channels == 64
-    assert not workload.module.teacher.training
-    assert all(weight.grad is not None for weight in workload.module.student.parameters())
-    assert all(weight.grad is None and not weight.requires_grad for weight in workload.module.teacher.parameters())
+    assert shapes_of(module.student.state_dict()) == shapes
+    assert module.teacher.conv1.out_channels == 64
+    assert not module.teacher.training
+    assert all(weight.grad is not None for weight in module.student.parameters())
+    assert all(weight.grad is None and not weight.requires_grad for weight in module.teacher.parameters())

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from eightgig.core.errors import ExportError
-from eightgig.datasets.engine import UnusableEngine
+from eightgig.datasets.engine import Engine, UnusableEngine
 from eightgig.export.onnx import export_onnx
 from eightgig.export.parameters import ExportParameters
 from eightgig.export.tensorrt import toolkit
@@ -30,7 +30,7 @@ def test_without_tensorrt_every_row_says_how_to_install_it(onnx_file, monkeypatc
     assert list(table["variant"]) == ["engine_fp32", "engine_fp16", "engine_int8"]
     assert table["status"].str.endswith("is not installed. To install it: pip install tensorrt-rtx").all()
     files = dict.fromkeys(("onnx_fp32", "onnx_fp16", "onnx_int8_trt"), onnx_file)
-    for variant in engine_variants(engines, table, files, PARAMETERS.tensorrt):
+    for variant in engine_variants({**engines}, table, files, PARAMETERS.tensorrt):
         with pytest.raises(ExportError, match="To install it: pip install tensorrt-rtx"):
             variant.open()
 
@@ -58,7 +58,9 @@ def test_a_refused_engine_is_built_again_and_then_waits_for_its_card(onnx_file, 
     pytest.importorskip("tensorrt_rtx")
     table = pd.DataFrame([{"variant": "engine_fp32", "status": "built", "toolkit": "tensorrt_rtx"}])
     files = {"onnx_fp32": onnx_file}
-    found = {"engine_fp32": UnusableEngine("a.engine: the engine's manifest was edited")}
+    found: dict[str, Engine | UnusableEngine] = {
+        "engine_fp32": UnusableEngine("a.engine: the engine's manifest was edited")
+    }
     (variant,) = engine_variants(found, table, files, PARAMETERS.tensorrt)
     with (
         caplog.at_level(logging.WARNING),

@@ -1,6 +1,7 @@
 """Batches for validation: the same with any number of processes, which end with each pass."""
 
 import multiprocessing
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,7 +23,7 @@ from eightgig.tasks.text.generation.task import TextGenerator
 from eightgig.training.history import TrainingResult
 
 NUM_SAMPLES = 24
-KINDS = {
+KINDS: dict[str, tuple[Any, Any, int]] = {
     "classifier": (ImageClassifier, ImageStore, 48),
     "detector": (ObjectDetector, ImageStore, 64),
     "segmenter": (SemanticSegmenter, ImageStore, 48),

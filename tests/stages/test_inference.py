@@ -3,6 +3,7 @@
 import logging
 from contextlib import contextmanager
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -23,8 +24,10 @@ from eightgig.stages.inference import InPieces, PiecewiseRunner, inference_plan,
 from eightgig.stages.samples import PredictParameters
 from eightgig.tasks.classification.predict import predict_images
 from eightgig.tasks.detection.evaluate import evaluate as evaluate_detector
+from eightgig.tasks.detection.parameters import DetectionDataParameters
 from eightgig.tasks.detection.predict import DetectorPredictParameters, predict_boxes
 from eightgig.tasks.segmentation.evaluate import evaluate as evaluate_segmenter
+from eightgig.tasks.segmentation.parameters import SegmentationDataParameters
 from eightgig.tasks.segmentation.predict import predict_masks_of
 from eightgig.tasks.text.classification.parameters import TextPredictParameters
 from eightgig.tasks.text.classification.predict import predict_texts
@@ -92,16 +95,20 @@ def fake_card(monkeypatch):
 def predictions(kind, stores, folder, plan=PLAN):
     case, weights, store = trained(kind, stores, folder)
     if kind == "text":
-        return predict_texts(
-            case, weights, store.tokenizer_json, TextStore(store), SPLITS, TextPredictParameters(num_samples=5), plan
-        )
-    data, images = DataParameters(), {"num_samples": 5, "batch_size": 4}
+        asked = TextPredictParameters(num_samples=5)
+        return predict_texts(case, weights, store.tokenizer_json, store_of_texts(store), SPLITS, asked, plan)
+    images: dict[str, Any] = {"num_samples": 5, "batch_size": 4}
     if kind == "classifier":
-        return predict_images(case, weights, store, SPLITS, data, PredictParameters(**images), plan)
+        return predict_images(case, weights, store, SPLITS, DataParameters(), PredictParameters(**images), plan)
     if kind == "detector":
         parameters = DetectorPredictParameters(**images, confidence=0.0)
-        return predict_boxes(case, weights, store, SPLITS, data, parameters, plan)
+        return predict_boxes(case, weights, store, SPLITS, DetectionDataParameters(), parameters, plan)
+    data = SegmentationDataParameters()
     return predict_masks_of(case, weights, store, SPLITS, data, PredictParameters(**images), plan, folder)
+
+
+def store_of_texts(store) -> Any:
+    return TextStore(store)
 
 
 class TextStore:
@@ -136,7 +143,7 @@ def test_predict_runs_on_the_card_within_the_budget_and_says_so(kind, stores, tm
 @pytest.mark.parametrize("kind", KINDS)
 def test_evaluation_runs_on_the_card_within_the_budget(kind, stores, tmp_path, fake_card):
     case, weights, store = trained(kind, stores, tmp_path)
-    evaluate = {"detector": evaluate_detector, "segmenter": evaluate_segmenter}.get(kind, evaluate_classifier)
+    evaluate: Any = {"detector": evaluate_detector, "segmenter": evaluate_segmenter}.get(kind, evaluate_classifier)
     metrics, *_ = evaluate(case, weights, store, SPLITS, BenchmarkParameters(batch_size=5), PLAN)
     assert metrics.num_images == 12
     assert "cuda" in fake_card.devices

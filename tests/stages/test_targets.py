@@ -2,6 +2,7 @@
 
 from contextlib import nullcontext
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -28,7 +29,7 @@ PLAN = PlanParameters(precision="fp32")
 FP32 = TrainParameters(num_workers=0)
 
 
-class PlainTask:
+class _PlainTask:
     channels_last = False
 
     def num_outputs(self, _):
@@ -41,20 +42,29 @@ class PlainTask:
         return None
 
 
+NO_STORE: Any = None
+
+
+def plain_task() -> Any:
+    """Return as much of a task as planning asks for."""
+    return _PlainTask()
+
+
 def train_plan(parameters=PLAN, train=FP32):
     plan_memory(
-        PlainTask(), None, ImageModelParameters(name="any/net", weights="none", image_size=32), train, parameters
+        plain_task(), NO_STORE, ImageModelParameters(name="any/net", weights="none", image_size=32), train, parameters
     )
 
 
 def tiles_plan(parameters=PLAN):
-    weights = SimpleNamespace(card=SimpleNamespace(model="any/net", classes=("a", "b")))
-    return TilePlanner(PlainTask(), weights, FP32, parameters, TilesParameters(tile=64)).plan(128, 128, lambda _: 8)
+    weights: Any = SimpleNamespace(card=SimpleNamespace(model="any/net", classes=("a", "b")))
+    return TilePlanner(plain_task(), weights, FP32, parameters, TilesParameters(tile=64)).plan(128, 128, lambda _: 8)
 
 
 def agent_plan(parameters=PLAN):
     spaces = Spaces(observes="box", num_observations=4, acts="discrete", num_actions=2)
-    plan_agent(EnvironmentParameters(), AgentParameters(), PPOParameters(), SimpleNamespace(spaces=spaces), parameters)
+    exploration: Any = SimpleNamespace(spaces=spaces)
+    plan_agent(EnvironmentParameters(), AgentParameters(), PPOParameters(), exploration, parameters)
 
 
 @pytest.fixture

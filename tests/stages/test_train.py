@@ -1,10 +1,12 @@
 """The train stage where memory runs out: it goes on, and says so."""
 
 from types import SimpleNamespace
+from typing import Any
 
 import pandas as pd
 import pytest
 import torch
+from tests.plans import make_plan
 from torch import nn
 from torch.nn import functional
 from torch.utils.data import DataLoader, Dataset
@@ -16,7 +18,7 @@ from eightgig.models.parameters import ImageModelParameters
 from eightgig.stages.train import train_network
 from eightgig.tasks.classification.task import ImageClassifier
 from eightgig.training.parameters import TrainParameters
-from eightgig.vram.plan import MemoryPlan, PhaseMemory
+from eightgig.vram.plan import PhaseMemory
 from eightgig.vram.runtime.flight_report import FlightReport
 
 
@@ -74,30 +76,18 @@ class NumberTask(ImageClassifier):
 @pytest.fixture
 def plan():
     phases = tuple(PhaseMemory(phase=p, device="cpu", parameters=32) for p in ("train", "validate", "export"))
-    return MemoryPlan.model_construct(
-        device="cpu",
-        device_name="test",
-        micro_batch=8,
-        gradient_accumulation_steps=1,
-        eval_batch=2,
-        precision="fp32",
-        activation_checkpointing="none",
-        optimizer="adamw",
-        optimizer_kernel="foreach",
-        memory_format="contiguous",
-        budget_gib=8.0,
-        context_bytes=0,
-        budget_bytes=8 * 2**30,
-        predicted=phases,
-        findings=(),
+    return make_plan(
+        micro_batch=8, gradient_accumulation_steps=1, eval_batch=2, optimizer_kernel="foreach", predicted=phases
     )
 
 
 def test_it_goes_on_smaller_and_the_trace_and_the_recorder_say_so(plan, tmp_path):
     splits = pd.DataFrame({"index": range(12), "split": ["train"] * 8 + ["val"] * 4})
+    task: Any = NumberTask()
+    store: Any = SimpleNamespace(classes=("even", "odd"), sha256="of the numbers")
     weights, history, trace = train_network(
-        NumberTask(),
-        SimpleNamespace(classes=("even", "odd"), sha256="of the numbers"),
+        task,
+        store,
         splits,
         plan,
         ImageModelParameters(name="small", weights="none", image_size=32),

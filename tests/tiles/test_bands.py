@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from pydantic import ValidationError
 from tests.encoded_images import encoded, tiff_of
+from tests.present import present
 
 from eightgig.core.errors import DataError
 from eightgig.data.images.tiff import read_tiff
@@ -208,7 +209,7 @@ def test_pages_are_told_and_smaller_copies_are_passed_over(tmp_path, order):
     found, told = read(tmp_path / "pages.tif")
     assert np.array_equal(found, RGB)
     assert told == ("page 1 of 4 is read", "its mask of transparency is not applied")
-    tiff = read_tiff(tmp_path / "pages.tif")
+    tiff = present(read_tiff(tmp_path / "pages.tif"))
     assert (tiff.num_pages, tiff.num_copies, tiff.num_masks) == (2, 1, 1)
 
 

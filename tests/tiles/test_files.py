@@ -126,7 +126,7 @@ def test_void_shows_the_image_itself():
 
 
 def test_probabilities_are_written_to_their_places(tmp_path):
-    piece = RNG.random((2, 4, 6)).astype(np.float16)
+    piece = RNG.random((2, 4, 6)).astype(np.float16).astype(np.float32)
     with open_probabilities(tmp_path / "p.h5", ("a", "b"), 10, 20) as file:
         file.write(3, 7, piece)
     with h5py.File(tmp_path / "p.h5") as file:

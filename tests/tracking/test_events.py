@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import pickle
 import threading
+from typing import Any
 
 import pytest
 
@@ -105,6 +106,7 @@ def test_a_disk_that_filled_up_in_a_line_costs_that_line(events, monkeypatch):
 
 
 def test_what_is_no_number_is_left_out_by_name(events, caplog):
-    SpoolTracker(events).log_metrics({"loss": 0.5, "note": "good", "count": True})
+    metrics: dict[str, Any] = {"loss": 0.5, "note": "good", "count": True}
+    SpoolTracker(events).log_metrics(metrics)
     assert read(events)[0]["metrics"] == {"loss": 0.5, "count": 1.0}
     assert "note is no number" in caplog.text

@@ -4,6 +4,7 @@ import subprocess
 import sys
 
 import pytest
+from tests.present import present
 
 from eightgig.tracking import old_runs
 from eightgig.tracking.event_log import EventLog, event_logs_in
@@ -182,7 +183,7 @@ class living:  # noqa: N801 - used like a function
         code = "import time; from eightgig.tracking.process import Process; " \
                "print(Process.current().model_dump_json(), flush=True); time.sleep(60)"  # fmt: skip
         self._child = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
-        process = Process.model_validate_json(self._child.stdout.readline())
+        process = Process.model_validate_json(present(self._child.stdout).readline())
         assert process.host == this_host()
         return process
 

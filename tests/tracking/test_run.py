@@ -21,6 +21,7 @@ pytestmark = pytest.mark.filterwarnings("default", "error:::eightgig")
 def test_what_is_logged_is_there_at_the_end(begin, held, event_logs, tmp_path):
     run = begin()
     assert active_run() is run
+    assert run is not None
     run.log_params({"rate": "0.1"})
     for step in range(3):
         run.tracker().log_metrics({"loss": 1.0 / (step + 1)}, step=step)

@@ -1,6 +1,7 @@
 """The moving average of weights: by hand, in the module's place, and in the training loop."""
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -14,7 +15,7 @@ from eightgig.training.trainer import Trainer
 
 @pytest.fixture
 def module():
-    made = nn.Sequential(nn.Linear(1, 1, bias=False), nn.BatchNorm1d(1))
+    made: Any = nn.Sequential(nn.Linear(1, 1, bias=False), nn.BatchNorm1d(1))
     with torch.no_grad():
         made[0].weight.fill_(1.0)
     return made

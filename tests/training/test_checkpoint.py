@@ -9,6 +9,7 @@ import textwrap
 
 import pytest
 import torch
+from tests.present import present
 
 from eightgig.core.errors import CheckpointError
 from eightgig.training import checkpoint as module
@@ -175,7 +176,7 @@ def test_another_recipe_begins_anew_and_nothing_is_lost(kept, tmp_path, caplog):
     assert go_on_from(changed, "auto") is None
     assert "train.learning_rate is 0.2, was 0.1): training begins anew" in caplog.text
     assert changed.newest() is None
-    assert Checkpoints(kept.folder / "previous", RECIPE).newest().step == 1
+    assert present(Checkpoints(kept.folder / "previous", RECIPE).newest()).step == 1
 
 
 def test_never_begins_anew(kept):
@@ -187,15 +188,15 @@ def test_never_begins_anew(kept):
 def test_other_circumstances_are_told_and_the_run_goes_on(kept, caplog):
     kept.save(state(1), step=1)
     newer = RECIPE.model_copy(update={"circumstances": {"torch": "3"}})
-    assert go_on_from(Checkpoints(kept.folder, newer), "auto").step == 1
+    assert present(go_on_from(Checkpoints(kept.folder, newer), "auto")).step == 1
     assert "the result may differ slightly: torch is 3, was 2" in caplog.text
 
 
 def test_a_finished_run_is_taken_unless_its_code_was_another(kept):
     kept.save(state(1, finished=True), step=1)
-    assert go_on_from(kept, "auto").state["finished"]
+    assert present(go_on_from(kept, "auto")).state["finished"]
     newer = Checkpoints(kept.folder, RECIPE.model_copy(update={"circumstances": {"torch": "3"}}))
-    assert go_on_from(newer, "must").state["finished"]
+    assert present(go_on_from(newer, "must")).state["finished"]
     assert go_on_from(newer, "auto") is None
 
 

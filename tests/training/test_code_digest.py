@@ -35,7 +35,7 @@ def imported(tree):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
-            names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+            names |= {node.module or "", *(f"{node.module}.{alias.name}" for alias in node.names)}
     return {name for name in names if name.partition(".")[0] == "eightgig" and code_digest._path(name)}
 
 

@@ -1,5 +1,7 @@
 """One sample by itself in a network with BatchNorm: it trains, counts like any other, and is told."""
 
+from typing import Any
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -40,7 +42,7 @@ def trained(plan, num, *, module=None, epochs=2, batch_size=None, val=4):
         counts.append(sum(len(batch["labels"]) for batch in batches))
         return step(batches, count=count)
 
-    trainer.step = counted
+    trainer.step = counted  # type: ignore[assignment]  # the trainer names all arguments
     return trainer.fit(*loaders), counts
 
 
@@ -79,7 +81,7 @@ def test_any_remainder_trains_with_every_sample(num, micro_batch, gradient_accum
 
 
 def test_only_layers_of_one_value_a_channel_do_otherwise():
-    module = nn.Sequential(nn.BatchNorm2d(3), nn.AdaptiveAvgPool2d(1), nn.BatchNorm2d(3))
+    module: Any = nn.Sequential(nn.BatchNorm2d(3), nn.AdaptiveAvgPool2d(1), nn.BatchNorm2d(3))
     with torch.no_grad():
         module[2].running_mean.fill_(2.0)
         module[2].running_var.fill_(4.0 - module[2].eps)

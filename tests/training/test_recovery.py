@@ -44,6 +44,8 @@ class Net(nn.Module):
         self.register_buffer("average", torch.full((3,), 0.5))
         self.register_buffer("seen", torch.zeros(()))
 
+    seen: torch.Tensor
+
     def forward(self, x):
         if self.training:
             self.seen = self.seen + len(x)

@@ -5,6 +5,8 @@ from itertools import pairwise
 
 import pytest
 import torch
+from tests.present import present
+from tests.training.conftest import PointObjective
 from torch.nn import functional
 
 from eightgig.core.errors import TrainingError
@@ -95,7 +97,7 @@ def test_learns_and_keeps_the_best_epoch(make_module, objective, make_memory_pla
     assert result.best_epoch == scores.index(max(scores)) + 1
     assert [row.epoch for row in result.history] == [1, 2, 3, 4]
     assert all(row.gradient_norm > 0 and row.samples_per_second > 0 for row in result.history)
-    found = kept.newest()
+    found = present(kept.newest())
     assert found.state["finished"]
     assert result_of(found.state["result"]).history == result.history
 
@@ -104,7 +106,7 @@ def test_best_weights_are_of_the_best_epoch_not_the_last(make_module, objective,
     scores = iter([0.5, 0.9, 0.7])
     states = []
 
-    class Scripted(type(objective)):
+    class Scripted(PointObjective):
         def evaluate(self, module, batches, device):
             states.append({name: weight.clone() for name, weight in module.state_dict().items()})
             score = next(scores)
@@ -118,7 +120,7 @@ def test_best_weights_are_of_the_best_epoch_not_the_last(make_module, objective,
 
 
 def test_patience_stops_early(make_module, objective, make_memory_plan, make_loader):
-    class Flat(type(objective)):
+    class Flat(PointObjective):
         def evaluate(self, module, batches, device):
             return {"loss": 1.0, "score": 0.5}
 

@@ -9,6 +9,7 @@ import sys
 import traceback
 from pathlib import Path
 
+import accelerate
 import torch
 from accelerate import PartialState
 from torch import nn
@@ -82,16 +83,16 @@ def case_of(name):
         return module, objective, {"images": images, "labels": torch.zeros(4, dtype=torch.int64)}
     if name == "segmenter":
         loss = SegmentationLossParameters(dice=1.0)
-        objective = SegmentationObjective(DeviceColour(augment=AugmentParameters()), torch.ones(5, device="cpu"), loss)
+        colour = DeviceColour(augment=AugmentParameters())
+        segmenting = SegmentationObjective(colour, torch.ones(5, device="cpu"), loss)
         masks = torch.zeros(4, 64, 64, dtype=torch.uint8)
-        return nn.Sequential(conv, nn.Conv2d(8, 5, 1)), objective, {"images": images, "masks": masks}
+        return nn.Sequential(conv, nn.Conv2d(8, 5, 1)), segmenting, {"images": images, "masks": masks}
     from eightgig.tasks.detection.model import SIZES, YoloV5
 
-    module = YoloV5(SIZES["yolov5n"], 3)
-    loss = DetectionLossParameters()
-    objective = DetectionObjective(DeviceColour(), module, parameters=loss, num_classes=3, score=lambda *_: 0.0)
+    detector, rates = YoloV5(SIZES["yolov5n"], 3), DetectionLossParameters()
+    detecting = DetectionObjective(DeviceColour(), detector, parameters=rates, num_classes=3, score=lambda *_: 0.0)
     boxes = {"boxes": torch.zeros(4, 6, 4), "box_labels": torch.zeros(4, 6, dtype=torch.int64)}
-    return module, objective, {"images": images, **boxes}
+    return detector, detecting, {"images": images, **boxes}
 
 
 def waits_of(name, precision):
@@ -117,7 +118,8 @@ def waits_of(name, precision):
 
 if __name__ == "__main__":
     fake_device.install()
-    original, parallel.Accelerator = parallel.Accelerator, accelerator_on_the_fake_card
+    original = accelerate.Accelerator
+    vars(parallel)["Accelerator"] = accelerator_on_the_fake_card
     # A fake tensor can be moved only by hand (as the tracer does); here it is where it has to be from the start.
     nn.Module.to = lambda self, *_, **__: self
     sys.stdout.write(json.dumps({step: waits_of(*step.split()) for step in sys.argv[1:]}))

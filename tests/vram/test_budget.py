@@ -10,10 +10,11 @@ from types import SimpleNamespace
 import pynvml
 import pytest
 from tests.cards import FakeCard, install
+from tests.plans import make_plan as any_plan
+from tests.present import present
 
 from eightgig.core.errors import BudgetError
 from eightgig.core.units import GIB, MIB
-from eightgig.vram.plan import MemoryPlan
 from eightgig.vram.runtime.budget import cap_of, enforced_budget, release_memory
 from eightgig.vram.runtime.context import Context, context_of, context_to_keep, own_bytes, used_by_this_process
 
@@ -25,9 +26,7 @@ def process(pid, num_bytes):
 
 
 def make_plan(device, budget_gib=8.0):
-    return MemoryPlan.model_construct(
-        device=device, budget_gib=budget_gib, context_bytes=500 * MIB, needed_bytes=100 * MIB
-    )
+    return any_plan(device=device, budget_gib=budget_gib, context_bytes=500 * MIB, needed_bytes=100 * MIB)
 
 
 def test_the_context_is_what_is_used_less_what_torch_reserved():
@@ -132,7 +131,7 @@ def test_the_log_says_when_the_context_is_only_planned(monkeypatch, caplog, cont
     install(monkeypatch, [FakeCard(total_bytes=16 * GIB, context_bytes=context_bytes)])
     caplog.set_level("INFO")
     with enforced_budget(make_plan("cuda")) as budget:
-        assert budget.context.source == "planned"
+        assert present(budget.context).source == "planned"
     assert "500.0 MiB of CUDA context (as planned: NVML does not tell, or sees less as yet)" in caplog.text
 
 
@@ -294,7 +293,9 @@ def test_the_card_does_not_hold_more_than_the_budget_once_kernels_are_loaded():
         image, kernel = (torch.randn(8, 8, n, n, device="cuda", dtype=torch.float16) for n in (64, 3))
         torch.nn.functional.conv2d(image, kernel).sum().item()
         torch.randn(256, 256, device="cuda").mm(torch.randn(256, 256, device="cuda")).sum().item()
-        torch.empty(budget.cap_bytes - torch.cuda.memory_reserved() - 4 * MIB, dtype=torch.uint8, device="cuda")
+        torch.empty(
+            present(budget.cap_bytes) - torch.cuda.memory_reserved() - 4 * MIB, dtype=torch.uint8, device="cuda"
+        )
         used = used_by_this_process(f"GPU-{torch.cuda.get_device_properties(torch.cuda.current_device()).uuid}")
         if used is None:
             pytest.skip("the driver does not tell what a process uses")
@@ -307,12 +308,12 @@ def test_the_cap_holds_on_a_bigger_card():
 
     before = torch.cuda.get_per_process_memory_fraction()
     with enforced_budget(make_plan("cuda", budget_gib=1.5)) as budget:
-        assert 100 * MIB < budget.context.num_bytes < 1200 * MIB
-        assert budget.cap_bytes == int(1.5 * GIB) - budget.context.num_bytes
-        torch.empty(budget.cap_bytes - 32 * MIB, dtype=torch.uint8, device="cuda")
+        assert 100 * MIB < present(budget.context).num_bytes < 1200 * MIB
+        assert budget.cap_bytes == int(1.5 * GIB) - present(budget.context).num_bytes
+        torch.empty(present(budget.cap_bytes) - 32 * MIB, dtype=torch.uint8, device="cuda")
         torch.cuda.empty_cache()
         with pytest.raises(torch.OutOfMemoryError):
-            torch.empty(budget.cap_bytes + 4 * MIB, dtype=torch.uint8, device="cuda")
+            torch.empty(present(budget.cap_bytes) + 4 * MIB, dtype=torch.uint8, device="cuda")
     torch.empty(int(1.5 * GIB), dtype=torch.uint8, device="cuda")
     assert torch.cuda.get_per_process_memory_fraction() == before
 
@@ -330,9 +331,9 @@ def test_what_another_program_holds_of_a_real_card_is_not_given_away_where_it_sp
     )
     other = subprocess.Popen([sys.executable, "-c", hold], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     try:
-        assert other.stdout.readline().strip() == "held"
+        assert present(other.stdout).readline().strip() == "held"
         with enforced_budget(make_plan("cuda", budget_gib=total / GIB)) as budget:
             free, _ = torch.cuda.mem_get_info()
-            assert budget.cap_bytes <= free <= total - GIB
+            assert present(budget.cap_bytes) <= free <= total - GIB
     finally:
         other.communicate("\n", timeout=60)

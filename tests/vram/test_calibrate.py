@@ -1,6 +1,7 @@
 """Calibration by hand arithmetic on made-up measurements; the measuring itself where there is a GPU."""
 
 import json
+from typing import Any
 
 import pytest
 import torch
@@ -113,7 +114,7 @@ def test_what_is_measured_are_the_kernels_of_the_recipes_and_those_that_constant
     layouts = {(one.precision, one.layout) for one in made}
     assert ("fp16", "channels_last") in layouts
     assert ("bf16", "channels_last") in layouts
-    probes = [convolution(one.kind, *one.sizes[:2], one.sizes[0] + one.sizes[1]) for one in made]
+    probes = [convolution(one.kind, one.sizes[0], one.sizes[1], one.sizes[0] + one.sizes[1]) for one in made]
     probes = [probe.model_copy(update={"sizes": one.sizes}) for probe, one in zip(probes, made, strict=True)]
     constants = {row.constant for row in staging_of(measurements(scratch=tuple(probes)))}
     assert {name for name in WorkspaceMemory.model_fields if name.startswith("conv_")} <= constants
@@ -215,7 +216,8 @@ def test_the_sizes_of_an_op_are_those_of_its_tensors():
     made = next(one for one in operations("cpu", [SMALL], []) if one.precision == "fp32")
     x, w, y = 2 * 4 * 6 * 6, 8 * 2 * 3 * 3, 2 * 8 * 3 * 3
     assert made.sizes == (4 * x, 4 * y, 4 * w, 4, 2, 3, 2, 0, 0)
-    assert made.prepare()().numel() == y
+    output: Any = made.prepare()()
+    assert output.numel() == y
 
 
 @pytest.mark.gpu

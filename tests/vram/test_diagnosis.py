@@ -1,6 +1,7 @@
 """Verdicts by hand-made numbers: each is given where it is true, and not where it is not."""
 
 import pytest
+from tests.present import present
 
 from eightgig.core.units import GIB, MIB
 from eightgig.vram.runtime.diagnosis import (
@@ -43,7 +44,7 @@ def shortage():
 
 def test_another_process_holds_the_card(shortage):
     squeezed = shortage(reserved_bytes=3 * GIB, allocated_bytes=3 * GIB, free_bytes=100 * MIB, others_bytes=4 * GIB)
-    diagnosis = another_process(squeezed)
+    diagnosis = present(another_process(squeezed))
     assert diagnosis.sentence == (
         "another process: other processes hold 4.0 GiB of the card, and only 100.0 MiB were free for a request of "
         "1.0 GiB; end them (nvidia-smi and make doctor name them), or lower plan.budget_gib by as much"

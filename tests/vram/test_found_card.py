@@ -5,6 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 from tests.cards import FakeCard, install
+from tests.present import present
 
 from eightgig.vram.cards.catalog import card_named
 from eightgig.vram.cards.found import card_found, catalog_card
@@ -69,7 +70,7 @@ def test_a_card_of_the_catalog_is_known_by_its_name(driver):
 @pytest.mark.parametrize(("memory_mib", "name"), [(10240, "RTX 3080"), (12288, "RTX 3080 12 GB")])
 def test_two_cards_of_one_name_differ_in_memory(driver, memory_mib, name):
     driver(predictions(b"NVIDIA GeForce RTX 3080", memory_mib))
-    assert card_found().name == name
+    assert present(card_found()).name == name
 
 
 @pytest.mark.parametrize("name", ["NVIDIA GeForce RTX 3070 Ti", "NVIDIA GeForce RTX 3070 Laptop GPU"])
@@ -82,17 +83,17 @@ def test_a_sibling_is_not_taken_for_the_card(name):
     [("NVIDIA H200", 143771, "H200"), ("NVIDIA H100 80GB HBM3", 81559, "H100 80 GB")],
 )
 def test_servers_cards_by_the_memory_that_the_driver_shows(name, memory_mib, card):
-    assert catalog_card(name, memory_mib / 1024).name == card
+    assert present(catalog_card(name, memory_mib / 1024)).name == card
 
 
 def test_an_unknown_card_is_built_from_what_the_driver_says(driver):
     driver(predictions("NVIDIA GeForce RTX 3060 Ti", 8192))
-    card = card_found()
+    card = present(card_found())
     assert (card.name, card.memory_gib, card.num_sms, card.tdp_w) == ("NVIDIA GeForce RTX 3060 Ti", 8.0, 38, 200)
     assert card.bandwidth_gb_per_s == pytest.approx(2 * 7001 * 256 / 8 / 1000, abs=0.05)  # 448
     assert card.fp32_tflops == pytest.approx(2 * 4864 * 2100e6 / 1e12, abs=0.05)
     assert card.fp16_tflops == pytest.approx(38 * 512 * 2100e6 / 1e12, abs=0.05)
-    assert card.tf32_tflops == pytest.approx(card.fp16_tflops / 2, abs=0.06)
+    assert card.tf32_tflops == pytest.approx(present(card.fp16_tflops) / 2, abs=0.06)
     assert card.launch_price_usd is None
     assert "fp16_tflops" in card.unverified
 
@@ -103,19 +104,19 @@ def test_a_workstation_card_has_the_full_tensor_rate(driver):
             "NVIDIA RTX A6000", 49140, nvmlDeviceGetNumGpuCores=10752, nvmlDeviceGetMaxClockInfo={1: 1800, 2: 8001}
         )
     )
-    assert card_found().fp16_tflops == pytest.approx(154.8, abs=0.1)  # 154.8 in the GA102 whitepaper, table 3
+    assert present(card_found()).fp16_tflops == pytest.approx(154.8, abs=0.1)  # 154.8 in the GA102 whitepaper, table 3
 
 
 def test_a_card_without_tensor_cores_computes_half_precision_as_float32(driver):
     driver(predictions("NVIDIA GeForce GTX 1080", 8192, nvmlDeviceGetCudaComputeCapability=(6, 1)))
-    card = card_found()
+    card = present(card_found())
     assert card.fp16_tflops is None
-    assert card.peak_flops("fp16", tensor_cores=True) == card.fp32_tflops * 1e12
+    assert card.peak_flops("fp16", tensor_cores=True) == present(card.fp32_tflops) * 1e12
 
 
 def test_a_driver_that_does_not_say_the_power(driver):
     driver(predictions("NVIDIA Unknown", 4096), fails=("nvmlDeviceGetPowerManagementDefaultLimit",))
-    assert card_found().tdp_w is None
+    assert present(card_found()).tdp_w is None
 
 
 @pytest.mark.parametrize("fails", ["nvmlInit", "nvmlDeviceGetHandleByIndex"])
@@ -171,19 +172,19 @@ def two_cards(driver, monkeypatch):
 )
 def test_the_card_is_the_one_that_cuda_counts_first(two_cards, order, name):
     two_cards(order)
-    assert card_found().name == name
+    assert present(card_found()).name == name
 
 
 def test_a_part_of_a_card_has_the_rates_of_the_whole(two_cards):
     two_cards(("GPU-part",), parts=("MIG-part",))
-    assert card_found().name == "RTX 3070"
+    assert present(card_found()).name == "RTX 3070"
 
 
 @pytest.mark.parametrize(("current", "name"), [(0, "NVIDIA GeForce GTX 1050"), (1, "RTX 3070")])
 def test_a_process_of_several_finds_its_own_card(two_cards, monkeypatch, current, name):
     two_cards(None)
     install(monkeypatch, [FakeCard(uuid="2"), FakeCard(uuid="1")], current=current)
-    assert card_found().name == name
+    assert present(card_found()).name == name
 
 
 @pytest.mark.gpu

@@ -4,9 +4,10 @@ import time
 
 import numpy as np
 import pytest
+from tests.plans import make_plan as any_plan
 
 from eightgig.core.units import MIB
-from eightgig.vram.plan import MemoryPlan, PhaseMemory
+from eightgig.vram.plan import PhaseMemory
 from eightgig.vram.runtime.diagnosis import OomDiagnosis, Recovered
 from eightgig.vram.runtime.measure import MeasuredPhase, MemoryMeter
 from eightgig.vram.trace import VramTrace
@@ -14,15 +15,7 @@ from eightgig.vram.trace import VramTrace
 
 def make_plan():
     phases = [PhaseMemory(phase=p, device="cpu", parameters=100 * MIB) for p in ("train", "validate", "export")]
-    return MemoryPlan.model_construct(
-        device="cpu",
-        budget_bytes=8 * 2**30,
-        device_name="test",
-        predicted=tuple(phases),
-        micro_batch=8,
-        gradient_accumulation_steps=2,
-        eval_batch=8,
-    )
+    return any_plan(predicted=tuple(phases), micro_batch=8, eval_batch=8)
 
 
 def test_a_peak_between_start_and_stop_is_seen():

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from tests.encoded_images import behind_header, chunk, encoded, png_of, smooth
+from tests.present import present
 
 from eightgig.core.errors import ImageRejectedError
 from eightgig.data.images.decoding import decode_rgb, inspect_image
@@ -183,7 +184,7 @@ def test_no_ancillary_chunk_changes_a_pixel_and_opencv_agrees(before, behind, en
     assert orientation == 1
     assert np.array_equal(decode_rgb(data), PIXELS)
     if not ending and b"acTL" not in data:
-        assert np.array_equal(cv2.imdecode(np.frombuffer(data, np.uint8), 1)[..., ::-1], PIXELS)
+        assert np.array_equal(present(cv2.imdecode(np.frombuffer(data, np.uint8), 1))[..., ::-1], PIXELS)
 
 
 VALUES = np.array([[0, 128, 129, 257, 20_000, 32_768, 65_534, 65_535]] * 2, np.int64)

@@ -1,6 +1,7 @@
 """JPEGs on which libjpeg remarks: whole ones are kept with a note, those with missing or wrong pixels are refused."""
 
 import io
+from typing import Any
 
 import cv2
 import numpy as np
@@ -210,7 +211,7 @@ def test_what_is_refused_has_missing_pixels_and_what_is_kept_is_what_all_decoder
 @pytest.mark.parametrize("data", [GOOD[:-2] + END, *(GOOD[: int(share * len(GOOD))] for share in (0.3, 0.6, 0.9))])
 def test_pillow_libjpeg_turbo_and_opencv_agree(data):
     is_whole = data == GOOD
-    by_turbo = None
+    by_turbo: Any = None
     with_turbo = True
     try:
         by_turbo = simplejpeg.decode_jpeg(data, "RGB", strict=True)

@@ -1,5 +1,7 @@
 """An image that a decoder remarks on is kept by every ingest, listed, and read alike wherever it is read later."""
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -135,9 +137,10 @@ def by_rows(path):
 
 
 def test_predict_and_tiles_read_them_too(photos):
-    rejects = []
+    rejects: list[Any] = []
+    no_store: Any = None
     predict = PredictParameters(source=str(photos / "a"))
-    found = list(samples_of(predict, None, pd.DataFrame(), max_pixels=10**6, rejects=rejects))
+    found = list(samples_of(predict, no_store, pd.DataFrame(), max_pixels=10**6, rejects=rejects))
     assert (len(found), rejects) == (11, [])
     for name, data in odd_files().items():
         rows, notes = by_rows(photos / "a" / name)

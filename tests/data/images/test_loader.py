@@ -4,10 +4,12 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from tests.loaders import sampler_of
 
 from eightgig.core.errors import StoreError
 from eightgig.data.images.loader import Batch, ImageBatches, Key, KeyedSampler, create_loader
@@ -22,10 +24,10 @@ pytestmark = [
 ]
 
 
-def epoch_of(store: ImageStore, epoch: int = 0, offset: int = 0, **options: object) -> list[Batch]:
+def epoch_of(store: ImageStore, epoch: int = 0, offset: int = 0, **options: Any) -> list[Batch]:
     settings = {"image_size": 24, "batch_size": 3, "augment": AugmentParameters(), "seed": 5, **options}
     loader = create_loader(store, list(range(len(store))), **settings)
-    loader.sampler.set_epoch(epoch, offset)
+    sampler_of(loader).set_epoch(epoch, offset)
     return list(loader)
 
 
@@ -81,7 +83,7 @@ def test_persistent_workers_follow_the_epoch(make_store: MakeStore) -> None:
         store, range(10), image_size=24, batch_size=3, augment=AugmentParameters(), seed=5, num_workers=2
     )
     for epoch in (0, 1, 2):
-        loader.sampler.set_epoch(epoch)
+        sampler_of(loader).set_epoch(epoch)
         assert same(list(loader), epoch_of(store, epoch=epoch))
 
 

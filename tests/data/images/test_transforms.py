@@ -66,7 +66,7 @@ def test_the_middle_square_by_hand() -> None:
 @pytest.mark.parametrize("side", [20, 60, 100, 300])
 def test_a_crop_is_resized_and_mirrored_in_place(side: int) -> None:
     image = np.random.default_rng(0).integers(0, 256, (200, 240, 3), dtype=np.uint8)
-    image = cv2.GaussianBlur(image, (0, 0), 3)
+    image = cv2.GaussianBlur(image, (0, 0), 3).astype(np.uint8)
     out = np.zeros((2, side, side, 3), np.uint8)
     crop_resize_into(image, CropBox(10, 20, 100, 120), out[0])
     crop_resize_into(image, CropBox(10, 20, 100, 120), out[1], flip=True)

@@ -2,6 +2,7 @@
 
 import unicodedata
 from pathlib import Path
+from typing import Literal
 
 import pytest
 from hypothesis import given, settings
@@ -129,7 +130,7 @@ def test_splits_of_any_name_are_read_or_refused_and_are_never_classes(tmp_path_f
 
 @pytest.mark.parametrize("form", ["NFC", "NFD"])
 def test_classes_meet_across_the_forms_of_unicode(tmp_path, form):
-    other = "NFD" if form == "NFC" else "NFC"
+    other: Literal["NFC", "NFD"] = "NFD" if form == "NFC" else "NFC"
     rose, cafe = (unicodedata.normalize(form, name) for name in ("Ros\u00e9", "Caf\u00e9"))
     touch(tmp_path, f"train/{rose}/1.jpg", f"train/{cafe}/2.jpg", f"val/{unicodedata.normalize(other, rose)}/3.jpg")
     found = scan_class_folders(tmp_path)

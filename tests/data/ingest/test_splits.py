@@ -1,5 +1,6 @@
 import io
 import time
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -60,7 +61,7 @@ def test_the_order_of_files_and_their_names_do_not_matter(contents: dict[str, li
 def test_shares_are_as_wanted_in_each_class_and_the_seed_decides() -> None:
     table = manifest({"daisy": list(range(200)), "rose": list(range(100))})
     splits = make_splits(table, val_fraction=0.15, test_fraction=0.25, seed=1)
-    counts = splits.groupby(["class_name", "split"]).size()
+    counts: Any = splits.groupby(["class_name", "split"]).size()
     assert counts["daisy"].to_dict() == {"test": 50, "train": 120, "val": 30}
     assert counts["rose"].to_dict() == {"test": 25, "train": 60, "val": 15}
     other = make_splits(table, val_fraction=0.15, test_fraction=0.25, seed=2)
@@ -72,7 +73,7 @@ def test_ready_made_splits_are_kept_and_a_missing_one_is_drawn_from_train() -> N
     table["split"] = ["val" if number % 5 == 0 else "train" for number in range(200)]
     splits = make_splits(table, val_fraction=0.3, test_fraction=0.1, seed=0)
     assert (splits["split"][::5] == "val").all()
-    counts = splits.groupby(["class_name", "split"]).size()
+    counts: Any = splits.groupby(["class_name", "split"]).size()
     assert counts["daisy"].to_dict() == {"test": 8, "train": 72, "val": 20}
 
 

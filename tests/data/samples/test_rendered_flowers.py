@@ -4,6 +4,7 @@ from itertools import islice
 import cv2
 import numpy as np
 import pytest
+from tests.present import present
 
 from eightgig.core.errors import ConfigurationError
 from eightgig.core.seeding import seed_from
@@ -18,7 +19,7 @@ def files() -> dict[str, bytes]:
 
 
 def decoded(jpeg: bytes) -> np.ndarray:
-    return cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_UNCHANGED)
+    return present(cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_UNCHANGED))
 
 
 def test_equal_seeds_give_equal_bytes_and_others_give_others(files):

@@ -5,6 +5,7 @@ from itertools import pairwise
 import cv2
 import numpy as np
 import pytest
+from tests.present import present
 
 from eightgig.core.errors import ConfigurationError
 from eightgig.core.seeding import seed_from
@@ -18,7 +19,7 @@ def test_the_same_seed_gives_the_same_bytes_and_any_image_alone():
     assert [name for name, _, _ in first] == ["scene_0001.jpg", "scene_0002.jpg", "scene_0003.jpg"]
     assert first[0][1] != next(iter(scenes.render_scenes(1, seed=6)))[1]
     alone_HWC, boxes = scenes.render_scene(seed=seed_from(5, "scene", 2))
-    decoded = cv2.imdecode(np.frombuffer(first[1][1], np.uint8), cv2.IMREAD_COLOR_RGB)
+    decoded = present(cv2.imdecode(np.frombuffer(first[1][1], np.uint8), cv2.IMREAD_COLOR_RGB))
     assert decoded.shape == alone_HWC.shape
     assert np.abs(decoded.astype(int) - alone_HWC).mean() < 4
     assert [list(box[1:]) for box in first[1][2]] == boxes.xyxy_M4.tolist()
@@ -27,7 +28,7 @@ def test_the_same_seed_gives_the_same_bytes_and_any_image_alone():
 def test_boxes_are_inside_and_each_kind_appears():
     kinds = set()
     for _, jpeg, boxes in scenes.render_scenes(12, seed=1):
-        height, width = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR).shape[:2]
+        height, width = present(cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR)).shape[:2]
         assert boxes
         for label, left, top, right, bottom in boxes:
             assert 0 <= left < right <= width

@@ -3,6 +3,7 @@
 import cv2
 import numpy as np
 import pytest
+from tests.present import present
 
 from eightgig.core.errors import ConfigurationError
 from eightgig.core.seeding import seed_from
@@ -22,7 +23,7 @@ def test_classes_are_cityscapes():
 def test_images_and_masks_fit(scenes):
     assert [name for name, *_ in scenes[:2]] == ["street_0000.jpg", "street_0001.jpg"]
     for _, jpeg, mask_HW in scenes:
-        image_HWC = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR)
+        image_HWC = present(cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR))
         assert image_HWC.shape[:2] == mask_HW.shape == (192, 256)
         assert mask_HW.dtype == np.uint8
         assert ((mask_HW < len(CLASSES)) | (mask_HW == VOID)).all()

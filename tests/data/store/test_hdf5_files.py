@@ -1,5 +1,7 @@
 """HDF5 files that tell of a full disk as any other file does, and texts whichever way they were written."""
 
+from typing import Any
+
 import h5py
 import pytest
 
@@ -24,7 +26,8 @@ def test_texts_come_back(tmp_path):
 @pytest.mark.parametrize("refused", range(1, 8))
 def test_whichever_write_is_refused_is_told_once_and_at_the_latest_on_closing(tmp_path, refused):
     file = HDF5Output(tmp_path / "f.h5")
-    file._patient._file = RefusesFrom(refused, file._patient._file)
+    patient: Any = file._patient
+    patient._file = RefusesFrom(refused, patient._file)
     for name in "abc":
         file.create_dataset(name, data=range(1000), chunks=(100,), compression="gzip")
     with pytest.raises(WriteRefusedError, match=r"\[Errno 28\] it is full"):

@@ -13,12 +13,14 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
+from tests.present import present
 
 from eightgig.core.errors import StoreError
 from eightgig.data.images.decoding import decode_rgb
@@ -326,7 +328,7 @@ def test_a_full_disk_is_an_ordinary_error(make_folders: MakeFolders, tmp_path: P
 
 def test_too_little_space_is_refused_before_writing(make_store: MakeStore, monkeypatch: pytest.MonkeyPatch) -> None:
     usage = shutil.disk_usage(".")
-    monkeypatch.setattr(store_writer.shutil, "disk_usage", lambda _: usage._replace(free=1000))
+    monkeypatch.setattr("eightgig.data.store.writer.shutil.disk_usage", lambda _: usage._replace(free=1000))
     monkeypatch.setattr(store_writer, "_lay_out", lambda *_: pytest.fail("it wrote"))
     with pytest.raises(StoreError, match=r"store\.h5: the store needs \d+ bytes .* only 1000 bytes"):
         make_store()
@@ -340,9 +342,9 @@ def test_of_two_writers_one_wins_and_the_other_names_it(
     root, path = make_folders(daisy=5, rose=5), tmp_path / "store.h5"
     manifest, _ = manifest_of(root)
     script = writer_script(root, path, "done == 4 and (print('writing', flush=True), sys.stdin.read())")
-    streams = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    streams: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
     with subprocess.Popen([sys.executable, "-c", script], text=True, **streams) as winner:
-        assert winner.stdout.readline() == "writing\n"
+        assert present(winner.stdout).readline() == "writing\n"
         with pytest.raises(StoreError, match=rf"store\.h5: wanted to write it, but process {winner.pid} is writing it"):
             write_store(path, manifest, root, ("daisy", "rose"))
         assert not path.exists()

@@ -6,6 +6,7 @@ import sys
 import textwrap
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -188,23 +189,24 @@ def test_a_spool_whose_end_was_lost_is_mended(tmp_path):
     """As after a power cut: bytes that the journal tells of are not, or not all, on the disk."""
     payloads = [Payload(bytes([number]) * 50, Codec.FILE, b"m" * number) for number in range(100)]
     made = []
+    numbers: Any = range(100)  # what `make` is given of each source
 
     def make(number):
         made.append(number)
         return payloads[number]
 
-    whole = fill_spool(tmp_path / "a.spool", range(100), make, lambda: None)
+    whole = fill_spool(tmp_path / "a.spool", numbers, make, lambda: None)
     content = (tmp_path / "a.spool").read_bytes()
     for damage in (content[:3000], content[:2000] + b"x" + content[2001:], b""):
         (tmp_path / "a.spool").write_bytes(damage)
         made.clear()
-        assert fill_spool(tmp_path / "a.spool", range(100), make, lambda: None) == whole
+        assert fill_spool(tmp_path / "a.spool", numbers, make, lambda: None) == whole
         assert (tmp_path / "a.spool").read_bytes() == content
         assert 0 < len(made) <= 100
     journal = (tmp_path / "a.journal").read_bytes()
     (tmp_path / "a.journal").write_bytes(journal[: 10 * spool._ROW.size + 7])
     made.clear()
-    assert fill_spool(tmp_path / "a.spool", range(100), make, lambda: None) == whole
+    assert fill_spool(tmp_path / "a.spool", numbers, make, lambda: None) == whole
     assert made == list(range(10, 100))
 
 

@@ -4,11 +4,10 @@ import io
 import tarfile
 from pathlib import Path
 
-from edits import byte_edits, either
-from harness import Reader
-from parts import part_edits
-
-from readers.images import pixels, put
+from tests.fuzz.edits import byte_edits, either
+from tests.fuzz.harness import Reader
+from tests.fuzz.parts import part_edits
+from tests.fuzz.readers.images import pixels, put
 
 _MOST_FRAMES = 20
 
@@ -38,6 +37,7 @@ def _write_videos(folder: Path) -> None:
         path.parent.mkdir(parents=True)
         with av.open(str(path), "w", format="ogg" if name == "a.ogv" else None, container_options=options) as container:
             stream = container.add_stream(codec, rate=25, options={})
+            assert isinstance(stream, av.VideoStream)
             stream.width, stream.height, stream.pix_fmt = 64, 48, pixel_format
             if name == "a.mov":
                 stream.set_display_rotation(90)

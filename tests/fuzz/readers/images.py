@@ -4,9 +4,9 @@ import io
 from pathlib import Path
 from typing import Any
 
-from edits import byte_edits, either, text_edits
-from harness import Reader
-from parts import part_edits
+from tests.fuzz.edits import byte_edits, either, text_edits
+from tests.fuzz.harness import Reader
+from tests.fuzz.parts import part_edits
 
 MAX_PIXELS = 1_000_000
 _TABLE = "name,label,r,g,b\nroad,0,128,64,128\nsky,1,70,130,180\ncar,2,0,0,142\nvoid,9,0,0,0\n"

@@ -3,10 +3,9 @@
 import json
 from pathlib import Path
 
-from edits import either, json_edits, text_edits
-from harness import Reader
-
-from readers.images import encoded, pixels, put
+from tests.fuzz.edits import either, json_edits, text_edits
+from tests.fuzz.harness import Reader
+from tests.fuzz.readers.images import encoded, pixels, put
 
 _BOX = "<bndbox><xmin>1</xmin><ymin>2</ymin><xmax>30</xmax><ymax>20</ymax></bndbox>"
 _SIZE = "<size><width>32</width><height>24</height><depth>3</depth></size>"

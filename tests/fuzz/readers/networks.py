@@ -5,11 +5,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-from edits import byte_edits, either, json_edits
-from harness import Files, Reader
-from protobuf import onnx_edits
-
-from readers.images import put
+from tests.fuzz.edits import byte_edits, either, json_edits
+from tests.fuzz.harness import Files, Reader
+from tests.fuzz.protobuf import onnx_edits
+from tests.fuzz.readers.images import put
 
 _CARD = {
     "model": "tiny",

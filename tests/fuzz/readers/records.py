@@ -5,10 +5,9 @@ import pickle
 from pathlib import Path
 from typing import Any
 
-from edits import byte_edits, either, json_edits
-from harness import Reader
-
-from readers.images import put
+from tests.fuzz.edits import byte_edits, either, json_edits
+from tests.fuzz.harness import Reader
+from tests.fuzz.readers.images import put
 
 _JSON = {"*.json": json_edits}
 

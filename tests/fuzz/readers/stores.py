@@ -3,11 +3,10 @@
 from pathlib import Path
 from typing import Any
 
-from edits import byte_edits, either, text_edits
-from harness import Reader
-from hdf5 import hdf5_edits
-
-from readers.images import encoded, pixels, put
+from tests.fuzz.edits import byte_edits, either, text_edits
+from tests.fuzz.harness import Reader
+from tests.fuzz.hdf5 import hdf5_edits
+from tests.fuzz.readers.images import encoded, pixels, put
 
 _NUM_IMAGES = 4
 
@@ -78,7 +77,7 @@ def _write_tokens(folder: Path) -> None:
     from eightgig.data.store.tokenizers import train_bpe
     from eightgig.data.store.tokens import TokenContent
 
-    whole = {
+    whole: dict[str, Any] = {
         "tokens": [[1, 2, 3], [4, 5], []],
         "labels": [0, 1, 1],
         "texts": ["first", "second, with ünïcode", ""],

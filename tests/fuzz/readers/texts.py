@@ -5,10 +5,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-from edits import byte_edits, either, json_edits, text_edits
-from harness import Reader
-
-from readers.images import put
+from tests.fuzz.edits import byte_edits, either, json_edits, text_edits
+from tests.fuzz.harness import Reader
+from tests.fuzz.readers.images import put
 
 _ROWS = [("text", "label", "note")] + [(f"a review, number {n}", f"class {n % 2}", '"x"') for n in range(8)]
 

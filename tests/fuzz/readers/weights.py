@@ -7,11 +7,10 @@ import types
 from pathlib import Path
 from typing import Any
 
-from edits import byte_edits, either, json_edits
-from harness import Files, Reader
-from parts import part_edits
-
-from readers.images import put
+from tests.fuzz.edits import byte_edits, either, json_edits
+from tests.fuzz.harness import Files, Reader
+from tests.fuzz.parts import part_edits
+from tests.fuzz.readers.images import put
 
 _ZIP = either(byte_edits, part_edits("zip"), part_edits("zip"), part_edits("zip"))
 _SAFETENSORS = either(byte_edits, part_edits("safetensors"), part_edits("safetensors"))
@@ -97,7 +96,7 @@ def _official_network() -> Any:
     head = nn.Module()
     head.register_buffer("anchors", torch.ones(3, 3, 2))
     head.m = nn.ModuleList([nn.Conv2d(2, 2, 1)])
-    network = DetectionModel()
+    network: Any = DetectionModel()
     network.model = nn.ModuleDict({"0": convolution, "24": head})
     network.names, network.stride = {0: "duck", 1: "frog"}, torch.tensor([8.0, 16, 32])
     return network.half()

@@ -34,7 +34,7 @@ def run(session_factory, tmp_path_factory):
             return folder / "data"
 
         yield once
-        mlflow.set_tracking_uri(None)
+        mlflow.set_tracking_uri(None)  # type: ignore[arg-type]  # as it is before any is set
 
 
 @pytest.fixture(scope="module")
@@ -88,7 +88,7 @@ def test_time_is_shared_out(done):
 def test_the_film_moves(done):
     with Image.open(done / f"07_model_output/{CASE}/film.gif") as film:
         assert film.size[0] == 64
-        assert film.n_frames > 2
+        assert getattr(film, "n_frames", 1) > 2
 
 
 def test_the_page_shows_it(done):

@@ -13,6 +13,7 @@ from kedro.runner import SequentialRunner
 from mlflow.tracking import MlflowClient
 from PIL import Image
 from tests.notebooks import run_notebook
+from tests.present import present
 
 from eightgig.core.files import sha256_of
 from eightgig.export.int8.lint import lint_int8_cpu, lint_int8_trt
@@ -33,7 +34,7 @@ def done(session_factory, tmp_path_factory):
         monkeypatch.setenv("MLFLOW_TRACKING_URI", tracking_uri(folder))
         run(session_factory)
         yield folder
-        mlflow.set_tracking_uri(None)
+        mlflow.set_tracking_uri(None)  # type: ignore[arg-type]  # as it is before any is set
 
 
 def run(session_factory, tags=None, **parameters):
@@ -146,7 +147,7 @@ def test_every_variant_has_a_row_and_none_is_made_up(done):
     assert {"torch_cpu", *files, *smaller} <= set(ran.index)
     assert (ran[["latency_p50_ms", "end_to_end_ms", "latency_p99_ms"]] > 0).all(axis=None)
     assert rows.loc[rows["status"] != "ok", "score"].isna().all()
-    assert "benchmark.torch_compile=true" in rows.loc["torch_compile_cpu", "status"]
+    assert "benchmark.torch_compile=true" in rows["status"]["torch_compile_cpu"]
     assert ran["recommended"].sum() == ran["device"].str.partition(":")[0].nunique()
     assert ran.loc[ran["recommended"], "passed"].all()
 
@@ -220,7 +221,7 @@ def test_mlflow_holds_parameters_figures_and_files(done):
 
 def all_runs(folder):
     client = MlflowClient(tracking_uri(folder))
-    experiment = client.get_experiment_by_name(CASE)
+    experiment = present(client.get_experiment_by_name(CASE))
     return client.search_runs([experiment.experiment_id], order_by=["start_time DESC"])
 
 

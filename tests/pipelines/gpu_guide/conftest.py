@@ -47,8 +47,11 @@ def too_big(name: str, card: str) -> GuideRow:
         "optimizer_kernel",
         "memory_gib",
         "reserved_gib",
+        "weight_bytes",
+        "seconds_per_step",
+        "samples_per_second",
+        "epoch_minutes",
     )
-    empty += ("weight_bytes", "seconds_per_step", "samples_per_second", "epoch_minutes")
     nothing = dict.fromkeys(empty)
     return made_row(name, card, fits=False, limit="memory", remark="needs 20.0 GiB", **nothing)
 

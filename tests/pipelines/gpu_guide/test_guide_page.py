@@ -4,6 +4,7 @@ from eightgig.pipelines.gpu_guide.buying import buying_section, several_cards_se
 from eightgig.pipelines.gpu_guide.cells import fits_cells, speed_cells
 from eightgig.pipelines.gpu_guide.nodes import answer_claims, draw_figures, write_page
 from eightgig.pipelines.gpu_guide.page import cards_section, headline
+from eightgig.report.page import Table
 from eightgig.vram.parameters import PlanParameters
 
 
@@ -58,7 +59,9 @@ def test_when_the_small_card_is_enough(guide):
 def test_several_cards_are_for_speed(guide):
     section = several_cards_section(guide)
     assert "two of 8 GiB train nothing that does not fit one" in section.prose
-    assert section.blocks[1].rows[0] == ("RTX 3070", 220, 650, 870, 1310, 650)
+    table = section.blocks[1]
+    assert isinstance(table, Table)
+    assert table.rows[0] == ("RTX 3070", 220, 650, 870, 1310, 650)
 
 
 def test_the_article_error_is_shown_with_the_right_figure(guide):

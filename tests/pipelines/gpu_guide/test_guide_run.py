@@ -8,6 +8,7 @@ import pytest
 from kedro.framework.session import KedroSession
 from kedro.runner import SequentialRunner
 from mlflow.tracking import MlflowClient
+from tests.present import present
 
 from eightgig.pipelines.gpu_guide.records import Guide
 
@@ -39,7 +40,7 @@ def done(session_factory, tmp_path_factory):
         with session_factory(env="ci", runtime_params={"gpu_guide": own}) as session:
             run(session)
         yield folder
-        mlflow.set_tracking_uri(None)
+        mlflow.set_tracking_uri(None)  # type: ignore[arg-type]  # as it is before any is set
 
 
 def run(session: KedroSession, tags: list[str] | None = None) -> None:
@@ -104,7 +105,7 @@ def test_planning_leaves_cuda_alone(done):
 
 def test_mlflow_holds_the_tables(done):
     client = MlflowClient(f"sqlite:///{(done / 'mlflow.db').as_posix()}")
-    (tracked,) = client.search_runs([client.get_experiment_by_name("gpu_guide").experiment_id])
+    (tracked,) = client.search_runs([present(client.get_experiment_by_name("gpu_guide")).experiment_id])
     assert tracked.info.status == "FINISHED"
     assert {"guide", "claims_table", "report"} <= {item.path for item in client.list_artifacts(tracked.info.run_id)}
     assert tracked.data.params["gpu_guide.model"] == "users_package:make"

@@ -1,6 +1,7 @@
 """ImageNet's folders through the classifier, and how little code the case study has."""
 
 import json
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -34,7 +35,7 @@ def test_imagenets_folders_to_a_page(open_session, tmp_path):
         session.run(pipeline_names=[CASE], runner=SequentialRunner())
     data = tmp_path / "data"
     splits = pd.read_csv(data / f"05_model_input/{CASE}/splits.csv")
-    counts = splits.groupby(["class_name", "split"]).size()
+    counts: Any = splits.groupby(["class_name", "split"]).size()
     assert counts["n01440764"].to_dict() == {"test": 3, "train": 15, "val": 4}
     assert splits.loc[splits["split"] == "val", "path"].str.startswith("val/").all()
     card = json.loads((data / f"06_models/{CASE}/weights.card.json").read_text())
@@ -58,6 +59,7 @@ def test_the_case_study_is_little_code(project_path):
 def test_published_figures_stand_beside_a_gpus(device):
     from types import SimpleNamespace
 
+    from eightgig.report.page import Table
     from eightgig.tasks.classification.throughput import _throughput
 
     shown = {
@@ -66,5 +68,6 @@ def test_published_figures_stand_beside_a_gpus(device):
         "epochs": pd.DataFrame({"samples_per_second": [1.0, 300.0, 310.0]}),
     }
     (table,) = _throughput(shown).blocks
+    assert isinstance(table, Table)
     assert table.rows[0][1] == 300.0
     assert any(row[1] == 418.6 for row in table.rows) == (device == "cuda")

@@ -27,7 +27,7 @@ def done(session_factory, tmp_path_factory):
         monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{(folder / 'mlflow.db').as_posix()}")
         run(session_factory)
         yield folder / "data"
-        mlflow.set_tracking_uri(None)
+        mlflow.set_tracking_uri(None)  # type: ignore[arg-type]  # as it is before any is set
 
 
 def run(session_factory, tags=None, **parameters):

@@ -1,5 +1,7 @@
 """What a reader sees of the exported files, on tables written by hand."""
 
+from typing import Any
+
 import pandas as pd
 import plotly.graph_objects as go
 import pytest
@@ -170,8 +172,9 @@ def test_the_head_of_a_page_has_the_unit_and_the_number(benchmark):
     from eightgig.report.sections.training import headline
 
     measured = Made(peak_bytes=1)
-    trace = Made(phases=[Made(measured=measured, predicted_bytes=1)])
-    card, plan = Made(model="m", num_parameters=1), Made(budget_bytes=8, device="cpu")
+    trace: Any = Made(phases=[Made(measured=measured, predicted_bytes=1)])
+    card: Any = Made(model="m", num_parameters=1)
+    plan: Any = Made(budget_bytes=8, device="cpu")
     judged = benchmark.assign(judged_on=64, held_out=360)
     facts = headline(Fact("Accuracy", "90%"), card, plan, trace, judged, "text")
     assert facts[-1].note == "8.0 ms per text, 2.0 x torch, accuracy 90.0% (torch 90.0%) on 64 of the 360 test texts"

@@ -4,6 +4,8 @@ import socket
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -11,6 +13,7 @@ from tests.faults import small_cases
 from tests.faults.last_is_best import BY_KIND
 from tests.faults.short_of_memory import ShortSentimentClassifier
 from tests.faults.small_cases import KINDS, make_job
+from tests.loaders import sampler_of
 from tests.plans import make_plan
 
 from eightgig.core.errors import ConfigurationError, TrainingError
@@ -22,7 +25,7 @@ from eightgig.vram.runtime.diagnosis import OomDiagnosis, Recovered
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
-TWO = {"distributed": {"nproc_per_node": 2}}
+TWO: dict[str, Any] = {"distributed": {"nproc_per_node": 2}}
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +49,7 @@ def recovered(phase="train", batch=2):
 
 
 def test_one_machine_needs_no_address():
-    command = launcher(DistributedParameters(nproc_per_node=3), "job.json")
+    command = launcher(DistributedParameters(nproc_per_node=3), Path("job.json"))
     assert command[:4] == [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=3"]
     assert "--standalone" in command
     assert "--max-restarts=0" in command
@@ -54,10 +57,10 @@ def test_one_machine_needs_no_address():
 
 def test_several_machines_meet_at_one_address():
     distributed = DistributedParameters(nproc_per_node=2, nodes=2, rdzv_endpoint="first:1234")
-    command = launcher(distributed, "job.json", node=1)
+    command = launcher(distributed, Path("job.json"), node=1)
     assert {"--nnodes=2", "--node-rank=1", "--master-addr=first", "--master-port=1234"} <= set(command)
     with pytest.raises(ConfigurationError, match=r"nodes is 2: set train.distributed.rdzv_endpoint to host:port"):
-        launcher(DistributedParameters(nodes=2), "job.json")
+        launcher(DistributedParameters(nodes=2), Path("job.json"))
 
 
 def test_less_is_the_same_effective_batch():
@@ -85,15 +88,15 @@ def test_samplers_are_disjoint_and_complete(stores, tmp_path, kind, count):
 
     for epoch, done in ((1, 0), (2, 0), (2, 8)):
         whole = loader()
-        whole.sampler.set_epoch(epoch, done)
+        sampler_of(whole).set_epoch(epoch, done)
         expected = [batch["indices"].tolist() for batch in whole]
         shares = [share_of(loader(), index, count) for index in range(count)]
         for share in shares:
-            share.sampler.set_epoch(epoch, done)
+            sampler_of(share).set_epoch(epoch, done)
         found = [[batch["indices"].tolist() for batch in share] for share in shares]
         assert [found[number % count][number // count] for number in range(len(expected))] == expected
         assert sum(map(len, found)) == len(expected)
-        assert sum(len(share.sampler) for share in shares) == len(job.train_indices) - done
+        assert sum(len(sampler_of(share)) for share in shares) == len(job.train_indices) - done
 
 
 def results(stores, tmp_path, kind, *, epochs, strategy="ddp", kernel="fused", **train):
@@ -147,7 +150,7 @@ def test_two_processes_give_what_one_gives_and_their_result_is_taken(stores, tmp
 @pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
 @pytest.mark.parametrize("kind", KINDS)
 def test_fifty_steps_of_each_case_study_in_two_processes(stores, tmp_path, kind, strategy):
-    recipe = {"learning_rate": 1e-4}
+    recipe: dict[str, Any] = {"learning_rate": 1e-4}
     if strategy == "fsdp":  # the norm of parts, and the fused kernel on a few numbers, are rounded in another way
         recipe |= {"max_grad_norm": None, "kernel": "foreach"}
     one, two, _, _ = results(stores, tmp_path, kind, strategy=strategy, **recipe, **FIFTY)

@@ -14,7 +14,15 @@ from eightgig.core.errors import ConfigurationError, WeightsError
 from eightgig.models.parameters import ImageModelParameters
 from eightgig.tasks.classification.model import build_classifier
 
-TORCHVISION = ("alexnet", "convnext_tiny", "densenet121", "efficientnet_b3", "googlenet", "inception_v3", "maxvit_t")
+TORCHVISION: tuple[str, ...] = (
+    "alexnet",
+    "convnext_tiny",
+    "densenet121",
+    "efficientnet_b3",
+    "googlenet",
+    "inception_v3",
+    "maxvit_t",
+)
 TORCHVISION += ("mnasnet0_5", "mobilenet_v3_small", "resnet50", "resnext50_32x4d", "shufflenet_v2_x0_5")
 TORCHVISION += ("squeezenet1_1", "swin_t", "vgg11", "vit_b_16", "wide_resnet50_2")
 TIMM = ("convnext_atto", "deit_tiny_distilled_patch16_224", "resnet10t", "tf_efficientnet_lite0")
@@ -125,5 +133,6 @@ def test_parameters_are_read_without_torch() -> None:
 def test_a_new_head_starts_small(name: str) -> None:
     """Logits of an untrained head must not drown what the pretrained layers know."""
     classifier = build_classifier(f"timm/{name}", weights="none", num_classes=5)
-    head = classifier.module.get_classifier()
+    module: Any = classifier.module
+    head = module.get_classifier()
     assert head.weight.abs().max() <= 1 / head.in_features**0.5

@@ -2,6 +2,7 @@
 
 import io
 import json
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -39,7 +40,7 @@ def ingest():
 def yolo(tmp_path):
     """Write a YOLO folder; labels are the lines of each image, None for an image without a label file."""
 
-    def make(labels: dict[str, str | None], *, names: object = CLASSES, root: Path = tmp_path / "yolo") -> Path:
+    def make(labels: dict[str, str | None], *, names: Iterable[str] = CLASSES, root: Path = tmp_path / "yolo") -> Path:
         for number, (stem, lines) in enumerate(labels.items()):
             split, _, name = stem.rpartition("/")
             image = root / "images" / split / f"{name}.jpg"

@@ -41,7 +41,7 @@ def test_the_same_seed_gives_the_same() -> None:
 def test_a_network_takes_them_level_by_level() -> None:
     found = fit_anchors(small_boxes(), image_size=192, seed=0)
     network = build_yolov5("yolov5n", weights="none", num_classes=2, anchors=found.by_level()).module
-    np.testing.assert_allclose(network.anchors.reshape(9, 2), found.anchors, rtol=1e-6)
+    np.testing.assert_allclose(network.get_buffer("anchors").reshape(9, 2), found.anchors, rtol=1e-6)
 
 
 @pytest.mark.parametrize("num", [0, 8])

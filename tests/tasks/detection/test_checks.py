@@ -18,9 +18,10 @@ FOLDER = DetectionFolder(Path("root"), "voc", ("cup", "pen"), ())
 
 
 def check(*corners, size=(1000, 500), label=0, **options):
-    boxes = tuple(RawBox(label, *each, line) for line, each in enumerate(corners, start=1))
+    boxes = tuple(RawBox(label, x1, y1, x2, y2, line) for line, (x1, y1, x2, y2) in enumerate(corners, start=1))
     image = AnnotatedImage("a.jpg", "a.xml", boxes, **options)
-    return check_boxes(FOLDER, image, *size, min_side=2.0)
+    width, height = size
+    return check_boxes(FOLDER, image, width, height, min_side=2.0)
 
 
 @pytest.mark.parametrize(

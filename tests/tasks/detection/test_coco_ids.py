@@ -1,6 +1,7 @@
 """COCO's ids match across numbers and texts; a box is taken from wherever it is; what is missing or double is told."""
 
 import json
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -13,7 +14,13 @@ from eightgig.tasks.detection.layouts import scan_detection_folder
 from eightgig.tasks.detection.manifest import require_usable_detection
 from eightgig.tasks.detection.parameters import DetectionDataParameters
 
-KINDS = {"int": int, "text": str, "float": float, "float text": lambda n: f"{n}.0", "padded": lambda n: f"{n:04}"}
+KINDS: dict[str, Callable[[int], object]] = {
+    "int": int,
+    "text": str,
+    "float": float,
+    "float text": lambda n: f"{n}.0",
+    "padded": lambda n: f"{n:04}",
+}
 
 
 def change(root, edit):

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from tests.loaders import sampler_of
 
 from eightgig.data.store.reader import ImageStore
 from eightgig.tasks.detection.loader import create_detection_loader
@@ -23,7 +24,7 @@ def store(yolo, ingest, tmp_path):
 
 def epoch(store, number=1, **options):
     loader = create_detection_loader(store, range(4), **({"image_size": 64, "batch_size": 3, "seed": 7} | options))
-    loader.sampler.set_epoch(number)
+    sampler_of(loader).set_epoch(number)
     return list(loader)
 
 

@@ -122,11 +122,11 @@ def random_images(seed: int, num_images: int) -> tuple[list[Detections], list[Bo
     rng = np.random.default_rng(seed)
     detections, targets = [], []
     for _ in range(num_images):
-        boxes = random_boxes(rng, rng.integers(0, 6))
+        boxes = random_boxes(rng, int(rng.integers(0, 6)))
         labels = rng.integers(0, 3, len(boxes))
         kept = rng.random(len(boxes)) < 0.8
         near = boxes[kept] + rng.normal(0, 2, (kept.sum(), 4)).astype(np.float32)
-        made_up = random_boxes(rng, rng.integers(0, 4))
+        made_up = random_boxes(rng, int(rng.integers(0, 4)))
         given = np.where(rng.random(kept.sum()) < 0.9, labels[kept], rng.integers(0, 3, kept.sum()))
         all_labels = np.concatenate([given, rng.integers(0, 3, len(made_up))]).astype(np.int64)
         scores = rng.uniform(0.05, 1, len(all_labels)).astype(np.float32)

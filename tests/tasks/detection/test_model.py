@@ -1,11 +1,13 @@
 """The published figures, the decoding by hand, and that the network can be exported, recomputed and pruned."""
 
 import re
+from typing import Any, Literal
 
 import numpy as np
 import onnxruntime
 import pytest
 import torch
+from tests.present import present
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
@@ -92,7 +94,7 @@ def test_a_box_decodes_by_hand() -> None:
 
 
 def test_heads_start_by_expecting_eight_objects_and_no_class_most() -> None:
-    network = build_yolov5("yolov5n", weights="none", num_classes=4).module
+    network: Any = build_yolov5("yolov5n", weights="none", num_classes=4).module
     for head, stride in zip(network.get_classifier(), STRIDES, strict=True):
         bias_AC = head.bias.view(3, 9)
         torch.testing.assert_close(bias_AC[:, 4].sigmoid(), torch.full((3,), 8 * (stride / 640) ** 2), rtol=0.3, atol=0)
@@ -121,7 +123,7 @@ class PassOn(nn.Module):
 def test_the_exported_file_gives_the_predictions_for_any_batch() -> None:
     network = tiny()  # with a short way to the heads: what is to be shown begins there, and exporting 60 layers is slow
     network.backbone = nn.Sequential(nn.Conv2d(3, 32, 8, 8), nn.Conv2d(32, 64, 2, 2), nn.Conv2d(64, 128, 2, 2))
-    network.neck = PassOn()
+    network.register_module("neck", PassOn())
     module = WithDecode(network).eval()
     file = export_onnx(
         module, {"images": torch.zeros(1, 3, 64, 96)}, card={}, simplified=False, output_name="predictions"
@@ -136,11 +138,11 @@ def test_the_exported_file_gives_the_predictions_for_any_batch() -> None:
 def gradients(network: nn.Module) -> list[torch.Tensor]:
     raw = network(torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(1)))
     sum(level.square().mean() for level in raw).backward()
-    return [weight.grad for weight in network.parameters()]
+    return [present(weight.grad) for weight in network.parameters()]
 
 
 @pytest.mark.parametrize("level", ["selective", "full"])
-def test_recomputing_changes_no_gradient_and_no_statistic(level: str) -> None:
+def test_recomputing_changes_no_gradient_and_no_statistic(level: Literal["selective", "full"]) -> None:
     plain, recomputed = tiny(), apply_checkpointing(tiny(), level)
     for wanted, found in zip(gradients(plain), gradients(recomputed), strict=True):
         torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-6)
@@ -168,14 +170,13 @@ def test_recomputing_keeps_a_fraction_of_the_activations() -> None:
 
 
 def test_channels_leave_and_a_fresh_network_takes_what_is_left() -> None:
-    build = {"weights": "none", "num_classes": 5}
-    network = build_yolov5("yolov5n", **build).module
+    network: Any = build_yolov5("yolov5n", weights="none", num_classes=5).module
     images_N3HW = torch.rand(1, 3, 64, 64)
     report = prune_channels(network, images_N3HW, keep_flops=0.7)
     assert 0.5 < report.flops_share <= 0.7
     assert [head.out_channels for head in network.get_classifier()] == [30, 30, 30]
     assert [level.shape[-1] for level in network(images_N3HW)] == [10, 10, 10]
-    fresh = build_yolov5("yolov5n", **build).module
+    fresh: Any = build_yolov5("yolov5n", weights="none", num_classes=5).module
     fit_to_state(fresh, network.state_dict())
     fresh.load_state_dict(network.state_dict())
     assert same_outputs(WithDecode(network), WithDecode(fresh), torch.rand(2, 3, 64, 96))
@@ -189,7 +190,7 @@ def test_inputs_are_plain_zero_to_one() -> None:
 
 def test_own_weights_come_back_from_either_file(save_weights) -> None:
     trained = build_yolov5("yolov5n", weights="none", num_classes=5).module
-    trained.anchors.mul_(0.5)
+    trained.get_buffer("anchors").mul_(0.5)
     for file_name in ("own.safetensors", "own.pt"):
         path = save_weights(trained, file_name)
         found = build_yolov5("yolov5n", weights=str(path), num_classes=5)
@@ -200,12 +201,12 @@ def test_own_weights_come_back_from_either_file(save_weights) -> None:
 def test_other_classes_start_anew_on_the_trained_trunk_and_anchors_can_be_given(save_weights) -> None:
     trained = build_yolov5("yolov5n", weights="none", num_classes=5).module
     path = save_weights(trained, "own.safetensors")
-    anchors = np.arange(1.0, 19.0).reshape(3, 3, 2)
+    anchors = torch.arange(1.0, 19.0).reshape(3, 3, 2)
     found = build_yolov5("yolov5n", weights=str(path), num_classes=2, anchors=anchors)
     assert found.weights_source == "file own.safetensors; head `heads.0, heads.1, heads.2` starts anew"
     state, wanted = found.module.state_dict(), trained.state_dict()
     assert all(torch.equal(state[name], wanted[name]) for name in wanted if name.startswith(("backbone", "neck")))
-    assert found.module.anchors.tolist() == anchors.tolist()
+    assert found.module.get_buffer("anchors").tolist() == anchors.tolist()
 
 
 def test_what_cannot_be_built_is_refused() -> None:

@@ -1,3 +1,5 @@
+from typing import Any
+
 import numpy as np
 import onnx
 import pytest
@@ -20,7 +22,7 @@ from eightgig.tasks.detection.detections import Detections, suppress
 from eightgig.tasks.detection.suppression import detections_of, with_suppression
 
 Predictions = NDArray[np.float32]
-SETTINGS = {"confidence": 0.25, "iou": 0.45, "max_detections": 300}
+SETTINGS: dict[str, Any] = {"confidence": 0.25, "iou": 0.45, "max_detections": 300}
 
 
 def pass_through(num_predictions: int, num_columns: int, name: str = "predictions") -> bytes:
@@ -71,7 +73,7 @@ def test_it_gives_what_suppress_gives(num_classes: int, seed: int) -> None:
 
 def test_the_best_are_kept_where_there_are_too_many() -> None:
     predictions_NPK = random_predictions(2, 200, 5)
-    settings = {**SETTINGS, "max_detections": 7}
+    settings: dict[str, Any] = {**SETTINGS, "max_detections": 7}
     found = run(with_suppression(pass_through(200, 10), **settings), predictions_NPK)
     assert [len(each.scores_M) for each in found] == [7, 7]
     assert_same(found, suppress(predictions_NPK, **settings))
@@ -130,7 +132,7 @@ def detectors() -> dict[str, bytes]:
 
 @pytest.mark.parametrize("precision", ["fp32", "fp16", "int8"])
 def test_files_of_every_precision_keep_it(precision: str, detectors: dict[str, bytes]) -> None:
-    settings = {**SETTINGS, "confidence": 0.2}
+    settings: dict[str, Any] = {**SETTINGS, "confidence": 0.2}
     images_N3HW = np.random.default_rng(1).random((3, 3, 32, 32), dtype=np.float32)
     with (
         OnnxRuntimeRunner(detectors[precision], claimed=precision) as plain,

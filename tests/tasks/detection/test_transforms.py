@@ -49,7 +49,8 @@ def test_letterbox_and_back(image):
     image_HWC, boxes = painted(*image)
     canvas_HWC = np.empty((SIDE, SIDE, 3), np.uint8)
     placement = letterbox_into(image_HWC, canvas_HWC)
-    assert placement == placement_of(*image[:2], SIDE)
+    height, width, _ = image
+    assert placement == placement_of(height, width, SIDE)
     moved_M4 = transforms.letterboxed(boxes.xyxy_M4, placement)
     assert np.abs(moved_M4[0] - extent(canvas_HWC)).max() <= 1.5
     assert moved_M4.min() >= -0.5

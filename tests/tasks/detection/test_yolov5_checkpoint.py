@@ -12,11 +12,13 @@ import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.present import present
 from torch import nn
 
 from eightgig.core.errors import WeightsError
@@ -104,7 +106,7 @@ class DetectionModel(nn.Module):
         for layer in self.model[:-1]:
             x = torch.cat((x, seen[layer.f[1]]), 1) if isinstance(layer, Concat) else layer(x)
             seen.append(x)
-        head = self.model[-1]
+        head: Any = self.model[-1]
         maps = [convolution(seen[f]) for convolution, f in zip(head.m, head.f, strict=True)]
         return [y.view(len(y), 3, head.no, *y.shape[2:]).permute(0, 1, 3, 4, 2) for y in maps]
 
@@ -138,13 +140,13 @@ def official_modules() -> Iterator[None]:
         yield
 
 
-def trained(channels=(8, 16, 32, 64, 128), repeats=(1, 1, 1, 1), names=CLASSES, seed=0) -> DetectionModel:
+def trained(channels=(8, 16, 32, 64, 128), repeats=(1, 1, 1, 1), names=CLASSES, seed=0) -> Any:
     torch.manual_seed(seed)
     model = DetectionModel(channels, repeats, names)
     for part in model.modules():
         if isinstance(part, nn.BatchNorm2d):
-            nn.init.uniform_(part.running_mean, -0.2, 0.2)
-            nn.init.uniform_(part.running_var, 0.5, 1.5)
+            nn.init.uniform_(present(part.running_mean), -0.2, 0.2)
+            nn.init.uniform_(present(part.running_var), 0.5, 1.5)
             nn.init.uniform_(part.weight, 0.5, 1.5)
     return model.half().float().eval()  # values that half precision holds
 
@@ -181,7 +183,7 @@ def test_the_smallest_published_one_is_built_from_its_file(tmp_path: Path) -> No
     path = save(tmp_path / "yolov5n.pt", trained((16, 32, 64, 128, 256), (1, 2, 3, 1)).half())
     network = build_yolov5("yolov5n", weights=str(path), num_classes=2)
     assert network.weights_source == "official checkpoint yolov5n.pt"
-    assert network.module.anchors.tolist() == [[list(pair) for pair in level] for level in COCO_ANCHORS]
+    assert network.module.get_buffer("anchors").tolist() == [[list(pair) for pair in level] for level in COCO_ANCHORS]
     fewer = build_yolov5("yolov5n", weights=str(path), num_classes=1)
     assert fewer.weights_source.endswith("; head `heads.0, heads.1, heads.2` starts anew")
     with pytest.raises(WeightsError, match=r"checkpoint yolov5n\.pt: wanted the \d+ tensors.*Missing: backbone"):

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.loaders import sampler_of
 
 from eightgig.data.images.parameters import AugmentParameters
 from eightgig.data.images.transforms import CropBox
@@ -67,7 +68,7 @@ def store(masked, ingest, tmp_path):
 
 def batches(store, epoch=1, **options):
     loader = create_mask_loader(store, range(8), **{"image_size": 32, "batch_size": 3, **options})
-    loader.sampler.set_epoch(epoch)
+    sampler_of(loader).set_epoch(epoch)
     return list(loader)
 
 

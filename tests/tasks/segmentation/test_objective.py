@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from pydantic import ValidationError
+from tests.present import present
 from torch.nn import functional
 
 from eightgig.data.images.transforms import DeviceColour
@@ -48,7 +49,7 @@ def test_a_image_that_is_all_void_costs_nothing():
     loss = pixel_cross_entropy(logits, labels, ONES).sum() + dice_loss(logits, labels).sum()
     loss.backward()
     assert loss.item() == 0
-    assert torch.equal(logits.grad, torch.zeros_like(logits))
+    assert torch.equal(present(logits.grad), torch.zeros_like(logits))
 
 
 def test_dice_by_hand():
@@ -80,7 +81,7 @@ def test_gradients_do_not_depend_on_how_a_batch_is_cut():
         module.zero_grad()
         for part in cuts:
             objective.loss_sum(module, {"images": images[part], "masks": masks[part]}, torch.device("cpu")).backward()
-        return module.weight.grad.clone()
+        return present(module.weight.grad).clone()
 
     assert torch.allclose(gradient([slice(0, 5)]), gradient([slice(0, 2), slice(2, 3), slice(3, 5)]), atol=1e-5)
 

@@ -1,5 +1,7 @@
 """The article's U-Net: its parameters, its shapes, and what it does at any place."""
 
+from typing import Any
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -67,7 +69,8 @@ def test_torchvisions_networks_give_plain_logits(name):
     assert (network.library, network.name) == ("torchvision", name)
     with torch.no_grad():
         assert network.module.eval()(torch.zeros(1, 3, 64, 80)).shape == (1, 5, 64, 80)
-    assert sum(layer.out_channels for layer in network.module.get_classifier()) in (5, 10)
+    module: Any = network.module
+    assert sum(layer.out_channels for layer in module.get_classifier()) in (5, 10)
 
 
 def test_an_unknown_name_lists_all():
@@ -80,14 +83,15 @@ def test_an_unknown_name_lists_all():
 def test_weights_of_a_file_are_loaded_with_another_head(tmp_path):
     torch.manual_seed(0)
     trained = build_segmenter("unet_x0_25", weights="none", num_classes=4)
-    torch.save(trained.module.network.state_dict(), tmp_path / "bare.pt")
+    torch.save(trained.module.get_submodule("network").state_dict(), tmp_path / "bare.pt")
     torch.save(trained.module.state_dict(), tmp_path / "whole.pt")
     for name in ("bare", "whole"):
         again = build_segmenter("unet_x0_25", weights=str(tmp_path / f"{name}.pt"), num_classes=4)
         assert same_outputs(trained.module, again.module, torch.randn(1, 3, 32, 32))
         other = build_segmenter("unet_x0_25", weights=str(tmp_path / f"{name}.pt"), num_classes=7)
         assert "starts anew" in other.weights_source
-        assert torch.equal(other.module.network.down[0][0].weight, trained.module.network.down[0][0].weight)
+        first = "network.down.0.0.weight"
+        assert torch.equal(other.module.get_parameter(first), trained.module.get_parameter(first))
 
 
 @pytest.mark.parametrize("weights", ["default", "packaged"])

@@ -295,7 +295,7 @@ def test_a_label_has_the_name_that_a_person_expects(tmp_path, kind, labels, name
 def test_categories_dates_and_bytes_of_parquet_are_what_they_stand_for(tmp_path):
     frame = pd.DataFrame({"text": ["one", "two", "three"]})
     frame["category"] = pd.Categorical(["pos", None, "neg"])
-    frame["day"] = pd.to_datetime(["2024-01-31", None, "2024-02-01"])
+    frame["day"] = pd.to_datetime(pd.Series(["2024-01-31", None, "2024-02-01"]))
     frame["whole"] = pd.array([1, None, 0], dtype="Int64")
     frame["flag"] = pd.array([True, None, False], dtype="boolean")
     frame["bytes"] = [b"pos", None, "größer".encode()]

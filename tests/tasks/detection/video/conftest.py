@@ -76,6 +76,7 @@ def write_film(
     ticks = time_base or Fraction(1, fps)
     with av.open(str(path), "w", format=kind, container_options=dict(options or {})) as container:
         stream = container.add_stream(codec, rate=fps, options=dict(codec_options or {}))
+        assert isinstance(stream, av.VideoStream)
         stream.width, stream.height, stream.pix_fmt = width, height, pixels
         stream.codec_context.time_base = ticks
         if turned:

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.present import present
 
 from eightgig.core.errors import DataError
 
@@ -162,7 +163,7 @@ def test_an_edit_list_that_cuts_the_beginning_is_followed_as_players_do(film: An
         copy = target.add_stream_from_template(track)
         for packet in source.demux(track):
             if packet.size:
-                packet.pts -= round(0.2 / packet.time_base)
+                packet.pts = present(packet.pts) - round(0.2 / packet.time_base)
                 packet.dts = packet.pts
                 packet.stream = copy
                 target.mux(packet)
@@ -209,6 +210,7 @@ def changing_size(path: Path, codec: str, sizes: list[tuple[int, int]]) -> Path:
         part = path.with_name(f"{number}.ts")
         with av.open(str(part), "w", format="mpegts") as container:
             stream = container.add_stream(codec, rate=25, options={"bf": "2"})
+            assert isinstance(stream, av.VideoStream)
             stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
             for index in range(5):
                 frame = av.VideoFrame.from_ndarray(np.full((height, width, 3), 200, np.uint8), "rgb24")

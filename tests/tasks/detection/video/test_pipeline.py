@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 import pytest
 from pydantic import ValidationError
+from tests.present import present
 
 from eightgig.core.errors import ExportError
 from eightgig.tasks.detection.video.parameters import VideoParameters
@@ -29,10 +30,11 @@ both_ways = pytest.mark.parametrize("overlap", [True, False])
 
 def detect(source: Any, runner: Any, folder: Path | None = None, **chosen: Any) -> VideoReport:
     """Into `folder`/video.mp4 and track.jsonl."""
-    paths = {"video_path": folder / "video.mp4", "track_path": folder / "track.jsonl"} if folder else {}
-    settings = {"image_size": 160, "classes": CLASSES}
+    paths: dict[str, Any] = {"video_path": folder / "video.mp4", "track_path": folder / "track.jsonl"} if folder else {}
     with source, runner:
-        return detect_video(source, runner, **settings, parameters=VideoParameters(**chosen), **paths)
+        return detect_video(
+            source, runner, image_size=160, classes=CLASSES, parameters=VideoParameters(**chosen), **paths
+        )
 
 
 def lines_of(folder: Path) -> list[dict[str, Any]]:
@@ -50,7 +52,7 @@ def frames_of(folder: Path) -> list[np.ndarray]:
 def times_of(folder: Path) -> tuple[list[float], float]:
     """When each drawn frame is shown, and when the last one ends."""
     with av.open(str(folder / "video.mp4")) as container:
-        frames = [(frame.time, float(frame.duration * frame.time_base)) for frame in container.decode(video=0)]
+        frames = [(frame.time, float(frame.duration * present(frame.time_base))) for frame in container.decode(video=0)]
     return [time_s for time_s, _ in frames], sum(frames[-1])
 
 
@@ -174,7 +176,7 @@ def test_the_report_says_what_ran_and_how_long(overlap: bool, make_video: Any, f
 
 
 def test_a_runner_may_suppress_by_itself(make_video: Any, finder: Any, tmp_path: Path) -> None:
-    class Suppressing(finder):  # type: ignore[misc]
+    class Suppressing(finder):
         def run(self, feeds: Any) -> dict[str, np.ndarray]:
             beside_the_frame = [0, 10, 0, 50, 15, 0.7, 0]
             return {"detections": np.array([[0, 10, 20, 50, 60, 0.75, 0], beside_the_frame], np.float32)}
@@ -241,7 +243,7 @@ def test_an_error_in_any_stage_is_raised_as_it_was_and_leaves_nothing(
 
 
 def test_a_runner_that_gives_something_else_is_refused(make_video: Any, finder: Any) -> None:
-    class Wrong(finder):  # type: ignore[misc]
+    class Wrong(finder):
         def run(self, feeds: Any) -> dict[str, np.ndarray]:
             return {"logits": np.zeros((1, 5))}
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.present import present
 
 from eightgig.core.errors import DataError
 from eightgig.tasks.detection.detections import Detections
@@ -18,7 +19,7 @@ from eightgig.tasks.detection.video.writer import track_file, video_file
 def frames_in(path: Path) -> list[Frame]:
     """As OpenCV reads them."""
     capture = cv2.VideoCapture(str(path))
-    frames = []
+    frames: list[Any] = []
     while (read := capture.read())[0]:
         frames.append(read[1])
     return frames
@@ -27,7 +28,7 @@ def frames_in(path: Path) -> list[Frame]:
 def times_in(path: Path) -> tuple[list[float], float]:
     """When each frame is shown, and when the last one ends."""
     with av.open(str(path)) as container:
-        frames = [(frame.time, float(frame.duration * frame.time_base)) for frame in container.decode(video=0)]
+        frames = [(frame.time, float(frame.duration * present(frame.time_base))) for frame in container.decode(video=0)]
     return [time_s for time_s, _ in frames], sum(frames[-1])
 
 
@@ -200,8 +201,9 @@ def test_a_line_of_json_a_frame(tmp_path: Path) -> None:
 
 
 def test_no_file_where_none_is_wanted(tmp_path: Path) -> None:
+    nothing = Detections(np.empty((0, 4), np.float32), np.empty(0, np.float32), np.empty(0, np.int64))
     with video_file(None, width=1, height=1) as video, track_file(None, []) as write_line:
         video.write(np.zeros((1, 1, 3), np.uint8), 0.0, 0.04)
         video.hold_until(1.0)
-        write_line(0, 0.0, Detections(*(np.empty(0),) * 3), np.empty(0, int))
+        write_line(0, 0.0, nothing, np.empty(0, int))
     assert list(tmp_path.iterdir()) == []

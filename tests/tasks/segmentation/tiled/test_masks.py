@@ -1,5 +1,7 @@
 """Tiles give what the whole image gives, for any size, and the article's loop does not."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -18,7 +20,8 @@ from eightgig.tiles.source import ArraySource
 def blended(image_HWC, run, folder, *, num_classes, tile, overlap, batch=3):
     """Return the whole mask; see that rows come in order and that pixels are counted right."""
     masks: list[Labels] = []
-    rows = []
+    rows: list[Any] = []
+    height, width = image_HWC.shape[:2]
 
     def take(top, rows_RWC, labels_RW):
         assert top == sum(map(len, rows))
@@ -29,7 +32,7 @@ def blended(image_HWC, run, folder, *, num_classes, tile, overlap, batch=3):
         ArraySource(image_HWC),
         lambda images_N3HW: run(images_N3HW).numpy(),
         num_classes=num_classes,
-        grid=Grid(*image_HWC.shape[:2], tile, overlap),
+        grid=Grid(height, width, tile, overlap),
         batch=batch,
         on_rows=take,
         scratch=folder,

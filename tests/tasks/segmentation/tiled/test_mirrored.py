@@ -47,7 +47,12 @@ def test_the_image_itself_is_handed_on(tmp_path, height, width):
     image_HWC = np.random.default_rng(1).integers(0, 255, (height, width, 3), dtype=np.uint8)
     shares = np.full((3, height, width), np.nan, np.float32)
     rows, labels = [], []
-    inner = InnerRows(height, width, 16, lambda r, k: (rows.append(r.copy()), labels.append(k.copy())), num_classes=3)
+
+    def take(rows_RWC, labels_RW):
+        rows.append(rows_RWC.copy())
+        labels.append(labels_RW.copy())
+
+    inner = InnerRows(height, width, 16, take, num_classes=3)
 
     def write(top, left, piece):
         shares[:, top : top + piece.shape[1], left : left + piece.shape[2]] = piece

@@ -2,6 +2,7 @@
 
 import math
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -85,7 +86,11 @@ def test_a_batch_that_is_cut_gives_the_same_report():
     def in_pieces(tell, whole):
         return [tell({name: values[at : at + 2] for name, values in whole.items()}) for at in (0, 2, 4)]
 
-    options = {"num_bytes": np.array([3, 5, 6]), "documents": ("a", "b", "a"), "device": torch.device("cpu")}
+    options: dict[str, Any] = {
+        "num_bytes": np.array([3, 5, 6]),
+        "documents": ("a", "b", "a"),
+        "device": torch.device("cpu"),
+    }
     assert evaluate_language(Uniform(), [batch], **options, ask=in_pieces) == judged([batch])
 
 

@@ -1,5 +1,7 @@
 """Writing: how tokens are chosen, with the cache and without, and text as it grows."""
 
+from typing import Any
+
 import pytest
 import torch
 from hypothesis import given
@@ -114,7 +116,8 @@ def test_prompts_that_are_none_are_refused(network):
 def test_the_cache_is_as_large_as_predicted(network):
     cache = DynamicCache()
     network(input_ids=torch.ones(2, 10, dtype=torch.int64), past_key_values=cache, use_cache=True)
-    held = sum(part.numel() * 4 for layer in cache.layers for part in (layer.keys, layer.values))
+    layers: list[Any] = cache.layers
+    held = sum(part.numel() * 4 for layer in layers for part in (layer.keys, layer.values))
     assert kv_cache_bytes(CONFIG, batch=2, tokens=10, element_bytes=4) == held == 2 * 2 * 32 * 10 * 2 * 4
 
 
