@@ -12,6 +12,8 @@ from eightgig.export.tensorrt.builder import build_engine
 from eightgig.export.tensorrt.files import ready_engine
 from eightgig.export.tensorrt.records import EngineRequest
 
+pytestmark = pytest.mark.whole
+
 pytest.importorskip("tensorrt_rtx")
 
 

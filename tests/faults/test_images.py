@@ -28,6 +28,8 @@ from eightgig.tasks.segmentation.layouts import scan_mask_folder
 from eightgig.tasks.segmentation.manifest import build_mask_manifest
 from eightgig.tasks.segmentation.parameters import SegmentationDataParameters
 
+pytestmark = pytest.mark.whole
+
 
 def ingest(root, **options):
     """Return (manifest, rejects, parameters, folders) of class folders."""

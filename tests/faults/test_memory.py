@@ -14,7 +14,7 @@ from eightgig.data.images.loader import KeyedSampler
 from eightgig.training.parameters import TrainParameters
 from eightgig.training.trainer import Trainer
 
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = [pytest.mark.whole, pytest.mark.usefixtures("one_thread")]
 
 NUM_POINTS = 24
 

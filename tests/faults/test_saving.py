@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs fork and SIGKILL")
+pytestmark = [pytest.mark.whole, pytest.mark.skipif(sys.platform == "win32", reason="needs fork and SIGKILL")]
 ONE_FILE = ("table", "figure", "record", "text", "page", "onnx", "image", "film", "tokens")
 KINDS = (*ONE_FILE, "weights", "engine", "store", "folder", "raw")
 READ_ONLY, NO_FOLDER = "a read-only disk", "a file in the place of a folder"

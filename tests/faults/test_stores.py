@@ -25,7 +25,10 @@ from eightgig.data.store.tokenizers import train_bpe
 from eightgig.data.store.tokens import TokenContent, TokenStore
 from eightgig.tasks.text.loader import TokenBatches
 
-pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX signals, limits and fork")
+pytestmark = [
+    pytest.mark.whole,
+    pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX signals, limits and fork"),
+]
 REFUSED = 3
 FULL = [(task, when) for task in ("images", "tokens", "probabilities") for when in ("before", "after_check")]
 FULL += [("images", "at_row"), ("images", "before_index")]

@@ -7,6 +7,8 @@ from eightgig.tasks.text.manifest import build_corpus_manifest, build_manifest, 
 from eightgig.tasks.text.parameters import CorpusDataParameters, TextDataParameters
 from eightgig.tasks.text.sources import open_corpus, open_texts
 
+pytestmark = pytest.mark.whole
+
 BAD = {"latin.txt": b"caf\xe9 is no UTF-8", "nul.txt": b"ab\0c"}
 WIDE = "wide".encode("utf-16")  # with its mark
 

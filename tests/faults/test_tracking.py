@@ -22,6 +22,7 @@ from eightgig.tracking.server import KILLED_TAG, TrackingServer, import_mlflow
 from eightgig.tracking.uploader import Uploader
 
 pytestmark = [
+    pytest.mark.whole,
     pytest.mark.filterwarnings("default", "error:::eightgig"),
     pytest.mark.skipif(os.name == "nt", reason="signals of another kind"),
 ]

@@ -25,6 +25,8 @@ from eightgig.data.images.loader import ImageBatches, with_workers
 from eightgig.training import trainer as loop
 from eightgig.training.objective import ClassificationObjective
 
+pytestmark = pytest.mark.whole
+
 VICTIM = Path(__file__).with_name("victim.py")
 PLACES = ("step", "step half done", "save", "save unnamed", "save unlisted", "save listed", "validation")
 

@@ -135,7 +135,8 @@ def _path(module: str) -> Path | None:
     """Return a module's file; None where it is neither of this project nor imported from a file."""
     if module.partition(".")[0] != _PACKAGE:
         file = getattr(sys.modules.get(module), "__file__", None)
-        return Path(file) if file else None
+        # What Python brings (`abc` is in the line of every task) belongs to its version.
+        return Path(file) if file and module.partition(".")[0] not in sys.stdlib_module_names else None
     path = _ROOT.joinpath(*module.split("."))
     return next((file for file in (path / "__init__.py", path.with_suffix(".py")) if file.is_file()), None)
 

@@ -11,7 +11,7 @@ from PIL import Image
 from eightgig.core.errors import DataError
 from eightgig.data.store.reader import ImageStore
 
-pytestmark = pytest.mark.filterwarnings("default", "error:::eightgig")
+pytestmark = [pytest.mark.whole, pytest.mark.filterwarnings("default", "error:::eightgig")]
 
 
 @pytest.fixture

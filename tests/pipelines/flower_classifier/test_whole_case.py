@@ -185,7 +185,7 @@ def test_the_page_needs_no_network_and_shows_all(done):
         "Compression",
         "How INT8 was chosen",
         "TensorRT engines",
-        "What it got wrong",
+        "Most confident errors",
     ):
         assert title in page
     assert "Who holds the memory over one training step" in page

@@ -97,7 +97,7 @@ def test_the_page_shows_the_worst_mistakes(done):
     page = (done / f"08_reporting/{CASE}/report.html").read_text(encoding="utf-8")
     for words in (
         "Accuracy on 12 held-out texts",
-        "What it got wrong",
+        "Most confident errors",
         "Calibration error".lower(),
         "onnx_int8_dynamic_cpu",
     ):

@@ -24,6 +24,8 @@ from eightgig.vram.tracing.options import StepOptions
 from eightgig.vram.tracing.predictor import Predictor
 from eightgig.vram.tracing.workspace import load_calibration
 
+pytestmark = pytest.mark.whole
+
 TOKENIZER = train_bpe(["O Romeo, Romeo! wherefore art thou Romeo?"] * 4, vocab_size=300)
 MODEL = GeneratorModelParameters(
     name="gpt2",

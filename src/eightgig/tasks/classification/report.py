@@ -31,7 +31,7 @@ class ClassificationResults:
     }
 
     def draw(self, splits: Table, per_class: Table, confusion: Table) -> tuple[Figure, Figure, Figure]:
-        """Return what was taken for what, precision and recall by class, and the images of each class."""
+        """Return the confusion matrix, precision and recall by class, and the images of each class."""
         from eightgig.report import figures
 
         by_split = splits.sort_values(
@@ -116,7 +116,7 @@ def results_section(metrics: ClassificationReport, confusion: Figure, per_class:
     return Section(
         "Results on held-out images",
         f"{metrics.num_images:,} test images, used for nothing else.",
-        [Facts(facts), Chart(confusion, "What was taken for what"), Chart(per_class, "By class")],
+        [Facts(facts), Chart(confusion, "Confusion matrix"), Chart(per_class, "By class")],
     )
 
 
@@ -136,7 +136,7 @@ def errors_section(store: ImageStore, predictions: Table) -> "report.Section":
     ]
     shown = f"; the {len(images)} surest are shown" if len(wrong) > len(images) else ""
     prose = f"{len(wrong)} of {len(predictions)} test images{shown}." if len(wrong) else "None of the test images."
-    return Section("What it got wrong", prose, [Gallery(images)] if images else [])
+    return Section("Most confident errors", prose, [Gallery(images)] if images else [])
 
 
 def _samples(store: ImageStore, splits: Table) -> "Iterator[report.Image]":

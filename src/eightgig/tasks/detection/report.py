@@ -128,7 +128,7 @@ class DetectionResults:
                     Facts(facts),
                     Chart(shown["pr_curves_figure"], "Precision over recall, at IoU 0.5"),
                     Chart(shown["per_class_figure"], "Average precision by class"),
-                    Chart(shown["confusion_figure"], "What was taken for what"),
+                    Chart(shown["confusion_figure"], "Confusion matrix"),
                 ],
             )
         ]

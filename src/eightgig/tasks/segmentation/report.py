@@ -41,7 +41,7 @@ class SegmentationResults:
     def draw(
         self, splits: Table, class_pixels: Table, per_class: Table, confusion: Table
     ) -> tuple[Figure, Figure, Figure]:
-        """Return the IoU of each class, what was taken for what, and the pixels of each class."""
+        """Return the IoU of each class, the confusion matrix, and the pixels of each class."""
         from eightgig.report import figures
         from eightgig.tasks.segmentation import figures as segmentation
 
@@ -110,7 +110,7 @@ class SegmentationResults:
                 [
                     Facts(facts),
                     Chart(shown["per_class_figure"], "By class"),
-                    Chart(shown["confusion_figure"], "What was taken for what, in hundredths of the true class"),
+                    Chart(shown["confusion_figure"], "Confusion matrix, in hundredths of the true class"),
                 ],
             )
         ]

@@ -35,7 +35,7 @@ class SentimentResults:
     }
 
     def draw(self, store: TokenStore, confusion: Table, predictions: Table) -> tuple[Figure, Figure, Figure]:
-        """Return what was taken for what, how often a probability came true, and how long the texts are."""
+        """Return the confusion matrix, the reliability diagram, and how long the texts are."""
         from eightgig.report import figures
         from eightgig.tasks.text import figures as texts
 
@@ -95,8 +95,8 @@ class SentimentResults:
                 f"{metrics.num_images:,} test texts, used for nothing else.",
                 [
                     Facts(facts),
-                    Chart(shown["confusion_figure"], "What was taken for what"),
-                    Chart(shown["calibration_figure"], "How often it is right when it says so"),
+                    Chart(shown["confusion_figure"], "Confusion matrix"),
+                    Chart(shown["calibration_figure"], "Reliability diagram"),
                     PageTable.from_frame(shown["per_class"].rename(columns={"images": "texts"})),
                 ],
             )
@@ -114,7 +114,7 @@ class SentimentResults:
         formats = {"probability": ".1%"}
         return [
             Section(
-                "What it got wrong",
+                "Most confident errors",
                 f"{int((~predictions['correct']).sum())} of {len(predictions)} test texts; the surest are shown.",
                 [PageTable.from_frame(worst[["class_name", "predicted", "probability", "text"]], formats=formats)],
             ),
