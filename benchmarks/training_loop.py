@@ -25,8 +25,9 @@ from eightgig.data.images.parameters import AugmentParameters, DataParameters
 from eightgig.data.images.transforms import DeviceColour
 from eightgig.data.store.reader import ImageStore
 from eightgig.models.parameters import ImageModelParameters
-from eightgig.stages import ingest
+from eightgig.stages.ingest import inspect, split
 from eightgig.stages.plan import plan_memory
+from eightgig.tasks.classification.ingest import ClassifiedImages, build_store
 from eightgig.tasks.classification.model import build_classifier
 from eightgig.tasks.classification.task import ImageClassifier
 from eightgig.training.epoch_iterator import EpochIterator
@@ -38,12 +39,13 @@ BAR = 1.05
 NETWORK = "tf_efficientnet_lite0"
 
 
-def build_store(folder: Path, num_images: int) -> ImageStore:
+def make_store(folder: Path, num_images: int) -> ImageStore:
     """Draw images and store them."""
     data = DataParameters(num_images=num_images)
-    raw = ingest.collect(data).materialise(folder)
-    manifest, rejects = ingest.inspect(raw, data, folder / "journal")
-    ingest.build_store(raw, manifest, ingest.split(raw, manifest, rejects, data), data).write(folder / "store.h5")
+    images = ClassifiedImages()
+    raw = images.source(data).materialise(folder)
+    manifest, rejects = inspect(images, raw, data, folder / "journal")
+    build_store(raw, manifest, split(images, raw, manifest, rejects, data), data).write(folder / "store.h5")
     return ImageStore(folder / "store.h5")
 
 
@@ -94,7 +96,7 @@ class LoopBench:
         self._train = ClassifierTrainParameters(
             batch_size=sizes.batch_size, gradient_accumulation_steps=1, augment=AugmentParameters(), num_workers=0
         )
-        self._store = build_store(Path(self._folder.name), sizes.num_images)
+        self._store = make_store(Path(self._folder.name), sizes.num_images)
         plan = PlanParameters(precision="fp32", device="cpu")
         planned = plan_memory(self._case, self._store, self._model, self._train, plan)
         self._plan = planned.model_copy(update={"device": device})  # made without touching a card

@@ -21,6 +21,7 @@ from eightgig.data.ingest.manifest import build_manifest, require_usable
 from eightgig.data.store.reader import ImageStore, write_store
 from eightgig.datasets.table import TableDataset
 from eightgig.stages.ingest import split
+from eightgig.tasks.classification.ingest import ClassifiedImages
 from eightgig.tasks.detection.layouts import scan_detection_folder
 from eightgig.tasks.detection.manifest import build_detection_manifest
 from eightgig.tasks.detection.parameters import DetectionDataParameters
@@ -263,7 +264,7 @@ def test_row_18_labels_are_positions_in_the_manifests_classes(tmp_path, fill_fol
 def split_of(manifest, root):
     raw = type("Raw", (), {"root": str(root)})()
     rejects = pd.DataFrame(columns=["path", "class_name", "reason", "detail", "action"])
-    return split(raw, manifest, rejects, DataParameters(root=str(root)))["split"]
+    return split(ClassifiedImages(), raw, manifest, rejects, DataParameters(root=str(root)))["split"]
 
 
 @pytest.mark.parametrize("label", [-1, 2, 7])

@@ -38,7 +38,9 @@ def test_row_19_non_utf_8_bom_and_nul_in_folders_of_texts(tmp_path):
     texts = dict(zip(manifest["path"], read_documents(raw, manifest, data), strict=True))
     assert (texts["pos/mark.txt"], texts["pos/wide.txt"]) == ("with a mark", "wide")
     require_usable(raw, manifest, rejects, data)
-    with pytest.raises(DataError, match=r"2 of 44 texts cannot be used \(1 not_utf8, 1 nul\), at most 4% may be"):
+    with pytest.raises(
+        DataError, match=r"2 of 44 texts cannot be used \(1 not_utf8, 1 nul\); at most 4% may be refused"
+    ):
         require_usable(raw, manifest, rejects, data.model_copy(update={"max_reject_fraction": 0.04}))
 
 

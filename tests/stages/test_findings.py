@@ -11,6 +11,7 @@ from eightgig.data.images.parameters import DataParameters
 from eightgig.data.ingest.sources import RawImages
 from eightgig.stages.findings import log_findings
 from eightgig.stages.ingest import inspect
+from eightgig.tasks.classification.ingest import ClassifiedImages
 
 
 @pytest.fixture
@@ -43,7 +44,7 @@ def test_how_class_folders_were_read_is_told(tmp_path, told):
         Image.fromarray(pixels).resize((50, 40)).save(root / f"{name}.png")
     (root / "bus" / "broken.jpg").write_bytes(b"x")
     raw = RawImages(source="folder", root=str(root), origin="")
-    inspect(raw, DataParameters(root=str(root)), tmp_path / "journal")
+    inspect(ClassifiedImages(), raw, DataParameters(root=str(root)), tmp_path / "journal")
     notes, (first, *_) = told()[:1], told()[1:]
     assert notes == ["the folder 'train' is read as a class, though splits are called so too"]
     assert first.startswith("1 x not_an_image (refused), first: bus/broken.jpg:")

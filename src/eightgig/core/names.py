@@ -17,6 +17,14 @@ def name_key(name: str) -> str:
     return composed(composed(name).casefold())
 
 
+def alike_but_for_case(names: Iterable[str]) -> list[list[str]]:
+    """Return the groups of two names or more that differ in their form or case alone."""
+    groups: dict[str, list[str]] = {}
+    for name in names:
+        groups.setdefault(name_key(name), []).append(name)
+    return [group for group in groups.values() if len(group) > 1]
+
+
 def quoted(name: str, *others: str) -> str:
     """Return `name` in quotation marks, its accents escaped where one of `others` looks the same and is not."""
     looks_the_same = any(other != name and composed(other) == composed(name) for other in others)

@@ -16,7 +16,7 @@ def log_findings(rejects: Table) -> None:
     kinds = table.groupby(["reason", "action"], sort=False)
     for (reason, action), rows in list(kinds)[:_MOST_LINES]:
         first = rows.iloc[0]
-        where = first["path"] or first.get("file", "")
+        where = first.get("path") or first.get("file", "")
         logger.warning("%d x %s (%s), first: %s: %s", len(rows), reason, action, where, first["detail"])
     if len(kinds) > _MOST_LINES:
         logger.warning("and %d more kinds", len(kinds) - _MOST_LINES)

@@ -1,98 +1,92 @@
-"""Ingest: from images on disk to an HDF5 store, its splits, and a list of what was refused."""
+"""Ingest: from what is on disk to a store, its splits, and a list of what was refused; the same for every kind of data.
 
-import logging
+A kind says where its data come from, how they are inspected, when they will do and how they are split. Its store is its
+own.
+"""
+
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, Protocol
 
-from kedro.pipeline import Pipeline
+from kedro.pipeline import Node
 
-from eightgig.core.progress import progress
-from eightgig.data.images.parameters import DataParameters
-from eightgig.data.ingest.sources import RawImages, Source, open_source
-from eightgig.stages.annotations import ClassFolders, StoreContent, Table
+from eightgig.core.progress import Report, progress
+from eightgig.core.records import Record
+from eightgig.stages.annotations import Table
 from eightgig.stages.findings import log_findings
-from eightgig.stages.task import stage_node, stage_pipeline
-
-logger = logging.getLogger(__name__)
+from eightgig.stages.task import Records, stage_node
 
 
-def create_pipeline() -> Pipeline:
-    """Return the nodes from `params:data` to `store` and `splits`."""
-    return stage_pipeline(
-        "ingest",
-        [
-            stage_node(collect, {"data": "params:data"}, "raw"),
-            stage_node(
-                inspect,
-                {"raw": "raw", "data": "params:data", "ingest_journal": "ingest_journal"},
-                ["manifest", "rejects"],
-            ),
-            stage_node(
-                split, {"raw": "raw", "manifest": "manifest", "rejects": "rejects", "data": "params:data"}, "splits"
-            ),
-            stage_node(
-                build_store, {"raw": "raw", "manifest": "manifest", "splits": "splits", "data": "params:data"}, "store"
-            ),
-        ],
-    )
+class IngestKind(Protocol):
+    """Only what differs between kinds of data."""
+
+    @property
+    def records(self) -> Records:
+        """The kind's own record in the place of `Record`."""
+
+    @property
+    def doing(self) -> str:
+        """What a person is told while all is read."""
+
+    @property
+    def tables(self) -> tuple[str, ...]:
+        """Names of what an inspection gives beside the manifest and the rejects."""
+
+    def source(self, data: Any) -> Any:
+        """Return where the parameters say that the data come from."""
+
+    def inspect(self, raw: Any, data: Any, *, report: Report, journal: Path) -> tuple[Table, ...]:
+        """Read everything once; give the manifest, the kind's own tables and the rejects."""
+
+    @property
+    def require_usable(self) -> Callable[..., None]:
+        """Refuses a set of which too much was refused, or too little is left, by a DataError.
+
+        It is given `raw`, `manifest`, `rejects` and `data` by position, and the kind's own tables by their names.
+        """
+
+    @property
+    def split(self) -> Callable[..., Table]:
+        """Returns which row of the manifest is in which split, of `manifest`, `data` and the tables by their names."""
 
 
-def collect(data: DataParameters) -> Source:
-    """Return the source of images that the parameters name."""
-    return open_source(data)
+def source_nodes(kind: IngestKind, *, splits: str = "splits", split_name: str = "split") -> list[Node]:
+    """Return the nodes from `params:data` to the manifest, what was refused, and the splits.
 
-
-def inspect(raw: RawImages, data: DataParameters, ingest_journal: Path) -> tuple[Table, Table]:
-    """Look at every file once; give the manifest of those that are kept, and the others with reasons.
-
-    What was found is written into the folder `ingest_journal` as it goes: after a kill no file is opened twice.
+    Args:
+        kind: of data.
+        splits: name of the dataset.
+        split_name: of the node that makes it.
     """
-    from eightgig.data.ingest.manifest import build_manifest
-
-    folders = _class_folders(raw, data)
-    for note in folders.notes:
-        logger.warning("%s", note)
-    with progress("looking at images") as report:
-        manifest, rejects = build_manifest(folders, data, report, journal=ingest_journal / "inspected.jsonl")
-    log_findings(rejects)
-    return manifest, rejects
+    data, tables = {"raw": "raw", "data": "params:data"}, {name: name for name in ("manifest", *kind.tables)}
+    return [
+        stage_node(collect, {"data": "params:data"}, "raw", task=kind),
+        stage_node(inspect, {**data, "ingest_journal": "ingest_journal"}, [*tables, "rejects"], task=kind),
+        stage_node(split, {**data, **tables, "rejects": "rejects"}, splits, task=kind, name=split_name),
+    ]
 
 
-def split(raw: RawImages, manifest: Table, rejects: Table, data: DataParameters) -> Table:
-    """Divide the manifest into train, val and test.
+def collect(kind: IngestKind, data: Record) -> Any:
+    """Return where the data are that the parameters name, or what brings them to disk."""
+    return kind.source(data)
+
+
+def inspect(kind: IngestKind, raw: Any, data: Record, ingest_journal: Path) -> tuple[Table, ...]:
+    """Read everything once; give the manifest of what is kept, tables beside it, and all else with reasons.
+
+    What was read is written into the folder `ingest_journal` as it goes: after a kill none of it is read twice.
+    """
+    with progress(kind.doing) as report:
+        tables = kind.inspect(raw, data, report=report, journal=ingest_journal / "inspected.jsonl")
+    log_findings(tables[-1])
+    return tables
+
+
+def split(kind: IngestKind, raw: Any, manifest: Table, rejects: Table, data: Record, **tables: Table) -> Table:
+    """Divide the manifest into train, val and test; splits that the data bring are kept.
 
     Raises:
-        DataError: too many files were refused, or classes have too few images; the list of rejects is on disk by now.
+        DataError: too much was refused, or too little is left; the list of rejects is on disk by now.
     """
-    from eightgig.data.ingest.manifest import require_usable
-    from eightgig.data.ingest.splits import make_splits
-
-    require_usable(Path(raw.root), manifest, rejects, data)
-    return make_splits(manifest, val_fraction=data.val_fraction, test_fraction=data.test_fraction, seed=data.seed)
-
-
-def build_store(raw: RawImages, manifest: Table, splits: Table, data: DataParameters) -> StoreContent:
-    """Return what the store's dataset writes: the images of the splits, streamed.
-
-    It waits for the splits, so that a set which is refused replaces no store.
-    """
-    from eightgig.data.store.content import StoreContent
-
-    return StoreContent(manifest.iloc[splits["index"]], _images_root(raw), data)
-
-
-def _images_root(raw: RawImages) -> Path:
-    if raw.source == "oxford102":
-        from eightgig.data.ingest.oxford102 import FOLDER
-
-        return Path(raw.root) / FOLDER
-    return Path(raw.root)
-
-
-def _class_folders(raw: RawImages, data: DataParameters) -> ClassFolders:
-    if raw.source == "oxford102":
-        from eightgig.data.ingest.oxford102 import read_oxford102
-
-        return read_oxford102(Path(raw.root), allow_download=False)
-    from eightgig.data.ingest.folders import scan_class_folders
-
-    return scan_class_folders(Path(raw.root), min_images_per_class=data.min_images_per_class, layout=data.layout)
+    kind.require_usable(raw, manifest, rejects, data, **tables)
+    return kind.split(manifest, data, **tables)

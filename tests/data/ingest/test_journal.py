@@ -9,8 +9,7 @@ from eightgig.data.images import decoding as images
 from eightgig.data.images.decoding import inspect_image
 from eightgig.data.images.parameters import DataParameters
 from eightgig.data.ingest.folders import scan_class_folders
-from eightgig.data.ingest.journal import inspect_with_journal
-from eightgig.data.ingest.manifest import build_manifest, inspect_below, require_usable
+from eightgig.data.ingest.manifest import build_manifest, require_usable
 from eightgig.data.store.atomic import exclusive
 
 
@@ -150,10 +149,9 @@ def test_a_change_during_the_inspection_shows_next_time(photos, tmp_path, monkey
 
 
 def test_two_writers_of_one_journal_are_told_apart(photos, tmp_path):
-    journal = tmp_path / "inspected.jsonl"
-    parameters = DataParameters(root=str(photos))
+    journal = tmp_path / "journal" / "inspected.jsonl"
     with exclusive(journal), pytest.raises(StoreError, match="wanted to write it, but another process is writing it"):
-        list(inspect_with_journal(journal, photos, ["a"], lambda path: inspect_below(photos, path, parameters), ""))
+        build(photos, tmp_path)
 
 
 def test_copies_in_two_ready_made_splits_stay_where_they_judge(tmp_path, encode, smooth_pixels):

@@ -116,7 +116,8 @@ def _inspect(folder: Path) -> None:
     """Inspect images that are not there: the journal alone is foreign."""
     from eightgig.core.errors import ImageRejectedError
     from eightgig.data.images.decoding import Inspection
-    from eightgig.data.ingest.journal import inspect_with_journal
+    from eightgig.data.ingest.inspection import FileReader
+    from eightgig.data.ingest.journal import open_journal
 
     folder.mkdir(parents=True, exist_ok=True)
 
@@ -125,8 +126,11 @@ def _inspect(folder: Path) -> None:
             return ImageRejectedError("damaged", "cut short")
         return Inspection(codec="jpeg", width=8, height=9, byte_count=10, content_hash=path)
 
-    for found in inspect_with_journal(folder / "journal.jsonl", folder, ["a.jpg", "b.jpg", "c.jpg"], inspect, "5 6"):
-        assert isinstance(found, Inspection | ImageRejectedError)
+    names = ["a.jpg", "b.jpg", "c.jpg"]
+    reader = FileReader(folder, names, lambda name: (name,), inspect, Inspection, "5 6")
+    with open_journal(folder / "journal.jsonl", reader.recipe) as journal:
+        for _, found in reader.found(journal):
+            assert isinstance(found, Inspection | ImageRejectedError)
 
 
 _IMAGES = {"*.h5": either(byte_edits, hdf5_edits("images"), hdf5_edits("images"))}

@@ -8,11 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from eightgig.data.images.decoding import Inspection
 from eightgig.data.store.boxes import ragged_boxes
 from eightgig.tasks.detection.annotated import AnnotatedImage, DetectionFolder, RawBox
 from eightgig.tasks.detection.checks import CheckedBox, check_boxes
-from eightgig.tasks.detection.copies import UsableImage, settle_copies
+from eightgig.tasks.detection.copies import settle_copies
 
 FOLDER = DetectionFolder(Path("root"), "voc", ("cup", "pen"), ())
 
@@ -95,8 +94,7 @@ def test_flat_boxes_are_those_of_each_image(counts, shrink, shuffler):
 
 
 def usable(path, split, *boxes, content="same"):
-    inspection = Inspection(codec="jpeg", width=9, height=9, byte_count=9, content_hash=content)
-    return UsableImage(path, split, inspection, boxes)
+    return {"path": path, "split": split, "content_hash": content, "boxes": boxes}
 
 
 def test_copies_go_to_one_split_or_out():
@@ -107,11 +105,11 @@ def test_copies_go_to_one_split_or_out():
         usable("b", "val", second, nearly),
         usable("c", "", content="other"),
     ]
-    kept, findings = settle_copies(images)
-    assert [(each.path, each.split) for each in kept] == [("a", "val"), ("b", "val"), ("c", "")]
+    kept, findings = settle_copies(pd.DataFrame(images))
+    assert [*zip(kept["path"], kept["split"], strict=True)] == [("a", "val"), ("b", "val"), ("c", "")]
     assert [(each.path, each.reason, each.action) for each in findings] == [("a", "in_two_splits", "kept")]
-    kept, findings = settle_copies([usable("a", "train", first), usable("b", "train", second)])
-    assert kept == []
+    kept, findings = settle_copies(pd.DataFrame([usable("a", "train", first), usable("b", "train", second)]))
+    assert kept.empty
     assert {(each.path, each.reason, each.action) for each in findings} == {
         ("a", "conflicting_boxes", "refused"),
         ("b", "conflicting_boxes", "refused"),

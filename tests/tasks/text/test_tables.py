@@ -10,6 +10,7 @@ import pytest
 from pyarrow import parquet
 
 from eightgig.core.errors import ConfigurationError, DataError
+from eightgig.stages.findings import log_findings
 from eightgig.tasks.text.manifest import build_manifest, read_documents
 from eightgig.tasks.text.parameters import TextDataParameters
 from eightgig.tasks.text.sources import open_texts
@@ -209,7 +210,8 @@ def test_windows_western_bytes_are_told_with_the_way_out_which_works(tmp_path, c
     assert found == []
     assert set(rejects["reason"]) == {"not_utf8"}
     assert "name its encoding by data.encoding (such as cp1252" in rejects["detail"][0]
-    assert "10 not_utf8" in caplog.text
+    log_findings(rejects)
+    assert "10 x not_utf8 (refused), first: t.csv: " in caplog.text
     assert read(path, encoding="cp1252")[0] == rows
     with pytest.raises(ConfigurationError, match=r"Python knows no encoding `ansi-western`"):
         read(path, encoding="ansi-western")

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from eightgig.core.errors import DataError
-from eightgig.core.names import all_quoted, composed, name_key
+from eightgig.core.names import alike_but_for_case, all_quoted, composed, name_key
 from eightgig.data.images.parameters import FolderLayout
 from eightgig.data.ingest.split_folders import SplitFolders, find_splits
 from eightgig.data.ingest.split_names import Split, split_of
@@ -219,12 +219,8 @@ def _like_a_split(classes: Iterable[str], layout: FolderLayout) -> Iterator[str]
 
 
 def _differ_in_case(classes: Iterable[str]) -> Iterator[str]:
-    by_key = defaultdict(list)
-    for name in classes:
-        by_key[name_key(name)].append(name)
-    for names in by_key.values():
-        if len(names) > 1:
-            yield f"{all_quoted(names)} are {len(names)} classes, whose names differ in case alone"
+    for names in alike_but_for_case(classes):
+        yield f"{all_quoted(names)} are {len(names)} classes, whose names differ in case alone"
 
 
 def _notes_of_splits(root: Path, found: SplitFolders) -> Iterator[str]:

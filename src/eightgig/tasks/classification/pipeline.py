@@ -2,11 +2,11 @@
 
 from kedro.pipeline import Pipeline
 
-from eightgig.stages import benchmark, compress, export, ingest, plan, report, train
+from eightgig.stages import benchmark, compress, export, plan, report, train
 from eightgig.stages.class_metrics import evaluation
 from eightgig.stages.report import Results
 from eightgig.stages.task import Task, case_pipeline
-from eightgig.tasks.classification import predict
+from eightgig.tasks.classification import ingest, predict
 from eightgig.tasks.classification.report import ClassificationResults
 
 

@@ -20,6 +20,8 @@ Reasons (the `reason` column of the rejects), beside those of `eightgig.data.ima
     no_split                an image that the ready-made splits do not name: for training
     conflicting_boxes       copies of one image with different boxes
 
+Actions: the whole image or label file was `refused`, or less than that: `box left out`, `box clipped`, `kept`.
+
 An image with a label that cannot be understood is refused whole: without the box, training on it would teach that the
 object is background.
 """
@@ -33,34 +35,11 @@ from typing import Literal, NamedTuple
 
 from eightgig.core.errors import DataError
 from eightgig.core.names import all_quoted, composed, quoted
+from eightgig.data.ingest.findings import Finding
 from eightgig.tasks.detection.image_index import Match
 
-Action = Literal["refused", "box left out", "box clipped", "kept"]
-"""What was done: the whole image or label file was refused, or less than that."""
 Format = Literal["yolo", "voc", "coco"]
 _MOST_NAMED = 4
-
-
-class Finding(NamedTuple):
-    """One thing that a person should know of: a row of the rejects.
-
-    Attributes:
-        path: the image, relative to the root; empty where there is none.
-        reason: one of this module's codes.
-        detail: what was found, for a person.
-        action: what was done.
-        file: the label file.
-        line: of the label file; of COCO the annotation's id.
-        class_name: of the box, where it is about one.
-    """
-
-    path: str
-    reason: str
-    detail: str
-    action: Action
-    file: str = ""
-    line: int | None = None
-    class_name: str = ""
 
 
 class RawBox(NamedTuple):

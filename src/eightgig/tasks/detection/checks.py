@@ -4,7 +4,8 @@ import math
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from eightgig.tasks.detection.annotated import Action, AnnotatedImage, DetectionFolder, Finding, RawBox
+from eightgig.data.ingest.findings import Finding
+from eightgig.tasks.detection.annotated import AnnotatedImage, DetectionFolder, RawBox
 
 TOLERANCE_PIXELS = 1.0
 TOLERANCE_SHARE = 0.002
@@ -68,7 +69,7 @@ def _check_size(image: AnnotatedImage, width: int, height: int) -> Iterator[Find
     detail = f"the label is for {wide} x {high} pixels, the image has {width} x {height}"
     if (wide, high) == (height, width):
         detail += "; the boxes may be drawn on the image before it was turned upright by its EXIF orientation"
-    action: Action = "refused" if image.boxes else "kept"
+    action = "refused" if image.boxes else "kept"
     yield Finding(image.path, "size_differs", detail, action, image.file)
 
 

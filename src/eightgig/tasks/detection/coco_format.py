@@ -11,11 +11,11 @@ from pathlib import Path
 
 from eightgig.core.errors import DataError
 from eightgig.core.names import all_quoted, name_key
+from eightgig.data.ingest.findings import Finding
 from eightgig.data.ingest.split_names import SPLITS, split_above
 from eightgig.tasks.detection.annotated import (
     AnnotatedImage,
     DetectionFolder,
-    Finding,
     RawBox,
     claimed_twice,
     in_two_splits,

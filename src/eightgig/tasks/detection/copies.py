@@ -1,49 +1,39 @@
 """Copies of one image: they must agree in their boxes and lie in one split."""
 
-from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
 
 import numpy as np
+import pandas as pd
 
-from eightgig.data.images.decoding import Inspection
+from eightgig.data.ingest.findings import KEPT, Finding
 from eightgig.data.ingest.split_names import SPLITS
-from eightgig.tasks.detection.annotated import Finding
 from eightgig.tasks.detection.checks import CheckedBox
 
 _SAME_PIXELS = 2.0
 
 
-@dataclass(frozen=True)
-class UsableImage:
-    """An image that can be used, and its boxes."""
-
-    path: str
-    split: str
-    inspection: Inspection
-    boxes: Sequence[CheckedBox]
-    note: str = ""
-
-
-def settle_copies(images: Sequence[UsableImage]) -> tuple[list[UsableImage], list[Finding]]:
+def settle_copies(images: pd.DataFrame) -> tuple[pd.DataFrame, list[Finding]]:
     """Return the images in their order, and findings about those that show the same as another one.
 
     Copies with different boxes are all left out, since nobody can tell which are right. Copies in several ready-made
     splits go to the first of train, val and test, so that nothing which is trained on is measured on too.
+
+    Args:
+        images: of each its `path`, `split`, `content_hash` and `boxes`, a list of checked ones.
     """
-    by_content: dict[str, list[UsableImage]] = defaultdict(list)
-    for each in images:
-        by_content[each.inspection.content_hash].append(each)
-    settled: dict[str, UsableImage] = {}
+    splits, is_kept = images["split"].copy(), pd.Series(True, index=images.index)
     findings: list[Finding] = []
-    for copies in by_content.values():
-        if len(copies) > 1 and not all(_agree(copies[0].boxes, other.boxes) for other in copies[1:]):
-            findings += _conflict(copies)
+    for _, copies in images[images.duplicated("content_hash", keep=False)].groupby("content_hash", sort=False):
+        first, *others = copies["boxes"]
+        if not all(_agree(first, other) for other in others):
+            is_kept[copies.index] = False
+            findings += _conflict(copies["path"])
             continue
-        split = _first_split(copy.split for copy in copies)
-        settled |= {copy.path: replace(copy, split=split) for copy in copies}
-        findings += [_moved(copy, split) for copy in copies if copy.split != split]
-    return [settled[each.path] for each in images if each.path in settled], findings
+        splits[copies.index] = split = _first_split(copies["split"])
+        findings += [
+            _moved(path, own, split) for path, own in zip(copies["path"], copies["split"], strict=True) if own != split
+        ]
+    return images.assign(split=splits)[is_kept].reset_index(drop=True), findings
 
 
 def _agree(first: Sequence[CheckedBox], second: Sequence[CheckedBox]) -> bool:
@@ -57,15 +47,16 @@ def _agree(first: Sequence[CheckedBox], second: Sequence[CheckedBox]) -> bool:
     return bool(near.any(0).all() and near.any(1).all())
 
 
-def _conflict(copies: Sequence[UsableImage]) -> list[Finding]:
-    detail = "the same image with different boxes: " + ", ".join(sorted(copy.path for copy in copies))
-    return [Finding(copy.path, "conflicting_boxes", detail, "refused") for copy in copies]
+def _conflict(paths: Iterable[str]) -> list[Finding]:
+    listed = list(paths)
+    detail = "the same image with different boxes: " + ", ".join(sorted(listed))
+    return [Finding(path, "conflicting_boxes", detail) for path in listed]
 
 
 def _first_split(splits: Iterable[str]) -> str:
     return min(splits, key=[*SPLITS, ""].index)
 
 
-def _moved(copy: UsableImage, split: str) -> Finding:
-    detail = f"in {copy.split or 'no split'}, and a copy of it in {split}; both kept in {split}"
-    return Finding(copy.path, "in_two_splits", detail, "kept")
+def _moved(path: str, own: str, split: str) -> Finding:
+    detail = f"in {own or 'no split'}, and a copy of it in {split}; both kept in {split}"
+    return Finding(path, "in_two_splits", detail, KEPT)

@@ -1,15 +1,16 @@
 """Ingest: from annotated images on disk to an HDF5 store with boxes, its splits, and a list of what is wrong."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from kedro.pipeline import Pipeline
 
-from eightgig.core.progress import progress
+from eightgig.core.progress import Report
+from eightgig.core.records import Record
 from eightgig.data.ingest.sources import RawImages, Source
 from eightgig.stages.annotations import Table
-from eightgig.stages.findings import log_findings
-from eightgig.stages.task import stage_node, stage_pipeline
+from eightgig.stages.ingest import source_nodes
+from eightgig.stages.task import Records, stage_node, stage_pipeline
 from eightgig.tasks.detection.parameters import DetectionDataParameters
 
 if TYPE_CHECKING:
@@ -18,53 +19,49 @@ if TYPE_CHECKING:
 
 def create_pipeline() -> Pipeline:
     """Return the nodes from `params:data` to `store` and `splits`."""
-    found = {"raw": "raw", "manifest": "manifest", "boxes": "boxes", "data": "params:data"}
+    chosen = {name: name for name in ("raw", "manifest", "boxes", "splits")}
     return stage_pipeline(
         "ingest",
-        [
-            stage_node(collect, {"data": "params:data"}, "raw"),
-            stage_node(inspect, {"raw": "raw", "data": "params:data"}, ["manifest", "boxes", "rejects"]),
-            stage_node(split, {**found, "rejects": "rejects"}, "splits"),
-            stage_node(build_store, {**found, "splits": "splits"}, "store"),
-        ],
+        [*source_nodes(AnnotatedImages()), stage_node(build_store, {**chosen, "data": "params:data"}, "store")],
     )
 
 
-def collect(data: DetectionDataParameters) -> Source:
-    """Return the source of annotated images that the parameters name."""
-    from eightgig.tasks.detection.sources import open_detection_source
+class AnnotatedImages:
+    """Images with boxes."""
 
-    return open_detection_source(data)
+    records: ClassVar[Records] = {Record: DetectionDataParameters}
+    doing = "looking at images and labels"
+    tables = ("boxes",)
 
+    def source(self, data: DetectionDataParameters) -> Source:
+        """Return the source of annotated images that the parameters name."""
+        from eightgig.tasks.detection.sources import open_detection_source
 
-def inspect(raw: RawImages, data: DetectionDataParameters) -> tuple[Table, Table, Table]:
-    """Look at every image and every label once.
+        return open_detection_source(data)
 
-    Returns:
-        The manifest of the images that are kept; a row a box of them; a row for whatever is wrong or odd, with its
-        file and line, and what was done about it.
-    """
-    from eightgig.tasks.detection.manifest import build_detection_manifest
+    def inspect(
+        self, raw: RawImages, data: DetectionDataParameters, *, report: Report, journal: Path
+    ) -> tuple[Table, Table, Table]:
+        """Return the manifest; a row a box of its images; and a row for whatever is wrong or odd, with its line."""
+        from eightgig.tasks.detection.manifest import build_detection_manifest
 
-    with progress("looking at images and labels") as report:
-        manifest, boxes, rejects = build_detection_manifest(_folder(raw, data), data, report)
-    log_findings(rejects)
-    return manifest, boxes, rejects
+        return build_detection_manifest(_folder(raw, data), data, report, journal=journal)
 
+    def require_usable(
+        self, raw: RawImages, manifest: Table, rejects: Table, data: DetectionDataParameters, boxes: Table
+    ) -> None:
+        """Refuse a set of which too many images were refused, or with hardly a box. DataError says why."""
+        from eightgig.tasks.detection.manifest import require_usable_detection
 
-def split(raw: RawImages, manifest: Table, boxes: Table, rejects: Table, data: DetectionDataParameters) -> Table:
-    """Divide the manifest into train, val and test; splits that the folder brings are kept.
+        require_usable_detection(Path(raw.root), manifest, boxes, rejects, data, _folder(raw, data).classes)
 
-    Raises:
-        DataError: too many images were refused, or there is no box; the list of rejects is on disk by now.
-    """
-    from eightgig.data.ingest.stratified import make_detection_splits
-    from eightgig.tasks.detection.manifest import require_usable_detection
+    def split(self, manifest: Table, data: DetectionDataParameters, boxes: Table) -> Table:
+        """Return the splits, drawn by the rarest class of each image."""
+        from eightgig.data.ingest.stratified import make_detection_splits
 
-    require_usable_detection(Path(raw.root), manifest, boxes, rejects, data, _folder(raw, data).classes)
-    return make_detection_splits(
-        manifest, boxes, val_fraction=data.val_fraction, test_fraction=data.test_fraction, seed=data.seed
-    )
+        return make_detection_splits(
+            manifest, boxes, val_fraction=data.val_fraction, test_fraction=data.test_fraction, seed=data.seed
+        )
 
 
 def build_store(raw: RawImages, manifest: Table, boxes: Table, splits: Table, data: DetectionDataParameters) -> Any:

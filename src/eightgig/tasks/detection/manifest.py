@@ -1,17 +1,27 @@
 """The list of usable images (manifest), their boxes, and everything that was refused or changed (rejects)."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
 
 from eightgig.core.errors import DataError, ImageRejectedError
+from eightgig.core.progress import Report
 from eightgig.data.images.decoding import Inspection
-from eightgig.data.images.streaming import Progress, stream_map
-from eightgig.data.ingest.manifest import DECODER_WARNING, inspect_below, printable, require_few_rejects
-from eightgig.tasks.detection.annotated import AnnotatedImage, DetectionFolder, Finding
+from eightgig.data.ingest.findings import (
+    DECODER_WARNING,
+    KEPT,
+    REFUSED,
+    Finding,
+    count_reasons,
+    findings_table,
+    require_few_rejects,
+)
+from eightgig.data.ingest.inspection import FileReader, inspect
+from eightgig.data.ingest.manifest import image_recipe, inspect_below
+from eightgig.tasks.detection.annotated import AnnotatedImage, DetectionFolder
 from eightgig.tasks.detection.checks import check_boxes
-from eightgig.tasks.detection.copies import UsableImage, settle_copies
+from eightgig.tasks.detection.copies import settle_copies
 from eightgig.tasks.detection.parameters import DetectionDataParameters
 
 MANIFEST_COLUMNS = (
@@ -22,7 +32,11 @@ REJECT_COLUMNS = ("path", "class_name", "reason", "detail", "file", "line", "act
 
 
 def build_detection_manifest(
-    folder: DetectionFolder, parameters: DetectionDataParameters, on_progress: Progress | None = None
+    folder: DetectionFolder,
+    parameters: DetectionDataParameters,
+    report: Report | None = None,
+    *,
+    journal: Path | None = None,
 ) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
     """Return (manifest, boxes, rejects).
 
@@ -32,11 +46,25 @@ def build_detection_manifest(
 
     Memory for images does not grow with their number. Whether what is left will do is asked afterwards
     (`require_usable_detection`), so that the list of rejects is never lost.
+
+    Args:
+        folder: the images, and their labels as they were read.
+        parameters: what is refused.
+        report: told (done, all).
+        journal: as of `eightgig.data.ingest.inspection.inspect`.
     """
-    usable, findings = _inspect_all(folder, parameters, on_progress)
+
+    def check(
+        image: AnnotatedImage, found: Inspection | ImageRejectedError
+    ) -> Iterator[Mapping[str, object] | Finding]:
+        return _check(folder, image, found, parameters.min_box_side)
+
+    columns = (*MANIFEST_COLUMNS, "boxes")
+    usable, findings = inspect(_reader(folder, parameters), check, columns, journal=journal, report=report)
     usable, about_copies = settle_copies(usable)
-    rejects = _rejects([*folder.findings, *findings, *about_copies])
-    return _manifest(usable), _boxes(usable, folder.classes), rejects
+    of_labels = [finding for image in folder.images for finding in image.findings]
+    rejects = _rejects([*folder.findings, *of_labels, *findings, *about_copies])
+    return usable[list(MANIFEST_COLUMNS)], _boxes(usable, folder.classes), rejects
 
 
 def require_usable_detection(
@@ -54,7 +82,7 @@ def require_usable_detection(
             `max_background_fraction` of the images have none. Where `classes` are given, those without a box are
             named in it.
     """
-    refused = rejects[rejects["action"] == "refused"].fillna({"path": "", "file": "", "detail": ""})
+    refused = rejects[rejects["action"] == REFUSED].fillna({"path": "", "file": "", "detail": ""})
     nameless = refused["file"] + " " + refused["detail"]  # of one file, each image that is not there counts
     named = refused.assign(path=refused["path"].where(refused["path"] != "", nameless)).drop_duplicates("path")
     require_few_rejects(root, len(manifest), named, parameters.max_reject_fraction)
@@ -73,10 +101,10 @@ def _refuse_background(root: Path, manifest: pd.DataFrame, rejects: pd.DataFrame
     if len(bare) < max_fraction * len(manifest):
         return
     about = rejects[rejects["path"].isin(set(bare["path"]))].drop_duplicates(["path", "reason"])
-    reasons = ", ".join(f"{count} {reason}" for reason, count in about["reason"].value_counts().items())
     first = about.iloc[0] if len(about) else None
     raise DataError(
-        f"{root}: {len(bare)} of {len(manifest)} images would be taken as background, without any box ({reasons})"
+        f"{root}: {len(bare)} of {len(manifest)} images would be taken as background, without any box "
+        f"({count_reasons(about)})"
         + (f", the first {first['path']} ({first['detail']})" if first is not None else "")
         + ". Look whether their labels have the names of the images and lie where they are looked for; where the "
         "images show no objects, set data.max_background_fraction above "
@@ -84,69 +112,48 @@ def _refuse_background(root: Path, manifest: pd.DataFrame, rejects: pd.DataFrame
     )
 
 
-def _inspect_all(
-    folder: DetectionFolder, parameters: DetectionDataParameters, on_progress: Progress | None
-) -> tuple[list[UsableImage], list[Finding]]:
-    """Open the images whose labels can be used, and check their boxes."""
-
-    def inspect(image: AnnotatedImage) -> Inspection | ImageRejectedError:
-        return inspect_below(folder.root, image.path, parameters)
-
-    findings = [finding for image in folder.images for finding in image.findings]
-    images = [image for image in folder.images if not _is_refused(image.findings)]
-    usable = []
-    for number, (image, result) in enumerate(zip(images, stream_map(inspect, images), strict=True), start=1):
-        kept, found = _judge(folder, image, result, parameters.min_box_side)
-        usable += kept
-        findings += found
-        if on_progress:
-            on_progress(number, len(images))
-    return usable, findings
+def _reader(folder: DetectionFolder, parameters: DetectionDataParameters) -> FileReader[AnnotatedImage, Inspection]:
+    """Return the reader of the images whose labels can be used."""
+    return FileReader(
+        root=folder.root,
+        entries=[image for image in folder.images if not _is_refused(image.findings)],
+        files=lambda image: (image.path,),
+        read=lambda image: inspect_below(folder.root, image.path, parameters),
+        record=Inspection,
+        recipe=image_recipe(folder.root, parameters),
+    )
 
 
-def _judge(
-    folder: DetectionFolder, image: AnnotatedImage, result: Inspection | ImageRejectedError, min_side: float
-) -> tuple[list[UsableImage], list[Finding]]:
-    if isinstance(result, ImageRejectedError):
-        return [], [Finding(image.path, result.reason, result.detail, "refused")]
-    boxes, findings = check_boxes(folder, image, result.width, result.height, min_side)
+def _check(
+    folder: DetectionFolder, image: AnnotatedImage, found: Inspection | ImageRejectedError, min_side: float
+) -> Iterator[Mapping[str, object] | Finding]:
+    if isinstance(found, ImageRejectedError):
+        yield Finding(image.path, found.reason, found.detail)
+        return
+    boxes, findings = check_boxes(folder, image, found.width, found.height, min_side)
     if _is_refused(findings):
-        return [], [finding for finding in findings if finding.action == "refused"]
-    if result.remark:
-        findings = [*findings, Finding(image.path, DECODER_WARNING, result.remark, "kept")]
-    note = "; ".join(filter(None, (result.note, image.note)))
-    return [UsableImage(image.path, image.split, result, boxes, note)], findings
+        yield from (finding for finding in findings if finding.action == REFUSED)
+        return
+    yield from findings
+    if found.remark:
+        yield Finding(image.path, DECODER_WARNING, found.remark, KEPT)
+    own = {"path": image.path, "split": image.split, "note": "; ".join(filter(None, (found.note, image.note)))}
+    yield {**dict(found), **own, "boxes": boxes, "num_boxes": len(boxes)}
 
 
 def _is_refused(findings: Iterable[Finding]) -> bool:
-    return any(finding.action == "refused" for finding in findings)
+    return any(finding.action == REFUSED for finding in findings)
 
 
-def _manifest(usable: Sequence[UsableImage]) -> pd.DataFrame:
+def _boxes(usable: pd.DataFrame, classes: Sequence[str]) -> pd.DataFrame:
     rows = [
-        {
-            **each.inspection.model_dump(),
-            "path": each.path,
-            "note": each.note,
-            "split": each.split,
-            "num_boxes": len(each.boxes),
-        }
-        for each in usable
-    ]
-    return pd.DataFrame(rows, columns=list(MANIFEST_COLUMNS))
-
-
-def _boxes(usable: Sequence[UsableImage], classes: Sequence[str]) -> pd.DataFrame:
-    rows = [
-        (index, each.path, box.label, classes[box.label], *box[1:])
-        for index, each in enumerate(usable)
-        for box in each.boxes
+        (index, path, box.label, classes[box.label], *box[1:])
+        for index, (path, boxes) in enumerate(zip(usable["path"], usable["boxes"], strict=True))
+        for box in boxes
     ]
     return pd.DataFrame(rows, columns=list(BOX_COLUMNS))
 
 
 def _rejects(findings: Iterable[Finding]) -> pd.DataFrame:
-    texts = ("path", "reason", "detail", "file", "class_name")
-    rows = [each._asdict() | {name: printable(getattr(each, name)) for name in texts} for each in findings]
-    table = pd.DataFrame(rows, columns=list(REJECT_COLUMNS)).astype({"line": "Int64"})
+    table = findings_table(findings, REJECT_COLUMNS).astype({"line": "Int64"})
     return table.sort_values(["path", "file", "line"], ignore_index=True)

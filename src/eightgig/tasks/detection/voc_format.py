@@ -13,11 +13,11 @@ from typing import NamedTuple
 
 from eightgig.core.errors import DataError, ImageRejectedError
 from eightgig.core.names import all_quoted, name_key, quoted
+from eightgig.data.ingest.findings import Finding
 from eightgig.data.ingest.split_names import SPLITS, Split, split_above, split_of
 from eightgig.tasks.detection.annotated import (
     AnnotatedImage,
     DetectionFolder,
-    Finding,
     RawBox,
     class_name,
     in_two_splits,

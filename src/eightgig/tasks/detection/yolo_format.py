@@ -11,11 +11,11 @@ from pathlib import Path
 
 from eightgig.core.errors import DataError, ImageRejectedError
 from eightgig.core.names import all_quoted, composed
+from eightgig.data.ingest.findings import Finding
 from eightgig.data.ingest.split_names import split_above
 from eightgig.tasks.detection.annotated import (
     AnnotatedImage,
     DetectionFolder,
-    Finding,
     RawBox,
     in_two_splits,
     require_names,

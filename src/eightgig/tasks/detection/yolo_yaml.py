@@ -9,8 +9,9 @@ from typing import Any, NamedTuple
 import yaml
 
 from eightgig.core.errors import DataError, ImageRejectedError
+from eightgig.data.ingest.findings import Finding
 from eightgig.data.ingest.split_names import SPLITS, Split, split_of
-from eightgig.tasks.detection.annotated import Finding, claimed_twice, not_found, require_names
+from eightgig.tasks.detection.annotated import claimed_twice, not_found, require_names
 from eightgig.tasks.detection.image_index import Match, rightful
 from eightgig.tasks.detection.listing import Listing
 from eightgig.tasks.detection.reading import MAX_LIST_BYTES, numbered_lines, read_label_text

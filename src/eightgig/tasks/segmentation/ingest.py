@@ -1,15 +1,16 @@
 """Ingest: from images with masks on disk to an HDF5 store, its splits, and a list of what is wrong."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from kedro.pipeline import Pipeline
 
-from eightgig.core.progress import progress
+from eightgig.core.progress import Report
+from eightgig.core.records import Record
 from eightgig.data.ingest.sources import RawImages, Source
 from eightgig.stages.annotations import Table
-from eightgig.stages.findings import log_findings
-from eightgig.stages.task import stage_node, stage_pipeline
+from eightgig.stages.ingest import source_nodes
+from eightgig.stages.task import Records, stage_node, stage_pipeline
 from eightgig.tasks.segmentation.parameters import SegmentationDataParameters
 
 if TYPE_CHECKING:
@@ -18,55 +19,46 @@ if TYPE_CHECKING:
 
 def create_pipeline() -> Pipeline:
     """Return the nodes from `params:data` to `store` and `splits`."""
-    found = {"raw": "raw", "manifest": "manifest", "data": "params:data"}
-    return stage_pipeline(
-        "ingest",
-        [
-            stage_node(collect, {"data": "params:data"}, "raw"),
-            stage_node(inspect, {"raw": "raw", "data": "params:data"}, ["manifest", "class_pixels", "rejects"]),
-            stage_node(split, {**found, "class_pixels": "class_pixels", "rejects": "rejects"}, "splits"),
-            stage_node(build_store, {**found, "splits": "splits"}, "store"),
-        ],
-    )
+    chosen = {"raw": "raw", "manifest": "manifest", "splits": "splits", "data": "params:data"}
+    return stage_pipeline("ingest", [*source_nodes(MaskedImages()), stage_node(build_store, chosen, "store")])
 
 
-def collect(data: SegmentationDataParameters) -> Source:
-    """Return the source of images with masks that the parameters name."""
-    from eightgig.tasks.segmentation.sources import open_mask_source
+class MaskedImages:
+    """Images with a mask each."""
 
-    return open_mask_source(data)
+    records: ClassVar[Records] = {Record: SegmentationDataParameters}
+    doing = "looking at images and masks"
+    tables = ("class_pixels",)
 
+    def source(self, data: SegmentationDataParameters) -> Source:
+        """Return the source of images with masks that the parameters name."""
+        from eightgig.tasks.segmentation.sources import open_mask_source
 
-def inspect(raw: RawImages, data: SegmentationDataParameters) -> tuple[Table, Table, Table]:
-    """Look at every image and every mask once.
+        return open_mask_source(data)
 
-    Returns:
-        The manifest of the images that are kept; a row a class of each of them with its pixels; a row for whatever is
-        wrong, and what was done about it.
-    """
-    from eightgig.tasks.segmentation.manifest import build_mask_manifest
+    def inspect(
+        self, raw: RawImages, data: SegmentationDataParameters, *, report: Report, journal: Path
+    ) -> tuple[Table, Table, Table]:
+        """Return the manifest; a row a class of each of its images with its pixels; and a row for whatever is wrong."""
+        from eightgig.tasks.segmentation.manifest import build_mask_manifest
 
-    with progress("looking at images and masks") as report:
-        manifest, pixels, rejects = build_mask_manifest(_folder(raw, data), data, report)
-    log_findings(rejects)
-    return manifest, pixels, rejects
+        return build_mask_manifest(_folder(raw, data), data, report, journal=journal)
 
+    def require_usable(
+        self, raw: RawImages, manifest: Table, rejects: Table, data: SegmentationDataParameters, class_pixels: Table
+    ) -> None:
+        """Refuse a set of which too many images were refused, or with one class alone. DataError says why."""
+        from eightgig.tasks.segmentation.manifest import require_usable_masks
 
-def split(
-    raw: RawImages, manifest: Table, class_pixels: Table, rejects: Table, data: SegmentationDataParameters
-) -> Table:
-    """Divide the manifest into train, val and test; splits that the folder brings are kept.
+        require_usable_masks(Path(raw.root), manifest, class_pixels, rejects, data)
 
-    Raises:
-        DataError: too many images were refused; the list of rejects is on disk by now.
-    """
-    from eightgig.data.ingest.stratified import make_detection_splits
-    from eightgig.tasks.segmentation.manifest import require_usable_masks
+    def split(self, manifest: Table, data: SegmentationDataParameters, class_pixels: Table) -> Table:
+        """Return the splits, drawn by the rarest class of each image."""
+        from eightgig.data.ingest.stratified import make_detection_splits
 
-    require_usable_masks(Path(raw.root), manifest, class_pixels, rejects, data)
-    return make_detection_splits(
-        manifest, class_pixels, val_fraction=data.val_fraction, test_fraction=data.test_fraction, seed=data.seed
-    )
+        return make_detection_splits(
+            manifest, class_pixels, val_fraction=data.val_fraction, test_fraction=data.test_fraction, seed=data.seed
+        )
 
 
 def build_store(raw: RawImages, manifest: Table, splits: Table, data: SegmentationDataParameters) -> Any:

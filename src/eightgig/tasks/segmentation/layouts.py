@@ -11,6 +11,7 @@ from typing import Literal, NamedTuple
 from eightgig.core.errors import DataError
 from eightgig.core.names import all_quoted, composed, name_key, quoted
 from eightgig.data.ingest.class_table import CITYSCAPES_IDS, KNOWN_TABLES, ClassTable, find_table
+from eightgig.data.ingest.findings import Finding
 from eightgig.data.ingest.split_names import Split, split_of
 from eightgig.data.ingest.walking import as_written, folders_in, has_images, is_image, is_passed_over
 
@@ -34,15 +35,6 @@ class MaskedImage(NamedTuple):
     path: str
     mask_path: str
     split: str
-
-
-class Finding(NamedTuple):
-    """Something that is not as it should be: `refused` images are not used, `kept` ones are."""
-
-    path: str
-    reason: str
-    detail: str
-    action: str = "refused"
 
 
 @dataclass(frozen=True)

@@ -1,19 +1,27 @@
 """The list of usable images with masks (manifest), the pixels of their classes, and what was refused (rejects)."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
 from eightgig.core.errors import DataError, ImageRejectedError
+from eightgig.core.progress import Report
 from eightgig.data.images.decoding import Inspection
-from eightgig.data.images.streaming import Progress, stream_map
-from eightgig.data.ingest.manifest import DECODER_WARNING, inspect_below, printable, require_few_rejects
+from eightgig.data.ingest.copies import contradicting, judging_split
+from eightgig.data.ingest.findings import (
+    DECODER_WARNING,
+    KEPT,
+    REFUSED,
+    Finding,
+    findings_table,
+    require_few_rejects,
+)
+from eightgig.data.ingest.inspection import FileReader, inspect
+from eightgig.data.ingest.manifest import image_recipe, inspect_below
 from eightgig.data.store.masks import VOID
-from eightgig.tasks.segmentation.layouts import Finding, MaskedImage, MaskFolder
+from eightgig.tasks.segmentation.layouts import MaskedImage, MaskFolder
 from eightgig.tasks.segmentation.mask_files import inspect_mask
 from eightgig.tasks.segmentation.parameters import SegmentationDataParameters
 
@@ -22,20 +30,33 @@ MANIFEST_COLUMNS = (
 )  # fmt: skip
 PIXEL_COLUMNS = ("index", "path", "label", "class_name", "num_pixels")
 REJECT_COLUMNS = ("path", "reason", "detail", "action")
+_READ_COLUMNS = (*MANIFEST_COLUMNS, "remark", "mask_remark", "pixels_K")
 _FEWEST_IMAGES = 3
+_JUDGES = ("test", "val", "")  # of copies, one in no split goes before one in train
 
 
-class _Usable(NamedTuple):
-    """An image with its pixels of each class, int64 K, and what is wrong with its mask's file, or an empty text."""
+class MaskedInspection(Inspection):
+    """What an image and its mask are.
 
-    image: MaskedImage
-    inspection: Inspection
-    pixels_K: npt.NDArray[np.int64]
+    Attributes:
+        mask_width: pixels.
+        mask_height: pixels.
+        pixels_K: of each class.
+        mask_remark: what is wrong with the mask's file, or an empty text.
+    """
+
+    mask_width: int
+    mask_height: int
+    pixels_K: tuple[int, ...]
     mask_remark: str = ""
 
 
 def build_mask_manifest(
-    folder: MaskFolder, parameters: SegmentationDataParameters, on_progress: Progress | None = None
+    folder: MaskFolder,
+    parameters: SegmentationDataParameters,
+    report: Report | None = None,
+    *,
+    journal: Path | None = None,
 ) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
     """Return (manifest, pixels, rejects).
 
@@ -45,19 +66,18 @@ def build_mask_manifest(
 
     Memory for images does not grow with their number. Whether what is left will do is asked afterwards
     (`require_usable_masks`), so that the list of rejects is never lost.
+
+    Args:
+        folder: the images and masks.
+        parameters: what is refused.
+        report: told (done, all).
+        journal: as of `eightgig.data.ingest.inspection.inspect`.
     """
-
-    def inspect(image: MaskedImage) -> _Usable | Finding:
-        return _inspect(folder, image, parameters)
-
-    usable, findings = list[_Usable](), list(folder.findings)
-    for number, made in enumerate(stream_map(inspect, folder.images), start=1):
-        (usable if isinstance(made, _Usable) else findings).append(made)  # type: ignore[arg-type]
-        if on_progress:
-            on_progress(number, len(folder.images))
-    findings += [finding for each in usable for finding in _remarks(each)]
+    usable, refused = inspect(_reader(folder, parameters), _check, _READ_COLUMNS, journal=journal, report=report)
+    findings = [*folder.findings, *refused, *_remarks(usable)]
     usable, about_copies = _settle_copies(usable)
-    return _manifest(usable), _pixels(usable, folder.table.classes), _rejects([*findings, *about_copies])
+    rejects = findings_table([*findings, *about_copies], REJECT_COLUMNS).sort_values("path", ignore_index=True)
+    return usable[list(MANIFEST_COLUMNS)], _pixels(usable, folder.table.classes), rejects
 
 
 def require_usable_masks(
@@ -72,7 +92,8 @@ def require_usable_masks(
     Raises:
         DataError: as said.
     """
-    require_few_rejects(root, len(manifest), rejects[rejects["action"] == "refused"], parameters.max_reject_fraction)
+    refused = rejects[rejects["action"] == REFUSED]
+    require_few_rejects(root, len(manifest), refused, parameters.max_reject_fraction)
     num_different = manifest["content_hash"].nunique()
     classes = sorted(pixels["class_name"].unique())
     if num_different < _FEWEST_IMAGES or len(classes) < 2:
@@ -83,68 +104,80 @@ def require_usable_masks(
         )
 
 
-def _inspect(folder: MaskFolder, image: MaskedImage, parameters: SegmentationDataParameters) -> _Usable | Finding:
+def _reader(folder: MaskFolder, parameters: SegmentationDataParameters) -> FileReader[MaskedImage, MaskedInspection]:
+    return FileReader(
+        root=folder.root,
+        entries=folder.images,
+        files=lambda image: (image.path, image.mask_path),
+        read=lambda image: _read(folder, image, parameters),
+        record=MaskedInspection,
+        recipe=f"{image_recipe(folder.root, parameters)} {folder.table!r}",
+    )
+
+
+def _read(
+    folder: MaskFolder, image: MaskedImage, parameters: SegmentationDataParameters
+) -> MaskedInspection | ImageRejectedError:
     inspected = inspect_below(folder.root, image.path, parameters)
     if isinstance(inspected, ImageRejectedError):
-        return Finding(image.path, inspected.reason, inspected.detail)
+        return inspected
     try:
         mask = inspect_mask(folder.root / image.mask_path, folder.table, max_pixels=parameters.max_pixels)
     except ImageRejectedError as error:
-        return Finding(image.path, error.reason, f"{image.mask_path}: {error.detail}")
-    labels_HW = mask.labels_HW
-    if labels_HW.shape != (inspected.height, inspected.width):
-        height, width = labels_HW.shape
-        detail = f"the image has {inspected.width} x {inspected.height} pixels upright, its mask {width} x {height}"
-        return Finding(image.path, "size_differs", detail)
-    pixels_K = np.bincount(labels_HW.ravel(), minlength=VOID + 1)[: len(folder.table.classes)]
-    if not pixels_K.any():
-        return Finding(image.path, "all_void", f"{image.mask_path} holds no pixel of any class")
-    return _Usable(image, inspected, pixels_K, mask.remark)
+        return ImageRejectedError(error.reason, f"{image.mask_path}: {error.detail}")
+    height, width = mask.labels_HW.shape
+    counts = np.bincount(mask.labels_HW.ravel(), minlength=VOID + 1)[: len(folder.table.classes)]
+    return MaskedInspection(
+        **dict(inspected), mask_width=width, mask_height=height, pixels_K=counts.tolist(), mask_remark=mask.remark
+    )
 
 
-def _remarks(usable: _Usable) -> list[Finding]:
-    """Return what decoders remark on an image that is kept, and on its mask."""
-    image, remark = usable.image, usable.mask_remark
-    about_mask = f"{image.mask_path}: {remark}" if remark else ""
-    told = filter(None, [usable.inspection.remark, about_mask])
-    return [Finding(image.path, DECODER_WARNING, detail, "kept") for detail in told]
+def _check(
+    image: MaskedImage, found: MaskedInspection | ImageRejectedError
+) -> Iterator[Mapping[str, object] | Finding]:
+    if isinstance(found, ImageRejectedError):
+        yield Finding(image.path, found.reason, found.detail)
+        return
+    own, of_mask = (found.width, found.height), (found.mask_width, found.mask_height)
+    if own != of_mask:
+        detail = "the image has {} x {} pixels upright, its mask {} x {}".format(*own, *of_mask)
+        yield Finding(image.path, "size_differs", detail)
+    elif not any(found.pixels_K):
+        yield Finding(image.path, "all_void", f"{image.mask_path} holds no pixel of any class")
+    else:
+        yield {**dict(found), **image._asdict()}
 
 
-def _settle_copies(usable: Sequence[_Usable]) -> tuple[list[_Usable], list[Finding]]:
+def _remarks(usable: pd.DataFrame) -> Iterator[Finding]:
+    """Yield what decoders remark on images that are kept, and on their masks."""
+    columns = (usable[name] for name in ("path", "mask_path", "remark", "mask_remark"))
+    for path, mask_path, remark, mask_remark in zip(*columns, strict=True):
+        about_mask = f"{mask_path}: {mask_remark}" if mask_remark else ""
+        for detail in filter(None, [remark, about_mask]):
+            yield Finding(path, DECODER_WARNING, detail, KEPT)
+
+
+def _settle_copies(usable: pd.DataFrame) -> tuple[pd.DataFrame, list[Finding]]:
     """Refuse copies of one image with different masks, and copies outside the split that judges."""
-    by_content: dict[str, list[_Usable]] = {}
-    for each in usable:
-        by_content.setdefault(each.inspection.content_hash, []).append(each)
-    kept, findings = list[_Usable](), list[Finding]()
-    for copies in by_content.values():
-        splits = {each.image.split for each in copies}
-        judging = next((split for split in ("test", "val") if split in splits), "")
-        for each in copies:
-            others = ", ".join(other.image.path for other in copies if other is not each)
-            if any(not np.array_equal(each.pixels_K, other.pixels_K) for other in copies):
-                findings.append(Finding(each.image.path, "conflicting_mask", f"same image, other mask: {others}"))
-            elif len(splits) > 1 and each.image.split != judging:
-                detail = f"the same image is in {judging}: {others}"
-                findings.append(Finding(each.image.path, "in_two_splits", detail))
+    rank = judging_split(usable, _JUDGES)
+    usable = usable.assign(in_conflict=contradicting(usable, "pixels_K"), is_leak=rank["own"] > rank["first"])
+    findings = []
+    for _, copies in usable[usable.duplicated("content_hash", keep=False)].groupby("content_hash", sort=False):
+        judging = _JUDGES[min(int(rank["first"][copies.index[0]]), len(_JUDGES) - 1)]
+        for each in copies[copies["in_conflict"] | copies["is_leak"]].itertuples():
+            path, others = str(each.path), ", ".join(copies["path"].drop(each.Index))
+            if each.in_conflict:
+                findings.append(Finding(path, "conflicting_mask", f"same image, other mask: {others}"))
             else:
-                kept.append(each)
-    return sorted(kept, key=lambda each: each.image), findings
+                findings.append(Finding(path, "in_two_splits", f"the same image is in {judging}: {others}"))
+    return usable[~(usable["in_conflict"] | usable["is_leak"])].reset_index(drop=True), findings
 
 
-def _manifest(usable: Sequence[_Usable]) -> pd.DataFrame:
-    rows = [{**each.image._asdict(), **each.inspection.model_dump()} for each in usable]
-    return pd.DataFrame(rows, columns=list(MANIFEST_COLUMNS))
-
-
-def _pixels(usable: Sequence[_Usable], classes: Sequence[str]) -> pd.DataFrame:
+def _pixels(usable: pd.DataFrame, classes: Sequence[str]) -> pd.DataFrame:
     rows = [
-        (index, each.image.path, label, classes[label], int(each.pixels_K[label]))
-        for index, each in enumerate(usable)
-        for label in np.flatnonzero(each.pixels_K).tolist()
+        (index, path, label, classes[label], num_pixels)
+        for index, (path, pixels_K) in enumerate(zip(usable["path"], usable["pixels_K"], strict=True))
+        for label, num_pixels in enumerate(pixels_K)
+        if num_pixels
     ]
     return pd.DataFrame(rows, columns=list(PIXEL_COLUMNS))
-
-
-def _rejects(findings: Iterable[Finding]) -> pd.DataFrame:
-    rows = [(printable(each.path), each.reason, printable(each.detail), each.action) for each in findings]
-    return pd.DataFrame(rows, columns=list(REJECT_COLUMNS)).sort_values("path", ignore_index=True)

@@ -2,20 +2,23 @@
 
 import hashlib
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 
 import pandas as pd
 
 from eightgig.core.errors import DataError, StoreError
-from eightgig.core.names import all_quoted, composed, name_key
+from eightgig.core.names import alike_but_for_case, all_quoted, composed
 from eightgig.core.progress import Report
 from eightgig.core.seeding import seed_from
-from eightgig.data.ingest.manifest import printable
+from eightgig.data.ingest.copies import contradicting, judging_split
+from eightgig.data.ingest.findings import Finding, findings_table, printable, too_many_refused
+from eightgig.data.ingest.inspection import RowReader, RowRecord, inspect
 from eightgig.data.ingest.split_names import split_of
 from eightgig.data.ingest.splits import given_splits
 from eightgig.tasks.text.encodings import ENCODING_HINT, UTF8, encoding_of
 from eightgig.tasks.text.parameters import CorpusDataParameters, TextDataParameters
-from eightgig.tasks.text.rows import TextRow, rows_of
+from eightgig.tasks.text.rows import TextFile, TextRow, folder_of, rows_of, text_files
 from eightgig.tasks.text.sources import RawTexts
 
 logger = logging.getLogger(__name__)
@@ -24,14 +27,41 @@ REJECT_COLUMNS = ("file", "row", "reason", "detail")
 _FEWEST_OF_A_CLASS = 3
 _FEWEST_DOCUMENTS = 3
 _MOST_NAMES = 8
+# Of the parameters, these decide what becomes of texts that were read; all others may decide how they are read.
+_OF_WHAT_WAS_READ = {"val_fraction", "test_fraction", "seed", "max_reject_fraction", "num_documents"}
+Data = TextDataParameters | CorpusDataParameters
 Refusal = tuple[str, str]
 """Reason and detail."""
 
 
+class InspectedText(RowRecord):
+    """What was read of a text.
+
+    Attributes:
+        row: of a table, from 1; 0 where the file is the text.
+        class_name: by the table.
+        split: likewise.
+        num_bytes: of the text in UTF-8.
+        content_hash: equal for equal texts.
+    """
+
+    row: int
+    class_name: str = ""
+    split: str = ""
+    num_bytes: int = 0
+    content_hash: str = ""
+
+
 def build_manifest(
-    raw: RawTexts, data: TextDataParameters, report: Report | None = None
+    raw: RawTexts, data: TextDataParameters, report: Report | None = None, *, journal: Path | None = None
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Read every text with a label once, one after the other.
+
+    Args:
+        raw: where they are.
+        data: what is refused.
+        report: told how many are done.
+        journal: as of `eightgig.data.ingest.inspection.inspect`.
 
     Returns:
         The manifest, a row a text: `path`, `row` of a table, `class_name`, `split` where the set brings one,
@@ -41,34 +71,22 @@ def build_manifest(
     Raises:
         DataError: the set is not laid out as it should be.
     """
-    kept, refused = _inspect(raw, data, report)
+    kept, refused = _inspect(raw, data, report, journal)
     kept = _with_one_form(kept)
     kept["split"] = _known_splits(raw, kept, data)
     kept, conflicts = _split_off_conflicts(kept)
-    kept, copies = _split_off_copies(kept)
-    rejects = pd.concat([refused, conflicts, copies], ignore_index=True)
-    _tell(raw, kept, rejects)
-    if data.num_documents is not None:
-        kept = _share(kept, data.num_documents, data.seed)
-    return kept.reset_index(drop=True), rejects
+    return _without_copies(raw, kept, [refused, conflicts], data)
 
 
 def build_corpus_manifest(
-    raw: RawTexts, data: CorpusDataParameters, report: Report | None = None
+    raw: RawTexts, data: CorpusDataParameters, report: Report | None = None, *, journal: Path | None = None
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Read every document once; as `build_manifest`, without classes."""
-    kept, refused = _inspect(raw, data, report)
-    kept, copies = _split_off_copies(kept)
-    rejects = pd.concat([refused, copies], ignore_index=True)
-    _tell(raw, kept, rejects)
-    if data.num_documents is not None:
-        kept = _share(kept, data.num_documents, data.seed)
-    return kept.reset_index(drop=True), rejects
+    kept, refused = _inspect(raw, data, report, journal)
+    return _without_copies(raw, kept, [refused], data)
 
 
-def require_usable(
-    raw: RawTexts, manifest: pd.DataFrame, rejects: pd.DataFrame, data: TextDataParameters | CorpusDataParameters
-) -> None:
+def require_usable(raw: RawTexts, manifest: pd.DataFrame, rejects: pd.DataFrame, data: Data) -> None:
     """Refuse a set of which too much was refused, or too little is left. DataError tells all that is wrong at once."""
     problems = list(_problems(manifest, rejects, data))
     if problems:
@@ -76,9 +94,7 @@ def require_usable(
         raise DataError(f"{raw.root}: {'; '.join(problems)}.{f' Refused first: {first}.' if first else ''}")
 
 
-def read_documents(
-    raw: RawTexts, manifest: pd.DataFrame, data: TextDataParameters | CorpusDataParameters
-) -> Iterator[str]:
+def read_documents(raw: RawTexts, manifest: pd.DataFrame, data: Data) -> Iterator[str]:
     """Yield the manifest's texts in its order.
 
     Raises:
@@ -104,40 +120,68 @@ def read_documents(
 
 
 def _inspect(
-    raw: RawTexts, data: TextDataParameters | CorpusDataParameters, report: Report | None
+    raw: RawTexts, data: Data, report: Report | None, journal: Path | None
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Return the usable and the refused texts, by columns: rows as objects would take several times more memory."""
-    accepted: dict[str, list[object]] = {name: [] for name in MANIFEST_COLUMNS}
-    refused: dict[str, list[object]] = {name: [] for name in REJECT_COLUMNS}
-    for number, row in enumerate(rows_of(raw, data), start=1):
-        found = _inspected(row, data)
-        table = accepted if len(found) == len(MANIFEST_COLUMNS) else refused
-        for values, value in zip(table.values(), found, strict=True):
-            values.append(value)
-        if report:
-            report(number, None)
+    """Return the usable and the refused texts."""
+
+    def check(file: TextFile, found: InspectedText) -> Iterator[Mapping[str, object] | Finding]:
+        return _check(file, found, has_label=isinstance(data, TextDataParameters))
+
+    kept, findings = inspect(_reader(raw, data), check, MANIFEST_COLUMNS, journal=journal, report=report)
+    refused = findings_table(findings, ("path", "line", "reason", "detail"))
+    refused.columns = pd.Index(REJECT_COLUMNS)
     names = {"class_name": "object", "split": "object", "row": "int64"}  # an empty column has no type of its own
-    return pd.DataFrame(accepted).astype(names), pd.DataFrame(refused).astype({"row": "int64"})
+    return kept.astype(names), refused.astype({"row": "int64"})
 
 
-def _inspected(row: TextRow, data: TextDataParameters | CorpusDataParameters) -> tuple[object, ...]:
-    if row.refusal is not None:
-        return printable(row.path), row.row, row.refusal[0], printable(row.refusal[1])
-    if row.content is None:
+def _reader(raw: RawTexts, data: Data) -> RowReader[TextFile, TextRow, InspectedText]:
+    return RowReader(
+        root=folder_of(raw),
+        entries=lambda: text_files(raw, data),
+        file=lambda file: file.path,
+        rows=lambda file: file.rows(),
+        read=lambda row: _read(row, data),
+        record=InspectedText,
+        recipe=f"{raw!r} {data.model_dump(exclude=_OF_WHAT_WAS_READ)!r}",
+    )
+
+
+def _read(row: TextRow, data: Data) -> InspectedText:
+    refusal = row.refusal
+    if refusal is None and row.content is None:
         detail = f"{row.size:,} bytes, at most {data.max_document_bytes:,}: raise data.max_document_bytes, or cut it"
-        return printable(row.path), row.row, "too_large", detail
-    text, refusal = _decoded(row, data)
+        refusal = "too_large", detail
+    text = None
     if refusal is None:
-        refusal = _refusal_of_names(row, has_label=isinstance(data, TextDataParameters))
+        text, refusal = _decoded(row, data)
     if refusal is not None or text is None:
-        return printable(row.path), row.row, *(refusal or ("empty", ""))
-    return row.path, row.row, row.class_name, row.split, len(text.encode()), _hash_of(text)
+        reason, detail = refusal or ("empty", "")
+        return InspectedText(row=row.row, reason=reason, detail=detail)
+    return InspectedText(
+        row=row.row,
+        class_name=row.class_name,
+        split=row.split,
+        num_bytes=len(text.encode()),
+        content_hash=_hash_of(text),
+    )
 
 
-def _refusal_of_names(row: TextRow, *, has_label: bool) -> Refusal | None:
-    if has_label and not row.class_name:
+def _check(file: TextFile, found: InspectedText, *, has_label: bool) -> Iterator[Mapping[str, object] | Finding]:
+    """Judge by the file's label where it has one: after a kill, folders may be called otherwise."""
+    class_name, split = file.class_name or found.class_name, file.split or found.split
+    refusal = (found.reason, found.detail) if found.reason else None
+    if refusal is None:
+        refusal = _refusal_of_names(class_name, split, file.path, has_label=has_label)
+    if refusal is not None:
+        yield Finding(file.path, *refusal, line=found.row)
+    else:
+        yield {**dict(found), "path": file.path, "class_name": class_name, "split": split}
+
+
+def _refusal_of_names(class_name: str, split: str, path: str, *, has_label: bool) -> Refusal | None:
+    if has_label and not class_name:
         return "no_label", "the label is empty"
-    for what, name in (("label", row.class_name), ("split", row.split), ("file's name", row.path)):
+    for what, name in (("label", class_name), ("split", split), ("file's name", path)):
         if printable(name) != name:
             return "not_utf8", f"the {what} is {printable(name)[:80]}: write it in UTF-8"
         if "\0" in name:
@@ -145,7 +189,7 @@ def _refusal_of_names(row: TextRow, *, has_label: bool) -> Refusal | None:
     return None
 
 
-def _decoded(row: TextRow, data: TextDataParameters | CorpusDataParameters) -> tuple[str | None, Refusal | None]:
+def _decoded(row: TextRow, data: Data) -> tuple[str | None, Refusal | None]:
     """Return the text without a byte order mark, or why it is none; cells of tables are UTF-8 by now."""
     content = row.content or b""
     try:
@@ -202,32 +246,27 @@ def _known_splits(raw: RawTexts, manifest: pd.DataFrame, data: TextDataParameter
     return found.map(names)
 
 
-def _tell(raw: RawTexts, kept: pd.DataFrame, rejects: pd.DataFrame) -> None:
-    """Say how much is left, what was refused, and which classes may be one."""
-    reasons = ", ".join(f"{count} {reason}" for reason, count in rejects["reason"].value_counts().items())
-    if reasons:
-        logger.warning(
-            "%s: %d texts are kept, %d are not (%s); each is listed with its reason in rejects.csv",
-            raw.root, len(kept), len(rejects), reasons,
-        )  # fmt: skip
-    keys: dict[str, list[str]] = {}
-    for name in kept["class_name"].unique():
-        keys.setdefault(name_key(name), []).append(name)
-    for alike in keys.values():
-        if len(alike) > 1:
-            logger.warning("%s: classes that differ in case alone: %s", raw.root, all_quoted(alike))
+def _without_copies(
+    raw: RawTexts, kept: pd.DataFrame, refused: list[pd.DataFrame], data: Data
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return the manifest without copies, of it the share that is wanted, and all that was refused."""
+    kept, copies = _split_off_copies(kept)
+    for alike in alike_but_for_case(kept["class_name"].unique()):
+        logger.warning("%s: classes that differ in case alone: %s", raw.root, all_quoted(alike))
+    if data.num_documents is not None:
+        kept = _share(kept, data.num_documents, data.seed)
+    return kept.reset_index(drop=True), pd.concat([*refused, copies], ignore_index=True)
 
 
 def _split_off_conflicts(manifest: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Separate texts that have more than one label."""
-    labels = manifest.groupby("content_hash")["class_name"]
-    in_conflict = labels.transform("nunique").gt(1) if len(manifest) else pd.Series(dtype=bool)
+    in_conflict = contradicting(manifest, "class_name")
     return manifest[~in_conflict], _refused(manifest[in_conflict], "conflicting_label", "the same text has two labels")
 
 
 def _split_off_copies(manifest: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Separate copies of a text, in favour of the one in the split that judges, so that no test text was learnt."""
-    rank = manifest["split"].map({"test": 0, "val": 1}).fillna(2)
+    rank = judging_split(manifest)["own"]
     kept = ~manifest.loc[rank.sort_values(kind="stable").index].duplicated("content_hash").reindex(manifest.index)
     return manifest[kept], _refused(manifest[~kept], "duplicate", "the same text stands elsewhere")
 
@@ -244,17 +283,11 @@ def _share(manifest: pd.DataFrame, wanted: int, seed: int) -> pd.DataFrame:
     return manifest[place <= wanted // max(1, manifest["class_name"].nunique())]
 
 
-def _problems(
-    manifest: pd.DataFrame, rejects: pd.DataFrame, data: TextDataParameters | CorpusDataParameters
-) -> Iterator[str]:
-    total = len(manifest) + len(rejects)
+def _problems(manifest: pd.DataFrame, rejects: pd.DataFrame, data: Data) -> Iterator[str]:
     wrong = rejects[rejects["reason"] != "duplicate"]  # a copy harms nothing, once it is left out
-    if len(wrong) > data.max_reject_fraction * total:
-        reasons = ", ".join(f"{count} {reason}" for reason, count in wrong["reason"].value_counts().items())
-        yield (
-            f"{len(wrong)} of {total} texts cannot be used ({reasons}), at most {data.max_reject_fraction:.0%} may be: "
-            "repair them, or raise data.max_reject_fraction"
-        )
+    num_harmless = len(rejects) - len(wrong)
+    if problem := too_many_refused("texts", len(manifest) + num_harmless, wrong, data.max_reject_fraction):
+        yield f"{problem}: repair them, or raise data.max_reject_fraction"
     if isinstance(data, CorpusDataParameters):
         if len(manifest) < _FEWEST_DOCUMENTS:
             yield (

@@ -1,8 +1,10 @@
 """Texts one by one from every layout, each read once and never more of it than is allowed."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 from eightgig.core.errors import DataError
 from eightgig.tasks.text.cells import label_of, text_of
@@ -43,57 +45,96 @@ class TextRow:
     refusal: tuple[str, str] | None = None
 
 
+class TextFile(NamedTuple):
+    """A file of one text, or of a table's rows.
+
+    Attributes:
+        path: below `folder_of` the set.
+        rows: reads its texts in their order; they have no label and split of their own where the file has them.
+        class_name: of all its texts, or empty.
+        split: likewise.
+    """
+
+    path: str
+    rows: Callable[[], Iterator[TextRow]]
+    class_name: str = ""
+    split: str = ""
+
+
+def folder_of(raw: RawTexts) -> Path:
+    """Return the folder that the paths of texts are relative to."""
+    root = Path(raw.root)
+    return root if root.is_dir() else root.parent
+
+
 def rows_of(raw: RawTexts, data: TextDataParameters | CorpusDataParameters) -> Iterator[TextRow]:
     """Yield all texts in a fixed order.
 
     Raises:
         DataError: no text, a column is missing, or a table cannot be read.
     """
-    root, most = Path(raw.root), data.max_document_bytes
+    for file in text_files(raw, data):
+        yield from file.rows()
+
+
+def text_files(raw: RawTexts, data: TextDataParameters | CorpusDataParameters) -> Iterator[TextFile]:
+    """Yield the files of a set in a fixed order; none is opened yet.
+
+    Raises:
+        DataError: there is none, or a table cannot be read.
+    """
+    root = Path(raw.root)
     if isinstance(data, CorpusDataParameters):
-        yield from _documents(root, raw.layout, data)
+        yield from _documents(folder_of(raw), _document_paths(root, raw.layout, data), raw.layout, data)
     elif raw.layout == "folders":
-        yield from _class_folders(root, most)
+        yield from _class_folders(root, data.max_document_bytes)
     elif raw.layout == "reviews":
-        yield from _reviews(root, data)
+        yield TextFile(root.name, partial(_reviews, root, data))
     else:
         for table in raw.tables or (find_table(root, data),):
-            yield from _table(root, table, data)
+            yield TextFile(table.path or root.name, partial(_table, root, table, data))
 
 
-def _documents(root: Path, layout: str, data: CorpusDataParameters) -> Iterator[TextRow]:
+def _document_paths(root: Path, layout: str, data: CorpusDataParameters) -> list[Path]:
     if layout == "plays":  # *_gut_f.txt are the same plays in the spelling of the first folio
         files = sorted(path for path in root.glob("*_gut.txt") if not path.stem.startswith(_NOT_PLAYS))
     elif root.is_dir():
         files = [path for path in files_below(root) if path.suffix.lower() in data.suffixes]
     else:
-        files, root = [root], root.parent
+        files = [root]
     if not files:
         raise DataError(f"{root}: holds no {', '.join(data.suffixes)} file. Put texts there, or set data.suffixes.")
-    for path in files:
-        row = _file(path, root, data.max_document_bytes)
-        yield (
-            row
-            if layout != "plays" or row.content is None
-            else TextRow(row.path, 0, _without_frame(row.content), row.size)
-        )
+    return files
 
 
-def _class_folders(root: Path, most: int) -> Iterator[TextRow]:
+def _documents(folder: Path, paths: Iterable[Path], layout: str, data: CorpusDataParameters) -> Iterator[TextFile]:
+    read = _play if layout == "plays" else _file
+    for path in paths:
+        yield TextFile(path.relative_to(folder).as_posix(), partial(read, path, folder, data.max_document_bytes))
+
+
+def _class_folders(root: Path, most: int) -> Iterator[TextFile]:
     for folder in class_folders(root):
         for path in texts_below(folder.path):
-            yield replace(_file(path, root, most), class_name=folder.path.name, split=folder.split)
+            name = path.relative_to(root).as_posix()
+            yield TextFile(name, partial(_file, path, root, most), folder.path.name, folder.split)
 
 
-def _file(path: Path, root: Path, most: int) -> TextRow:
+def _play(path: Path, root: Path, most: int) -> Iterator[TextRow]:
+    for row in _file(path, root, most):
+        yield row if row.content is None else replace(row, content=_without_frame(row.content))
+
+
+def _file(path: Path, root: Path, most: int) -> Iterator[TextRow]:
     name = path.relative_to(root).as_posix()
     try:
         with path.open("rb") as file:
             content = file.read(most + 1)
         size = path.stat().st_size
     except OSError as error:
-        return TextRow(name, 0, None, 0, refusal=("unreadable", error.strerror or str(error)))
-    return TextRow(name, 0, content if len(content) <= most else None, size)
+        yield TextRow(name, 0, None, 0, refusal=("unreadable", error.strerror or str(error)))
+        return
+    yield TextRow(name, 0, content if len(content) <= most else None, size)
 
 
 def _reviews(root: Path, data: TextDataParameters) -> Iterator[TextRow]:

@@ -1,11 +1,16 @@
 """Ingest: from texts with labels to a store of tokens, its splits, and a list of what was refused."""
 
+from pathlib import Path
+from typing import ClassVar
+
 from kedro.pipeline import Pipeline
 
-from eightgig.core.progress import progress
+from eightgig.core.progress import Report
+from eightgig.core.records import Record
 from eightgig.models.parameters import TextModelParameters
 from eightgig.stages.annotations import Table, TokenContent
-from eightgig.stages.task import stage_node, stage_pipeline
+from eightgig.stages.ingest import source_nodes
+from eightgig.stages.task import Records, stage_node, stage_pipeline
 from eightgig.tasks.text.parameters import TextDataParameters
 from eightgig.tasks.text.sources import RawTexts, open_texts
 
@@ -14,44 +19,47 @@ _TEXTS_AT_A_TIME = 1024
 
 def create_pipeline() -> Pipeline:
     """Return the nodes from `params:data` to `tokenizer`, `store` and `splits`."""
-    listed = {"raw": "raw", "manifest": "manifest", "data": "params:data"}
     stored = {"raw": "raw", "manifest": "manifest", "splits": "splits", "tokenizer": "tokenizer"}
     return stage_pipeline(
         "ingest",
         [
-            stage_node(collect, {"data": "params:data"}, "raw"),
-            stage_node(inspect, {"raw": "raw", "data": "params:data"}, ["manifest", "rejects"]),
-            stage_node(split, {**listed, "rejects": "rejects"}, "splits"),
+            *source_nodes(LabelledTexts()),
             stage_node(choose_tokenizer, {"model": "params:model"}, "tokenizer"),
             stage_node(build_store, {**stored, "data": "params:data", "model": "params:model"}, "store"),
         ],
     )
 
 
-def collect(data: TextDataParameters) -> RawTexts:
-    """Return where the texts are that the parameters name."""
-    return open_texts(data)
+class LabelledTexts:
+    """Texts with a label each."""
 
+    records: ClassVar[Records] = {Record: TextDataParameters}
+    doing = "reading texts"
+    tables = ()
 
-def inspect(raw: RawTexts, data: TextDataParameters) -> tuple[Table, Table]:
-    """Read every text once; give the manifest of those that are kept, and the others with reasons."""
-    from eightgig.tasks.text.manifest import build_manifest
+    def source(self, data: TextDataParameters) -> RawTexts:
+        """Return where the texts are that the parameters name."""
+        return open_texts(data)
 
-    with progress("reading texts") as report:
-        return build_manifest(raw, data, report)
+    def inspect(self, raw: RawTexts, data: TextDataParameters, *, report: Report, journal: Path) -> tuple[Table, Table]:
+        """Return the manifest of the texts that are kept, and the others with reasons."""
+        from eightgig.tasks.text.manifest import build_manifest
 
+        return build_manifest(raw, data, report, journal=journal)
 
-def split(raw: RawTexts, manifest: Table, data: TextDataParameters, rejects: Table) -> Table:
-    """Divide the manifest into train, val and test.
+    def require_usable(self, raw: RawTexts, manifest: Table, rejects: Table, data: TextDataParameters) -> None:
+        """Refuse a set of which too many texts were refused, or with too few of a class. DataError says why."""
+        from eightgig.tasks.text.manifest import require_usable
 
-    Raises:
-        DataError: too many texts were refused, or classes have too few; the list of rejects is on disk by now.
-    """
-    from eightgig.tasks.text.manifest import require_usable
-    from eightgig.tasks.text.splits import make_text_splits
+        require_usable(raw, manifest, rejects, data)
 
-    require_usable(raw, manifest, rejects, data)
-    return make_text_splits(manifest, val_fraction=data.val_fraction, test_fraction=data.test_fraction, seed=data.seed)
+    def split(self, manifest: Table, data: TextDataParameters) -> Table:
+        """Return the splits, drawn in each class."""
+        from eightgig.tasks.text.splits import make_text_splits
+
+        return make_text_splits(
+            manifest, val_fraction=data.val_fraction, test_fraction=data.test_fraction, seed=data.seed
+        )
 
 
 def choose_tokenizer(model: TextModelParameters) -> str:

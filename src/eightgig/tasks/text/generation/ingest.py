@@ -1,12 +1,15 @@
 """Ingest: from texts to blocks of tokens in a store, split by document."""
 
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from kedro.pipeline import Pipeline
 
-from eightgig.core.progress import progress
+from eightgig.core.progress import Report
+from eightgig.core.records import Record
 from eightgig.stages.annotations import Table, TokenContent
-from eightgig.stages.task import stage_node, stage_pipeline
+from eightgig.stages.ingest import source_nodes
+from eightgig.stages.task import Records, stage_node, stage_pipeline
 from eightgig.tasks.text.generation.parameters import GeneratorModelParameters, TokenizerParameters
 from eightgig.tasks.text.parameters import CorpusDataParameters
 from eightgig.tasks.text.sources import RawTexts, open_corpus
@@ -20,13 +23,10 @@ _SPLITS = ("train", "val", "test")
 def create_pipeline() -> Pipeline:
     """Return the nodes from `params:data` to `tokenizer`, `store` and `splits`."""
     documents = {"raw": "raw", "manifest": "manifest", "document_splits": "document_splits", "data": "params:data"}
-    listed = {"raw": "raw", "manifest": "manifest", "rejects": "rejects", "data": "params:data"}
     return stage_pipeline(
         "ingest",
         [
-            stage_node(collect, {"data": "params:data"}, "raw"),
-            stage_node(inspect, {"raw": "raw", "data": "params:data"}, ["manifest", "rejects"]),
-            stage_node(split_documents, listed, "document_splits"),
+            *source_nodes(PlainTexts(), splits="document_splits", split_name="split_documents"),
             stage_node(
                 choose_tokenizer, {**documents, "model": "params:model", "parameters": "params:tokenizer"}, "tokenizer"
             ),
@@ -35,32 +35,38 @@ def create_pipeline() -> Pipeline:
     )
 
 
-def collect(data: CorpusDataParameters) -> RawTexts:
-    """Return where the texts are that the parameters name."""
-    return open_corpus(data)
+class PlainTexts:
+    """Documents without labels."""
 
+    records: ClassVar[Records] = {Record: CorpusDataParameters}
+    doing = "reading texts"
+    tables = ()
 
-def inspect(raw: RawTexts, data: CorpusDataParameters) -> tuple[Table, Table]:
-    """Read every document once; give the manifest of those that are kept, and the others with reasons."""
-    from eightgig.tasks.text.manifest import build_corpus_manifest
+    def source(self, data: CorpusDataParameters) -> RawTexts:
+        """Return where the texts are that the parameters name."""
+        return open_corpus(data)
 
-    with progress("reading texts") as report:
-        return build_corpus_manifest(raw, data, report)
+    def inspect(
+        self, raw: RawTexts, data: CorpusDataParameters, *, report: Report, journal: Path
+    ) -> tuple[Table, Table]:
+        """Return the manifest of the documents that are kept, and the others with reasons."""
+        from eightgig.tasks.text.manifest import build_corpus_manifest
 
+        return build_corpus_manifest(raw, data, report, journal=journal)
 
-def split_documents(raw: RawTexts, manifest: Table, rejects: Table, data: CorpusDataParameters) -> Table:
-    """Divide the documents into train, val and test, each whole in one of them.
+    def require_usable(self, raw: RawTexts, manifest: Table, rejects: Table, data: CorpusDataParameters) -> None:
+        """Refuse a set of which too many documents were refused, or of fewer than three. DataError says why."""
+        from eightgig.tasks.text.manifest import require_usable
 
-    Raises:
-        DataError: too many documents were refused, or there are fewer than three.
-    """
-    from eightgig.tasks.text.manifest import require_usable
-    from eightgig.tasks.text.splits import make_document_splits
+        require_usable(raw, manifest, rejects, data)
 
-    require_usable(raw, manifest, rejects, data)
-    return make_document_splits(
-        manifest, val_fraction=data.val_fraction, test_fraction=data.test_fraction, seed=data.seed
-    )
+    def split(self, manifest: Table, data: CorpusDataParameters) -> Table:
+        """Return the splits of documents, each whole in one of them."""
+        from eightgig.tasks.text.splits import make_document_splits
+
+        return make_document_splits(
+            manifest, val_fraction=data.val_fraction, test_fraction=data.test_fraction, seed=data.seed
+        )
 
 
 def choose_tokenizer(

@@ -1,0 +1,84 @@
+"""Ingest: from images in class folders to an HDF5 store, its splits, and a list of what was refused."""
+
+import logging
+from pathlib import Path
+from typing import ClassVar
+
+from kedro.pipeline import Pipeline
+
+from eightgig.core.progress import Report
+from eightgig.core.records import Record
+from eightgig.data.images.parameters import DataParameters
+from eightgig.data.ingest.sources import RawImages, Source, open_source
+from eightgig.stages.annotations import ClassFolders, StoreContent, Table
+from eightgig.stages.ingest import source_nodes
+from eightgig.stages.task import Records, stage_node, stage_pipeline
+
+logger = logging.getLogger(__name__)
+
+
+def create_pipeline() -> Pipeline:
+    """Return the nodes from `params:data` to `store` and `splits`."""
+    chosen = {"raw": "raw", "manifest": "manifest", "splits": "splits", "data": "params:data"}
+    return stage_pipeline("ingest", [*source_nodes(ClassifiedImages()), stage_node(build_store, chosen, "store")])
+
+
+class ClassifiedImages:
+    """Images in a folder a class, or a public set of such."""
+
+    records: ClassVar[Records] = {Record: DataParameters}
+    doing = "looking at images"
+    tables = ()
+
+    def source(self, data: DataParameters) -> Source:
+        """Return the source of images that the parameters name."""
+        return open_source(data)
+
+    def inspect(self, raw: RawImages, data: DataParameters, *, report: Report, journal: Path) -> tuple[Table, Table]:
+        """Return the manifest and the rejects; say how the folders were read."""
+        from eightgig.data.ingest.manifest import build_manifest
+
+        folders = _class_folders(raw, data)
+        for note in folders.notes:
+            logger.warning("%s", note)
+        return build_manifest(folders, data, report, journal=journal)
+
+    def require_usable(self, raw: RawImages, manifest: Table, rejects: Table, data: DataParameters) -> None:
+        """Refuse a set of which too many files were refused, or with too few images of a class. DataError says why."""
+        from eightgig.data.ingest.manifest import require_usable
+
+        require_usable(Path(raw.root), manifest, rejects, data)
+
+    def split(self, manifest: Table, data: DataParameters) -> Table:
+        """Return the splits, drawn in each class."""
+        from eightgig.data.ingest.splits import make_splits
+
+        return make_splits(manifest, val_fraction=data.val_fraction, test_fraction=data.test_fraction, seed=data.seed)
+
+
+def build_store(raw: RawImages, manifest: Table, splits: Table, data: DataParameters) -> StoreContent:
+    """Return what the store's dataset writes: the images of the splits, streamed.
+
+    It waits for the splits, so that a set which is refused replaces no store.
+    """
+    from eightgig.data.store.content import StoreContent
+
+    return StoreContent(manifest.iloc[splits["index"]], _images_root(raw), data)
+
+
+def _images_root(raw: RawImages) -> Path:
+    if raw.source == "oxford102":
+        from eightgig.data.ingest.oxford102 import FOLDER
+
+        return Path(raw.root) / FOLDER
+    return Path(raw.root)
+
+
+def _class_folders(raw: RawImages, data: DataParameters) -> ClassFolders:
+    if raw.source == "oxford102":
+        from eightgig.data.ingest.oxford102 import read_oxford102
+
+        return read_oxford102(Path(raw.root), allow_download=False)
+    from eightgig.data.ingest.folders import scan_class_folders
+
+    return scan_class_folders(Path(raw.root), min_images_per_class=data.min_images_per_class, layout=data.layout)
