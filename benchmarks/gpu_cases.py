@@ -15,11 +15,11 @@ from eightgig.core.units import gib
 from eightgig.vram.cards.catalog import Card
 from eightgig.vram.cards.roofline import step_seconds
 from eightgig.vram.parameters import PlanParameters
-from eightgig.vram.plan import Checkpointing, OptimizerName, Precision
+from eightgig.vram.plan import Checkpointing, OptimizerName, Precision, StepConfig
 from eightgig.vram.planning.planner import make_plan
 from eightgig.vram.planning.request import PlanRequest, generation_of
 from eightgig.vram.runtime.context import Context, context_to_keep
-from eightgig.vram.tracing.options import StepOptions, options_of
+from eightgig.vram.tracing.options import StepOptions
 from eightgig.vram.tracing.predictor import Predictor
 from eightgig.vram.tracing.spec import WorkloadSpec
 from eightgig.vram.tracing.workspace import Calibration, Generation
@@ -184,22 +184,18 @@ def plan_case(case: Case, setting: Setting, predictor: Predictor) -> Planned:
         offload="auto" if variant.activation_checkpointing == "auto" else "never",
         margin_fraction=MARGIN_FRACTION,
     )
+    step: StepConfig
     try:
         plan = make_plan(request, parameters, predictor=predictor)
     except BudgetError as error:
-        options, gradient_accumulation_steps, said, fits = (
-            _as_asked(request, variant),
-            _accumulation(request),
-            str(error),
-            False,
-        )
+        step, said, fits = _as_asked(request, variant), str(error), False
     else:
-        options = options_of(plan, clips_gradients=request.clips_gradients)
-        gradient_accumulation_steps, said, fits = plan.gradient_accumulation_steps, plan.sentence(), plan.fits
-    predicted = predict(case.workload, options, gradient_accumulation_steps, setting, predictor)
+        step, said, fits = plan, plan.sentence(), plan.fits
+    options = StepOptions.of(step, clips_gradients=request.clips_gradients)
+    predicted = predict(case.workload, options, step.gradient_accumulation_steps, setting, predictor)
     return Planned(
         options=options,
-        gradient_accumulation_steps=gradient_accumulation_steps,
+        gradient_accumulation_steps=step.gradient_accumulation_steps,
         fits=fits,
         said=said,
         predicted=predicted,
@@ -242,37 +238,18 @@ def setting_of(machine: Machine, budget_gib: float, card: Card | None, calibrati
 
 
 def _request(case: Case, variant: Variant, setting: Setting) -> PlanRequest:
-    return PlanRequest(
-        name=case.name,
+    return PlanRequest.from_records(
+        case,
         workload=case.workload,
-        sample=case.sample,
-        effective_batch=case.effective_batch,
-        micro_batch=case.micro_batch,
-        eval_batch=case.eval_batch,
         precisions=case.precisions if variant.precision is None else (variant.precision,),
-        optimizer=case.optimizer,
-        channels_last=case.channels_last,
-        clips_gradients=case.clips_gradients,
         device=setting.device,
         device_name=setting.device_name,
         card=setting.card,
     )
 
 
-def _as_asked(request: PlanRequest, variant: Variant) -> StepOptions:
-    return StepOptions(
-        micro_batch=request.micro_batch,
-        accumulates=_accumulation(request) > 1,
-        precision=request.precisions[0],
-        optimizer=request.optimizer,
-        optimizer_kernel="fused" if request.device == "cuda" else "foreach",
-        activation_checkpointing="full"
-        if variant.activation_checkpointing == "auto"
-        else variant.activation_checkpointing,
-        channels_last=request.channels_last,
-        clips_gradients=request.clips_gradients,
+def _as_asked(request: PlanRequest, variant: Variant) -> StepConfig:
+    level = variant.activation_checkpointing
+    return request.step(
+        request.micro_batch, request.precisions[0], activation_checkpointing="full" if level == "auto" else level
     )
-
-
-def _accumulation(request: PlanRequest) -> int:
-    return request.effective_batch // request.micro_batch

@@ -14,6 +14,7 @@ from typing import Any
 from eightgig.core.device import describe_device
 from eightgig.core.errors import BudgetError
 from eightgig.core.units import GIB
+from eightgig.stages.plan import plan_request
 from eightgig.tasks.text.generation.parameters import GeneratorModelParameters
 from eightgig.tasks.text.generation.task import TextGenerator
 from eightgig.tasks.text.parameters import LoraParameters
@@ -21,7 +22,7 @@ from eightgig.training.parameters import TrainParameters
 from eightgig.vram.cards.catalog import card_named
 from eightgig.vram.parameters import PlanParameters
 from eightgig.vram.planning.planner import make_plan
-from eightgig.vram.planning.request import PlanRequest
+from eightgig.vram.planning.target import Target
 from eightgig.vram.tracing.predictor import Predictor
 
 CARD, TOKENS, GPT2_TOKENS = "RTX 3070", 1024, 50257
@@ -52,21 +53,13 @@ def predicted(recipe: dict[str, Any], predictor: Predictor) -> dict[str, Any]:
     model = GeneratorModelParameters(
         name="gpt2-medium", weights="none", max_tokens=TOKENS, lora=recipe.get("lora"), config={}
     )
-    case = TextGenerator()
-    request = PlanRequest(
-        name=model.name,
-        workload=case.workload(model, GPT2_TOKENS, train),
-        generation_workload=case.generation_workload(model, GPT2_TOKENS),
-        sample=model.sample,
-        effective_batch=train.batch_size * train.gradient_accumulation_steps,
-        micro_batch=train.batch_size,
-        eval_batch=train.eval_batch_size,
+    request = plan_request(
+        TextGenerator(),
+        model,
+        GPT2_TOKENS,
+        train,
         precisions=("bf16",) if asks_bf16 else ("fp16",),
-        optimizer=train.optimizer,
-        clips_gradients=train.max_grad_norm is not None,
-        device="cuda",
-        device_name=CARD,
-        card=card_named(CARD),
+        target=Target(device="cuda", device_name=CARD, card=card_named(CARD), memory=None),
     )
     try:
         plan = make_plan(request, PlanParameters(card=CARD, **recipe.get("plan", {})), predictor=predictor)

@@ -21,7 +21,7 @@ from typing import Any
 
 import psutil
 import torch
-from training_loop import build_store
+from training_loop import make_store
 
 from eightgig.core.device import describe_device
 from eightgig.core.tracker import NoTracker
@@ -45,7 +45,7 @@ class Soak:
 
     def __init__(self, folder: Path) -> None:
         self.case, self.folder = ImageClassifier(), folder
-        self.store = build_store(folder, 160)
+        self.store = make_store(folder, 160)
         self.model = ImageModelParameters(name="tf_efficientnet_lite0", weights="none", image_size=96)
         # A checkpoint after each step as far as its cost allows, which is many more than in earnest.
         self.train = ClassifierTrainParameters(

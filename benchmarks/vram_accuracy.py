@@ -32,7 +32,7 @@ from eightgig.vram.tracing.workspace import WorkspaceMemory, load_calibration, w
 # What torch finds on an A100 of 40 GB (39.59 GiB in its out-of-memory messages).
 CAPACITY_MIB = 39.59 * 1024
 # timm's loader fills the next batch while one is trained on, and the loop holds the last: two beside the one in use.
-BATCHES_AHEAD = 2
+PREFETCHED_BATCHES = 2
 # What is tried in the fit: cuDNN's staging in forward passes, backward passes, of kernels of size 1, of wide groups.
 _STAGING = tuple(itertools.product((0.0, 0.5, 1.0), (1.0, 1.5), (0.0, 0.5), (0.0, 1.0, 2.0)))
 _OVERHEADS_MIB = range(1500, 1950, 10)
@@ -103,7 +103,9 @@ def _spec(row: Row) -> WorkloadSpec:
 
 
 def _options(row: Row) -> StepOptions:
-    return StepOptions(micro_batch=row.batch_size, optimizer="sgd", clips_gradients=False, batches_ahead=BATCHES_AHEAD)
+    return StepOptions(
+        micro_batch=row.batch_size, optimizer="sgd", clips_gradients=False, prefetched_batches=PREFETCHED_BATCHES
+    )
 
 
 def workspace_of(constants: Constants) -> WorkspaceMemory:

@@ -132,7 +132,7 @@ def test_nothing_of_a_plan_is_left_behind_on_its_way_to_a_step(bench):
         offload=True,
         memory_format="channels_last",
     )
-    made = bench.gpu_cases.options_of(plan, clips_gradients=False)
+    made = StepOptions.of(plan, clips_gradients=False)
     shared = StepOptions.model_fields.keys() & MemoryPlan.model_fields.keys()
     plain = StepOptions(micro_batch=1)
     for name in shared:

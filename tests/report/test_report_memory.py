@@ -1,7 +1,7 @@
 import pandas as pd
 import pytest
 
-from eightgig.report.memory import HOLDERS, memory_against_budget, memory_over_step
+from eightgig.report.memory import CATEGORY_STYLES, memory_against_budget, memory_over_step
 from eightgig.vram.plan import PhaseMemory
 
 CLEAR = "rgba(0,0,0,0)"
@@ -40,12 +40,12 @@ def lines(figure, **at) -> list:
     return [s for s in figure.layout.shapes if s.type == "line" and all(s[key] == value for key, value in at.items())]
 
 
-def test_the_figures_know_every_holder_of_a_plan():
-    assert set(HOLDERS) == set(PhaseMemory(phase="train", device="cpu").parts)
-    assert len({colour for _, colour in HOLDERS.values()}) == len(HOLDERS)
+def test_the_figures_know_every_category_of_a_plan():
+    assert set(CATEGORY_STYLES) == set(PhaseMemory(phase="train", device="cpu").parts)
+    assert len({colour for _, colour in CATEGORY_STYLES.values()}) == len(CATEGORY_STYLES)
 
 
-def test_a_step_is_stacked_by_holder_and_empty_layers_are_left_out(step):
+def test_a_step_is_stacked_by_category_and_empty_layers_are_left_out(step):
     layers = [trace for trace in memory_over_step(step, 8.0).data if trace.stackgroup]
     assert [layer.name for layer in layers] == ["weights", "gradients", "input batch", "activations"]
     assert list(layers[3].y) == [0.0, 4.0, 2.0, 0.001, 0.0, 0.0]

@@ -30,9 +30,7 @@ from eightgig.training import parallel
 from eightgig.training.objective import ClassificationObjective
 from eightgig.training.parameters import TrainParameters
 from eightgig.training.train_step import Stepper
-from eightgig.vram.tracing import fake_device
-from eightgig.vram.tracing.fake_device import DEVICE
-
+from eightgig.vram.tracing.fake_device import DEVICE, fake_device
 _READS = ("aten::_local_scalar_dense", "aten::nonzero", "aten::is_nonzero", "aten::equal")
 
 
@@ -117,9 +115,9 @@ def waits_of(name, precision):
 
 
 if __name__ == "__main__":
-    fake_device.install()
-    original = accelerate.Accelerator
-    vars(parallel)["Accelerator"] = accelerator_on_the_fake_card
-    # A fake tensor can be moved only by hand (as the tracer does); here it is where it has to be from the start.
-    nn.Module.to = lambda self, *_, **__: self
-    sys.stdout.write(json.dumps({step: waits_of(*step.split()) for step in sys.argv[1:]}))
+    with fake_device():
+        original = accelerate.Accelerator
+        vars(parallel)["Accelerator"] = accelerator_on_the_fake_card
+        # A fake tensor can be moved only by hand (as the tracer does); here it is where it has to be from the start.
+        nn.Module.to = lambda self, *_, **__: self
+        sys.stdout.write(json.dumps({step: waits_of(*step.split()) for step in sys.argv[1:]}))

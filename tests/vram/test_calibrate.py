@@ -8,6 +8,7 @@ import torch
 
 from eightgig.core.errors import ConfigurationError
 from eightgig.core.units import MIB, format_bytes
+from eightgig.vram.allocator.kernels import AttentionKernel, ConvolutionKernel
 from eightgig.vram.tracing import calibrate
 from eightgig.vram.tracing.calibrate import (
     calibrated,
@@ -18,9 +19,10 @@ from eightgig.vram.tracing.calibrate import (
     write_calibration,
 )
 from eightgig.vram.tracing.card_probe import (
+    Attention,
     CardMeasurements,
     Convolution,
-    KernelScratch,
+    KernelWorkspace,
     measure_operations,
     operations,
 )
@@ -33,15 +35,27 @@ PREFIX = "measured on NVIDIA H200, driver 580.1, torch 2.11.0, 2026-12-01: "
 def convolution(
     kind, inputs, outputs, taken, *, precision="fp16", layout="contiguous", groups=1, kernel=3, channels_a_group=16
 ):
-    sizes = (inputs, outputs, 9, 4, groups, kernel, channels_a_group, int(layout == "channels_last"), 0)
-    return KernelScratch(kind=kind, case="", precision=precision, layout=layout, sizes=sizes, num_bytes=taken)
+    made = ConvolutionKernel(
+        kind=kind,
+        input_bytes=inputs,
+        output_bytes=outputs,
+        weight_bytes=9,
+        element_bytes=4,
+        groups=groups,
+        kernel_size=kernel,
+        channels_per_group=channels_a_group,
+        channels_last=layout == "channels_last",
+        transposed=False,
+    )
+    return KernelWorkspace(kernel=made, case="", precision=precision, layout=layout, num_bytes=taken)
 
 
 def attention(taken, *, kind="flash_attention_backward", precision="fp16", item=2):
-    return KernelScratch(kind=kind, case="", precision=precision, sizes=(1, 2, 128, 64, item), num_bytes=taken)
+    made = AttentionKernel(kind=kind, batch=1, heads=2, tokens=128, head_dim=64, element_bytes=item)
+    return KernelWorkspace(kernel=made, case="", precision=precision, num_bytes=taken)
 
 
-SCRATCH = (
+WORKSPACES = (
     convolution("convolution", 100, 100, 200),
     convolution("convolution", 300, 100, 440),
     convolution("convolution", 50, 50, 0),  # one that needs none does not decide for the others
@@ -66,7 +80,7 @@ def measurements(**changes):
         "date": "2026-12-01",
         "context_bytes": 600 * MIB,
         "cublas_workspace_bytes": 32 * MIB,
-        "scratch": SCRATCH,
+        "workspaces": WORKSPACES,
     }
     return CardMeasurements(**{**plain, **changes})
 
@@ -91,7 +105,7 @@ def test_each_constant_of_the_cards_generation_is_measured_and_says_how():
 
 def test_where_half_precision_was_not_measured_single_precision_counts():
     ops = (convolution("convolution", 100, 100, 100, precision="fp32"),)
-    hopper = calibrated(load_calibration(), measurements(scratch=ops)).of("hopper")
+    hopper = calibrated(load_calibration(), measurements(workspaces=ops)).of("hopper")
     assert hopper.conv_forward_staging.value == 0.5
     assert hopper.conv_forward_staging.source.endswith("median of 1 fp32 convolutions, 0.50 to 0.50")
 
@@ -106,17 +120,16 @@ def test_what_recipes_run_is_kept_by_constant_precision_and_layout_also_where_no
     assert (half.count, half.least, half.median, half.most) == (3, 0, 1, 1.1)
     narrow = rows["convolution_backward", None, "fp16", "contiguous"]
     assert (narrow.count, narrow.median) == (1, 4.995)
-    assert sum(row.count for row in rows.values()) == sum("convolution" in one.kind for one in SCRATCH)
+    assert sum(row.count for row in rows.values()) == sum("convolution" in one.kernel.kind for one in WORKSPACES)
 
 
 def test_what_is_measured_are_the_kernels_of_the_recipes_and_those_that_constants_are_for():
-    made = [one for one in operations("meta", attentions=[]) if one.kind.startswith("convolution")]
+    made = [one for one in operations("meta", attentions=[]) if one.kernel.kind.startswith("convolution")]
     layouts = {(one.precision, one.layout) for one in made}
     assert ("fp16", "channels_last") in layouts
     assert ("bf16", "channels_last") in layouts
-    probes = [convolution(one.kind, one.sizes[0], one.sizes[1], one.sizes[0] + one.sizes[1]) for one in made]
-    probes = [probe.model_copy(update={"sizes": one.sizes}) for probe, one in zip(probes, made, strict=True)]
-    constants = {row.constant for row in staging_of(measurements(scratch=tuple(probes)))}
+    probes = [KernelWorkspace(kernel=one.kernel, case="", precision="fp16", num_bytes=1) for one in made]
+    constants = {row.constant for row in staging_of(measurements(workspaces=tuple(probes)))}
     assert {name for name in WorkspaceMemory.model_fields if name.startswith("conv_")} <= constants
 
 
@@ -128,12 +141,12 @@ def test_other_generations_stay_as_they_were():
 
 def test_what_was_not_measured_stays_as_it_was():
     base = load_calibration()
-    made = calibrated(base, measurements(context_bytes=None, cublas_workspace_bytes=0, scratch=()))
+    made = calibrated(base, measurements(context_bytes=None, cublas_workspace_bytes=0, workspaces=()))
     assert made == base
 
 
 def test_a_kernel_without_an_accumulator_is_told_from_one_with():
-    hopper = calibrated(load_calibration(), measurements(scratch=(attention(4 * 2 * 128),))).of("hopper")
+    hopper = calibrated(load_calibration(), measurements(workspaces=(attention(4 * 2 * 128),))).of("hopper")
     assert hopper.attention_backward_accumulator.value == 0
 
 
@@ -152,7 +165,7 @@ def test_a_card_of_an_older_generation_is_refused():
 
 def test_each_op_is_shown_beside_what_the_constants_say_of_it():
     workspace = calibrated(load_calibration(), measurements()).of("hopper")
-    said = [one.said_bytes for one in check(measurements(), workspace)]
+    said = [one.predicted_bytes for one in check(measurements(), workspace)]
     assert said[:2] == [200, 400]  # input and output together, once
     assert said[4] == 0  # channels last
     assert said[5] == 600
@@ -165,7 +178,7 @@ def test_the_file_that_is_written_can_be_used(tmp_path):
     assert load_calibration(out) == made
     details = json.loads((tmp_path / "calibration.measured.json").read_text())
     assert details["measurements"]["card"] == "NVIDIA H200"
-    assert len(details["checked"]) == len(SCRATCH)
+    assert len(details["checked"]) == len(WORKSPACES)
     assert {"precision", "layout", "median", "constant"} <= details["staging"][0].keys()
 
 
@@ -205,8 +218,8 @@ def test_the_ops_run_and_one_that_cannot_is_noted():
         taken.append(len(taken))
         return taken[-1]
 
-    measured, notes = measure_operations(operations("cpu", [SMALL], [(1, 2, 16, 8)]), beside)
-    kinds = {one.kind for one in measured}
+    measured, notes = measure_operations(operations("cpu", [SMALL], [Attention(1, 2, 16, 8)]), beside)
+    kinds = {one.kernel.kind for one in measured}
     assert {"convolution", "convolution_backward", "embedding_backward", "layer_norm_backward"} <= kinds
     assert [one.num_bytes for one in measured] == taken
     assert any(note.startswith("attention, 1 x 2 heads of 8, 16 tokens (fp") for note in notes)  # no such kernel
@@ -215,7 +228,18 @@ def test_the_ops_run_and_one_that_cannot_is_noted():
 def test_the_sizes_of_an_op_are_those_of_its_tensors():
     made = next(one for one in operations("cpu", [SMALL], []) if one.precision == "fp32")
     x, w, y = 2 * 4 * 6 * 6, 8 * 2 * 3 * 3, 2 * 8 * 3 * 3
-    assert made.sizes == (4 * x, 4 * y, 4 * w, 4, 2, 3, 2, 0, 0)
+    assert made.kernel == ConvolutionKernel(
+        kind="convolution",
+        input_bytes=4 * x,
+        output_bytes=4 * y,
+        weight_bytes=4 * w,
+        element_bytes=4,
+        groups=2,
+        kernel_size=3,
+        channels_per_group=2,
+        channels_last=False,
+        transposed=False,
+    )
     output: Any = made.prepare()()
     assert output.numel() == y
 
@@ -226,6 +250,8 @@ def test_the_card_at_hand(tmp_path):
     details = json.loads((tmp_path / "c.measured.json").read_text())
     measured = CardMeasurements.model_validate(details["measurements"])
     assert measured.cublas_workspace_bytes >= MIB
-    assert {"convolution", "flash_attention_backward", "layer_norm_backward"} <= {o.kind for o in measured.scratch}
+    assert {"convolution", "flash_attention_backward", "layer_norm_backward"} <= {
+        one.kernel.kind for one in measured.workspaces
+    }
     workspace = load_calibration(tmp_path / "c.json").of(generation_of(measured.compute_capability, measured.card))
     assert 0 <= workspace.conv_forward_staging.value < 8

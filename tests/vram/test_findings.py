@@ -6,8 +6,10 @@ import pytest
 
 from eightgig.core.units import GIB, MIB
 from eightgig.vram.cards.memory import CardMemory
-from eightgig.vram.plan import CandidateResult, MemoryPlan, PhaseMemory
+from eightgig.vram.plan import CandidateResult, MemoryPlan, OwnedBytes, PhaseMemory
 from eightgig.vram.planning.findings import FINDINGS, PlanCheck, findings_of
+from eightgig.vram.planning.request import PlanRequest
+from eightgig.vram.tracing.spec import WorkloadSpec
 
 DOCS = Path(__file__).parents[2] / "docs" / "memory.md"
 
@@ -40,8 +42,24 @@ def a_plan(**changes):
     return MemoryPlan(**{**plain, **changes})
 
 
-def found(plan, *, micro_batch=32, eval_batch=64, batch_norm=True, **more):
-    return {f.code: f.message for f in findings_of(PlanCheck(plan, micro_batch, eval_batch, batch_norm, **more))}
+def found(plan, *, micro_batch=32, batch_norm=True, budget_gib=8.0, memory=None):
+    request = PlanRequest(
+        name="net",
+        workload=WorkloadSpec(factory="nowhere:make"),
+        sample="300 px",
+        effective_batch=128,
+        micro_batch=micro_batch,
+        eval_batch=64,
+        device=plan.device,
+        device_name="card",
+        memory=memory,
+    )
+    check = PlanCheck(plan, request, batch_norm=batch_norm, budget_gib=budget_gib)
+    return {finding.code: finding.message for finding in findings_of(check)}
+
+
+def owned(owner, num_bytes):
+    return (OwnedBytes(owner=owner, category="activations", num_bytes=num_bytes),)
 
 
 def test_a_plan_as_asked_for_has_none():
@@ -65,7 +83,7 @@ def test_a_plan_as_asked_for_has_none():
         ("VRAM007", {"offload": True}, "each crosses PCI Express twice a step"),
         ("VRAM008", {"margin_bytes": 100 * MIB}, "only 100.0 MiB are left"),
         ("VRAM009", {"predicted_reserved_bytes": 8 * GIB}, "would reserve 8.0 GiB where 7.5 GiB are usable"),
-        ("VRAM010", {"largest": (("head/mm", GIB),)}, "head/mm alone holds 1.0 GiB of 3.0 GiB"),
+        ("VRAM010", {"largest": owned("head/mm", GIB)}, "head/mm alone holds 1.0 GiB of 3.0 GiB"),
     ],
 )
 def test_one_finding(code, changes, said):
@@ -87,8 +105,8 @@ def test_validation_that_needs_most():
 
 
 def test_one_holder_must_be_a_module_and_large():
-    assert found(a_plan(largest=(("zeros_like", 2 * GIB),))) == {}  # the optimizer's state has no module
-    assert found(a_plan(largest=(("head/mm", GIB // 2),))) == {}
+    assert found(a_plan(largest=owned("zeros_like", 2 * GIB))) == {}  # the optimizer's state has no module
+    assert found(a_plan(largest=owned("head/mm", GIB // 2))) == {}
 
 
 @pytest.mark.parametrize(
@@ -119,11 +137,7 @@ def test_a_card_of_which_others_hold_what_is_needed():
 
 
 def test_the_price_of_recomputing_is_read_off_the_plans_considered():
-    bare = CandidateResult(
-        precision="fp16", activation_checkpointing="none", offload=False, micro_batch=32, gradient_accumulation_steps=4,
-        needed_bytes=9 * GIB,
-        fits=False, seconds_per_step=0.5,
-    )  # fmt: skip
+    bare = CandidateResult.from_records(a_plan(), needed_bytes=9 * GIB, fits=False, seconds_per_step=0.5)
     plan = a_plan(activation_checkpointing="full", considered=(bare,), seconds_per_step=0.6)
     assert "about 20% more time a step" in found(plan)["VRAM002"]
 

@@ -7,7 +7,7 @@ from eightgig.core.units import GIB, MIB
 from eightgig.vram.allocator.events import AllocationTrace, OpCost
 from eightgig.vram.cards.catalog import card_named
 from eightgig.vram.parameters import PlanParameters
-from eightgig.vram.plan import MemoryPlan
+from eightgig.vram.plan import MemoryPlan, StepConfig
 from eightgig.vram.planning.planner import make_plan
 from eightgig.vram.planning.request import PlanRequest
 from eightgig.vram.tracing.prediction import Prediction
@@ -321,6 +321,26 @@ def test_time_is_by_the_card_of_the_request():
 def test_a_plan_survives_json():
     made = plan(StraightLines(), 1.6)
     assert MemoryPlan.model_validate_json(made.model_dump_json()) == made
+
+
+def test_what_was_considered_last_is_the_plans_own_step():
+    made = plan(StraightLines(), 2.8, request(channels_last=True, optimizer="adam"), attention="eager")
+    assert [StepConfig.from_records(way) == StepConfig.from_records(made) for way in made.considered] == [
+        *[False] * (len(made.considered) - 1),
+        True,
+    ]
+    assert (made.memory_format, made.optimizer, made.attention) == ("channels_last", "adam", "eager")
+
+
+def test_steps_that_take_the_same_are_traced_once():
+    asked = request()
+    step = asked.step(8, "fp16")
+    several, two, of_processes, one = (
+        asked.options(step.model_copy(update={"gradient_accumulation_steps": steps, "processes": processes}))
+        for steps, processes in ((16, 1), (2, 1), (1, 2), (1, 1))
+    )
+    assert several == two == of_processes != one
+    assert several.without_gradients(4) == one.without_gradients(4)
 
 
 def test_the_sentence_says_it_all():

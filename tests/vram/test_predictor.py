@@ -170,7 +170,7 @@ def test_validation_keeps_nothing_for_a_backward_pass(predict):
     assert made.peak_allocated < predict("convolutional", micro_batch=64).peak_allocated / 3
 
 
-def test_the_cpu_has_no_hidden_memory(predict):
+def test_the_cpu_has_no_workspace_memory(predict):
     assert predict("perceptron", micro_batch=1, generation="none").at_peak["workspace"] == 0
 
 
@@ -193,14 +193,14 @@ def test_a_step_is_traced_once_and_run_three_times(trace):
         assert (block not in live) if num_bytes else (block in live)
         live.symmetric_difference_update({block})
     # What is left: the weight and its momentum; all else has been given back.
-    assert sorted(made.holders[block] for block in live) == ["optimizer", "parameters"]
+    assert sorted(made.categories[block] for block in live) == ["optimizer", "parameters"]
 
 
 def test_the_timeline_covers_the_last_step_and_reaches_the_peak(predict):
     made = predict("convolutional", micro_batch=64)
     assert made.timeline[-1].done == 1.0
-    assert {"forward", "backward", "optimizer"} <= {moment.phase for moment in made.timeline}
-    highest = max(sum(moment.held) for moment in made.timeline)
+    assert {"forward", "backward", "optimizer"} <= {sample.phase for sample in made.timeline}
+    highest = max(sample.total_bytes for sample in made.timeline)
     assert (
         0.99 * made.peak_allocated < highest <= made.peak_allocated
     )  # which counts what is left of unsplit blocks too

@@ -5,7 +5,7 @@ import pytest
 from eightgig.core.units import GIB, MIB
 from eightgig.vram.parameters import PlanParameters
 from eightgig.vram.planning.planner import make_plan
-from eightgig.vram.planning.processes import spread_over
+from eightgig.vram.planning.processes import sharded_over
 from eightgig.vram.planning.request import PlanRequest
 from eightgig.vram.tracing.options import StepOptions
 from eightgig.vram.tracing.prediction import Prediction
@@ -30,7 +30,7 @@ def prediction(**changes):
 
 
 def test_a_share_of_what_lasts_and_some_blocks_whole():
-    made = spread_over(prediction(), 4, largest_block=50)
+    made = sharded_over(prediction(), 4, largest_block=50)
     assert made.at_peak["parameters"] == 400 // 4 + 3 * 50
     assert made.at_peak["gradients"] == 400 // 4 + 2 * 50
     assert made.at_peak["optimizer"] == 800 // 4
@@ -45,7 +45,7 @@ def test_a_share_of_what_lasts_and_some_blocks_whole():
 
 def test_validation_sends_no_gradients():
     held = {**prediction().at_peak, "gradients": 0, "optimizer": 0}
-    made = spread_over(prediction(phase="validate", at_peak=held), 2, largest_block=50)
+    made = sharded_over(prediction(phase="validate", at_peak=held), 2, largest_block=50)
     assert (made.at_peak["parameters"], made.at_peak["gradients"]) == (350, 0)
 
 
@@ -73,7 +73,7 @@ def plan(predictor, **changes):
 
 def test_ddp_holds_all_gradients_and_fsdp_a_share(predictor):
     alone = plan(predictor, effective_batch=16).phase("train")  # accumulates
-    ddp, fsdp = (plan(predictor, processes=4, spreads=spreads) for spreads in (False, True))
+    ddp, fsdp = (plan(predictor, processes=4, is_sharded=sharded) for sharded in (False, True))
     weights = 8 * 2 * 4 * MIB  # eight blocks of two matrices of 1024 x 1024 in float32
     assert ddp.processes == 4
     assert ddp.phase("train").parts == alone.parts

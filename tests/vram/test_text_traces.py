@@ -42,7 +42,7 @@ def test_without_padding_there_is_no_mask_and_flash_attention_runs(predictor, wo
 
 @pytest.mark.parametrize("level", ["selective", "full"])
 def test_blocks_that_are_computed_again_are_traced_and_take_less(predictor, level):
-    """With keys and values kept, `selective` raised, and the lever was lost without a word."""
+    """With keys and values kept, `selective` raised, and the strategy was lost without a word."""
     options = StepOptions(micro_batch=4, precision="fp16")
     plain = predictor.predict(text_generator(), options)
     less = predictor.predict(text_generator(), options.model_copy(update={"activation_checkpointing": level}))

@@ -1,11 +1,12 @@
-"""Hidden memory by hand arithmetic, and the file of its constants."""
+"""Workspace memory by hand arithmetic, and the file of its constants."""
 
 import json
 
 import pytest
 
 from eightgig.core.errors import ConfigurationError
-from eightgig.vram.allocator.events import AllocationTrace, Event, Mark, Scratch
+from eightgig.vram.allocator.events import AllocationTrace, Event, Mark, WorkspaceUse
+from eightgig.vram.allocator.kernels import AttentionKernel, ConvolutionKernel, CublasHandle
 from eightgig.vram.tracing.workspace import PACKAGED, WorkspaceMemory, load_calibration, with_workspace
 
 KIB = 1024
@@ -18,82 +19,97 @@ def constants(**values):
     )
 
 
-def with_scratch(kind, *sizes):
-    """A trace of one block, and scratch after the block is made and before it is freed."""
+def trace_of(kernel):
+    """A trace of one block, and a kernel after the block is made and before it is freed."""
     return AllocationTrace(
         events=(Event(0, 100), Event(0, 0)),
-        holders={0: "temporaries"},
+        categories={0: "temporaries"},
         owners={0: "op"},
         marks=(Mark(0, "forward"), Mark(1, "backward")),
-        scratch=(Scratch(1, kind, sizes),),
+        workspaces=(WorkspaceUse(1, kernel),),
     )
 
 
 def sizes_of(trace, workspace):
     made = with_workspace(trace, workspace)
     assert made.events[0] == Event(0, 100)
-    assert made.scratch == ()
+    assert made.workspaces == ()
     return [event.num_bytes for event in made.events[1:-1] if event.num_bytes]
 
 
-def convolution(*, groups=1, kernel=3, channels_a_group=64, channels_last=0):
-    return 1000, 500, 30, 4, groups, kernel, channels_a_group, channels_last, 0
+def convolution(kind, *, groups=1, kernel_size=3, channels_per_group=64, channels_last=False):
+    return ConvolutionKernel(
+        kind=kind,
+        input_bytes=1000,
+        output_bytes=500,
+        weight_bytes=30,
+        element_bytes=4,
+        groups=groups,
+        kernel_size=kernel_size,
+        channels_per_group=channels_per_group,
+        channels_last=channels_last,
+        transposed=False,
+    )
+
+
+def attention(kind, element_bytes):
+    return AttentionKernel(kind=kind, batch=2, heads=4, tokens=130, head_dim=40, element_bytes=element_bytes)
 
 
 def test_a_cublas_workspace_stays():
-    made = with_workspace(with_scratch("cublas"), constants(cublas_workspace_bytes=8_519_680))
+    made = with_workspace(trace_of(CublasHandle()), constants(cublas_workspace_bytes=8_519_680))
     assert made.events == (Event(0, 100), Event(1, 8_519_680), Event(0, 0))
-    assert (made.holders[1], made.owners[1]) == ("workspace", "cublas")
+    assert (made.categories[1], made.owners[1]) == ("workspace", "cublas")
     assert [mark.position for mark in made.marks] == [0, 2]  # phases begin where they began
 
 
-def test_other_scratch_is_gone_after_its_op():
-    made = with_workspace(with_scratch("convolution", *convolution()), constants(conv_forward_staging=1))
+def test_other_workspaces_are_gone_after_their_op():
+    made = with_workspace(trace_of(convolution("convolution")), constants(conv_forward_staging=1))
     assert made.events == (Event(0, 100), Event(1, 1500), Event(1, 0), Event(0, 0))
 
 
 @pytest.mark.parametrize(
-    ("kind", "sizes", "expected"),
+    ("kernel", "expected"),
     [
-        ("convolution", convolution(), [3000]),
-        ("convolution_backward", convolution(), [4500]),
-        ("convolution", convolution(kernel=1), []),
-        ("convolution_backward", convolution(kernel=1), [750]),
-        ("convolution", convolution(groups=4), []),
-        ("convolution_backward", convolution(groups=4), [1500]),
-        ("convolution_backward", convolution(groups=32, channels_a_group=4), []),  # narrow groups
-        ("convolution_backward", convolution(groups=64, channels_a_group=1), []),  # depthwise
-        ("convolution", convolution(channels_last=1), []),
-        ("convolution_backward", convolution(channels_last=1), []),
+        (convolution("convolution"), [3000]),
+        (convolution("convolution_backward"), [4500]),
+        (convolution("convolution", kernel_size=1), []),
+        (convolution("convolution_backward", kernel_size=1), [750]),
+        (convolution("convolution", groups=4), []),
+        (convolution("convolution_backward", groups=4), [1500]),
+        (convolution("convolution_backward", groups=32, channels_per_group=4), []),  # narrow groups
+        (convolution("convolution_backward", groups=64, channels_per_group=1), []),  # depthwise
+        (convolution("convolution", channels_last=True), []),
+        (convolution("convolution_backward", channels_last=True), []),
     ],
 )
-def test_staging_of_convolutions(kind, sizes, expected):
+def test_staging_of_convolutions(kernel, expected):
     workspace = constants(
         conv_forward_staging=2, conv_backward_staging=3, conv_pointwise_staging=0.5, conv_grouped_staging=1
     )
-    assert sizes_of(with_scratch(kind, *sizes), workspace) == expected
+    assert sizes_of(trace_of(kernel), workspace) == expected
 
 
 def test_attention_adds_up_the_querys_gradient_in_float32():
     # 2 x 4 heads x 130 x 40 in half precision: length in blocks of 128, width of 32; and one float a row.
-    trace = with_scratch("flash_attention_backward", 2, 4, 130, 40, 2)
+    trace = trace_of(attention("flash_attention_backward", 2))
     assert sizes_of(trace, constants()) == [4 * 2 * 4 * 256 * 64, 4 * 2 * 4 * 130]
     assert sizes_of(trace, constants(attention_backward_accumulator=0)) == [4 * 2 * 4 * 130]
 
 
-def test_both_scratches_of_attention_are_held_together():
-    made = with_workspace(with_scratch("flash_attention_backward", 2, 4, 130, 40, 2), constants())
+def test_both_workspaces_of_attention_are_held_together():
+    made = with_workspace(trace_of(attention("flash_attention_backward", 2)), constants())
     assert [bool(event.num_bytes) for event in made.events] == [True, True, True, False, False, False]
 
 
 def test_attention_in_float32_needs_no_accumulator():
-    assert sizes_of(with_scratch("efficient_attention_backward", 2, 4, 130, 40, 4), constants()) == [4 * 2 * 4 * 130]
+    assert sizes_of(trace_of(attention("efficient_attention_backward", 4)), constants()) == [4 * 2 * 4 * 130]
 
 
 def test_the_cpu_hides_nothing_in_libraries():
     workspace = load_calibration().of("none")
-    assert sizes_of(with_scratch("cublas"), workspace) == []
-    assert sizes_of(with_scratch("convolution", *convolution()), workspace) == []
+    assert sizes_of(trace_of(CublasHandle()), workspace) == []
+    assert sizes_of(trace_of(convolution("convolution")), workspace) == []
     assert workspace.context_bytes.value == 0
 
 

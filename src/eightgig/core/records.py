@@ -1,7 +1,7 @@
 """The base of all parameters and results: immutable, and strict about names."""
 
 import datetime
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, model_validator
 
@@ -26,6 +26,21 @@ class Record(BaseModel):
         if old:
             raise ValueError("; ".join(f"`{name}` is called `{cls.renamed[name]}` now" for name in old))
         return values
+
+    @classmethod
+    def from_records(cls, *records: "Record", **values: Any) -> Self:
+        """Return a record with all that others have by the same names, so that nothing new is left behind.
+
+        Args:
+            records: of equal names the last one's value is taken.
+            values: what no record has, or what shall be otherwise.
+        """
+        shared = {
+            name: getattr(record, name)
+            for record in records
+            for name in cls.model_fields.keys() & type(record).model_fields.keys()
+        }
+        return cls(**{**shared, **values})
 
 
 def _refuse_what_yaml_made(value: Any) -> Any:

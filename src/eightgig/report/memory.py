@@ -1,6 +1,6 @@
 """Figures of memory: over one training step, and by phase, both by who holds it and against the budget.
 
-Each function takes a table and gives one plotly figure; a holder has the same colour and words in both.
+Each function takes a table and gives one plotly figure; a category has the same colour and words in both.
 """
 
 import itertools
@@ -11,8 +11,8 @@ import plotly.graph_objects as go
 
 from eightgig.report.figures import BLUE, GOLD, GREEN, GREY, ORANGE, RED, TEAL, VIOLET, _styled
 
-# (words, colour) of each holder, from the lowest layer of a stack up.
-HOLDERS: dict[str, tuple[str, str]] = {
+# (words, colour) of each category, from the lowest layer of a stack up.
+CATEGORY_STYLES: dict[str, tuple[str, str]] = {
     "parameters": ("weights", BLUE),
     "optimizer": ("optimizer state", VIOLET),
     "gradients": ("gradients", GREEN),
@@ -37,12 +37,12 @@ def memory_over_step(timeline: pd.DataFrame, budget_gib: float, *, measured_gib:
     """Return who holds how much over one training step, its phases, its peak, and the budget as a line.
 
     Args:
-        timeline: columns `done` (0..1, rising), `phase`, and GiB in a column for each of `HOLDERS`.
+        timeline: columns `done` (0..1, rising), `phase`, and GiB in a column for each of `CATEGORY_STYLES`.
         budget_gib: the memory that the run may use.
         measured_gib: the peak that was measured, where it can be held against the prediction.
     """
     figure = go.Figure()
-    totals = timeline[[holder for holder in HOLDERS if holder in timeline]].sum(axis=1)
+    totals = timeline[[category for category in CATEGORY_STYLES if category in timeline]].sum(axis=1)
     peak_gib = float(totals.max()) if len(totals) else 0.0
     highest = max(peak_gib, measured_gib or 0.0)
     _add_layers(figure, timeline, peak_gib)
@@ -62,11 +62,11 @@ def memory_over_step(timeline: pd.DataFrame, budget_gib: float, *, measured_gib:
 
 
 def memory_against_budget(parts: pd.DataFrame, budget_gib: float) -> go.Figure:
-    """Give, for each phase, the predicted holders in a row, what was measured below them, and the budget as a line.
+    """Give, for each phase, the predicted categories in a row, what was measured below them, and the budget as a line.
 
     Args:
-        parts: columns `phase, part, gib, kind`; kind is `predicted`, its part one of `HOLDERS`, or `measured`, its part
-            the words for what was measured.
+        parts: columns `phase, part, gib, kind`; kind is `predicted`, its part one of `CATEGORY_STYLES`, or `measured`,
+            its part the words for what was measured.
         budget_gib: the memory that the run may use.
     """
     figure = go.Figure()
@@ -74,8 +74,8 @@ def memory_against_budget(parts: pd.DataFrame, budget_gib: float) -> go.Figure:
     labels = {phase: _phase_label(phase, predicted, measured) for phase in dict.fromkeys(parts["phase"])}
     sums = parts.groupby(["phase", "kind"])["gib"].sum()
     highest = float(sums.max()) if len(sums) else 0.0
-    for holder, (words, colour) in HOLDERS.items():
-        rows = predicted[predicted["part"] == holder]
+    for category, (words, colour) in CATEGORY_STYLES.items():
+        rows = predicted[predicted["part"] == category]
         most = float(rows["gib"].max()) if len(rows) else 0.0
         if most > 0:
             marker, named = {"color": colour, "opacity": 0.9}, most >= _LEAST_NAMED_SHARE * highest
@@ -119,12 +119,12 @@ def _wrapped(words: str) -> str:
 
 
 def _add_layers(figure: go.Figure, timeline: pd.DataFrame, peak_gib: float) -> None:
-    for holder, (words, colour) in HOLDERS.items():
-        most = float(timeline[holder].max()) if holder in timeline and len(timeline) else 0.0
+    for category, (words, colour) in CATEGORY_STYLES.items():
+        most = float(timeline[category].max()) if category in timeline and len(timeline) else 0.0
         if most > 0:
             figure.add_scatter(
                 x=timeline["done"],
-                y=timeline[holder],
+                y=timeline[category],
                 name=words,
                 stackgroup="held",
                 mode="lines",

@@ -85,14 +85,12 @@ def compress_network(
 
 
 def generation_of_plan(plan: MemoryPlan) -> "Generation":
-    """Return the GPU generation whose hidden memory a plan counts: its card's; `none` on the CPU."""
+    """Return the GPU generation whose workspace memory a plan counts: its card's; `none` on the CPU."""
     from eightgig.vram.cards.catalog import cards
+    from eightgig.vram.tracing.workspace import generation_on
 
-    if plan.device == "cpu":
-        return "none"
-    known: dict[str, Generation] = {"ada": "ada", "hopper": "hopper", "blackwell": "blackwell"}
-    generation = next((card.generation.lower() for card in cards() if card.name == plan.card), "")
-    return known.get(generation, "ampere")
+    architecture = next((card.generation for card in cards() if card.name == plan.card), "")
+    return generation_on(plan.device, architecture)
 
 
 class PrefixedTracker:
@@ -242,7 +240,7 @@ class CompressionWork:
     def predict(self, form: Form, network: Network, predictor: "Predictor") -> int:
         """Return the bytes that a training step of a form will take at its peak, its teacher included."""
         from eightgig.models.reshape import shapes_of
-        from eightgig.vram.tracing.options import options_of
+        from eightgig.vram.tracing.options import StepOptions
 
         card, plan = self.weights.card, self.plan
         spec = self.task.workload(
@@ -254,7 +252,7 @@ class CompressionWork:
             precision=plan.precision,
         )
         clips = self.train.max_grad_norm is not None
-        options = options_of(plan.for_one_process(), clips_gradients=clips, keeps_buffers=True)
+        options = StepOptions.of(plan.for_one_process(), clips_gradients=clips, copies_buffers=True)
         return predictor.predict(spec, options, generation=generation_of_plan(plan)).peak_allocated
 
     def weights_of(self, form: Form, network: Network, result: TrainingResult) -> Weights:

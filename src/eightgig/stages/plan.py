@@ -1,6 +1,7 @@
-"""Plan: what training will take, and the batch sizes, precision and levers that fit the budget."""
+"""Plan: what training will take, and the batch sizes, precision and ways of saving memory that fit the budget."""
 
 import logging
+from typing import TYPE_CHECKING
 
 from kedro.pipeline import Pipeline
 
@@ -10,7 +11,11 @@ from eightgig.stages.annotations import ImageStore
 from eightgig.stages.task import Task, stage_node, stage_pipeline
 from eightgig.training.parameters import TrainParameters
 from eightgig.vram.parameters import PlanParameters
-from eightgig.vram.plan import MemoryPlan
+from eightgig.vram.plan import MemoryPlan, Precision
+
+if TYPE_CHECKING:
+    from eightgig.vram.planning.request import PlanRequest
+    from eightgig.vram.planning.target import Target
 
 logger = logging.getLogger(__name__)
 
@@ -28,40 +33,63 @@ def plan_memory(
 
     Raises:
         BudgetError: nothing fits.
-        ConfigurationError: the optimizer cannot run here, or a lever was asked for that does not go with the recipe.
+        ConfigurationError: the optimizer cannot run here, or a way of saving was asked for that does not go with the
+            recipe.
         PredictionError: the network cannot be traced.
     """
     from eightgig.training.optim import check_optimizer
     from eightgig.training.precision import allowed_precisions
     from eightgig.vram.planning.planner import make_plan
-    from eightgig.vram.planning.request import PlanRequest
     from eightgig.vram.planning.target import target_of
 
     target = target_of(plan, processes=train.distributed.nproc_per_node)
     check_optimizer(train.optimizer, target.device)
+    precisions = allowed_precisions(plan.precision, target.device, spreads=train.distributed.spreads)
+    request = plan_request(task, model, task.num_outputs(store), train, precisions=precisions, target=target)
+    return log_plan(make_plan(request, plan))
+
+
+def plan_request(
+    task: Task,
+    model: ModelParameters,
+    num_outputs: int,
+    train: TrainParameters,
+    *,
+    precisions: tuple[Precision, ...],
+    target: "Target",
+) -> "PlanRequest":
+    """Return what is asked of the planner for a recipe.
+
+    Args:
+        task: of the network.
+        model: of the network.
+        num_outputs: classes, or words of its vocabulary.
+        train: the recipe.
+        precisions: that are allowed.
+        target: where the run takes place.
+
+    Raises:
+        ConfigurationError: the samples of a step cannot be shared out among the processes evenly.
+    """
+    from eightgig.vram.planning.request import PlanRequest
+
     share = share_of_one_process(train)
-    request = PlanRequest(
+    return PlanRequest.from_records(
+        target,
+        train,
         name=model.name,
-        workload=task.workload(model, task.num_outputs(store), train),
-        generation_workload=task.generation_workload(model, task.num_outputs(store)),
+        workload=task.workload(model, num_outputs, train),
+        generation_workload=task.generation_workload(model, num_outputs),
         sample=model.sample,
         effective_batch=share,
         processes=train.distributed.count,
-        spreads=train.distributed.spreads,
+        is_sharded=train.distributed.spreads,
         micro_batch=min(train.batch_size, share),
         eval_batch=train.eval_batch_size,
-        optimizer=train.optimizer,
-        precisions=allowed_precisions(plan.precision, target.device, spreads=train.distributed.spreads),
+        precisions=precisions,
         clips_gradients=train.max_grad_norm is not None,
-        loss_scale=train.loss_scale,
-        empty_cache_every=train.empty_cache_every,
         channels_last=task.channels_last,
-        device=target.device,
-        device_name=target.device_name,
-        card=target.card,
-        memory=target.memory,
     )
-    return log_plan(make_plan(request, plan))
 
 
 def share_of_one_process(train: TrainParameters) -> int:

@@ -121,8 +121,8 @@ class TilePlanner:
         from eightgig.vram.planning.planner import make_plan
         from eightgig.vram.planning.request import PlanRequest
 
-        target = self._target
-        request = PlanRequest(
+        request = PlanRequest.from_records(
+            self._target,
             name=self._card.model,
             workload=self._workload(grid.tile),
             sample=f"tiles of {grid.tile} px",
@@ -131,10 +131,6 @@ class TilePlanner:
             micro_batch=batch,
             eval_batch=batch,
             precisions=("fp32",),
-            device=target.device,
-            device_name=target.device_name,
-            card=target.card,
-            memory=target.memory,
         )
         made = make_plan(request, self._plan, predictor=predictor)
         return TilePlan(grid, batch, made)

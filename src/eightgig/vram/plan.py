@@ -1,6 +1,6 @@
 """The memory plan: what a run will do, what that takes, how long it lasts, and whether it fits."""
 
-from typing import Literal
+from typing import Literal, get_args
 
 from eightgig.core.device import DeviceKind
 from eightgig.core.records import Record
@@ -13,7 +13,13 @@ Phase = Literal["train", "validate", "checkpoint", "export", "generate"]
 Bottleneck = Literal["compute", "memory bandwidth", "launch"]
 OptimizerName = Literal["adamw", "adam", "sgd", "adamw8bit"]
 OptimizerKernel = Literal["fused", "foreach"]
+MemoryFormat = Literal["channels_last", "contiguous"]
 Tf32 = Literal["never", "convolutions", "always"]
+
+
+# As torch.profiler's memory timeline has them, but for workspace memory, which it does not see.
+Category = Literal["parameters", "gradients", "optimizer", "activations", "batch", "temporaries", "workspace"]
+CATEGORIES: tuple[Category, ...] = get_args(Category)
 
 
 class Numerics(Record):
@@ -44,26 +50,19 @@ class Finding(Record):
     message: str
 
 
-class PhaseMemory(Record):
-    """Predicted bytes of one phase at its peak, by holder.
+class HeldMemory(Record):
+    """Bytes that are held at a moment, by category, in the order in which a person builds the sum.
 
     Attributes:
-        phase: `train`, `validate`, `checkpoint` (saving one), `export`, or `generate` (writing one text of the full
-            length, whose keys and values count as activations).
-        device: where the phase runs; a phase on the CPU takes nothing of the card.
         parameters: weights and buffers.
         gradients: of the parameters, held through the whole accumulation window.
         optimizer: the optimizer's state.
         activations: what the forward pass keeps for the backward pass.
         batch: the input of the network.
         temporaries: what ops make and drop again.
-        workspace: scratch memory of libraries (cuBLAS, cuDNN, attention).
-        reserved_bytes: what the allocator would take from the card, were there no cap.
-        min_memory_limit_bytes: the smallest cap under which the phase does not run out: it decides what fits.
+        workspace: workspace memory of libraries (cuBLAS, cuDNN, attention).
     """
 
-    phase: Phase
-    device: DeviceKind
     parameters: int = 0
     gradients: int = 0
     optimizer: int = 0
@@ -71,69 +70,110 @@ class PhaseMemory(Record):
     batch: int = 0
     temporaries: int = 0
     workspace: int = 0
+
+    @property
+    def parts(self) -> dict[Category, int]:
+        """Bytes by category."""
+        return {category: getattr(self, category) for category in CATEGORIES}
+
+    @property
+    def total_bytes(self) -> int:
+        """All categories together."""
+        return sum(self.parts.values())
+
+
+class PhaseMemory(HeldMemory):
+    """Predicted bytes of one phase at its peak, by category.
+
+    Attributes:
+        phase: `train`, `validate`, `checkpoint` (saving one), `export`, or `generate` (writing one text of the full
+            length, whose keys and values count as activations).
+        device: where the phase runs; a phase on the CPU takes nothing of the card.
+        reserved_bytes: what the allocator would take from the card, were there no cap.
+        min_memory_limit_bytes: the smallest cap under which the phase does not run out: it decides what fits.
+    """
+
+    phase: Phase
+    device: DeviceKind
     reserved_bytes: int = 0
     min_memory_limit_bytes: int = 0
 
     @property
     def peak_bytes(self) -> int:
-        """All holders together: what torch.cuda.max_memory_allocated will say."""
-        return sum(self.parts.values())
-
-    @property
-    def parts(self) -> dict[str, int]:
-        """Bytes by holder, in the order in which a person builds the sum."""
-        return {
-            "parameters": self.parameters,
-            "gradients": self.gradients,
-            "optimizer": self.optimizer,
-            "activations": self.activations,
-            "batch": self.batch,
-            "temporaries": self.temporaries,
-            "workspace": self.workspace,
-        }
+        """All categories together: what torch.cuda.max_memory_allocated will say."""
+        return self.total_bytes
 
 
-class MemorySample(Record):
-    """Bytes by holder, in the order of `PhaseMemory.parts`, when a step has done `done` of its events (0 to 1)."""
+class MemorySample(HeldMemory):
+    """What is held in `phase` when a step has done `done` of its events (0 to 1)."""
 
     done: float
     phase: str
-    held: tuple[int, ...]
 
 
-class CandidateResult(Record):
-    """A way of running that the planner looked at, in its order: what it needs, and how long a step takes."""
+class OwnedBytes(Record):
+    """What one module or op holds at the peak, of one category."""
 
-    precision: Precision
-    activation_checkpointing: Checkpointing
-    offload: bool
-    optimizer_in_backward: bool = False
+    owner: str
+    category: Category
+    num_bytes: int
+
+
+class StepConfig(Record):
+    """How a training step is run: all that the planner chooses or is told, and that its memory and time depend on.
+
+    The request gives it (`PlanRequest.step`), the tracer's options come from it (`StepOptions.of`), and what the
+    planner looked at (`CandidateResult`) and chose (`MemoryPlan`) is it and more.
+
+    Attributes:
+        processes: that train together, each with a card of its own.
+        precision: of the computation; fp16 brings a gradient scaler.
+        offload: whether what the backward pass needs waits in the machine's memory.
+        optimizer_in_backward: whether each weight is stepped when its gradient is whole, and the gradient dropped.
+    """
+
     micro_batch: int
     gradient_accumulation_steps: int
+    processes: int = 1
+    precision: Precision
+    attention: Attention = "sdpa"
+    activation_checkpointing: Checkpointing
+    offload: bool = False
+    optimizer: OptimizerName = "adamw"
+    optimizer_kernel: OptimizerKernel
+    optimizer_in_backward: bool = False
+    memory_format: MemoryFormat
+
+    @property
+    def holds_gradients(self) -> bool:
+        """Whether gradients are there while micro-batches pass: accumulated, or in the buckets of DDP."""
+        return self.gradient_accumulation_steps > 1 or self.processes > 1
+
+
+class CandidateResult(StepConfig):
+    """A way of running that the planner looked at, in its order: what it needs, and how long a step takes."""
+
     needed_bytes: int
     fits: bool
     seconds_per_step: float | None = None
 
 
-class MemoryPlan(Record):
+class MemoryPlan(StepConfig):
     """What a run will do, as promised before it starts; the train stage obeys it.
 
     The optimizer steps once for `micro_batch * gradient_accumulation_steps * processes` samples, whatever the plan:
-    fitting the card
-    never changes what is computed (BatchNorm apart, for which there is a finding).
+    fitting the card never changes what is computed (BatchNorm apart, for which there is a finding).
 
     Attributes:
         sample: the size of one sample, for a person: `300 px`, `1024 tokens`.
-        processes: that train together, each with a card of its own; memory is that of one of them.
         eval_batch: samples at a time where no gradients are needed.
-        offload: whether what the backward pass needs waits in the machine's memory.
-        optimizer_in_backward: whether each weight is stepped when its gradient is whole, and the gradient dropped.
         budget_bytes: what may be allocated: the card less its context.
         needed_bytes: the smallest cap of the phase that needs most, with the margin for what was not foreseen.
         margin_bytes: budget less `needed_bytes`; negative when the plan does not fit.
+        predicted: of one process.
         predicted_reserved_bytes: what the allocator takes of the card where nothing stops it.
-        timeline: who holds what over one training step.
-        largest: the modules and ops that hold most at the peak, with their bytes.
+        timeline: what is held over one training step.
+        largest: the modules and ops that hold most at the peak.
         numerics: how exactly the card computes.
         loss_scale: of fp16, `dynamic` or a number that stays; None where none is used.
         empty_cache_every: optimizer steps after which the allocator's cache is given back; 0 never.
@@ -147,18 +187,7 @@ class MemoryPlan(Record):
     device: DeviceKind
     device_name: str
     card: str | None = None
-    micro_batch: int
-    gradient_accumulation_steps: int
-    processes: int = 1
     eval_batch: int
-    precision: Precision
-    attention: Attention = "sdpa"
-    activation_checkpointing: Checkpointing
-    offload: bool = False
-    optimizer: OptimizerName = "adamw"
-    optimizer_kernel: OptimizerKernel
-    optimizer_in_backward: bool = False
-    memory_format: Literal["channels_last", "contiguous"]
     numerics: Numerics = Numerics()
     loss_scale: Literal["dynamic"] | float | None = None
     empty_cache_every: int = 0
@@ -171,7 +200,7 @@ class MemoryPlan(Record):
     margin_bytes: int
     fits: bool
     timeline: tuple[MemorySample, ...] = ()
-    largest: tuple[tuple[str, int], ...] = ()
+    largest: tuple[OwnedBytes, ...] = ()
     seconds_per_step: float | None = None
     bottleneck: Bottleneck | None = None
     considered: tuple[CandidateResult, ...] = ()

@@ -9,7 +9,7 @@ import pytest
 from eightgig.core.units import GIB, MIB
 from eightgig.report.page import Chart, Facts, Folded, Table
 from eightgig.report.sections.memory import measured_peak_gib, memory_section, phases_table, timeline_table
-from eightgig.vram.plan import CandidateResult, Finding, MemoryPlan, MemorySample, Numerics, PhaseMemory
+from eightgig.vram.plan import CandidateResult, Finding, MemoryPlan, MemorySample, Numerics, OwnedBytes, PhaseMemory
 from eightgig.vram.runtime.diagnosis import OomDiagnosis, Recovered
 from eightgig.vram.runtime.measure import CacheClearings, MeasuredPhase
 from eightgig.vram.trace import VramTrace
@@ -28,7 +28,8 @@ def way(micro_batch: int, gradient_accumulation_steps: int, needed_gib: float, s
     return CandidateResult(
         precision="fp16",
         activation_checkpointing="none",
-        offload=False,
+        optimizer_kernel="fused",
+        memory_format="contiguous",
         micro_batch=micro_batch,
         gradient_accumulation_steps=gradient_accumulation_steps,
         needed_bytes=int(needed_gib * GIB),
@@ -76,10 +77,14 @@ def make_plan(**changes) -> MemoryPlan:
         margin_bytes=GIB + GIB // 2,
         fits=True,
         timeline=(
-            MemorySample(done=0.5, phase="forward", held=(GIB, 0, 2 * GIB, GIB, 0, 0, 0)),
-            MemorySample(done=1.0, phase="backward", held=(GIB, GIB, 2 * GIB, 0, 0, 0, 0)),
+            MemorySample(done=0.5, phase="forward", parameters=GIB, optimizer=2 * GIB, activations=GIB),
+            MemorySample(done=1.0, phase="backward", parameters=GIB, gradients=GIB, optimizer=2 * GIB),
         ),
-        largest=(("zeros_like", 2 * GIB), ("blocks.0/conv2d", GIB // 2), ("(whole)/log_softmax", GIB // 4)),
+        largest=(
+            OwnedBytes(owner="zeros_like", category="optimizer", num_bytes=2 * GIB),
+            OwnedBytes(owner="blocks.0/conv2d", category="activations", num_bytes=GIB // 2),
+            OwnedBytes(owner="(whole)/log_softmax", category="activations", num_bytes=GIB // 4),
+        ),
         seconds_per_step=0.4,
         bottleneck="compute",
         considered=(way(16, 2, 9.0, 0.3), way(8, 4, 6.0, 0.4)),
@@ -111,13 +116,18 @@ def folded(section) -> dict[str, Any]:
     return {block.summary.partition(":")[0]: block.blocks[0] for block in section.blocks if isinstance(block, Folded)}
 
 
-def test_the_timeline_is_in_gib_by_holder():
+def test_the_timeline_is_in_gib_by_category():
     table = timeline_table(make_plan())
     assert list(table.columns[:4]) == ["done", "phase", "parameters", "gradients"]
     assert list(table.loc[1, ["parameters", "gradients", "optimizer"]]) == [1.0, 1.0, 2.0]
 
 
-def test_phases_have_all_holders_and_what_was_measured():
+def test_a_plan_survives_json_with_its_samples_and_owners():
+    plan = make_plan()
+    assert MemoryPlan.model_validate_json(plan.model_dump_json()) == plan
+
+
+def test_phases_have_all_categories_and_what_was_measured():
     plan = make_plan()
     table = phases_table(plan, VramTrace.of(plan, (seen("train", 4.0),)), EXPORT)
     train = table[(table["phase"] == "train") & (table["kind"] == "predicted")].set_index("part")["gib"]

@@ -147,18 +147,11 @@ def _request(name: str, workload: WorkloadParameters, card: Card) -> "PlanReques
     from eightgig.vram.planning.request import PlanRequest
     from eightgig.vram.tracing.spec import WorkloadSpec
 
-    return PlanRequest(
+    return PlanRequest.from_records(
+        workload,
         name=name,
-        workload=WorkloadSpec(factory=workload.factory, options=workload.options),
-        sample=workload.sample,
+        workload=WorkloadSpec.from_records(workload),
         task="train" if workload.task == "train" else "infer",
-        effective_batch=workload.effective_batch,
-        micro_batch=workload.micro_batch,
-        eval_batch=workload.eval_batch,
-        precisions=workload.precisions,
-        optimizer=workload.optimizer,
-        channels_last=workload.channels_last,
-        clips_gradients=workload.clips_gradients,
         device="cuda",
         device_name=card.name,
         card=card,

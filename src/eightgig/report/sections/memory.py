@@ -7,7 +7,7 @@ from eightgig.core.units import format_bytes, gib
 from eightgig.report.annotations import Figure, Table
 from eightgig.report.memory_metrics import comparable_error, is_comparable
 from eightgig.vram.cards.catalog import cards
-from eightgig.vram.plan import CandidateResult, MemoryPlan, PhaseMemory
+from eightgig.vram.plan import CATEGORIES, CandidateResult, MemoryPlan, PhaseMemory, StepConfig
 from eightgig.vram.runtime.measure import MeasuredPhase
 from eightgig.vram.trace import PhaseComparison, VramTrace
 
@@ -23,12 +23,11 @@ _ON_CPU = (
 
 
 def timeline_table(plan: MemoryPlan) -> Table:
-    """Return the rows `done, phase` and GiB by holder that the figure of one step wants."""
+    """Return the rows `done, phase` and GiB by category that the figure of one step wants."""
     import pandas as pd
 
-    holders = list(plan.predicted[0].parts)
-    rows = [(moment.done, moment.phase, *map(gib, moment.held)) for moment in plan.timeline]
-    return pd.DataFrame(rows, columns=["done", "phase", *holders])
+    rows = [(sample.done, sample.phase, *map(gib, sample.parts.values())) for sample in plan.timeline]
+    return pd.DataFrame(rows, columns=["done", "phase", *CATEGORIES])
 
 
 def measured_peak_gib(trace: VramTrace) -> float | None:
@@ -42,9 +41,9 @@ def phases_table(plan: MemoryPlan, trace: VramTrace, export: MeasuredPhase) -> T
     import pandas as pd
 
     predicted = [
-        (_phase_name(phase, plan), holder, gib(size), "predicted")
+        (_phase_name(phase, plan), category, gib(size), "predicted")
         for phase in plan.predicted
-        for holder, size in phase.parts.items()
+        for category, size in phase.parts.items()
     ]
     measured = [
         (_phase_name(plan.phase(seen.phase), plan), _measured_words(seen.measured), gib(seen.measured.peak_bytes))
@@ -231,19 +230,18 @@ def _considered_table(plan: MemoryPlan) -> "report.Table":
 
 
 def _is_chosen(way: CandidateResult, plan: MemoryPlan) -> bool:
-    asked = ("precision", "activation_checkpointing", "offload", "micro_batch", "gradient_accumulation_steps")
-    return all(getattr(way, name) == getattr(plan, name) for name in asked)
+    return StepConfig.from_records(way) == StepConfig.from_records(plan)
 
 
 def _layers_table(plan: MemoryPlan) -> "report.Table":
-    """Return the modules among the largest owners; an owner without one is an op of the whole model, told by holder."""
+    """Return the modules among the largest owners; one without is an op of the whole model, told by category."""
     from eightgig.report.page import Table as PageTable
 
     peak = max(phase.peak_bytes for phase in plan.predicted)
     rows = [
-        (*_module_and_op(owner), format_bytes(size), f"{size / peak:.0%}")
-        for owner, size in plan.largest
-        if "/" in owner
+        (*_module_and_op(row.owner), format_bytes(row.num_bytes), f"{row.num_bytes / peak:.0%}")
+        for row in plan.largest
+        if "/" in row.owner
     ]
     return PageTable(("module", "op", "holds", "of the peak"), rows[:_MOST_LAYERS])
 

@@ -68,7 +68,8 @@ def plan_agent(
     from eightgig.vram.tracing.spec import WorkloadSpec
 
     spaces, target = exploration.spaces, target_of(plan)
-    request = PlanRequest(
+    request = PlanRequest.from_records(
+        target,
         name=f"agent for {environment.name}",
         workload=WorkloadSpec(
             factory=f"{__name__}:make_workload",
@@ -86,8 +87,6 @@ def plan_agent(
         optimizer="adam",
         device="cuda",
         device_name=target.card.name,
-        card=target.card,
-        memory=target.memory,
     )
     return log_plan(make_plan(request, plan))
 

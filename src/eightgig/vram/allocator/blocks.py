@@ -18,9 +18,11 @@ LARGE_SEGMENT = 20 * MIB  # kLargeBuffer, large_segment_size: shared by the requ
 SEGMENT_STEP = 2 * MIB  # kRoundLarge: the size of a segment of its own is a multiple of it
 
 PoolId = tuple[int, int]
+"""As torch's MempoolId_t: the id of a CUDA graph's pool, and that of a pool of one's own; one of them is 0."""
+
 DEFAULT_POOL: PoolId = (0, 0)  # all others belong to CUDA graphs or torch.cuda.MemPool
-_ADDRESS_BITS = 64
-_FIRST_ADDRESS = 1 << 40
+_ADDRESS_BITS = 64  # of a key's lower end
+_FIRST_ADDRESS = 1 << 40  # any multiple of SEGMENT_STEP would do
 
 
 @dataclass(frozen=True)

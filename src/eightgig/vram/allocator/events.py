@@ -1,22 +1,10 @@
-"""The trace of a step: which blocks of memory it takes and gives back, in order, and who holds them."""
+"""The trace of a step: which blocks of memory it takes and gives back, in order, and what they are for."""
 
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
-from eightgig.vram.plan import Precision
-
-Holder = Literal["parameters", "gradients", "optimizer", "activations", "batch", "temporaries", "workspace"]
-HOLDERS: tuple[Holder, ...] = (
-    "parameters",
-    "gradients",
-    "optimizer",
-    "activations",
-    "batch",
-    "temporaries",
-    "workspace",
-)
-# Scratch that is taken once and never given back; all other scratch is gone when its op is done.
-KEPT_SCRATCH = frozenset({"cublas"})
+from eightgig.vram.allocator.kernels import CublasHandle, WorkspaceKernel
+from eightgig.vram.plan import Category, Precision
 
 
 class Event(NamedTuple):
@@ -33,15 +21,16 @@ class Mark(NamedTuple):
     phase: str
 
 
-class Scratch(NamedTuple):
-    """An op whose kernel takes memory that no tensor shows, just before event `position`.
-
-    `sizes` are what the size of the scratch is computed from; what they are depends on `kind` (see `workspace.py`).
-    """
+class WorkspaceUse(NamedTuple):
+    """A kernel that takes memory that no tensor shows, just before event `position`."""
 
     position: int
-    kind: str
-    sizes: tuple[int, ...]
+    kernel: WorkspaceKernel
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether the workspace is taken once and never given back; all others are gone when their op is done."""
+        return isinstance(self.kernel, CublasHandle)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,21 +49,21 @@ class AllocationTrace:
     """All that a step does to memory, on no particular card.
 
     Attributes:
-        events: in order; the blocks of memory workspace in kernels are not among them.
-        holders: of each block, by its number.
+        events: in order; workspace memory is not among them.
+        categories: of each block, by its number.
         owners: the module, or else the op, that made each block.
         marks: where phases begin.
-        scratch: where workspace memory is taken, by kind; its size depends on the GPU.
+        workspaces: where kernels take workspace memory, whose size depends on the GPU.
         costs: of the ops of the last step.
         has_batch_norm: whether the network uses the batch's own statistics in training.
         largest_block: bytes of the weights of its largest block, or of what is in none, if that is more.
     """
 
     events: tuple[Event, ...]
-    holders: dict[int, Holder]
+    categories: dict[int, Category]
     owners: dict[int, str]
     marks: tuple[Mark, ...]
-    scratch: tuple[Scratch, ...] = ()
+    workspaces: tuple[WorkspaceUse, ...] = ()
     costs: tuple[OpCost, ...] = ()
     has_batch_norm: bool = False
     largest_block: int = 0

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from eightgig.core.errors import DataError
 from eightgig.core.records import Record
@@ -9,8 +10,8 @@ from eightgig.vram.allocator.blocks import SEGMENT_STEP, AllocatorOptions, Block
 from eightgig.vram.allocator.caching import CachingAllocator, Segments, SimulatedOutOfMemoryError
 from eightgig.vram.allocator.events import Event
 
-# How many different courses above a cap are tried before it is given as the smallest (see min_memory_limit).
-COURSES_TRIED_ABOVE = 6
+# How many intervals of caps above one are tried before it is given as the smallest (see min_memory_limit).
+INTERVALS_TRIED_ABOVE = 6
 
 
 class Replay(Record):
@@ -69,17 +70,17 @@ def min_memory_limit(events: Iterable[Event], segments: Segments = "native") -> 
     """Return the smallest cap in bytes, a multiple of 2 MiB, under which a trace does not run out.
 
     A larger cap can fail where a smaller one holds: giving back segments earlier can leave better room later. The
-    result is therefore the lower end of a range of caps that hold, found by bisection; the next few courses that a
-    replay takes above it (`COURSES_TRIED_ABOVE`) were tried too, and where one failed the search went on above it. A
+    result is therefore the lower end of a range of caps that hold, found by bisection; the next few intervals of
+    caps above it (`INTERVALS_TRIED_ABOVE`) were tried too, and where one failed the search went on above it. A
     failing cap further up is not excluded; the peak reserved without a cap always holds (of native segments). Of 487
-    random traces 32 had such a cap: bisection alone was misled by 12 of them, with three courses tried by none.
+    random traces 32 had such a cap: bisection alone was misled by 12 of them, with three intervals tried by none.
 
     Raises:
         DataError: as for `replay`.
     """
     trace = tuple(events)
-    uncapped = _course(trace, None, segments)
-    fails, holds = _round_up(_least(trace)) - SEGMENT_STEP, _round_up(uncapped.first_cap)
+    uncapped = _interval_of(trace, None, segments)
+    fails, holds = _round_up(_peak_of_requests(trace)) - SEGMENT_STEP, _round_up(uncapped.first_cap)
     while True:
         cap, last_good = _bisect(trace, segments, fails, holds)
         worse = _failing_above(trace, segments, last_good, holds)
@@ -88,31 +89,36 @@ def min_memory_limit(events: Iterable[Event], segments: Segments = "native") -> 
         fails = worse
 
 
-def _bisect(trace: Sequence[Event], segments: Segments, fails: int, holds: int) -> tuple[int, int]:
-    """Narrow down between a cap that fails and one that holds: the smallest found, and up to where it is sure."""
+class _SmallestCap(NamedTuple):
+    cap: int
+    last_good: int  # up to where caps surely hold
+
+
+def _bisect(trace: Sequence[Event], segments: Segments, fails: int, holds: int) -> _SmallestCap:
+    """Narrow down between a cap that fails and one that holds."""
     last_good = holds
     while holds - fails > SEGMENT_STEP:
-        course = _course(trace, fails + (holds - fails) // SEGMENT_STEP // 2 * SEGMENT_STEP, segments)
-        if course.fits:
-            holds, last_good = max(_round_up(course.first_cap), fails + SEGMENT_STEP), _last_step(course, holds)
+        interval = _interval_of(trace, fails + (holds - fails) // SEGMENT_STEP // 2 * SEGMENT_STEP, segments)
+        if interval.fits:
+            holds, last_good = max(_round_up(interval.first_cap), fails + SEGMENT_STEP), _last_step(interval, holds)
         else:
-            fails = _last_step(course, holds - SEGMENT_STEP)
-    return holds, last_good
+            fails = _last_step(interval, holds - SEGMENT_STEP)
+    return _SmallestCap(holds, last_good)
 
 
 def _failing_above(trace: Sequence[Event], segments: Segments, last_good: int, surely_holds: int) -> int | None:
-    """Return the largest cap of the first failing course above `last_good`, or None where none was found."""
-    for _ in range(COURSES_TRIED_ABOVE):
+    """Return the largest cap of the first failing interval above `last_good`, or None where none was found."""
+    for _ in range(INTERVALS_TRIED_ABOVE):
         if last_good + SEGMENT_STEP >= surely_holds:
             return None
-        course = _course(trace, last_good + SEGMENT_STEP, segments)
-        last_good = _last_step(course, surely_holds)
-        if not course.fits:
+        interval = _interval_of(trace, last_good + SEGMENT_STEP, segments)
+        last_good = _last_step(interval, surely_holds)
+        if not interval.fits:
             return min(last_good, surely_holds - SEGMENT_STEP)
     return None
 
 
-def _course(trace: Sequence[Event], limit_bytes: int | None, segments: Segments) -> _CapInterval:
+def _interval_of(trace: Sequence[Event], limit_bytes: int | None, segments: Segments) -> _CapInterval:
     allocator = CachingAllocator(limit_bytes, segments=segments)
     try:
         _run(allocator, trace)
@@ -143,7 +149,7 @@ def _run(allocator: CachingAllocator, events: Iterable[Event]) -> int:
     return peak_position
 
 
-def _least(trace: Sequence[Event]) -> int:
+def _peak_of_requests(trace: Sequence[Event]) -> int:
     """Return the peak of the rounded requests: no cap below it can hold, whatever the allocator does."""
     options = AllocatorOptions()
     sizes: dict[int, int] = {}
@@ -158,9 +164,9 @@ def _least(trace: Sequence[Event]) -> int:
     return peak
 
 
-def _last_step(course: _CapInterval, at_most: int) -> int:
-    """Return the largest multiple of 2 MiB for which the course is the same, or `at_most` where that is less."""
-    return at_most if course.last_cap is None else min(at_most, course.last_cap // SEGMENT_STEP * SEGMENT_STEP)
+def _last_step(interval: _CapInterval, at_most: int) -> int:
+    """Return the largest multiple of 2 MiB in the interval, or `at_most` where that is less."""
+    return at_most if interval.last_cap is None else min(at_most, interval.last_cap // SEGMENT_STEP * SEGMENT_STEP)
 
 
 def _round_up(num_bytes: int) -> int:

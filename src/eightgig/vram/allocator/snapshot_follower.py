@@ -12,7 +12,7 @@ from eightgig.vram.allocator.snapshot_file import TraceEntry
 from eightgig.vram.allocator.snapshot_history import History
 from eightgig.vram.allocator.snapshot_undo import HeldBlock, Segment
 
-_RELEASES = ("segment_free", "segment_unmap")
+_RELEASES = ("segment_free", "segment_unmap")  # of native and of expandable segments
 _BEYOND_ANY_CARD = 1 << 62  # addresses of simulated segments that the real allocator did not make
 
 

@@ -2,6 +2,7 @@
 
 from bisect import bisect_left, bisect_right, insort
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 from eightgig.core.errors import DataError
 from eightgig.vram.allocator.blocks import DEFAULT_POOL, SMALL_REQUEST, SMALL_SEGMENT, AllocatorOptions, PoolId
@@ -21,6 +22,20 @@ class HeldBlock:
     num_bytes: int
     is_allocated: bool
     is_open: bool = False
+
+
+class _Page(NamedTuple):
+    """An address of an expandable segment whose pages are known to be small, or large."""
+
+    address: int
+    is_small: bool
+
+
+class UndoneAction(NamedTuple):
+    """The pool and the block that an action was about; None where it was about a segment."""
+
+    pool_id: PoolId
+    block: HeldBlock | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +76,7 @@ class Undo:
 
     def __post_init__(self) -> None:
         self.is_expandable = _is_expandable(self.final, self.trace)
-        self._small_at = _kinds_of_pages(self.final, self.trace)
+        self._pages = _kinds_of_pages(self.final, self.trace)
         for state in self.final:
             self._put(Segment(state.address, state.num_bytes, state.stream, state.is_small, state.pool_id))
             for block in state.blocks:
@@ -69,18 +84,18 @@ class Undo:
                     self._hold(block.address, HeldBlock(block.num_bytes, block.state == "active_allocated"))
         self.reserved = sum(segment.num_bytes for segment in self.final)
 
-    def step_back(self, entry: TraceEntry) -> tuple[PoolId, HeldBlock | None]:
+    def step_back(self, entry: TraceEntry) -> UndoneAction:
         """Undo one action, and give the pool and the block it was about.
 
         Raises:
             DataError: the action cannot have led to this state.
         """
         if entry.action in ("segment_alloc", "segment_map"):
-            return self._undo_growth(entry).pool_id, None
+            return UndoneAction(self._undo_growth(entry).pool_id, None)
         if entry.action in ("segment_free", "segment_unmap"):
-            return self._undo_release(entry).pool_id, None
+            return UndoneAction(self._undo_release(entry).pool_id, None)
         segment = self._around(entry)
-        return segment.pool_id, self._undo_block(entry, segment)
+        return UndoneAction(segment.pool_id, self._undo_block(entry, segment))
 
     def _undo_block(self, entry: TraceEntry, segment: Segment) -> HeldBlock:
         block = self.held.get(entry.address)
@@ -169,9 +184,9 @@ class Undo:
     def _small_pages(self, entry: TraceEntry) -> bool:
         if entry.num_bytes % self.options.large_segment_bytes:
             return True  # large pages come and go as a whole
-        index = bisect_right(self._small_at, (entry.address, True))
-        nearest = self._small_at[max(index - 1, 0) : index + 1]  # the address ranges of segments are far apart
-        return bool(nearest) and min(nearest, key=lambda known: abs(known[0] - entry.address))[1]
+        index = bisect_right(self._pages, _Page(entry.address, True))
+        nearest = self._pages[max(index - 1, 0) : index + 1]  # the address ranges of segments are far apart
+        return bool(nearest) and min(nearest, key=lambda page: abs(page.address - entry.address)).is_small
 
     def _around(self, entry: TraceEntry) -> Segment:
         index = bisect_right(self.starts, entry.address)
@@ -216,14 +231,14 @@ def _is_expandable(final: tuple[SegmentState, ...], trace: tuple[TraceEntry, ...
     return kinds == {True}
 
 
-def _kinds_of_pages(final: tuple[SegmentState, ...], trace: tuple[TraceEntry, ...]) -> list[tuple[int, bool]]:
+def _kinds_of_pages(final: tuple[SegmentState, ...], trace: tuple[TraceEntry, ...]) -> list[_Page]:
     """List addresses at which pages are known to be small or large: of an expandable segment all are of one kind."""
-    known = {(segment.address, segment.is_small) for segment in final}
+    known = {_Page(segment.address, segment.is_small) for segment in final}
     for entry in trace:
         if entry.action == "segment_map":
-            known.add((entry.address, entry.num_bytes == SMALL_SEGMENT))
+            known.add(_Page(entry.address, entry.num_bytes == SMALL_SEGMENT))
         elif entry.action != "segment_unmap":
-            known.add((entry.address, entry.num_bytes <= SMALL_REQUEST))
+            known.add(_Page(entry.address, entry.num_bytes <= SMALL_REQUEST))
     return sorted(known)
 
 

@@ -9,11 +9,12 @@ from eightgig.vram.cards.nvml import ask_nvml, handle_of, used_uuid
 
 # The memory that the driver shows may be a little below the catalog's (ECC, driver's own share).
 _MEMORY_TOLERANCE_GIB = 0.6
+# NVIDIA, CUDA C++ Programming Guide, Arithmetic Instructions; all others have 128.
 _CORES_PER_SM = {(6, 0): 64, (6, 1): 128, (7, 0): 64, (7, 5): 64, (8, 0): 64}
 # Tensor FLOP an SM and clock, float16 in and float32 accumulated; GeForce cards run it at half of the chip's rate.
 # NVIDIA's whitepapers of Volta, Turing, Ampere (GA100, GA102), Ada, Hopper and RTX Blackwell.
 _TENSOR_FLOP = {7: 1024, 8: 1024, 9: 4096, 10: 8192, 12: 1024}
-_TENSOR_FLOP_GA100 = 2048
+_TENSOR_FLOP_GA100 = 2048  # compute capability 8.0; the other Ampere chips are GA102 and smaller
 _GENERATIONS = {6: "Pascal", 7: "Volta or Turing", 8: "Ampere or Ada", 9: "Hopper", 10: "Blackwell", 12: "Blackwell"}
 
 

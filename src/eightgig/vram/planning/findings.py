@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from eightgig.core.units import bytes_from_gib, format_bytes, gib
 from eightgig.vram.cards.memory import CardMemory
 from eightgig.vram.plan import Finding, MemoryPlan
+from eightgig.vram.planning.request import PlanRequest
 
 # Below it BatchNorm's statistics are too noisy to train well (Wu and He, Group Normalization, ECCV 2018, figure 1).
 BATCH_NORM_FLOOR = 8
-_TIGHT_FRACTION = 0.03
-_ONE_HOLDER_FRACTION = 0.25
+_TIGHT_FRACTION = 0.03  # of 7.5 GiB some 230 MiB, as much as a browser takes of the card
+_ONE_OWNER_FRACTION = 0.25  # less of the peak saves too little to say so
 
 
 @dataclass(frozen=True)
@@ -21,16 +22,14 @@ class PlanCheck:
     """A plan beside what was asked for.
 
     Attributes:
+        batch_norm: whether the network uses the batch's own statistics.
         budget_gib: that was asked for.
-        memory: of the card of this machine, where the run uses it.
     """
 
     plan: MemoryPlan
-    micro_batch: int
-    eval_batch: int
+    request: PlanRequest
     batch_norm: bool
-    budget_gib: float | None = None
-    memory: CardMemory | None = None
+    budget_gib: float
 
 
 def findings_of(asked: PlanCheck) -> tuple[Finding, ...]:
@@ -42,10 +41,10 @@ def findings_of(asked: PlanCheck) -> tuple[Finding, ...]:
 def smaller_micro_batch(asked: PlanCheck) -> str | None:
     """The micro-batch that was asked for does not fit."""
     plan = asked.plan
-    if plan.micro_batch >= asked.micro_batch:
+    if plan.micro_batch >= asked.request.micro_batch:
         return None
     return (
-        f"micro-batch {asked.micro_batch} does not fit: {plan.micro_batch} with "
+        f"micro-batch {asked.request.micro_batch} does not fit: {plan.micro_batch} with "
         f"{plan.gradient_accumulation_steps} accumulation "
         f"steps, the same effective batch of {plan.effective_batch}"
     )
@@ -74,8 +73,8 @@ def validation_is_largest(asked: PlanCheck) -> str | None:
     phases = {phase.phase: phase for phase in plan.predicted}
     if "train" not in phases:
         return None
-    if plan.eval_batch < asked.eval_batch:
-        return f"validation with {asked.eval_batch} samples at a time does not fit: {plan.eval_batch} at a time"
+    if plan.eval_batch < asked.request.eval_batch:
+        return f"validation with {asked.request.eval_batch} samples at a time does not fit: {plan.eval_batch} at a time"
     if phases["validate"].min_memory_limit_bytes <= phases["train"].min_memory_limit_bytes:
         return None
     return "validation needs more memory than training: a lower train.eval_batch_size costs nothing but a little time"
@@ -132,11 +131,13 @@ def one_owner(asked: PlanCheck) -> str | None:
     """One module's activations are a large share of the whole."""
     plan = asked.plan
     peak = max(phase.peak_bytes for phase in plan.predicted)
-    named = [(owner, size) for owner, size in plan.largest if "/" in owner and size > _ONE_HOLDER_FRACTION * peak]
+    named = [row for row in plan.largest if "/" in row.owner and row.num_bytes > _ONE_OWNER_FRACTION * peak]
     if not named:
         return None
-    owner, size = named[0]
-    return f"{owner} alone holds {format_bytes(size)} of {format_bytes(peak)} at the peak: look there first to save"
+    return (
+        f"{named[0].owner} alone holds {format_bytes(named[0].num_bytes)} of {format_bytes(peak)} at the peak: look "
+        "there first to save"
+    )
 
 
 def optimizer_in_backward(asked: PlanCheck) -> str | None:
@@ -161,9 +162,9 @@ def several_processes(asked: PlanCheck) -> str | None:
 
 def less_than_the_budget(asked: PlanCheck) -> str | None:
     """The card of this machine has less than the budget, or less of it is free where a full card spills."""
-    if asked.memory is None or asked.budget_gib is None:
+    if asked.request.memory is None:
         return None
-    return limit_of_budget(asked.budget_gib, asked.memory, asked.plan.context_bytes)
+    return limit_of_budget(asked.budget_gib, asked.request.memory, asked.plan.context_bytes)
 
 
 def limit_of_budget(asked_gib: float, memory: CardMemory, context_bytes: int) -> str | None:
@@ -188,7 +189,7 @@ def limit_of_budget(asked_gib: float, memory: CardMemory, context_bytes: int) ->
 
 def shared_card(asked: PlanCheck) -> str | None:
     """Other programs hold what the plan needs."""
-    plan, memory = asked.plan, asked.memory
+    plan, memory = asked.plan, asked.request.memory
     if memory is None:
         return None
     available, needed = memory.available_bytes(plan.context_bytes), plan.needed_bytes + plan.context_bytes

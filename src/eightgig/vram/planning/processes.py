@@ -14,12 +14,12 @@ _GATHERED_BLOCKS = 3
 _SENT_BLOCKS = 2
 
 
-def spread_over(prediction: Prediction, processes: int, largest_block: int) -> Prediction:
-    """Return what one process needs where FSDP2 spreads weights, gradients and optimizer state.
+def sharded_over(prediction: Prediction, processes: int, largest_block: int) -> Prediction:
+    """Return what one process needs where FSDP2 shards weights, gradients and optimizer state.
 
     Args:
         prediction: of a process alone.
-        processes: among which they are spread evenly.
+        processes: among which they are sharded evenly.
         largest_block: bytes of the weights that are gathered at a time.
     """
     held = dict(prediction.at_peak)

@@ -1,15 +1,16 @@
-"""What is asked of the planner, and the ways of running it that the planner looks at."""
+"""What is asked of the planner, and how each way of running it is traced."""
 
-from dataclasses import dataclass
+from collections.abc import Iterator
 from typing import Literal
 
 from eightgig.core.device import DeviceKind
 from eightgig.core.records import Record
 from eightgig.vram.cards.catalog import Card
 from eightgig.vram.cards.memory import CardMemory
-from eightgig.vram.plan import Checkpointing, OptimizerName, Precision
+from eightgig.vram.plan import Attention, Checkpointing, OptimizerName, Precision, StepConfig
+from eightgig.vram.tracing.options import StepOptions
 from eightgig.vram.tracing.spec import WorkloadSpec
-from eightgig.vram.tracing.workspace import Generation
+from eightgig.vram.tracing.workspace import Generation, generation_on
 
 
 class PlanRequest(Record):
@@ -21,7 +22,7 @@ class PlanRequest(Record):
         task: `infer` plans for a pass without gradients alone.
         effective_batch: samples of one process an optimizer step, which no plan changes.
         processes: that train together, each with a card of its own.
-        spreads: whether weights, gradients and optimizer state are spread over them (FSDP2).
+        is_sharded: whether weights, gradients and optimizer state are sharded over them (FSDP2).
         micro_batch: the most samples that pass at a time.
         eval_batch: the most samples at a time where no gradients are kept.
         precisions: those that are allowed; the fastest is taken that goes with the rest of the plan.
@@ -41,7 +42,7 @@ class PlanRequest(Record):
     task: Literal["train", "infer"] = "train"
     effective_batch: int
     processes: int = 1
-    spreads: bool = False
+    is_sharded: bool = False
     micro_batch: int
     eval_batch: int
     precisions: tuple[Precision, ...] = ("fp16",)
@@ -56,22 +57,54 @@ class PlanRequest(Record):
     card: Card | None = None
     memory: CardMemory | None = None
 
+    def step(
+        self,
+        micro_batch: int,
+        precision: Precision,
+        *,
+        attention: Attention = "sdpa",
+        activation_checkpointing: Checkpointing = "none",
+        offload: bool = False,
+        optimizer_in_backward: bool = False,
+    ) -> StepConfig:
+        """Return one way of running this, at the effective batch that no plan changes."""
+        return StepConfig(
+            micro_batch=micro_batch,
+            gradient_accumulation_steps=self.effective_batch // micro_batch,
+            processes=self.processes,
+            precision=precision,
+            attention=attention,
+            activation_checkpointing=activation_checkpointing,
+            offload=offload,
+            optimizer=self.optimizer,
+            # Fused SGD saves nothing over foreach, and fake tensors cannot run it (aten::_fused_sgd_ is not for them).
+            optimizer_kernel="foreach" if self.optimizer == "sgd" else "fused",
+            optimizer_in_backward=optimizer_in_backward,
+            memory_format="channels_last" if self.channels_last else "contiguous",
+        )
 
-@dataclass(frozen=True)
-class Candidate:
-    """One way of running a request."""
+    def options(self, step: StepConfig) -> StepOptions:
+        """Return what a way of running this is traced with."""
+        trains = self.task == "train"
+        made = StepOptions.of(step, clips_gradients=self.clips_gradients, copies_buffers=trains)
+        return made if trains else made.without_gradients(step.micro_batch)
 
-    precision: Precision
-    activation_checkpointing: Checkpointing
-    offload: bool
-    micro_batch: int
-    gradient_accumulation_steps: int
-    optimizer_in_backward: bool = False
+    def precisions_without_scaler(self) -> tuple[Precision, ...]:
+        """Return the allowed precisions that need no gradient scaler."""
+        return tuple(precision for precision in self.precisions if precision != "fp16")
+
+    def against_optimizer_in_backward(self) -> Iterator[str]:
+        """Yield what in the recipe needs all gradients at once, each with the way out."""
+        if self.effective_batch > self.micro_batch:
+            yield "gradients are accumulated over batches (train.gradient_accumulation_steps: 1 does not)"
+        if self.processes > 1:
+            yield "several processes exchange gradients before a step (train.distributed.nproc_per_node: 1 does not)"
+        if self.clips_gradients:
+            yield "gradients are clipped to the norm of all (train.max_grad_norm: null does not)"
+        if not self.precisions_without_scaler():
+            yield "fp16 has a gradient scaler that looks at all gradients before a step (plan.precision: bf16 has none)"
 
 
 def generation_of(request: PlanRequest) -> Generation:
     """Return the GPU generation whose workspace memory counts for a request; `none` where it runs on the CPU."""
-    if request.device == "cpu":
-        return "none"
-    known: dict[str, Generation] = {"ada": "ada", "hopper": "hopper", "blackwell": "blackwell"}
-    return known.get(request.card.generation.lower() if request.card else "", "ampere")
+    return generation_on(request.device, request.card.generation if request.card else "")

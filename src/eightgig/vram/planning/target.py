@@ -10,7 +10,7 @@ from eightgig.vram.cards.memory import CardMemory
 from eightgig.vram.parameters import PlanParameters
 from eightgig.vram.runtime.card_memory import memory_of_run
 
-DEFAULT_CARD = "RTX 3070"
+DEFAULT_CARD = "RTX 3070"  # the card of 8 GB that conf/rtx3070 is for
 
 
 class Target(Record):

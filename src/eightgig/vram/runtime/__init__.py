@@ -1,1 +1,1 @@
-"""At run time: the budget enforced, memory measured and recorded, levers applied."""
+"""At run time: the budget enforced, memory measured and recorded, memory saved as planned."""

@@ -57,7 +57,7 @@ def _capped(plan: MemoryPlan) -> Iterator[EnforcedBudget]:
     context = context_to_keep(memory.context_bytes, plan.context_bytes)
     share = memory.share(bytes_from_gib(plan.budget_gib), plan.context_bytes)
     cap_bytes = cap_of(share.num_bytes, context, memory.total_bytes, limit=share.limit)
-    _say(plan, context, cap_bytes, share)
+    _log_cap(plan, context, cap_bytes, share)
     before = torch.cuda.get_per_process_memory_fraction()
     torch.cuda.set_per_process_memory_fraction(cap_bytes / memory.total_bytes)
     try:
@@ -121,7 +121,7 @@ def cap_of(budget_bytes: int, context: Context, total_bytes: int, *, limit: Limi
     return cap_bytes
 
 
-def _say(plan: MemoryPlan, context: Context, cap_bytes: int, share: Share) -> None:
+def _log_cap(plan: MemoryPlan, context: Context, cap_bytes: int, share: Share) -> None:
     logger.info(
         "torch may allocate %s: %s %.4g GiB less %s of CUDA context (%s)",
         format_bytes(cap_bytes),

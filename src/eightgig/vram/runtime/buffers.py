@@ -5,10 +5,12 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
+from eightgig.core.units import MIB
+
 Place = tuple[nn.Module, str]
 """The module that has a buffer, and its name there."""
 
-_LARGE_BYTES = 1 << 20  # statistics of a channel are far smaller; what is larger is a table that shall not stand twice
+_LARGE_BYTES = MIB  # statistics of a channel are far smaller; what is larger is a table that shall not stand twice
 
 
 class BufferCopies:

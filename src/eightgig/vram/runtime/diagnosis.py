@@ -12,8 +12,10 @@ from eightgig.core.units import GIB, KIB, MIB, format_bytes
 from eightgig.vram.allocator.blocks import AllocatorOptions
 
 OomCode = Literal["host_memory", "leak", "fragmentation", "validation", "another_process", "too_big"]
+# As torch's allocator writes sizes (c10/cuda/CUDACachingAllocator.cpp, format_size).
 _UNITS = {"bytes": 1, "KiB": KIB, "MiB": MIB, "GiB": GIB}
 _ALLOCATOR = AllocatorOptions()
+# Less is what kernels and caches come to hold in their first steps; fewer samples show no trend in four parts.
 _MIN_LEAK_BYTES = 16 * MIB
 _MIN_LEAK_STEPS = 8
 
@@ -92,8 +94,8 @@ def requested_bytes(message: str) -> int | None:
 
 def diagnose(shortage: Shortage) -> OomDiagnosis:
     """Return the first diagnosis that the numbers bear out, from what smaller batches do not cure to what they do."""
-    for judge in _JUDGES:
-        if diagnosis := judge(shortage):
+    for check in _CHECKS:
+        if diagnosis := check(shortage):
             return diagnosis
     return too_big(shortage)
 
@@ -199,7 +201,7 @@ def _excess(s: Shortage) -> str:
     return told + (f"; the plan had predicted {format_bytes(s.predicted_bytes)}" if s.predicted_bytes else "")
 
 
-_JUDGES: tuple[Callable[[Shortage], OomDiagnosis | None], ...] = (
+_CHECKS: tuple[Callable[[Shortage], OomDiagnosis | None], ...] = (
     host_memory,
     another_process,
     leak,

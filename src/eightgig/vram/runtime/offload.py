@@ -16,7 +16,7 @@ from torch.autograd.graph import saved_tensors_hooks
 
 from eightgig.core.units import MIB, format_bytes
 
-_SMALLEST_BYTES = 1 << 20  # a transfer of less costs more time than it is worth memory
+_SMALLEST_BYTES = MIB  # a transfer of less costs more time than it is worth memory
 _SLAB_BYTES = 64 * MIB  # a power of two: torch rounds page-locked memory up to one, up to twice what was asked for
 _ALIGNMENT = 512  # so that every type may begin anywhere
 _IN_FLIGHT = 2  # tensors on their way out: enough to keep the bus busy while the next is computed
@@ -191,7 +191,7 @@ class _HostMemory:
 
 
 class _Pieces(list[Tensor]):
-    """BatchSplitter of slabs; told apart by what they are, not by what is in them."""
+    """Pieces of slabs; told apart by what they are, not by what is in them."""
 
     __hash__ = object.__hash__  # type: ignore[assignment]
 

@@ -10,8 +10,8 @@ from torch.utils.checkpoint import CheckpointPolicy, checkpoint, create_selectiv
 
 from eightgig.vram.plan import Checkpointing
 
-# What costs most to compute again: convolutions, matrix products, attention. Normalisation and activations are cheap.
-_DEAR = {
+# What is expensive to compute again: convolutions, matrix products, attention. Normalisation and activations are cheap.
+_EXPENSIVE_OPS = {
     "aten::convolution",
     "aten::mm",
     "aten::addmm",
@@ -61,12 +61,12 @@ def _is_block(module: nn.Module) -> bool:
 def _recompute(block: nn.Module, level: Checkpointing) -> None:
     forward: Callable[..., Any] = block.forward
     if level == "selective":
-        _write_activations_anew(block)
+        _disable_in_place(block)
 
     def contexts() -> tuple[AbstractContextManager[Any], AbstractContextManager[Any]]:
         if level == "full":
             return nullcontext(), _frozen_statistics(block)
-        keep, reuse = create_selective_checkpoint_contexts(_keep_what_is_dear)
+        keep, reuse = create_selective_checkpoint_contexts(_keep_expensive)
         return keep, _both(_frozen_statistics(block), reuse)
 
     def recomputing_forward(*inputs: Any, **options: Any) -> Any:
@@ -77,16 +77,16 @@ def _recompute(block: nn.Module, level: Checkpointing) -> None:
     block.forward = recomputing_forward
 
 
-def _write_activations_anew(block: nn.Module) -> None:
+def _disable_in_place(block: nn.Module) -> None:
     # A convolution's result that is kept must not be overwritten by the activation after it.
     for part in block.modules():
         if getattr(part, "inplace", False):
             setattr(part, "inplace", False)  # noqa: B010  of modules in general
 
 
-def _keep_what_is_dear(_: Any, op: Any, *__: Any, **___: Any) -> CheckpointPolicy:
-    dear = isinstance(op, torch._ops.OpOverload) and op._schema.name in _DEAR
-    return CheckpointPolicy.MUST_SAVE if dear else CheckpointPolicy.PREFER_RECOMPUTE
+def _keep_expensive(_: Any, op: Any, *__: Any, **___: Any) -> CheckpointPolicy:
+    is_expensive = isinstance(op, torch._ops.OpOverload) and op._schema.name in _EXPENSIVE_OPS
+    return CheckpointPolicy.MUST_SAVE if is_expensive else CheckpointPolicy.PREFER_RECOMPUTE
 
 
 @contextmanager

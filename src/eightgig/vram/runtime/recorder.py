@@ -21,7 +21,7 @@ from eightgig.vram.runtime.offload import HostMemoryError
 
 logger = logging.getLogger(__name__)
 REPORT = "report.json"
-_MAX_STEP_STARTS = 256
+_MAX_STEP_STARTS = 256  # enough to tell a steady growth, and few KB of a report
 _OF_THE_HOST = re.compile(r"DefaultCPUAllocator: (can't allocate|not enough) memory")  # the second on Windows
 # What the driver and NVIDIA's libraries say when they are refused memory past torch's allocator. Expandable segments
 # ask the driver themselves ("CUDA driver error"), NCCL tells of a "Cuda failure", and a library whose handle cannot be
@@ -41,7 +41,7 @@ class FlightRecorder:
         budget: the cap that holds.
         record_history: keep where allocations were made from the start, not only after memory ran out once; it costs
             a few microseconds an allocation.
-        memory probe: where memory is read; None reads the plan's device.
+        memory_probe: where memory is read; None reads the plan's device.
     """
 
     def __init__(
@@ -75,7 +75,7 @@ class FlightRecorder:
             logger.error("out of memory: %s", self.out_of_memory(error).diagnosis.sentence)
         if self._record_history:
             self._memory_probe.record_history(on=False)
-        self._write("finished" if error is None else _told(error))
+        self._write("finished" if error is None else _first_line(error))
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
@@ -160,7 +160,7 @@ class FlightRecorder:
             cap_bytes=self._budget.cap_bytes,
             predicted_bytes=predicted.get("train" if phase == "optimizer" else phase),
             step_starts=self._step_starts.values,
-            error=_told(error),
+            error=_first_line(error),
             of_host=_is_of_the_host(error),
             snapshot=snapshot,
             **self._memory_probe.now().model_dump(),
@@ -212,5 +212,5 @@ def _is_of_the_host(error: BaseException) -> bool:
     return isinstance(error, HostMemoryError) or _OF_THE_HOST.search(str(error)) is not None
 
 
-def _told(error: BaseException) -> str:
+def _first_line(error: BaseException) -> str:
     return f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"

@@ -13,13 +13,14 @@ import sys
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 from eightgig.core.errors import ConfigurationError, EightgigError
 from eightgig.core.files import write_text
 from eightgig.core.records import Record
 from eightgig.core.units import format_bytes
-from eightgig.vram.allocator.events import AllocationTrace, Scratch
-from eightgig.vram.tracing.card_probe import CardMeasurements, KernelScratch, Layout
+from eightgig.vram.allocator.kernels import AttentionKernel, ConvolutionKernel
+from eightgig.vram.tracing.card_probe import CardMeasurements, KernelWorkspace, Layout
 from eightgig.vram.tracing.workspace import (
     PACKAGED,
     Calibration,
@@ -27,25 +28,24 @@ from eightgig.vram.tracing.workspace import (
     Generation,
     WorkspaceMemory,
     load_calibration,
-    with_workspace,
+    workspace_bytes,
 )
 
+# Of the compute capability (NVIDIA, CUDA C++ Programming Guide, Compute Capabilities).
 _GENERATION_OF_MAJOR: dict[int, Generation] = {8: "ampere", 9: "hopper", 10: "blackwell", 12: "blackwell"}
-_ADA = (8, 9)
-_SECONDS_AT_MOST = 300
-_BACKWARD = "convolution_backward"
-_CONVOLUTIONS = ("convolution", _BACKWARD)
+_ADA = (8, 9)  # shares its major number with Ampere
+_SECONDS_AT_MOST = 300  # far above what some hundred kernels take; a card that others use may never get to them
 _STAGED = ("conv_forward_staging", "conv_backward_staging", "conv_pointwise_staging", "conv_grouped_staging")
 # A constant holds for all precisions: it is that of what recipes run, where that could be measured.
 _AS_RECIPES_RUN = ("fp16", "bf16", "fp32")
-_LAST_LINES = 6
+_LAST_LINES = 6  # of what the measuring process said: the error of a traceback, and the call that raised it
 
 
 class Checked(Record):
-    """One op on the card, beside what the constants say of it."""
+    """One kernel on the card, beside what the constants predict for it: the larger block where it takes two."""
 
-    measured: KernelScratch
-    said_bytes: int
+    measured: KernelWorkspace
+    predicted_bytes: int
 
 
 class Staging(Record):
@@ -104,18 +104,19 @@ def calibrated(base: Calibration, measured: CardMeasurements) -> Calibration:
     generation = generation_of(measured.compute_capability, measured.card)
     old = base.of(generation)
     values = {name: getattr(old, name) for name in WorkspaceMemory.model_fields}
-    for name, (value, how) in _figures(measured).items():
-        values[name] = Constant(value=value, unit=values[name].unit, source=f"{_source(measured)}: {how}")
+    for name, figure in _figures(measured).items():
+        source = f"{_source(measured)}: {figure.source}"
+        values[name] = Constant(value=figure.value, unit=values[name].unit, source=source)
     return Calibration(generations={**base.generations, generation: WorkspaceMemory(**values)})
 
 
 def staging_of(measured: CardMeasurements) -> tuple[Staging, ...]:
     """Return what convolutions took by kind, constant, precision and layout: also what no constant is computed from."""
     groups: dict[tuple[str, str | None, str, Layout], list[float]] = {}
-    for one in measured.scratch:
-        if one.kind in _CONVOLUTIONS:
-            key = (one.kind, _constant_of(one), one.precision, one.layout)
-            groups.setdefault(key, []).append(_ratio(one))
+    for one in measured.workspaces:
+        if isinstance(one.kernel, ConvolutionKernel):
+            key = (one.kernel.kind, _constant_of(one.kernel), one.precision, one.layout)
+            groups.setdefault(key, []).append(_staging_ratio(one.kernel, one.num_bytes))
     return tuple(
         Staging(
             kind=kind,
@@ -132,8 +133,11 @@ def staging_of(measured: CardMeasurements) -> tuple[Staging, ...]:
 
 
 def check(measured: CardMeasurements, workspace: WorkspaceMemory) -> tuple[Checked, ...]:
-    """Return each op that was measured beside the bytes that the constants say."""
-    return tuple(Checked(measured=one, said_bytes=_said(one, workspace)) for one in measured.scratch)
+    """Return each kernel that was measured beside the bytes that the constants predict."""
+    return tuple(
+        Checked(measured=one, predicted_bytes=int(max(workspace_bytes(one.kernel, workspace))))
+        for one in measured.workspaces
+    )
 
 
 def measure() -> CardMeasurements:
@@ -201,25 +205,28 @@ def _probed() -> str:
     return done.stdout.strip().splitlines()[-1]
 
 
-def _figures(measured: CardMeasurements) -> dict[str, tuple[float, str]]:
+class _Figure(NamedTuple):
+    value: float
+    source: str
+
+
+def _figures(measured: CardMeasurements) -> dict[str, _Figure]:
     """Return each constant that was measured, with how it was computed."""
-    figures: dict[str, tuple[float, str]] = {}
+    figures: dict[str, _Figure] = {}
     if measured.context_bytes is not None:
         how = "what the driver says the process used, less what torch's allocator held, with kernels loaded"
-        figures["context_bytes"] = measured.context_bytes, how
+        figures["context_bytes"] = _Figure(measured.context_bytes, how)
     if measured.cublas_workspace_bytes > 0:
-        figures["cublas_workspace_bytes"] = measured.cublas_workspace_bytes, "taken by the first matrix product"
+        how = "taken by the first matrix product"
+        figures["cublas_workspace_bytes"] = _Figure(measured.cublas_workspace_bytes, how)
     for name in _STAGED:
-        figures |= _staging(name, [one for one in measured.scratch if _constant_of(one) == name])
-    half = [one for one in measured.scratch if one.kind == "flash_attention_backward" and one.precision == "fp16"]
-    return figures | _accumulator(half)
+        figures |= _staging(name, measured.workspaces)
+    return figures | _accumulator(measured.workspaces)
 
 
-def _constant_of(one: KernelScratch) -> str | None:
+def _constant_of(kernel: ConvolutionKernel) -> str | None:
     """Return the constant that a convolution's workspace is charged with, asked of it: so both stay of one mind."""
-    if one.kind not in _CONVOLUTIONS:
-        return None
-    return next((name for name in _STAGED if _said(one, _nothing_but(name))), None)
+    return next((name for name in _STAGED if workspace_bytes(kernel, _nothing_but(name))[0] >= 1), None)
 
 
 @cache
@@ -230,32 +237,39 @@ def _nothing_but(name: str) -> WorkspaceMemory:
     return WorkspaceMemory(**values)
 
 
-def _ratio(one: KernelScratch) -> float:
-    return one.num_bytes / (one.sizes[0] + one.sizes[1])
+def _staging_ratio(kernel: ConvolutionKernel, num_bytes: int) -> float:
+    return num_bytes / (kernel.input_bytes + kernel.output_bytes)
 
 
-def _staging(name: str, ops: Sequence[KernelScratch]) -> dict[str, tuple[float, str]]:
+def _staging(name: str, workspaces: Sequence[KernelWorkspace]) -> dict[str, _Figure]:
     """The median, for one convolution with another algorithm shall not decide for all."""
     for precision in _AS_RECIPES_RUN:
-        ratios = sorted(_ratio(one) for one in ops if one.precision == precision)
+        ratios = sorted(
+            _staging_ratio(one.kernel, one.num_bytes)
+            for one in workspaces
+            if one.precision == precision
+            and isinstance(one.kernel, ConvolutionKernel)
+            and _constant_of(one.kernel) == name
+        )
         if ratios:
             how = f"median of {len(ratios)} {precision} convolutions, {ratios[0]:.2f} to {ratios[-1]:.2f}"
-            return {name: (round(statistics.median(ratios), 3), how)}
+            return {name: _Figure(round(statistics.median(ratios), 3), how)}
     return {}
 
 
-def _accumulator(ops: Sequence[KernelScratch]) -> dict[str, tuple[float, str]]:
-    if not ops:
+def _accumulator(workspaces: Sequence[KernelWorkspace]) -> dict[str, _Figure]:
+    shares = [
+        one.num_bytes / (4 * one.kernel.batch * one.kernel.heads * one.kernel.tokens * one.kernel.head_dim)
+        for one in workspaces
+        if isinstance(one.kernel, AttentionKernel)
+        and (one.kernel.kind, one.precision) == ("flash_attention_backward", "fp16")
+    ]
+    if not shares:
         return {}
-    shares = [one.num_bytes / (4 * one.sizes[0] * one.sizes[1] * one.sizes[2] * one.sizes[3]) for one in ops]
     share = statistics.median(shares)
-    how = f"flash attention's backward pass took {share:.2f} times the query in float32, median of {len(ops)}"
-    return {"attention_backward_accumulator": (1 if share >= 0.5 else 0, how)}
-
-
-def _said(one: KernelScratch, workspace: WorkspaceMemory) -> int:
-    trace = AllocationTrace(events=(), holders={}, owners={}, marks=(), scratch=(Scratch(0, one.kind, one.sizes),))
-    return max((event.num_bytes for event in with_workspace(trace, workspace).events), default=0)
+    how = f"flash attention's backward pass took {share:.2f} times the query in float32, median of {len(shares)}"
+    # With an accumulator it is 1 and more, without next to nothing.
+    return {"attention_backward_accumulator": _Figure(1 if share >= 0.5 else 0, how)}
 
 
 def _source(measured: CardMeasurements) -> str:

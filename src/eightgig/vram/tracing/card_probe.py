@@ -17,11 +17,19 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from eightgig.core.device import resolve_device
 from eightgig.core.records import Record
+from eightgig.vram.allocator.kernels import (
+    AttentionKernel,
+    AttentionKind,
+    ConvolutionKernel,
+    EmbeddingKernel,
+    LayerNormKernel,
+    WorkspaceKernel,
+)
 from eightgig.vram.runtime.context import context_of, used_by_this_process
 
 Layout = Literal["contiguous", "channels_last"]
-Beside = Callable[[Callable[[], object]], int]
-"""Runs an operation and gives the bytes that it took beside what it gave."""
+MeasureWorkspace = Callable[[Callable[[], object]], int]
+"""Runs an operation and gives the bytes that it took beside its results."""
 
 
 class Convolution(NamedTuple):
@@ -34,6 +42,15 @@ class Convolution(NamedTuple):
     kernel: int
     stride: int = 1
     groups: int = 1
+
+
+class Attention(NamedTuple):
+    """The shape of a query."""
+
+    batch: int
+    heads: int
+    tokens: int
+    head_dim: int
 
 
 # Of ResNet-50 (224 px), with kernels of size 1; EfficientNet-B3 (300 px), with depthwise ones; the article's
@@ -60,24 +77,18 @@ CONVOLUTIONS = (
     Convolution(16, 144, 144, 75, 3, groups=144),
     Convolution(16, 288, 288, 38, 5, groups=288),
 )
-# Batch, heads, length and width of a head: GPT-2 medium, BERT-base, and a length that is no multiple of 128.
-ATTENTIONS = ((1, 16, 1024, 64), (8, 12, 512, 64), (4, 12, 200, 64))
+# GPT-2 medium, BERT-base, and a length that is no multiple of 128.
+ATTENTIONS = (Attention(1, 16, 1024, 64), Attention(8, 12, 512, 64), Attention(4, 12, 200, 64))
 _PRECISIONS: dict[torch.dtype, str] = {torch.float16: "fp16", torch.bfloat16: "bf16", torch.float32: "fp32"}
 
 
-class KernelScratch(Record):
-    """What one op took beside its inputs and results.
+class KernelWorkspace(Record):
+    """What one kernel took beside its inputs and results; `case` says for a person what was run."""
 
-    Attributes:
-        kind: as in `eightgig.vram.allocator.events.Scratch`; `sizes` likewise.
-        case: what was run, for a person.
-    """
-
-    kind: str
+    kernel: WorkspaceKernel
     case: str
     precision: str
     layout: Layout = "contiguous"
-    sizes: tuple[int, ...]
     num_bytes: int
 
 
@@ -98,25 +109,24 @@ class CardMeasurements(Record):
     date: str
     context_bytes: int | None
     cublas_workspace_bytes: int
-    scratch: tuple[KernelScratch, ...]
+    workspaces: tuple[KernelWorkspace, ...]
     notes: tuple[str, ...] = ()
 
 
 class Operation(NamedTuple):
     """An op to measure, made ready when `prepare` is called."""
 
-    kind: str
+    kernel: WorkspaceKernel
     case: str
     precision: str
     layout: Layout
-    sizes: tuple[int, ...]
     prepare: Callable[[], Callable[[], object]]
 
 
 def operations(
     device: str,
     convolutions: Iterable[Convolution] = CONVOLUTIONS,
-    attentions: Iterable[tuple[int, int, int, int]] = ATTENTIONS,
+    attentions: Iterable[Attention] = ATTENTIONS,
 ) -> Iterator[Operation]:
     """Yield the ops to measure; nothing is allocated before `prepare` is called."""
     layouts: tuple[Layout, ...] = ("contiguous", "channels_last")
@@ -125,25 +135,32 @@ def operations(
             for layout in layouts:
                 yield from _convolution_operations(convolution, dtype, layout, device)
     for shape in attentions:
-        yield _attention("flash_attention_backward", SDPBackend.FLASH_ATTENTION, shape, torch.float16, device)
-        yield _attention("efficient_attention_backward", SDPBackend.EFFICIENT_ATTENTION, shape, torch.float16, device)
-        yield _attention("efficient_attention_backward", SDPBackend.EFFICIENT_ATTENTION, shape, torch.float32, device)
+        yield _attention("flash_attention_backward", shape, torch.float16, device)
+        yield _attention("efficient_attention_backward", shape, torch.float16, device)
+        yield _attention("efficient_attention_backward", shape, torch.float32, device)
     yield _embedding(8192, 768, device)
     yield _layer_norm(8192, 1024, device)
 
 
-def measure_operations(made: Iterable[Operation], beside: Beside) -> tuple[tuple[KernelScratch, ...], tuple[str, ...]]:
+class Measured(NamedTuple):
+    """What was measured, and why the rest was not."""
+
+    workspaces: tuple[KernelWorkspace, ...]
+    notes: tuple[str, ...]
+
+
+def measure_operations(operations: Iterable[Operation], measure: MeasureWorkspace) -> Measured:
     """Return what each op took, and of those that this card or torch cannot run, why."""
-    measured, notes = [], []
-    for operation in made:
+    workspaces, notes = [], []
+    for operation in operations:
         try:
-            num_bytes = beside(operation.prepare())
+            num_bytes = measure(operation.prepare())
         except RuntimeError as error:  # no kernel for it, or out of memory: the others are still worth measuring
             notes.append(f"{operation.case} ({operation.precision}): {str(error).partition(chr(10))[0]}")
             continue
-        fields = {name: getattr(operation, name) for name in ("kind", "case", "precision", "layout", "sizes")}
-        measured.append(KernelScratch(**fields, num_bytes=num_bytes))
-    return tuple(measured), tuple(notes)
+        fields = {name: getattr(operation, name) for name in ("kernel", "case", "precision", "layout")}
+        workspaces.append(KernelWorkspace(**fields, num_bytes=num_bytes))
+    return Measured(tuple(workspaces), tuple(notes))
 
 
 def measure_card() -> CardMeasurements:
@@ -154,8 +171,8 @@ def measure_card() -> CardMeasurements:
     """
     resolve_device("cuda")  # refuses where there is none, or one that torch has no kernels for
     properties = torch.cuda.get_device_properties(torch.cuda.current_device())
-    workspace = _cublas_workspace_bytes()
-    scratch, notes = measure_operations(operations("cuda"), _beside_on_cuda)
+    cublas_bytes = _cublas_workspace_bytes()
+    measured = measure_operations(operations("cuda"), _workspace_on_cuda)
     _train_a_little()
     torch.cuda.empty_cache()
     used = used_by_this_process(f"GPU-{properties.uuid}")
@@ -167,9 +184,9 @@ def measure_card() -> CardMeasurements:
         torch=torch.__version__,
         date=datetime.now(UTC).date().isoformat(),
         context_bytes=context.num_bytes if context.source == "measured" else None,
-        cublas_workspace_bytes=workspace,
-        scratch=scratch,
-        notes=notes,
+        cublas_workspace_bytes=cublas_bytes,
+        workspaces=measured.workspaces,
+        notes=measured.notes,
     )
 
 
@@ -179,16 +196,27 @@ def _convolution_operations(made: Convolution, dtype: torch.dtype, layout: Layou
     image = (made.batch, made.channels_in, made.size, made.size)
     result = (made.batch, made.channels_out, size_out, size_out)
     weight = (made.channels_out, made.channels_in // made.groups, made.kernel, made.kernel)
-    bytes_of = [item * torch.Size(shape).numel() for shape in (image, result, weight)]
-    last = int(layout == "channels_last")
-    sizes = (*bytes_of, item, made.groups, made.kernel, weight[1], last, 0)
+    is_last = layout == "channels_last"
+    kernel = ConvolutionKernel(
+        kind="convolution",
+        input_bytes=item * torch.Size(image).numel(),
+        output_bytes=item * torch.Size(result).numel(),
+        weight_bytes=item * torch.Size(weight).numel(),
+        element_bytes=item,
+        groups=made.groups,
+        kernel_size=made.kernel,
+        channels_per_group=weight[1],
+        channels_last=is_last,
+        transposed=False,
+    )
+    back = kernel.model_copy(update={"kind": "convolution_backward"})
     case = (
         f"{made.channels_in} -> {made.channels_out}, {made.kernel} x {made.kernel}, stride {made.stride}, "
         f"groups {made.groups}, {made.batch} x {made.size} px"
     )
 
     def filled(shape: tuple[int, ...]) -> Tensor:
-        order = torch.channels_last if last else torch.contiguous_format
+        order = torch.channels_last if is_last else torch.contiguous_format
         return torch.randn(shape, device=device, dtype=dtype).to(memory_format=order)
 
     def forward() -> Callable[[], object]:
@@ -200,13 +228,17 @@ def _convolution_operations(made: Convolution, dtype: torch.dtype, layout: Layou
         geometry: Any = ([made.stride] * 2, [padding] * 2, [1, 1], False, [0, 0], made.groups, [True, True, False])
         return lambda: torch.ops.aten.convolution_backward(gradient, x, w, None, *geometry)
 
-    yield Operation("convolution", case, _PRECISIONS[dtype], layout, sizes, forward)
-    yield Operation("convolution_backward", case, _PRECISIONS[dtype], layout, sizes, backward)
+    yield Operation(kernel, case, _PRECISIONS[dtype], layout, forward)
+    yield Operation(back, case, _PRECISIONS[dtype], layout, backward)
 
 
-def _attention(
-    kind: str, backend: SDPBackend, shape: tuple[int, int, int, int], dtype: torch.dtype, device: str
-) -> Operation:
+_BACKENDS: dict[AttentionKind, SDPBackend] = {
+    "flash_attention_backward": SDPBackend.FLASH_ATTENTION,
+    "efficient_attention_backward": SDPBackend.EFFICIENT_ATTENTION,
+}
+
+
+def _attention(kind: AttentionKind, shape: Attention, dtype: torch.dtype, device: str) -> Operation:
     batch, heads, length, width = shape
 
     def part() -> Tensor:  # laid out as the projections of a transformer give it
@@ -214,13 +246,14 @@ def _attention(
 
     def prepare() -> Callable[[], object]:
         query, key, value = inputs = [part().requires_grad_() for _ in range(3)]
-        with sdpa_kernel(backend):
+        with sdpa_kernel(_BACKENDS[kind]):
             out = functional.scaled_dot_product_attention(query, key, value)
         gradient = part()
         return lambda: torch.autograd.grad(out, inputs, gradient, retain_graph=True)
 
     case = f"attention, {batch} x {heads} heads of {width}, {length} tokens"
-    return Operation(kind, case, _PRECISIONS[dtype], "contiguous", (*shape, dtype.itemsize), prepare)
+    kernel = AttentionKernel(kind=kind, **shape._asdict(), element_bytes=dtype.itemsize)
+    return Operation(kernel, case, _PRECISIONS[dtype], "contiguous", prepare)
 
 
 def _embedding(num_tokens: int, width: int, device: str) -> Operation:
@@ -229,7 +262,8 @@ def _embedding(num_tokens: int, width: int, device: str) -> Operation:
         tokens = torch.arange(num_tokens, device=device) % 1000
         return lambda: torch.ops.aten.embedding_dense_backward(gradient, tokens, 1000, -1, False)
 
-    return Operation("embedding_backward", f"{num_tokens} tokens", "fp32", "contiguous", (num_tokens,), prepare)
+    kernel = EmbeddingKernel(num_indices=num_tokens)
+    return Operation(kernel, f"{num_tokens} tokens", "fp32", "contiguous", prepare)
 
 
 def _layer_norm(num_rows: int, width: int, device: str) -> Operation:
@@ -241,10 +275,10 @@ def _layer_norm(num_rows: int, width: int, device: str) -> Operation:
         backward = torch.ops.aten.native_layer_norm_backward
         return lambda: backward(rows, rows, [width], mean, deviation, weight, bias, wanted)
 
-    return Operation("layer_norm_backward", f"{num_rows} x {width}", "fp32", "contiguous", (width,), prepare)
+    return Operation(LayerNormKernel(num_features=width), f"{num_rows} x {width}", "fp32", "contiguous", prepare)
 
 
-def _beside_on_cuda(operation: Callable[[], object]) -> int:
+def _workspace_on_cuda(operation: Callable[[], object]) -> int:
     operation()
     torch.cuda.synchronize()
     torch.cuda.reset_peak_memory_stats()

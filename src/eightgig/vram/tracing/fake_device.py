@@ -4,14 +4,18 @@ Torch leaves one device type free for others (`PrivateUse1`); here it becomes `f
 it exists. Under `FakeTensorMode` its tensors behave like CUDA tensors of the same shape, GPU or not: autograd runs its
 device thread, autocast casts what it casts on CUDA, optimizers choose their CUDA kernels.
 
-Setting it up changes torch for the whole process and cannot be undone: do it in a child process (`predictor.py`).
+Predictions are made in a child process (`predictor.py`), for torch can neither forget this device nor take it in late.
+Once it was there, `torch.accelerator` names it for the rest of the process, and a DataLoader that asks for page-locked
+memory asks it in vain. And autograd starts a thread for each device at the first backward pass of a process: a device
+that comes later has none. All else that is changed for it is put back (`fake_device`).
 """
 
 import re
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -32,8 +36,7 @@ _RULE_OF_MACRO: dict[str, _CastRule] = {
 _FUSED_UPCASTS = {"softmax": "_softmax", "log_softmax": "_log_softmax"}
 # Torch has one kernel of these for CUDA and decomposes them for devices that it does not know.
 _FUSED_BACKWARD = ("silu_backward", "mish_backward")
-_installed: list[torch.library.Library] = []  # kept alive: a library's kernels go when it is collected
-_cast_weights: dict[int, tuple[Tensor, Tensor]] = {}
+_cast_weights: dict[int, "_CastWeight"] = {}  # by the identity of the weight, as autocast's own cache
 
 
 class _DeviceModule:
@@ -54,30 +57,30 @@ class _DeviceModule:
     _is_in_bad_fork = staticmethod(lambda: False)
 
 
-def install() -> None:
-    """Make the device `fakegpu` known to torch, with CUDA's autocast rules; a second call does nothing.
+_registered: list[torch.library.Library] = []  # kernels of the device, while it is there
+
+
+@contextmanager
+def fake_device() -> Iterator[None]:
+    """Have the device `fakegpu`, with CUDA's autocast rules, in the block; inside of another such block, do nothing.
+
+    Afterwards torch computes as before, optimizers and autocast too. Only the device itself stays (see above).
 
     Raises:
-        PredictionError: this version of torch does not offer what the device is built on.
+        PredictionError: this version of torch does not offer what the device is built on, or a backward pass was run in
+            this process before the device was there.
     """
-    if _installed:
+    if _registered:
+        yield
         return
-    from torch._subclasses.fake_tensor import FakeTensorMode
-    from torch.utils import backend_registration
-
-    set_up = getattr(backend_registration, "_setup_privateuseone_for_python_backend", None)
-    if set_up is None:
-        raise PredictionError(
-            f"torch {torch.__version__} cannot be given a device from Python, which the prediction without a GPU "
-            "needs: install torch 2.11 to 2.14"
-        )
-    set_up(rename=DEVICE, backend_module=_DeviceModule())
-    # A fake tensor asks its device to start up; this one has nothing to start.
-    FakeTensorMode.avoid_device_init = property(lambda _: True)  # type: ignore[assignment, method-assign]
-    _register_autocast()
-    _register_fused_backward()
-    _answer_for_step_counters()
-    _check_installed()
+    _register_device()
+    with ExitStack() as stack:
+        _replace_what_is_in_the_way(stack)
+        _register_autocast(stack)
+        _register_fused_backward(stack)
+        stack.callback(_cast_weights.clear)
+        _self_test()
+        yield
 
 
 def is_on_device(tensor: Tensor) -> bool:
@@ -86,36 +89,75 @@ def is_on_device(tensor: Tensor) -> bool:
     return device is not None and device.type == DEVICE
 
 
-def _register_autocast() -> None:
-    fallback = torch.library.Library("_", "IMPL")
-    fallback.fallback(torch.library.fallthrough_kernel, "AutocastPrivateUse1")
-    library = torch.library.Library("aten", "IMPL")
-    _installed.extend((fallback, library))
-    for name, rule in _cast_rules():
-        operator = _operator(name)
-        if operator is not None:
-            library.impl(name, _autocast_kernel(operator, rule), "AutocastPrivateUse1")
+def _register_device() -> None:
+    from torch.utils import backend_registration
+
+    if torch._C._get_privateuse1_backend_name() == DEVICE:
+        return
+    set_up = getattr(backend_registration, "_setup_privateuseone_for_python_backend", None)
+    if set_up is None:
+        raise PredictionError(
+            f"torch {torch.__version__} cannot be given a device from Python, which the prediction without a GPU "
+            "needs: install torch 2.11 to 2.14"
+        )
+    set_up(rename=DEVICE, backend_module=_DeviceModule())
+
+
+def _replace_what_is_in_the_way(stack: ExitStack) -> None:
+    from torch._subclasses.fake_tensor import FakeTensorMode
+    from torch.optim import adam
+
     clear = torch.clear_autocast_cache
 
     def clear_autocast_cache() -> None:
         _cast_weights.clear()
         clear()
 
-    torch.clear_autocast_cache = clear_autocast_cache
+    def value_of_step_counter(value: Any) -> Any:
+        return 1.0 if isinstance(value, Tensor) else value
+
+    # A fake tensor asks its device to start up; this one has nothing to start.
+    stack.enter_context(_replaced(FakeTensorMode, "avoid_device_init", property(lambda _: True)))
+    stack.enter_context(_replaced(torch, "clear_autocast_cache", clear_autocast_cache))
+    # Adam reads its step counters, which have no values here: any number serves to count its memory.
+    stack.enter_context(_replaced(adam, "_get_value", value_of_step_counter))
 
 
-def _register_fused_backward() -> None:
-    library = torch.library.Library("aten", "IMPL")
-    _installed.append(library)
+@contextmanager
+def _replaced(owner: Any, name: str, value: Any) -> Iterator[None]:
+    original = getattr(owner, name)
+    setattr(owner, name, value)
+    try:
+        yield
+    finally:
+        setattr(owner, name, original)
+
+
+@contextmanager
+def _library(namespace: str) -> Iterator[torch.library.Library]:
+    library = torch.library.Library(namespace, "IMPL")
+    _registered.append(library)
+    try:
+        yield library
+    finally:
+        _registered.remove(library)
+        library._destroy()
+
+
+def _register_autocast(stack: ExitStack) -> None:
+    fallback = stack.enter_context(_library("_"))
+    fallback.fallback(torch.library.fallthrough_kernel, "AutocastPrivateUse1")
+    library = stack.enter_context(_library("aten"))
+    for name, rule in _cast_rules():
+        operator = _operator(name)
+        if operator is not None:
+            library.impl(name, _autocast_kernel(operator, rule), "AutocastPrivateUse1")
+
+
+def _register_fused_backward(stack: ExitStack) -> None:
+    library = stack.enter_context(_library("aten"))
     for name in _FUSED_BACKWARD:
         library.impl(name, _below_autograd(getattr(torch.ops.aten, name).default), "AutogradPrivateUse1")
-
-
-def _answer_for_step_counters() -> None:
-    """Let Adam read its step counters, which have no values here: any number serves to count its memory."""
-    from torch.optim import adam
-
-    setattr(adam, "_get_value", lambda value: 1.0 if isinstance(value, Tensor) else value)  # noqa: B010  unknown to stubs
 
 
 def _below_autograd(operator: Any) -> Callable[..., Any]:
@@ -143,6 +185,11 @@ def _operator(name: str) -> Any | None:
     return None if packet is None else getattr(packet, overload or "default", None)
 
 
+class _CastWeight(NamedTuple):
+    weight: Tensor  # held, so that no other tensor gets its identity
+    cast: Tensor
+
+
 @dataclass(frozen=True)
 class _Cast:
     """Casts arguments as autocast does: only floating tensors of this device, weights once while it is on."""
@@ -163,8 +210,8 @@ class _Cast:
         if not self._cached(tensor):
             return tensor.to(self.target)
         if id(tensor) not in _cast_weights:
-            _cast_weights[id(tensor)] = (tensor, tensor.to(self.target))
-        return _cast_weights[id(tensor)][1]
+            _cast_weights[id(tensor)] = _CastWeight(tensor, tensor.to(self.target))
+        return _cast_weights[id(tensor)].cast
 
     def _cached(self, tensor: Tensor) -> bool:
         weight = tensor.dtype == torch.float32 and tensor.requires_grad and tensor.is_leaf and tensor._base is None
@@ -204,7 +251,7 @@ def _target(rule: _CastRule, args: tuple[Any, ...]) -> torch.dtype:
     return torch.float32
 
 
-def _check_installed() -> None:
+def _self_test() -> None:
     # A self-test at start: were one of torch's internals to move, predictions would be wrong without a word.
     from torch._subclasses.fake_tensor import FakeTensorMode
 
@@ -212,7 +259,15 @@ def _check_installed() -> None:
         weight = torch.ones(2, 2, device=DEVICE, requires_grad=True)
         product = weight @ weight
         loss = product.softmax(0).sum()
-    loss.backward()
+    try:
+        loss.backward()
+    except RuntimeError as error:
+        if "device_ready_queues_" not in str(error):  # torch/csrc/autograd/engine.cpp, Engine::ready_queue
+            raise
+        raise PredictionError(
+            "no step can be traced in this process any more: a backward pass was run in it before, and autograd takes "
+            "in no device after that. Trace before anything is trained, or in a child process (without in_process=True)"
+        ) from error
     if (product.dtype, loss.dtype) != (torch.float16, torch.float32) or weight.grad is None:
         raise PredictionError(
             f"autocast or autograd of the fake accelerator does not work with torch {torch.__version__}"

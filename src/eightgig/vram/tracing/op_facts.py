@@ -11,10 +11,19 @@ from torch.utils._pytree import tree_iter
 from torch.utils.flop_counter import flop_registry
 
 from eightgig.vram.allocator.events import OpCost
+from eightgig.vram.allocator.kernels import (
+    AttentionKernel,
+    AttentionKind,
+    ConvolutionKernel,
+    ConvolutionKind,
+    EmbeddingKernel,
+    LayerNormKernel,
+    WorkspaceKernel,
+)
 from eightgig.vram.plan import Precision
 from eightgig.vram.tracing.fake_device import is_on_device
 
-Sizes = tuple[str, tuple[int, ...]]
+# What aten/src/ATen/native/cuda/Blas.cpp hands to cuBLAS or cuBLASLt.
 _MATMULS = {"mm", "addmm", "bmm", "baddbmm", "addmv", "mv", "dot", "linear", "_addmm_activation"}
 _PRECISIONS: dict[torch.dtype, Precision] = {torch.float16: "fp16", torch.bfloat16: "bf16"}
 
@@ -26,7 +35,7 @@ class OpFacts:
     Attributes:
         is_view: its outputs share the memory of its inputs and nothing is computed.
         is_matmul: cuBLAS runs it.
-        scratch: from arguments and output to a kind and sizes of workspace memory (`workspace.py`), or None.
+        workspace: from arguments and output to the kernel that takes workspace memory, or None.
     """
 
     name: str
@@ -34,7 +43,7 @@ class OpFacts:
     is_matmul: bool
     moves_nothing: bool
     packet: Any
-    scratch: Callable[[Any, Any], Sizes | None] | None
+    workspace: Callable[[Any, Any], WorkspaceKernel | None] | None
 
     def cost(self, phase: str, args: Any, kwargs: dict[str, Any], out: Any) -> OpCost:
         """Return what one call computes and moves."""
@@ -81,7 +90,7 @@ def facts_of(func: Any) -> OpFacts:
         is_matmul=base in _MATMULS,
         moves_nothing=empty,
         packet=func._overloadpacket,
-        scratch=_SCRATCH.get(base),
+        workspace=_WORKSPACES.get(base),
     )
 
 
@@ -89,56 +98,65 @@ def _bytes(tensor: Tensor) -> int:
     return tensor.numel() * tensor.element_size()
 
 
-def _convolution(args: Any, out: Any) -> Sizes | None:
+def _convolution(args: Any, out: Any) -> ConvolutionKernel | None:
     images, weight, groups = args[0], args[1], args[8]
-    return _conv_sizes("convolution", images, weight, out, groups, transposed=bool(args[6]))
+    return _conv_kernel("convolution", images, weight, out, groups, transposed=bool(args[6]))
 
 
-def _convolution_backward(args: Any, _: Any) -> Sizes | None:
+def _convolution_backward(args: Any, _: Any) -> ConvolutionKernel | None:
     gradient, images, weight, groups = args[0], args[1], args[2], args[9]
-    return _conv_sizes("convolution_backward", images, weight, gradient, groups, transposed=bool(args[7]))
+    return _conv_kernel("convolution_backward", images, weight, gradient, groups, transposed=bool(args[7]))
 
 
-def _conv_sizes(
-    kind: str, images: Tensor, weight: Tensor, out: Tensor, groups: int, *, transposed: bool
-) -> Sizes | None:
+def _conv_kernel(
+    kind: ConvolutionKind,
+    images: Tensor,
+    weight: Tensor,
+    out: Tensor,
+    groups: int,
+    *,
+    transposed: bool,
+) -> ConvolutionKernel | None:
     if not is_on_device(images):
         return None
-    return kind, (
-        _bytes(images),
-        _bytes(out),
-        _bytes(weight),
-        images.element_size(),
-        groups,
-        max(weight.shape[2:]) if weight.dim() > 2 else 1,
-        weight.shape[1],
-        int(images.dim() == 4 and images.is_contiguous(memory_format=torch.channels_last)),
-        int(transposed),
+    return ConvolutionKernel(
+        kind=kind,
+        input_bytes=_bytes(images),
+        output_bytes=_bytes(out),
+        weight_bytes=_bytes(weight),
+        element_bytes=images.element_size(),
+        groups=groups,
+        kernel_size=max(weight.shape[2:]) if weight.dim() > 2 else 1,
+        channels_per_group=weight.shape[1],
+        channels_last=images.dim() == 4 and images.is_contiguous(memory_format=torch.channels_last),
+        transposed=transposed,
     )
 
 
-def _flash_backward(args: Any, _: Any) -> Sizes:
-    return "flash_attention_backward", _attention_sizes(args[1])
+def _flash_backward(args: Any, _: Any) -> AttentionKernel:
+    return _attention_kernel("flash_attention_backward", args[1])
 
 
-def _efficient_backward(args: Any, _: Any) -> Sizes:
-    return "efficient_attention_backward", _attention_sizes(args[1])
+def _efficient_backward(args: Any, _: Any) -> AttentionKernel:
+    return _attention_kernel("efficient_attention_backward", args[1])
 
 
-def _attention_sizes(query: Tensor) -> tuple[int, ...]:
-    batch, heads, length, width = query.shape
-    return batch, heads, length, width, query.element_size()
+def _attention_kernel(kind: AttentionKind, query: Tensor) -> AttentionKernel:
+    batch, heads, tokens, head_dim = query.shape
+    return AttentionKernel(
+        kind=kind, batch=batch, heads=heads, tokens=tokens, head_dim=head_dim, element_bytes=query.element_size()
+    )
 
 
-def _embedding_backward(args: Any, _: Any) -> Sizes:
-    return "embedding_backward", (args[1].numel(),)
+def _embedding_backward(args: Any, _: Any) -> EmbeddingKernel:
+    return EmbeddingKernel(num_indices=args[1].numel())
 
 
-def _layer_norm_backward(args: Any, _: Any) -> Sizes:
-    return "layer_norm_backward", (args[5].numel() if args[5] is not None else 0,)
+def _layer_norm_backward(args: Any, _: Any) -> LayerNormKernel:
+    return LayerNormKernel(num_features=args[5].numel() if args[5] is not None else 0)
 
 
-_SCRATCH: dict[str, Callable[[Any, Any], Sizes | None]] = {
+_WORKSPACES: dict[str, Callable[[Any, Any], WorkspaceKernel | None]] = {
     "convolution": _convolution,
     "convolution_backward": _convolution_backward,
     "_scaled_dot_product_flash_attention_backward": _flash_backward,

@@ -1,22 +1,22 @@
-"""How a step is run: all that decides what it takes, beside the network."""
+"""What a step is traced with: all that decides what memory it takes, beside the network."""
 
 from typing import Literal
 
 from eightgig.core.records import Record
-from eightgig.vram.plan import Attention, Checkpointing, MemoryPlan, OptimizerKernel, OptimizerName, Precision
+from eightgig.vram.plan import Attention, Checkpointing, OptimizerKernel, OptimizerName, Precision, StepConfig
 
 
 class StepOptions(Record):
-    """How a step is run.
+    """What a step is traced with. Steps that take the same have equal options, so that they are traced once.
 
     Attributes:
         micro_batch: samples that pass through the network at a time.
         accumulates: whether gradients are held while more micro-batches pass.
         precision: of the computation; fp16 brings a gradient scaler.
         optimizer_in_backward: whether each weight is stepped as soon as its gradient is whole.
-        keeps_buffers: whether buffers are copied before each step, so that it can be undone, as the train stage does.
+        copies_buffers: whether buffers are copied before each step, so that it can be undone, as the train stage does.
         clips_gradients: whether gradients are clipped, which holds them all until the last.
-        batches_ahead: batches that the loader holds on the card beside the one in use.
+        prefetched_batches: that the loader holds on the card beside the one in use.
     """
 
     phase: Literal["train", "validate"] = "train"
@@ -30,24 +30,36 @@ class StepOptions(Record):
     activation_checkpointing: Checkpointing = "none"
     offload: bool = False
     channels_last: bool = False
-    keeps_buffers: bool = False
+    copies_buffers: bool = False
     clips_gradients: bool = True
-    batches_ahead: int = 0
+    prefetched_batches: int = 0
 
+    @classmethod
+    def of(cls, step: StepConfig, *, clips_gradients: bool, copies_buffers: bool = False) -> "StepOptions":
+        """Return the options of a training step.
 
-def options_of(plan: MemoryPlan, *, clips_gradients: bool, keeps_buffers: bool = False) -> StepOptions:
-    """Return the training step of a plan: all that both know by one name, so that nothing new is left behind.
+        Args:
+            step: a plan, or a way of running that may become one.
+            clips_gradients: what the recipe says of it.
+            copies_buffers: whether the step can be undone, as the train stage's.
+        """
+        return cls.from_records(
+            step,
+            accumulates=step.holds_gradients,
+            channels_last=step.memory_format == "channels_last",
+            clips_gradients=clips_gradients,
+            copies_buffers=copies_buffers,
+        )
 
-    Args:
-        plan: as it was made.
-        clips_gradients: what the recipe says of it.
-        keeps_buffers: whether the step can be undone, as the train stage's.
-    """
-    shared = {name: getattr(plan, name) for name in StepOptions.model_fields if name in MemoryPlan.model_fields}
-    return StepOptions(
-        **shared,
-        accumulates=plan.gradient_accumulation_steps > 1 or plan.processes > 1,
-        channels_last=plan.memory_format == "channels_last",
-        clips_gradients=clips_gradients,
-        keeps_buffers=keeps_buffers,
-    )
+    def without_gradients(self, batch: int) -> "StepOptions":
+        """Return the pass over so many samples that keeps nothing for a backward pass."""
+        return self.model_copy(
+            update={
+                "phase": "validate",
+                "micro_batch": batch,
+                "accumulates": False,
+                "activation_checkpointing": "none",
+                "offload": False,
+                "optimizer_in_backward": False,
+            }
+        )

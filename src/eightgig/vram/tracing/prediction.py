@@ -1,25 +1,17 @@
-"""From the trace of a step to what it takes: peaks, the smallest cap, and who holds what at each moment."""
+"""From the trace of a step to what it takes: peaks, the smallest cap, and what is held at each moment."""
 
 from collections import Counter
 from typing import Literal
 
 from eightgig.core.records import Record
 from eightgig.vram.allocator.blocks import AllocatorOptions
-from eightgig.vram.allocator.events import HOLDERS, AllocationTrace, Holder
+from eightgig.vram.allocator.events import AllocationTrace
 from eightgig.vram.allocator.replay import min_memory_limit, replay
-from eightgig.vram.plan import MemorySample
+from eightgig.vram.plan import CATEGORIES, Category, MemorySample, OwnedBytes
 
-_TIMELINE_POINTS = 240
-_LARGEST_OWNERS = 12
+_TIMELINE_POINTS = 240  # as many as a chart shows apart
+_LARGEST_OWNERS = 12  # a page shows eight of them, those that are modules
 _DEFAULTS = AllocatorOptions()
-
-
-class OwnedBytes(Record):
-    """What one module or op holds at the peak."""
-
-    owner: str
-    holder: Holder
-    num_bytes: int
 
 
 class Prediction(Record):
@@ -30,7 +22,7 @@ class Prediction(Record):
             `torch.cuda.max_memory_allocated`.
         peak_reserved: what the allocator takes from the card without a cap; `torch.cuda.max_memory_reserved`.
         min_memory_limit: the smallest cap under which the step does not run out: "fits" is decided on this.
-        at_peak: bytes by holder when `peak_allocated` is reached.
+        at_peak: bytes by category when `peak_allocated` is reached.
         largest: who holds most at the peak.
         timeline: the last step over its course, for a chart.
     """
@@ -41,7 +33,7 @@ class Prediction(Record):
     min_memory_limit: int
     num_segments: int
     fragmentation: float
-    at_peak: dict[Holder, int]
+    at_peak: dict[Category, int]
     largest: tuple[OwnedBytes, ...]
     timeline: tuple[MemorySample, ...]
 
@@ -57,7 +49,7 @@ def predict_from(trace: AllocationTrace, phase: Literal["train", "validate"]) ->
         min_memory_limit=min_memory_limit(trace.events),
         num_segments=replayed.num_segments,
         fragmentation=replayed.fragmentation,
-        at_peak=_by_holder(trace, blocks),
+        at_peak=_by_category(trace, blocks),
         largest=_largest(trace, blocks),
         timeline=_timeline(trace),
     )
@@ -73,41 +65,41 @@ def _held_at(trace: AllocationTrace, position: int) -> dict[int, int]:
     return held
 
 
-def _by_holder(trace: AllocationTrace, blocks: dict[int, int]) -> dict[Holder, int]:
-    sums: dict[Holder, int] = dict.fromkeys(HOLDERS, 0)
+def _by_category(trace: AllocationTrace, blocks: dict[int, int]) -> dict[Category, int]:
+    sums: dict[Category, int] = dict.fromkeys(CATEGORIES, 0)
     for block, num_bytes in blocks.items():
-        sums[trace.holders[block]] += num_bytes
+        sums[trace.categories[block]] += num_bytes
     return sums
 
 
 def _largest(trace: AllocationTrace, blocks: dict[int, int]) -> tuple[OwnedBytes, ...]:
-    sums: Counter[tuple[str, Holder]] = Counter()
+    sums: Counter[tuple[str, Category]] = Counter()
     for block, num_bytes in blocks.items():
-        sums[trace.owners[block], trace.holders[block]] += num_bytes
+        sums[trace.owners[block], trace.categories[block]] += num_bytes
     rows = sums.most_common(_LARGEST_OWNERS)
-    return tuple(OwnedBytes(owner=owner, holder=holder, num_bytes=size) for (owner, holder), size in rows)
+    return tuple(OwnedBytes(owner=owner, category=category, num_bytes=size) for (owner, category), size in rows)
 
 
 def _timeline(trace: AllocationTrace) -> tuple[MemorySample, ...]:
     start = _start_of_last_step(trace)
     width = max(1, len(trace.events) - start)
     every = max(1, width // _TIMELINE_POINTS)
-    held, sums = _held_at(trace, start - 1), dict.fromkeys(HOLDERS, 0)
-    for block, num_bytes in held.items():
-        sums[trace.holders[block]] += num_bytes
-    moments: list[MemorySample] = []
-    highest: tuple[int, ...] = tuple(sums.values())
+    held = _held_at(trace, start - 1)
+    sums = _by_category(trace, held)
+    samples: list[MemorySample] = []
+    highest = sums.copy()
     for done, event in enumerate(trace.events[start:], start=1):
         change = _DEFAULTS.round_size(event.num_bytes) if event.num_bytes else -held.pop(event.block, 0)
         if event.num_bytes:
             held[event.block] = change
-        sums[trace.holders[event.block]] += change
-        highest = max(highest, tuple(sums.values()), key=sum)  # a point shows the most of its stretch
+        sums[trace.categories[event.block]] += change
+        if sum(sums.values()) > sum(highest.values()):
+            highest = sums.copy()  # a sample shows the most of its stretch
         if done % every == 0 or done == width:
             phase = _phase_at(trace, start + done - 1)
-            moments.append(MemorySample(done=done / width, phase=phase, held=highest))
-            highest = tuple(sums.values())
-    return tuple(moments)
+            samples.append(MemorySample(done=done / width, phase=phase, **highest))
+            highest = sums.copy()
+    return tuple(samples)
 
 
 def _start_of_last_step(trace: AllocationTrace) -> int:

@@ -1,36 +1,31 @@
-"""Predicts what steps take, without a GPU and without touching one, by a child process that traces them."""
+"""Predicts what steps take, without a GPU and without touching one: traces are made in a child process."""
 
-import os
-import subprocess
-import sys
-import tempfile
-import threading
 from types import TracebackType
-from typing import IO, Any
 
-from eightgig.core.errors import EightgigError, PredictionError
+from eightgig.core.errors import EightgigError
 from eightgig.vram.allocator.events import AllocationTrace, OpCost
-from eightgig.vram.tracing.child import Request, read_frame, write_frame
+from eightgig.vram.tracing.child_process import ChildProcess
 from eightgig.vram.tracing.options import StepOptions
 from eightgig.vram.tracing.prediction import Prediction, predict_from
 from eightgig.vram.tracing.spec import WorkloadSpec
 from eightgig.vram.tracing.workspace import Calibration, Generation, load_calibration, with_workspace
 
-_LAST_LINES = 6
-# Far above what any network takes (a trace takes seconds); a constructor that waits for values would never end.
-_LIMIT_SECONDS = 300
-
 
 class Predictor:
-    """Traces steps in a child process that is started at the first request, and remembers every trace.
+    """Traces steps, and remembers every trace.
 
     Use it as a context manager: `with Predictor() as predictor: predictor.predict(workload, options)`.
+
+    Args:
+        calibration: constants of workspace memory; None takes the packaged ones.
+        in_process: whether steps are traced in this process, to look inside with a debugger (docs/memory.md, "How to
+            look inside"), instead of in a child. What goes wrong is then raised as it is; and a process in which a step
+            was traced should not train.
     """
 
-    def __init__(self, calibration: Calibration | None = None) -> None:
+    def __init__(self, calibration: Calibration | None = None, *, in_process: bool = False) -> None:
         self._calibration = calibration or load_calibration()
-        self._child: subprocess.Popen[bytes] | None = None
-        self._complaints: IO[bytes] | None = None
+        self._child = None if in_process else ChildProcess()
         self._traces: dict[str, AllocationTrace | EightgigError] = {}
         self._predictions: dict[tuple[str, str], Prediction] = {}
 
@@ -69,7 +64,7 @@ class Predictor:
         """
         key = _key(workload, options)
         if key not in self._traces:
-            self._traces[key] = self._ask(Request(workload, options, tuple(sys.path)))
+            self._traces[key] = self._made(workload, options)
         traced = self._traces[key]
         if isinstance(traced, EightgigError):
             raise traced
@@ -77,63 +72,22 @@ class Predictor:
 
     def close(self) -> None:
         """End the child process."""
-        child, self._child = self._child, None
-        if child is not None and child.stdin is not None and child.stdout is not None:
-            child.stdin.close()
-            child.wait()
-            child.stdout.close()
-        if self._complaints is not None:
-            self._complaints.close()
-            self._complaints = None
-
-    def _ask(self, request: Request) -> AllocationTrace | EightgigError:
-        child = self._child or self._start()
-        limit = threading.Timer(_LIMIT_SECONDS, child.kill)
-        limit.start()
-        try:
-            write_frame(child.stdin, request)  # type: ignore[arg-type]
-            answer: Any = read_frame(child.stdout)  # type: ignore[arg-type]
-        except BrokenPipeError:
-            answer = None
-        finally:
-            limit.cancel()
-        if answer is None:
-            said = self._last_words()
-            self.close()
-            return PredictionError(
-                f"{request.workload.factory} cannot be traced ({request.options.phase}, micro-batch "
-                f"{request.options.micro_batch}, checkpointing {request.options.activation_checkpointing}): {said}"
-            )
-        return answer
-
-    def _start(self) -> "subprocess.Popen[bytes]":
-        self._complaints = tempfile.TemporaryFile()  # noqa: SIM115  closed with the child
-        self._child = subprocess.Popen(
-            [sys.executable, "-W", "ignore", "-m", "eightgig.vram.tracing.child"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._complaints,
-            env={**os.environ, "CUDA_VISIBLE_DEVICES": "-1", "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
-        )
-        if read_frame(self._child.stdout) != "ready":  # type: ignore[arg-type]
-            said = self._last_words()
-            self.close()
-            raise PredictionError(f"the process that predicts memory did not start: {said}")
-        return self._child
-
-    def _last_words(self) -> str:
         if self._child is not None:
-            self._child.wait()
-        if self._complaints is None:
-            return "it said nothing"
-        self._complaints.seek(0)
-        lines = self._complaints.read().decode(errors="replace").strip().splitlines()
-        said = " / ".join(line.strip() for line in lines[-_LAST_LINES:])
-        return said or f"it said nothing (it is ended after {_LIMIT_SECONDS} s)"
+            self._child.close()
+
+    def _made(self, workload: WorkloadSpec, options: StepOptions) -> AllocationTrace | EightgigError:
+        try:
+            if self._child is not None:
+                return self._child.trace(workload, options)
+            from eightgig.vram.tracing.steps import trace_spec
+
+            return trace_spec(workload, options)
+        except EightgigError as error:
+            return error
 
 
 def predict_memory(
-    workload: WorkloadSpec | str, options: StepOptions, *, generation: Generation = "ampere"
+    workload: WorkloadSpec | str, options: StepOptions, *, generation: Generation = "ampere", in_process: bool = False
 ) -> Prediction:
     """Return what one step of a network takes, by the import path of what makes it: `package.module:make`.
 
@@ -142,7 +96,7 @@ def predict_memory(
         PredictionError: the step cannot be traced.
     """
     spec = WorkloadSpec(factory=workload) if isinstance(workload, str) else workload
-    with Predictor() as predictor:
+    with Predictor(in_process=in_process) as predictor:
         return predictor.predict(spec, options, generation=generation)
 
 

@@ -19,14 +19,26 @@ from eightgig.vram.runtime.buffers import BufferCopies
 from eightgig.vram.runtime.in_backward import StepsInBackward
 from eightgig.vram.runtime.offload import ActivationOffload
 from eightgig.vram.runtime.recompute import blocks_of
-from eightgig.vram.tracing import fake_device
 from eightgig.vram.tracing.attention import fused_attention
 from eightgig.vram.tracing.eight_bit import CountedAdamW8bit
-from eightgig.vram.tracing.fake_device import DEVICE
+from eightgig.vram.tracing.fake_device import DEVICE, fake_device
 from eightgig.vram.tracing.options import StepOptions
+from eightgig.vram.tracing.spec import WorkloadSpec
 from eightgig.vram.tracing.timeline import first_steps
 from eightgig.vram.tracing.tracer import Tracer
+from eightgig.vram.tracing.uninitialized import skip_initialization
 from eightgig.vram.tracing.workload import Workload
+
+
+def trace_spec(spec: WorkloadSpec, options: StepOptions) -> AllocationTrace:
+    """Return the trace of a workload that is built for it, without values.
+
+    Raises:
+        ConfigurationError: the workload cannot be built.
+    """
+    with skip_initialization():
+        workload = spec.build()
+    return trace_step(workload, options)
 
 
 def trace_step(workload: Workload, options: StepOptions) -> AllocationTrace:
@@ -34,13 +46,21 @@ def trace_step(workload: Workload, options: StepOptions) -> AllocationTrace:
 
     Costs are of one micro-batch and one optimizer step. The module loses its values: build a workload for each trace.
     """
-    fake_device.install()
-    gc.collect()
-    gc.disable()  # a fifth of the time; and what a cycle holds would go at another moment in each run
-    try:
+    with fake_device(), _without_collections():
         return _trace(workload, options)
+
+
+@contextmanager
+def _without_collections() -> Iterator[None]:
+    """Collect no garbage: a fifth of the time, and what a cycle holds would go at another moment in each run."""
+    was_on = gc.isenabled()
+    gc.collect()
+    gc.disable()
+    try:
+        yield
     finally:
-        gc.enable()
+        if was_on:
+            gc.enable()
 
 
 def _trace(workload: Workload, options: StepOptions) -> AllocationTrace:
@@ -48,11 +68,11 @@ def _trace(workload: Workload, options: StepOptions) -> AllocationTrace:
     module = _prepared(workload, options)
     with FakeTensorMode(allow_non_fake_inputs=True), fused_attention(options.attention), tracer, torch.device(DEVICE):
         _move(module)
-        tracer.hold((*module.parameters(), *module.buffers()), "parameters")
+        tracer.categorize((*module.parameters(), *module.buffers()), "parameters")
         copies = BufferCopies(module)
-        if options.keeps_buffers:
+        if options.copies_buffers:
             copies.take()
-            tracer.hold(copies.tensors, "parameters")
+            tracer.categorize(copies.tensors, "parameters")
         with tracer.naming(module):
             if options.phase == "train":
                 _Training(workload, module, options, tracer).run()
@@ -115,7 +135,7 @@ class _Training:
     def _run(self) -> None:
         weights = [weight for weight in self.module.parameters() if weight.requires_grad]
         optimizer = _optimizer(weights, self.options)
-        ahead = [self._batch() for _ in range(self.options.batches_ahead)]
+        ahead = [self._batch() for _ in range(self.options.prefetched_batches)]
         if self.options.optimizer_in_backward:
             self._step_in_backward(weights, optimizer)
         else:
@@ -126,27 +146,27 @@ class _Training:
 
     def _step(self, weights: list[nn.Parameter], optimizer: torch.optim.Optimizer) -> None:
         for position in range(2 if self.options.accumulates else 1):
-            self.tracer.keeps_costs = position == 0
+            self.tracer.records_costs = position == 0
             self._micro_step(weights)
-        self.tracer.keeps_costs = False
+        self.tracer.records_costs = False
         with self.tracer.phase("first optimizer"):
             self._optimize(weights, optimizer)
-        self.tracer.keeps_costs = True
+        self.tracer.records_costs = True
         with self.tracer.phase("optimizer"):
             self._optimize(weights, optimizer)
-        self.tracer.keeps_costs = False
+        self.tracer.records_costs = False
 
     def _step_in_backward(self, weights: list[nn.Parameter], optimizer: torch.optim.Optimizer) -> None:
-        steps = StepsInBackward(optimizer, watch=lambda weight: self.tracer.hold((weight.grad,), "gradients"))
+        steps = StepsInBackward(optimizer, watch=lambda weight: self.tracer.categorize((weight.grad,), "gradients"))
         with self.tracer.phase("first optimizer"), torch.device("cpu"):  # as the trainer rehearses it
             for weight in weights:
                 weight.grad = torch.zeros_like(weight)
                 steps.step(weight)
-            self._hold_state(optimizer)
-        self.tracer.keeps_costs = True
+            self._categorize_state(optimizer)
+        self.tracer.records_costs = True
         with steps.on():
             self._micro_step(weights)
-        self.tracer.keeps_costs = False
+        self.tracer.records_costs = False
 
     def _micro_step(self, weights: list[nn.Parameter]) -> None:
         with self.tracer.phase("forward"):
@@ -154,17 +174,17 @@ class _Training:
             with self._offload.saving() if self.options.offload else nullcontext():
                 loss = self._loss(batch)
             del batch
-        self.tracer.hold_all_live("activations")
+        self.tracer.categorize_live("activations")
         with self.tracer.phase("backward"):
             loss.backward()
             del loss
-        self.tracer.hold((weight.grad for weight in weights), "gradients")
+        self.tracer.categorize((weight.grad for weight in weights), "gradients")
 
     def _batch(self) -> Any:
-        return _made_batch(self.workload, self.options, self.tracer)
+        return _make_batch(self.workload, self.options, self.tracer)
 
     def _loss(self, batch: Any) -> Tensor:
-        with _mixed(self.module, self.options.precision):
+        with _autocast(self.module, self.options.precision):
             loss = self.workload.loss(self.module, batch)
         return loss * torch.ones((), device=DEVICE) if self.options.precision == "fp16" else loss
 
@@ -177,22 +197,22 @@ class _Training:
             nn.utils.clip_grad_norm_(weights, 1.0, foreach=True)
         with torch.device("cpu"):  # where step counters of foreach kernels are
             optimizer.step()
-        self._hold_state(optimizer)
+        self._categorize_state(optimizer)
 
-    def _hold_state(self, optimizer: torch.optim.Optimizer) -> None:
+    def _categorize_state(self, optimizer: torch.optim.Optimizer) -> None:
         state = (value for values in optimizer.state.values() for value in values.values())
-        self.tracer.hold((value for value in state if isinstance(value, Tensor)), "optimizer")
+        self.tracer.categorize((value for value in state if isinstance(value, Tensor)), "optimizer")
 
 
 def _validate(workload: Workload, module: nn.Module, options: StepOptions, tracer: Tracer) -> None:
     evaluate = workload.evaluate or workload.loss
     for step in range(2):
-        tracer.keeps_costs = step == 1
-        with tracer.phase("validate"), torch.no_grad(), _mixed(module, options.precision):
-            evaluate(module, _made_batch(workload, options, tracer))
+        tracer.records_costs = step == 1
+        with tracer.phase("validate"), torch.no_grad(), _autocast(module, options.precision):
+            evaluate(module, _make_batch(workload, options, tracer))
 
 
-def _made_batch(workload: Workload, options: StepOptions, tracer: Tracer) -> Any:
+def _make_batch(workload: Workload, options: StepOptions, tracer: Tracer) -> Any:
     def place(leaf: Any) -> Any:
         if not isinstance(leaf, Tensor):
             return leaf
@@ -200,12 +220,12 @@ def _made_batch(workload: Workload, options: StepOptions, tracer: Tracer) -> Any
         return leaf.to(memory_format=torch.channels_last) if options.channels_last and leaf.dim() == 4 else leaf
 
     batch = tree_map(place, workload.batch(options.micro_batch))
-    tracer.hold((leaf for leaf in tree_leaves(batch) if isinstance(leaf, Tensor)), "batch")
+    tracer.categorize((leaf for leaf in tree_leaves(batch) if isinstance(leaf, Tensor)), "batch")
     return batch
 
 
 @contextmanager
-def _mixed(module: nn.Module, precision: Precision) -> Iterator[None]:
+def _autocast(module: nn.Module, precision: Precision) -> Iterator[None]:
     """Run the module as training does, and the loss as most loops have it: its ops take float32 where they need it.
 
     The project's own objectives turn what they need into float32 themselves, so the outer autocast changes nothing for

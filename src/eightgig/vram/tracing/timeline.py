@@ -2,11 +2,17 @@
 
 from collections import deque
 from collections.abc import Iterable, Iterator
+from typing import NamedTuple
 
-from eightgig.vram.allocator.events import KEPT_SCRATCH, AllocationTrace, Event, Mark, Scratch
+from eightgig.vram.allocator.events import AllocationTrace, Event, Mark, WorkspaceUse
 
-Span = tuple[str, int, int]
-"""A phase, and the events from its first to the one after its last."""
+
+class Span(NamedTuple):
+    """A phase: its events from position `start` to before `end`."""
+
+    phase: str
+    start: int
+    end: int
 
 
 def first_steps(trace: AllocationTrace) -> AllocationTrace:
@@ -21,8 +27,8 @@ def first_steps(trace: AllocationTrace) -> AllocationTrace:
             in the backward pass and its state was made before.
     """
     spans = list(_spans(trace))
-    passes = [span for span in spans if span[0] in {"forward", "backward"}]
-    named = {name: (name, start, end) for name, start, end in spans}
+    passes = [span for span in spans if span.phase in {"forward", "backward"}]
+    named = {span.phase: span for span in spans}
     if "optimizer" in named:
         first = [named["build"], *passes, named["first optimizer"], named["release"]]
         again = [*passes, named["optimizer"], named["release"]]
@@ -36,7 +42,7 @@ def _spans(trace: AllocationTrace) -> Iterator[Span]:
     starts = [Mark(0, "build"), *trace.marks]
     ends = [mark.position for mark in trace.marks] + [len(trace.events)]
     for mark, end in zip(starts, ends, strict=True):
-        yield mark.phase, mark.position, end
+        yield Span(mark.phase, mark.position, end)
 
 
 class _Composer:
@@ -46,8 +52,8 @@ class _Composer:
         self._trace = trace
         self._events: list[Event] = []
         self._marks: list[Mark] = []
-        self._scratch: list[Scratch] = []
-        self._holders, self._owners = dict(trace.holders), dict(trace.owners)
+        self._workspaces: list[WorkspaceUse] = []
+        self._categories, self._owners = dict(trace.categories), dict(trace.owners)
         self._next_block = len(trace.owners)
 
     def compose(self, first: list[Span], *later: list[Span]) -> AllocationTrace:
@@ -58,40 +64,42 @@ class _Composer:
             self._copy(again, self._renamed(taken), once=False)
         return AllocationTrace(
             events=tuple(self._events),
-            holders=self._holders,
+            categories=self._categories,
             owners=self._owners,
             marks=tuple(self._marks),
-            scratch=tuple(self._scratch),
+            workspaces=tuple(self._workspaces),
             costs=self._trace.costs,
         )
 
     def _events_of(self, spans: Iterable[Span]) -> Iterator[Event]:
-        for _, start, end in spans:
-            yield from self._trace.events[start:end]
+        for span in spans:
+            yield from self._trace.events[span.start : span.end]
 
     def _renamed(self, blocks: list[int]) -> dict[int, int]:
         names = {}
         for block in blocks:
             names[block] = self._next_block
-            self._holders[self._next_block] = self._trace.holders[block]
+            self._categories[self._next_block] = self._trace.categories[block]
             self._owners[self._next_block] = self._trace.owners[block]
             self._next_block += 1
         return names
 
     def _copy(self, spans: list[Span], names: dict[int, int], *, once: bool) -> None:
-        for phase, start, end in spans:
-            self._marks.append(Mark(len(self._events), phase.removeprefix("first ")))
-            # Scratch follows the results of its op, so that it belongs to the span that has just ended there.
-            scratch = deque(
-                s for s in self._trace.scratch if start < s.position <= end and (once or s.kind not in KEPT_SCRATCH)
+        for span in spans:
+            self._marks.append(Mark(len(self._events), span.phase.removeprefix("first ")))
+            # Workspaces follow the results of their op, so that they belong to the span that has just ended there.
+            workspaces = deque(
+                use
+                for use in self._trace.workspaces
+                if span.start < use.position <= span.end and (once or not use.is_kept)
             )
-            for position in range(start, end):
-                self._copy_scratch(scratch, position)
+            for position in range(span.start, span.end):
+                self._copy_workspaces(workspaces, position)
                 event = self._trace.events[position]
                 if once or event.block in names:
                     self._events.append(Event(names.get(event.block, event.block), event.num_bytes))
-            self._copy_scratch(scratch, end)
+            self._copy_workspaces(workspaces, span.end)
 
-    def _copy_scratch(self, scratch: deque[Scratch], position: int) -> None:
-        while scratch and scratch[0].position <= position:
-            self._scratch.append(scratch.popleft()._replace(position=len(self._events)))
+    def _copy_workspaces(self, workspaces: deque[WorkspaceUse], position: int) -> None:
+        while workspaces and workspaces[0].position <= position:
+            self._workspaces.append(workspaces.popleft()._replace(position=len(self._events)))

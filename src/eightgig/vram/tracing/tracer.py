@@ -11,7 +11,9 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
 
-from eightgig.vram.allocator.events import AllocationTrace, Event, Holder, Mark, OpCost, Scratch
+from eightgig.vram.allocator.events import AllocationTrace, Event, Mark, OpCost, WorkspaceUse
+from eightgig.vram.allocator.kernels import CublasHandle
+from eightgig.vram.plan import Category
 from eightgig.vram.tracing.fake_device import is_on_device
 from eightgig.vram.tracing.op_facts import OpFacts, facts_of
 
@@ -26,7 +28,7 @@ class _Block(NamedTuple):
     num_bytes: int
 
 
-class _Takeover(NamedTuple):
+class _GradientSum(NamedTuple):
     """A sum of two gradients: its result takes the block of whichever input dies before the next op.
 
     The autograd engine adds into the first gradient that nobody else holds (torch/csrc/autograd/input_buffer.cpp), but
@@ -44,40 +46,40 @@ class Tracer(TorchDispatchMode):
 
     def __init__(self) -> None:
         super().__init__()
-        self.keeps_costs = False
+        self.records_costs = False
         self._events: list[Event] = []
         self._marks: list[Mark] = []
-        self._scratch: list[Scratch] = []
+        self._workspaces: list[WorkspaceUse] = []
         self._costs: list[OpCost] = []
-        self._holders: dict[int, Holder] = {}
+        self._categories: dict[int, Category] = {}
         self._owners: dict[int, str] = {}
         self._live: dict[int, _Block] = {}
-        self._deaths: dict[int, weakref.ref[Any]] = {}
-        self._takeover: _Takeover | None = None
+        self._weakrefs: dict[int, weakref.ref[Any]] = {}
+        self._sum: _GradientSum | None = None
         self._phase = "build"
         self._modules: dict[int, list[str]] = {}
         self._threads_with_matmul: set[int] = set()
 
     def trace(self) -> AllocationTrace:
         """Return what was recorded so far."""
-        self._settle_takeover()
+        self._settle_sum()
         return AllocationTrace(
             events=tuple(self._events),
-            holders=self._holders,
+            categories=self._categories,
             owners=self._owners,
             marks=tuple(self._marks),
-            scratch=tuple(self._scratch),
+            workspaces=tuple(self._workspaces),
             costs=tuple(self._costs),
         )
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
         """Call everything that happens in the block by the name of this phase."""
-        self._settle_takeover()
+        self._settle_sum()
         self._phase = name
         self._marks.append(Mark(len(self._events), name))
         yield
-        self._settle_takeover()
+        self._settle_sum()
         self._phase = "idle"
         self._marks.append(Mark(len(self._events), "idle"))
 
@@ -103,18 +105,18 @@ class Tracer(TorchDispatchMode):
             for handle in handles:
                 handle.remove()
 
-    def hold(self, tensors: Iterable[Tensor | None], holder: Holder) -> None:
-        """Say who holds the blocks behind these tensors."""
+    def categorize(self, tensors: Iterable[Tensor | None], category: Category) -> None:
+        """Say what the blocks behind these tensors are for."""
         for tensor in tensors:
             block = self._live.get(tensor.untyped_storage()._cdata) if tensor is not None else None
             if block is not None:
-                self._holders[block.number] = holder
+                self._categories[block.number] = category
 
-    def hold_all_live(self, holder: Holder, *, of: Holder = "temporaries") -> None:
-        """Say who holds all that is alive now and was held by `of`: after a forward pass, what backward needs."""
+    def categorize_live(self, category: Category, *, of: Category = "temporaries") -> None:
+        """Say what all live blocks of another category are for: after a forward pass, what the backward pass needs."""
         for block in self._live.values():
-            if self._holders[block.number] == of:
-                self._holders[block.number] = holder
+            if self._categories[block.number] == of:
+                self._categories[block.number] = category
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Run one op and record what it did."""
@@ -122,25 +124,25 @@ class Tracer(TorchDispatchMode):
             return args[0].fake_device  # asked more often than anything is computed
         if func.namespace != "aten":  # marks of the profiler, and the like
             return func(*args, **(kwargs or {}))
-        self._settle_takeover()
+        self._settle_sum()
         out = func(*args, **(kwargs or {}))
         facts = facts_of(func)
         if facts.is_view:
             return out
         self._record(facts, args, out)
-        self._scratch_of(facts, args, out)
-        if self.keeps_costs and not facts.moves_nothing:
+        self._record_workspace(facts, args, out)
+        if self.records_costs and not facts.moves_nothing:
             self._costs.append(facts.cost(self._phase, args, kwargs or {}, out))
         return out
 
     def _record(self, facts: OpFacts, args: Any, out: Any) -> None:
         if facts.name in _IN_PLACE_ON_A_GPU and self._in_backward:
-            self._pass_on(args[0], out)
-        elif facts.name == "aten::add" and self._in_backward and self._adds_gradients(args, out):
+            self._reuse_block(args[0], out)
+        elif facts.name == "aten::add" and self._in_backward and self._is_gradient_sum(args, out):
             return
         for tensor in tree_iter(out):
             if isinstance(tensor, Tensor):
-                self._see(tensor, facts.name)
+                self._record_output(tensor, facts.name)
 
     @property
     def _in_backward(self) -> bool:
@@ -153,69 +155,68 @@ class Tracer(TorchDispatchMode):
         stack = self._stack()
         return f"{stack[-1]}/{op.removeprefix('aten::')}" if stack else op.removeprefix("aten::")
 
-    def _scratch_of(self, facts: OpFacts, args: Any, out: Any) -> None:
-        # After the op's results, which its kernel needs beside the scratch.
+    def _record_workspace(self, facts: OpFacts, args: Any, out: Any) -> None:
+        # After the op's results, which its kernel needs beside the workspace.
         position = len(self._events)
         if facts.is_matmul and threading.get_ident() not in self._threads_with_matmul:
             # One workspace for each handle and stream; autograd's thread has a handle of its own. Never given back.
             self._threads_with_matmul.add(threading.get_ident())
-            self._scratch.append(Scratch(position, "cublas", ()))
-        if facts.scratch is not None:
-            sizes = facts.scratch(args, out)
-            if sizes is not None:
-                self._scratch.append(Scratch(position, *sizes))
+            self._workspaces.append(WorkspaceUse(position, CublasHandle()))
+        kernel = facts.workspace(args, out) if facts.workspace is not None else None
+        if kernel is not None:
+            self._workspaces.append(WorkspaceUse(position, kernel))
 
-    def _see(self, tensor: Tensor, op: str) -> None:
+    def _record_output(self, tensor: Tensor, op: str) -> None:
         if not is_on_device(tensor):
             return
         storage = tensor.untyped_storage()
         key = storage._cdata
         num_bytes = 0 if key in self._live else storage.nbytes()
         if num_bytes:
-            self._take(key, num_bytes, self._owner(op))
+            self._allocate(key, num_bytes, self._owner(op))
             self._watch(storage, key)
 
     def _watch(self, storage: Any, key: int) -> None:
-        self._deaths[key] = weakref.ref(storage, lambda _: self._gone(key))
+        self._weakrefs[key] = weakref.ref(storage, lambda _: self._on_free(key))
 
-    def _take(self, key: int, num_bytes: int, owner: str) -> None:
+    def _allocate(self, key: int, num_bytes: int, owner: str) -> None:
         number = len(self._owners)
         self._live[key] = _Block(number, num_bytes)
         self._owners[number] = owner
-        self._holders[number] = "temporaries"
+        self._categories[number] = "temporaries"
         self._events.append(Event(number, num_bytes))
 
-    def _gone(self, key: int) -> None:
-        self._deaths.pop(key, None)
+    def _on_free(self, key: int) -> None:
+        self._weakrefs.pop(key, None)
         block = self._live.pop(key, None)
         if block is None:
             return
-        takeover = self._takeover
-        if takeover is not None and key in takeover.inputs and block.num_bytes == takeover.num_bytes:
-            self._live[takeover.storage] = block
-            self._takeover = None
+        pending = self._sum
+        if pending is not None and key in pending.inputs and block.num_bytes == pending.num_bytes:
+            self._live[pending.storage] = block
+            self._sum = None
             return
         self._events.append(Event(block.number, 0))
 
-    def _pass_on(self, old: Tensor, new: Tensor) -> None:
+    def _reuse_block(self, old: Tensor, new: Tensor) -> None:
         block = self._live.pop(old.untyped_storage()._cdata, None)
         if block is not None:
             storage = new.untyped_storage()
             self._live[storage._cdata] = block
             self._watch(storage, storage._cdata)
 
-    def _adds_gradients(self, args: Any, out: Any) -> bool:
+    def _is_gradient_sum(self, args: Any, out: Any) -> bool:
         inputs = [value for value in args if isinstance(value, Tensor) and is_on_device(value)]
         storage = out.untyped_storage()
         num_bytes = storage.nbytes()
         keys = frozenset(value.untyped_storage()._cdata for value in inputs)
         if len(keys) < 2 or not num_bytes or any(self._live.get(key) is None for key in keys):
             return False
-        self._takeover = _Takeover(storage._cdata, num_bytes, self._owner("add"), keys)
+        self._sum = _GradientSum(storage._cdata, num_bytes, self._owner("add"), keys)
         self._watch(storage, storage._cdata)
         return True
 
-    def _settle_takeover(self) -> None:
-        takeover, self._takeover = self._takeover, None
-        if takeover is not None:
-            self._take(takeover.storage, takeover.num_bytes, takeover.owner)
+    def _settle_sum(self) -> None:
+        pending, self._sum = self._sum, None
+        if pending is not None:
+            self._allocate(pending.storage, pending.num_bytes, pending.owner)

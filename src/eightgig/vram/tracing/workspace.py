@@ -5,7 +5,7 @@ run can replace (`calibrate.py`). A trace says where workspace memory is taken; 
 """
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
@@ -13,11 +13,21 @@ from typing import Literal
 
 from pydantic import ValidationError
 
+from eightgig.core.device import DeviceKind
 from eightgig.core.errors import ConfigurationError
 from eightgig.core.records import Record
-from eightgig.vram.allocator.events import KEPT_SCRATCH, AllocationTrace, Event, Scratch
+from eightgig.vram.allocator.events import AllocationTrace, Event, WorkspaceUse
+from eightgig.vram.allocator.kernels import (
+    AttentionKernel,
+    ConvolutionKernel,
+    CublasHandle,
+    EmbeddingKernel,
+    LayerNormKernel,
+    WorkspaceKernel,
+)
 
 Generation = Literal["ampere", "ada", "hopper", "blackwell", "none"]
+# Channels a group. Of fewer, cuDNN has kernels without Tensor Cores, which take tensors as they lie.
 _WIDE_GROUP = 16
 PACKAGED = Path(__file__).parent / "calibration.json"
 
@@ -73,6 +83,19 @@ class Calibration(Record):
         )
 
 
+def generation_on(device: DeviceKind, architecture: str) -> Generation:
+    """Return the generation whose constants count; `none` on the CPU, Ampere's for architectures without any.
+
+    Args:
+        device: where the run takes place.
+        architecture: of the card, as the catalog names it; empty where no card is known.
+    """
+    if device == "cpu":
+        return "none"
+    known: dict[str, Generation] = {"ada": "ada", "hopper": "hopper", "blackwell": "blackwell"}
+    return known.get(architecture.lower(), "ampere")
+
+
 def load_calibration(path: Path | None = None) -> Calibration:
     """Return the constants of a file; None reads the packaged one.
 
@@ -94,17 +117,17 @@ def _load(path: Path) -> Calibration:
 
 
 def with_workspace(trace: AllocationTrace, workspace: WorkspaceMemory) -> AllocationTrace:
-    """Return the trace with workspace memory as events of its own, held as `workspace`."""
+    """Return the trace with workspace memory as events of its own, of the category `workspace`."""
     events: list[Event] = []
-    holders, owners = dict(trace.holders), dict(trace.owners)
-    due = iter(trace.scratch)
+    categories, owners = dict(trace.categories), dict(trace.owners)
+    due = iter(trace.workspaces)
     coming = next(due, None)
     moved: dict[int, int] = {}
     positions = {mark.position for mark in trace.marks}
     for position in range(len(trace.events) + 1):
         while coming is not None and coming.position <= position:
-            for event in _scratch_events(coming, workspace, len(owners)):
-                holders[event.block], owners[event.block] = "workspace", coming.kind
+            for event in _events_of(coming, workspace, len(owners)):
+                categories[event.block], owners[event.block] = "workspace", coming.kernel.kind
                 events.append(event)
             coming = next(due, None)
         if position in positions:
@@ -112,61 +135,57 @@ def with_workspace(trace: AllocationTrace, workspace: WorkspaceMemory) -> Alloca
         if position < len(trace.events):
             events.append(trace.events[position])
     marks = tuple(mark._replace(position=moved[mark.position]) for mark in trace.marks)
-    return replace(trace, events=tuple(events), holders=holders, owners=owners, marks=marks, scratch=())
+    return replace(trace, events=tuple(events), categories=categories, owners=owners, marks=marks, workspaces=())
 
 
-def _scratch_events(scratch: Scratch, workspace: WorkspaceMemory, block: int) -> Iterator[Event]:
-    taken = [int(size) for size in _SIZES[scratch.kind](scratch.sizes, workspace) if size >= 1]
+def workspace_bytes(kernel: WorkspaceKernel, workspace: WorkspaceMemory) -> tuple[float, ...]:
+    """Return the bytes of each block that a kernel takes beside tensors; all are held at once."""
+    match kernel:
+        case CublasHandle():
+            return (workspace.cublas_workspace_bytes.value,)
+        case ConvolutionKernel(kind="convolution"):
+            return (_convolution(kernel, workspace),)
+        case ConvolutionKernel():
+            return (_convolution_backward(kernel, workspace),)
+        case AttentionKernel():
+            return _attention_backward(kernel, workspace)
+        case EmbeddingKernel():
+            # Indices and positions are sorted, int64 each, with buffers of the sort beside them (thrust).
+            return (6 * 8 * kernel.num_indices,)
+        case LayerNormKernel():
+            # Partial sums of the weight's and the bias's gradient, in float32, over 64 parts.
+            return (2 * 4 * 64 * kernel.num_features,)
+
+
+def _events_of(use: WorkspaceUse, workspace: WorkspaceMemory, block: int) -> Iterator[Event]:
+    taken = [int(size) for size in workspace_bytes(use.kernel, workspace) if size >= 1]
     yield from (Event(block + index, size) for index, size in enumerate(taken))
-    if scratch.kind not in KEPT_SCRATCH:
+    if not use.is_kept:
         yield from (Event(block + index, 0) for index in range(len(taken)))
 
 
-def _cublas(_: tuple[int, ...], workspace: WorkspaceMemory) -> tuple[float, ...]:
-    return (workspace.cublas_workspace_bytes.value,)
+def _convolution(kernel: ConvolutionKernel, workspace: WorkspaceMemory) -> float:
+    if kernel.groups > 1 or kernel.kernel_size == 1 or kernel.channels_last:
+        return 0
+    return (kernel.input_bytes + kernel.output_bytes) * workspace.conv_forward_staging.value
 
 
-def _convolution(sizes: tuple[int, ...], workspace: WorkspaceMemory) -> tuple[float, ...]:
-    inputs, outputs, _, _, groups, kernel, _, channels_last, _ = sizes
-    staged = groups == 1 and kernel > 1 and not channels_last
-    return ((inputs + outputs) * workspace.conv_forward_staging.value if staged else 0,)
-
-
-def _convolution_backward(sizes: tuple[int, ...], workspace: WorkspaceMemory) -> tuple[float, ...]:
+def _convolution_backward(kernel: ConvolutionKernel, workspace: WorkspaceMemory) -> float:
     """Return the copies that cuDNN makes where its Tensor Core kernels want another layout than the tensors have."""
-    inputs, outputs, _, _, groups, kernel, channels_a_group, channels_last, _ = sizes
-    if channels_last or (groups > 1 and channels_a_group < _WIDE_GROUP):
-        return (0,)  # narrow groups have kernels without Tensor Cores
-    if groups > 1:
-        return ((inputs + outputs) * workspace.conv_grouped_staging.value,)
-    dense = workspace.conv_pointwise_staging if kernel == 1 else workspace.conv_backward_staging
-    return ((inputs + outputs) * dense.value,)
+    if kernel.channels_last or (kernel.groups > 1 and kernel.channels_per_group < _WIDE_GROUP):
+        return 0
+    if kernel.groups > 1:
+        staging = workspace.conv_grouped_staging
+    else:
+        staging = workspace.conv_pointwise_staging if kernel.kernel_size == 1 else workspace.conv_backward_staging
+    return (kernel.input_bytes + kernel.output_bytes) * staging.value
 
 
-def _attention_backward(sizes: tuple[int, ...], workspace: WorkspaceMemory) -> tuple[float, ...]:
-    batch, heads, length, width, item = sizes
-    softmax_sums = 4 * batch * heads * length
-    if item == 4 or not workspace.attention_backward_accumulator.value:
+def _attention_backward(kernel: AttentionKernel, workspace: WorkspaceMemory) -> tuple[float, ...]:
+    rows = kernel.batch * kernel.heads
+    softmax_sums = 4 * rows * kernel.tokens  # one float32 a row
+    if kernel.element_bytes == 4 or not workspace.attention_backward_accumulator.value:
         return (softmax_sums,)
-    padded_length, padded_width = -(-length // 128) * 128, -(-width // 32) * 32
-    return 4 * batch * heads * padded_length * padded_width, softmax_sums
-
-
-def _embedding_backward(sizes: tuple[int, ...], _: WorkspaceMemory) -> tuple[float, ...]:
-    # Indices and positions are sorted, int64 each, with buffers of the sort beside them (thrust).
-    return (6 * 8 * sizes[0],)
-
-
-def _layer_norm_backward(sizes: tuple[int, ...], _: WorkspaceMemory) -> tuple[float, ...]:
-    return (2 * 4 * 64 * sizes[0],)  # partial sums of the weight's and the bias's gradient over 64 parts
-
-
-_SIZES: dict[str, Callable[[tuple[int, ...], WorkspaceMemory], tuple[float, ...]]] = {
-    "cublas": _cublas,
-    "convolution": _convolution,
-    "convolution_backward": _convolution_backward,
-    "flash_attention_backward": _attention_backward,
-    "efficient_attention_backward": _attention_backward,
-    "embedding_backward": _embedding_backward,
-    "layer_norm_backward": _layer_norm_backward,
-}
+    # The accumulator's length is rounded up to 128, its width to 32 (FlashAttention 2, flash_api.cpp, mha_bwd).
+    padded_tokens, padded_dim = -(-kernel.tokens // 128) * 128, -(-kernel.head_dim // 32) * 32
+    return 4 * rows * padded_tokens * padded_dim, softmax_sums
