@@ -31,7 +31,7 @@ soak: environment  ## train and evaluate for an hour: does anything grow?
 	$(BIN)/python benchmarks/soak.py --minutes $(MINUTES)
 
 replay: environment  ## send what a tracking server that was dead has not got
-	$(BIN)/python -m eightgig.tracking.replay
+	$(BIN)/eightgig replay
 
 check: environment  ## set up, then lint, types and import directions
 	$(BIN)/ruff check .
@@ -40,7 +40,7 @@ check: environment  ## set up, then lint, types and import directions
 	$(BIN)/lint-imports
 
 doctor: environment  ## say what this machine can run, and what to change
-	$(BIN)/python -m eightgig.doctor
+	$(BIN)/eightgig doctor
 
 environment: .venv/installed  ## set up alone: .venv, as requirements.lock says
 
@@ -104,7 +104,7 @@ bench-tiles: environment  ## peak memory by the image's size, and throughput bes
 	$(BIN)/python benchmarks/tiles.py speed
 
 calibrate: environment  ## measure the constants of workspace memory on the GPU at hand: OUT=conf/local/calibration.json
-	$(BIN)/python -m eightgig.vram.tracing.calibrate --out $(OUT)
+	$(BIN)/eightgig calibrate --out $(OUT)
 
 lock: environment  ## resolve requirements.lock anew
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --extra dev --extra lora --extra notebooks --extra viz \

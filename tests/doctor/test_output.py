@@ -6,7 +6,9 @@ import json
 import pytest
 from rich.console import Console
 
-from eightgig.doctor import Advice, Diagnosis, Machine, __main__, table
+from eightgig import doctor
+from eightgig.cli import main
+from eightgig.doctor import Advice, Diagnosis, Machine, table
 from eightgig.doctor.disk import Disk
 from eightgig.doctor.graphics import Graphics
 from eightgig.doctor.host import Host
@@ -55,14 +57,14 @@ def test_the_table_keeps_to_a_narrow_terminal():
 
 @pytest.mark.parametrize(("advice", "code"), [((FINE, SLOW), 0), ((BROKEN,), 1)])
 def test_exit_code(monkeypatch, capsys, advice, code):
-    monkeypatch.setattr(__main__, "diagnose", lambda **_: diagnosis(*advice))
-    assert __main__.main([]) == code
+    monkeypatch.setattr(doctor, "diagnose", lambda **_: diagnosis(*advice))
+    assert main(["doctor"]) == code
     assert capsys.readouterr().out.splitlines()[-1] == "Runs use the CPU."
 
 
 def test_json(monkeypatch, capsys):
-    monkeypatch.setattr(__main__, "diagnose", lambda **_: diagnosis(SLOW))
-    assert __main__.main(["--json"]) == 0
+    monkeypatch.setattr(doctor, "diagnose", lambda **_: diagnosis(SLOW))
+    assert main(["doctor", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert Diagnosis.model_validate(found) == diagnosis(SLOW)
     assert found["machine"]["host"]["cores"] == 2

@@ -6,11 +6,11 @@ import sys
 import pytest
 from tests.present import present
 
+from eightgig.cli import main
 from eightgig.tracking import old_runs
 from eightgig.tracking.event_log import EventLog, event_logs_in
 from eightgig.tracking.old_runs import reap, replay
 from eightgig.tracking.process import Process, this_host
-from eightgig.tracking.replay import main
 from eightgig.tracking.server import HOST_TAG, KILLED_TAG, PROCESS_TAG, SPOOL_TAG, TrackingServer
 
 pytestmark = pytest.mark.filterwarnings("default", "error:::eightgig")
@@ -74,7 +74,7 @@ def test_a_run_that_has_ended_is_sent_whoever_lives(leave, database, event_logs,
 def test_another_machines_run_without_an_end_is_sent_only_when_asked(leave, database, gone, event_logs, capsys):
     leave(database, gone.model_copy(update={"host": "another-12345678"}))
     assert replay(event_logs, {}, never) == (0, 0, 0)
-    assert main([str(event_logs)]) == 0
+    assert main(["replay", str(event_logs)]) == 0
     assert "1 runs sent, 0 left" in capsys.readouterr().out
     assert event_logs_in(event_logs) == []
 
@@ -91,12 +91,12 @@ def test_a_server_that_is_dead_keeps_its_runs_and_no_others(leave, database, nob
 class TestTheCommand:
     def test_says_what_is_left(self, leave, nobody, gone, event_logs, capsys):
         leave(nobody, gone)
-        assert main([str(event_logs)]) == 1
+        assert main(["replay", str(event_logs)]) == 1
         assert f"{event_logs}: 0 runs sent, 1 left" in capsys.readouterr().out
 
     def test_sends_to_another_address(self, leave, nobody, database, gone, event_logs, client):
         leave(nobody, gone)
-        assert main([str(event_logs), "--to", database]) == 0
+        assert main(["replay", str(event_logs), "--to", database]) == 0
         assert only_run(client, "case").data.metrics == {"loss": 1.0}
 
     def test_takes_user_name_and_password_from_the_environment(self, leave, database, gone, event_logs, monkeypatch):
@@ -104,17 +104,17 @@ class TestTheCommand:
         monkeypatch.setattr(TrackingServer, "__init__", lambda _self, uri: asked.append(uri))
         monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://me:secret@127.0.0.1:9")
         leave("http://127.0.0.1:9", gone)
-        assert main([str(event_logs)]) == 1
+        assert main(["replay", str(event_logs)]) == 1
         assert asked == ["http://me:secret@127.0.0.1:9"]
 
     def test_does_not_count_a_run_that_goes_on(self, make_spool, database, event_logs, capsys):
         event_log, _ = make_spool(database)
-        assert main([str(event_logs)]) == 0
+        assert main(["replay", str(event_logs)]) == 0
         assert event_logs_in(event_logs)[0].name == event_log.name
         assert "0 runs sent, 0 left" in capsys.readouterr().out
 
     def test_has_nothing_to_do_in_an_empty_folder(self, event_logs, capsys):
-        assert main([str(event_logs)]) == 0
+        assert main(["replay", str(event_logs)]) == 0
         assert "0 runs sent, 0 left" in capsys.readouterr().out
 
 

@@ -73,7 +73,7 @@ def test_a_dead_server_stops_nothing_and_a_replay_tells_all(
     assert "204 entries of this run did not reach MLflow" in said
     assert "Connection refused" in said
     assert str(event_log.folder) in said
-    assert f"python -m eightgig.tracking.replay {event_logs}" in said
+    assert f"by: eightgig replay {event_logs}" in said
 
     wait_until(lambda: replay(event_logs, {nobody: database}, lambda: False).sent == 1)
     kept, points, files = held()

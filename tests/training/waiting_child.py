@@ -31,6 +31,7 @@ from eightgig.training.objective import ClassificationObjective
 from eightgig.training.parameters import TrainParameters
 from eightgig.training.train_step import Stepper
 from eightgig.vram.tracing.fake_device import DEVICE, fake_device
+
 _READS = ("aten::_local_scalar_dense", "aten::nonzero", "aten::is_nonzero", "aten::equal")
 
 

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import torch
 
+from eightgig.cli import main
 from eightgig.core.errors import ConfigurationError
 from eightgig.core.units import MIB, format_bytes
 from eightgig.vram.allocator.kernels import AttentionKernel, ConvolutionKernel
@@ -14,7 +15,6 @@ from eightgig.vram.tracing.calibrate import (
     calibrated,
     check,
     generation_of,
-    main,
     staging_of,
     write_calibration,
 )
@@ -184,7 +184,7 @@ def test_the_file_that_is_written_can_be_used(tmp_path):
 
 def test_the_command_says_what_changed(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(calibrate, "measure", lambda: measurements(notes=("flash (fp16): no kernel",)))
-    assert main(["--out", str(tmp_path / "c.json")]) == 0
+    assert main(["calibrate", "--out", str(tmp_path / "c.json")]) == 0
     said = capsys.readouterr().out
     assert "NVIDIA H200, generation hopper:" in said
     was = format_bytes(load_calibration().of("hopper").context_bytes.value)
@@ -195,7 +195,7 @@ def test_the_command_says_what_changed(tmp_path, monkeypatch, capsys):
 
 def test_without_a_gpu_it_says_what_is_used_instead(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    assert main(["--out", str(tmp_path / "c.json")]) == 2
+    assert main(["calibrate", "--out", str(tmp_path / "c.json")]) == 2
     said = capsys.readouterr().err
     assert "only be measured on an NVIDIA GPU, and torch finds none" in said
     assert "predictions use the packaged constants (calibration.json)" in said
@@ -205,7 +205,7 @@ def test_without_a_gpu_it_says_what_is_used_instead(tmp_path, monkeypatch, capsy
 def test_a_measuring_process_that_fails_leaves_no_file(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)  # here; not in the child
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "-1")
-    assert main(["--out", str(tmp_path / "c.json")]) == 2
+    assert main(["calibrate", "--out", str(tmp_path / "c.json")]) == 2
     assert "could not be measured, nothing was written" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
 
@@ -246,7 +246,7 @@ def test_the_sizes_of_an_op_are_those_of_its_tensors():
 
 @pytest.mark.gpu
 def test_the_card_at_hand(tmp_path):
-    assert main(["--out", str(tmp_path / "c.json")]) == 0
+    assert main(["calibrate", "--out", str(tmp_path / "c.json")]) == 0
     details = json.loads((tmp_path / "c.measured.json").read_text())
     measured = CardMeasurements.model_validate(details["measurements"])
     assert measured.cublas_workspace_bytes >= MIB

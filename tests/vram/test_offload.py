@@ -15,7 +15,8 @@ from eightgig.vram.runtime import offload
 from eightgig.vram.runtime.diagnosis import Shortage, diagnose
 from eightgig.vram.runtime.offload import ActivationOffload, HostMemoryError
 from eightgig.vram.tracing.options import StepOptions
-from eightgig.vram.tracing.predictor import predict_memory
+from eightgig.vram.tracing.predictor import Predictor
+from eightgig.vram.tracing.spec import WorkloadSpec
 
 ANOTHER_DEVICE = torch.device("meta")
 
@@ -141,8 +142,11 @@ def address(monkeypatch, project_path):
 
 
 def test_offloading_with_attention_masks_is_traced(address):
-    plain = predict_memory(address, StepOptions(micro_batch=4))
-    moved = predict_memory(address, StepOptions(micro_batch=4, offload=True))
+    with Predictor() as predictor:
+        plain, moved = (
+            predictor.predict(WorkloadSpec.of(address), StepOptions(micro_batch=4, offload=offloads))
+            for offloads in (False, True)
+        )
     assert moved.peak_allocated < plain.peak_allocated
 
 

@@ -46,9 +46,8 @@ def test_after_a_backward_pass_it_is_refused_with_the_way_out(tmp_path):
     code = (
         "import torch; torch.ones(1, requires_grad=True).sum().backward()\n"
         "from eightgig.core.errors import PredictionError\n"
-        "from eightgig.vram.tracing.options import StepOptions\n"
-        "from eightgig.vram.tracing.predictor import predict_memory\n"
-        "try: predict_memory('tiny_workloads:perceptron', StepOptions(micro_batch=1), in_process=True)\n"
+        "from eightgig import predict_memory\n"
+        "try: predict_memory('tiny_workloads:perceptron', 1, in_process=True)\n"
         "except PredictionError as error: print(error)\n"
     )
     assert "Trace before anything is trained, or in a child process" in run(tmp_path, "-W", "ignore", "-c", code)

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -250,9 +251,8 @@ def test_a_factory_that_is_none(predictor, factory, said):
 def test_predicting_touches_neither_cuda_nor_this_process():
     code = (
         f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
-        "from eightgig.vram.tracing.predictor import predict_memory\n"
-        "from eightgig.vram.tracing.options import StepOptions\n"
-        "peak = predict_memory('tiny_workloads:perceptron', StepOptions(micro_batch=1)).peak_allocated\n"
+        "from eightgig import predict_memory\n"
+        "peak = predict_memory('tiny_workloads:perceptron', 1).peak_allocated\n"
         "import torch\n"
         "print(peak > 0, torch.cuda.is_initialized(), torch._C._get_privateuse1_backend_name())\n"
     )
@@ -261,6 +261,9 @@ def test_predicting_touches_neither_cuda_nor_this_process():
     assert done.stdout == "True False privateuseone\n"
 
 
-def test_the_public_function_takes_an_import_path():
-    made = predict_memory("tiny_workloads:perceptron", StepOptions(micro_batch=1))
-    assert made.at_peak["parameters"] == 4 * MIB
+def test_the_public_function_takes_an_import_path_or_a_workload(predictor):
+    assert predict_memory("tiny_workloads:perceptron", 1).at_peak["parameters"] == 4 * MIB
+    spec = WorkloadSpec(factory="tiny_workloads:perceptron", options={"depth": 8})
+    chosen: Any = {"precision": "bf16", "optimizer": "sgd", "activation_checkpointing": "full"}
+    asked = predict_memory(spec, 16, **chosen, generation="ada")
+    assert asked == predictor.predict(spec, StepOptions(micro_batch=16, **chosen), generation="ada")

@@ -4,17 +4,16 @@ import os
 import pickle
 import random
 import re
-import subprocess
-import sys
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from eightgig.cli import main
 from eightgig.core.errors import DataError
 from eightgig.core.units import KIB, MIB
 from eightgig.vram.allocator.replay import replay
-from eightgig.vram.allocator.snapshot import compare_snapshot, events_of, main
+from eightgig.vram.allocator.snapshot import compare_snapshot, events_of
 from eightgig.vram.allocator.snapshot_file import read_snapshot
 from eightgig.vram.allocator.snapshot_history import history_of
 
@@ -652,8 +651,8 @@ def test_the_command_prints_a_line_a_file_and_exits_with_1_where_one_differs(tmp
     good, bad = tmp_path / "good.pickle", tmp_path / "bad.pickle"
     good.write_bytes(pickle.dumps(play(1, num_steps=30).snapshot()[0]))
     bad.write_bytes(pickle.dumps(disobedient()))
-    assert main([str(good)]) == 0
-    assert main([str(bad), str(good)]) == 1
+    assert main(["snapshot", str(good)]) == 0
+    assert main(["snapshot", str(bad), str(good)]) == 1
     lines = capsys.readouterr().out.splitlines()
     assert [line.split(";")[0] for line in lines] == [
         "good.pickle: exact",
@@ -664,7 +663,7 @@ def test_the_command_prints_a_line_a_file_and_exits_with_1_where_one_differs(tmp
 
 def test_the_command_goes_on_where_a_file_cannot_be_used(tmp_path, capsys):
     good = written(tmp_path, play(1, num_steps=30).snapshot()[0])
-    assert main([str(tmp_path / "none.pickle"), str(good)]) == 2
+    assert main(["snapshot", str(tmp_path / "none.pickle"), str(good)]) == 2
     captured = capsys.readouterr()
     assert captured.out.startswith("snapshot.pickle: exact; device 0, ")
     assert "none.pickle: cannot be read" in captured.err
@@ -683,11 +682,3 @@ def test_the_device_can_be_chosen(tmp_path):
         len(other["device_traces"][0]),
         True,
     )
-
-
-def test_it_runs_as_a_module(tmp_path):
-    path = written(tmp_path, play(1, num_steps=30).snapshot()[0])
-    command = [sys.executable, "-m", "eightgig.vram.allocator.snapshot", str(path)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stderr) == (0, "")
-    assert "exact" in done.stdout

@@ -1,13 +1,15 @@
-"""The commands of this project: Kedro takes `cli` from here, and with it a `run` whose `--params` takes texts."""
+"""The commands of this project: `eightgig`, and what Kedro takes from here: `cli`, with a `run` of our own."""
 
 from typing import Any
 
-__all__ = ["cli", "run"]
+from eightgig.cli.command import main
+
+__all__ = ["cli", "main", "run"]
 
 
 def __getattr__(name: str) -> Any:
     """Return Kedro its commands; nothing of Kedro is imported before."""
-    if name in __all__:
+    if name in ("cli", "run"):
         from eightgig.cli import kedro_run
 
         return getattr(kedro_run, name)

@@ -19,7 +19,16 @@ A message says what was wanted, what was found, and the way out.
 
 
 class EightgigError(Exception):
-    """Root of all errors raised on purpose."""
+    """Root of all errors raised on purpose.
+
+    Example:
+        >>> from eightgig import EightgigError, read_plan
+        >>> try:
+        ...     read_plan("nowhere.json")
+        ... except EightgigError as error:
+        ...     print(error)
+        nowhere.json: wanted a memory plan of this version, but it cannot be read as one (...). Run the plan stage, ...
+    """
 
 
 class ConfigurationError(EightgigError):

@@ -157,7 +157,7 @@ class TrackedRun:
     def _say_what_is_left(self) -> None:
         logger.warning(
             "tracking: %d entries of this run did not reach MLflow (%s). They are kept in %s, and sent when the next "
-            "run starts, or by: python -m eightgig.tracking.replay %s",
+            "run starts, or by: eightgig replay %s",
             self._upload_thread.num_left(), self._upload_thread.trouble or "no answer in time",
             self._event_log.folder, self._event_log.folder.parent,
         )  # fmt: skip

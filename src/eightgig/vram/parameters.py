@@ -13,6 +13,10 @@ from eightgig.vram.plan import Attention, Checkpointing, Tf32
 class PlanParameters(Record):
     """The budget, and what the planner may choose to stay inside it.
 
+    Example:
+        >>> PlanParameters(budget_gib=6, activation_checkpointing="none", offload="never").margin_fraction
+        0.05
+
     Attributes:
         device: where the run will train; `auto` is the GPU when torch can use one.
         budget_gib: the whole card's memory, the CUDA context included.

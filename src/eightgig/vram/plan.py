@@ -1,8 +1,12 @@
 """The memory plan: what a run will do, what that takes, how long it lasts, and whether it fits."""
 
+from pathlib import Path
 from typing import Literal, get_args
 
+from pydantic import ValidationError
+
 from eightgig.core.device import DeviceKind
+from eightgig.core.errors import DataError
 from eightgig.core.records import Record
 from eightgig.core.units import format_bytes
 
@@ -233,3 +237,23 @@ class MemoryPlan(StepConfig):
             f"GiB card, {'fits with' if self.fits else 'short of'} {format_bytes(abs(self.margin_bytes))}"
             f"{' to spare' if self.fits else ''}"
         )
+
+
+def read_plan(path: Path | str) -> MemoryPlan:
+    """Return the memory plan that the plan stage wrote.
+
+    Example:
+        >>> plan = read_plan("data/05_model_input/flower_classifier/memory_plan.json")
+        >>> plan.micro_batch, plan.fits
+        (4, True)
+
+    Raises:
+        DataError: there is none, or it is not of this version.
+    """
+    try:
+        return MemoryPlan.model_validate_json(Path(path).read_bytes())
+    except (OSError, ValidationError) as error:
+        raise DataError(
+            f"{path}: wanted a memory plan of this version, but it cannot be read as one ({error}). Run the plan "
+            "stage, or name the file that it wrote."
+        ) from error

@@ -211,7 +211,7 @@ def test_two_machines_meet_and_give_what_one_gives(stores, tmp_path):
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     job_path = tmp_path / "two" / "checkpoints" / "ranks" / "job.json"
-    joining = [sys.executable, "-m", "eightgig.stages.distributed.join", str(job_path), "--node-rank", "1"]
+    joining = [sys.executable, "-c", "from eightgig.cli import main; main()", "join", str(job_path), "--node-rank", "1"]
     with subprocess.Popen(joining, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as joined:
         alone = make_job("text", stores, tmp_path / "one", epochs=4)
         two = make_job(

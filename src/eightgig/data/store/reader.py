@@ -32,6 +32,13 @@ class ImageStore:
     HDF5 is used only here, to read the index; images are read from the plain file, opened anew in each process. So
     a store can be pickled, forked and shared by threads.
 
+    Example:
+        >>> store = ImageStore("data/05_model_input/flower_classifier/store.h5")
+        >>> len(store), store.classes
+        (4, ('daisy', 'rose'))
+        >>> store.classes[store.labels[0]], store.decode(0).shape
+        ('daisy', (48, 64, 3))
+
     Attributes:
         path: the HDF5 file.
         kind: `classes` (one an image), `boxes` or `masks`.

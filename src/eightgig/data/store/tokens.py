@@ -121,6 +121,13 @@ class TokenContent:
 class TokenStore:
     """Reads a store; opens the file when a process first needs it, and can be sent to other processes.
 
+    Example:
+        >>> store = TokenStore("data/05_model_input/sentiment_classifier/store.h5")
+        >>> len(store), store.text(0), store.tokens(0).tolist()
+        (2, 'good film', [0, 2])
+        >>> store.classes[store.labels[0]]
+        'positive'
+
     Attributes:
         path: the HDF5 file.
         classes: names, in the order of the labels.
@@ -136,7 +143,7 @@ class TokenStore:
         StoreError: no such file, or it is incomplete, damaged, or of another kind.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path | str) -> None:
         self.path = Path(path)
         self._local = threading.local()
         with _opened(self.path) as file:

@@ -1,40 +1,42 @@
-"""Another machine takes part in a run: `python -m eightgig.stages.distributed.join FOLDER/job.json --node-rank 1`.
+"""Another machine takes part in a run: `eightgig join FOLDER/job.json --node-rank 1`.
 
 The run is started with `train.distributed.nodes` on the first machine, which logs this command. Both see the project's
 data under the same path.
 """
 
-import argparse
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 from pydantic import ValidationError
 
+from eightgig.core.errors import TrainingError
 from eightgig.stages.distributed.launcher import WorkerConfig, launcher
 from eightgig.training.parameters import DistributedParameters
 
 _LOOK_S = 0.5
 
 
-def main() -> None:
-    """Start this machine's processes for each attempt of the run, until one ends well."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("job", type=Path)
-    parser.add_argument("--node-rank", type=int, required=True)
-    parser.add_argument("--wait", type=float, default=600.0, help="seconds to wait for the run to begin")
-    chosen = parser.parse_args()
+def join(job_path: Path, *, node_rank: int, wait_s: float) -> bool:
+    """Start this machine's processes for each attempt of the run, until one ends well; tell whether one did.
+
+    Args:
+        job_path: of the run, which the first machine writes.
+        node_rank: number of this machine, from 1.
+        wait_s: how long to wait for the run, or its next attempt, to begin.
+
+    Raises:
+        TrainingError: no run began.
+    """
     done = -1
-    while True:
-        job = _next_job(chosen.job, done, chosen.wait)
-        if job is None:
-            sys.exit(f"{chosen.job}: no run began within {chosen.wait:g} s" if done < 0 else 1)
+    while (job := _next_job(job_path, done, wait_s)) is not None:
         distributed = DistributedParameters(**job.train["distributed"])
-        code = subprocess.run(launcher(distributed, chosen.job, node=chosen.node_rank), check=False).returncode  # noqa: S603
-        if code == 0:
-            return
+        if subprocess.run(launcher(distributed, job_path, node=node_rank), check=False).returncode == 0:  # noqa: S603
+            return True
         done = job.attempt
+    if done < 0:
+        raise TrainingError(f"{job_path}: no run began within {wait_s:g} s")
+    return False
 
 
 def _next_job(path: Path, done: int, patience_s: float) -> WorkerConfig | None:
@@ -48,7 +50,3 @@ def _next_job(path: Path, done: int, patience_s: float) -> WorkerConfig | None:
             return job
         time.sleep(_LOOK_S)
     return None
-
-
-if __name__ == "__main__":
-    main()

@@ -210,8 +210,7 @@ class _Launch:
         distributed = self._job.train.distributed
         for node in range(1, distributed.nodes):
             logger.info(
-                "waiting for machine %d of %d: run there, with the same folders: "
-                "python -m eightgig.stages.distributed.join %s --node-rank %d",
+                "waiting for machine %d of %d: run there, with the same folders: eightgig join %s --node-rank %d",
                 node + 1,
                 distributed.nodes,
                 self._folder / "job.json",

@@ -1,13 +1,8 @@
-"""Holds the allocator's simulator against a snapshot of a real GPU, action by action.
+"""Holds the allocator's simulator against a snapshot of a real GPU, action by action: `eightgig snapshot FILE...`.
 
-`python -m eightgig.vram.allocator.snapshot FILE...` prints a line for each file that torch.cuda.memory._dump_snapshot
-wrote after torch.cuda.memory._record_memory_history, and exits with 1 where the simulator disagrees, with 2 where a
-file cannot be used.
+A snapshot is what torch.cuda.memory._dump_snapshot writes after torch.cuda.memory._record_memory_history.
 """
 
-import argparse
-import sys
-from collections.abc import Sequence
 from pathlib import Path
 
 from eightgig.core.errors import DataError
@@ -100,25 +95,6 @@ def events_of(history: History) -> tuple[Event, ...]:
     return tuple(events)
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Compare each file, and give the exit code: 0 all exact, 1 some differ, 2 some cannot be used."""
-    parser = argparse.ArgumentParser(prog="python -m eightgig.vram.allocator.snapshot", description=__doc__)
-    parser.add_argument("files", nargs="+", type=Path, metavar="FILE")
-    parser.add_argument("--device", type=int, default=None, help="default: the device with the longest trace")
-    parsed = parser.parse_args(arguments)
-    code = 0
-    for path in parsed.files:
-        try:
-            comparison = compare_snapshot(path, parsed.device)
-        except DataError as error:
-            sys.stderr.write(f"{error}\n")
-            code = 2
-        else:
-            sys.stdout.write(f"{comparison.sentence()}\n")
-            code = max(code, 0 if comparison.exact else 1)
-    return code
-
-
 def _busiest(snapshot: Snapshot, name: str) -> int:
     """Return the device with the longest trace; of equal ones the one with most segments, then the first."""
     devices = {*range(len(snapshot.traces)), *snapshot.segments}
@@ -153,7 +129,3 @@ def _comparison(
         unproven=history.is_expandable,
         notes=notes,
     )
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())

@@ -23,9 +23,15 @@ METHOD = (
 def make_plan(request: PlanRequest, parameters: PlanParameters, *, predictor: Predictor | None = None) -> MemoryPlan:
     """Return the first plan that fits, in the order of what it costs.
 
+    Example:
+        >>> request = PlanRequest.for_card("RTX 3070", "mymodel:make", batch_size=32)
+        >>> plan = make_plan(request, PlanParameters(budget_gib=8))
+        >>> plan.micro_batch, plan.gradient_accumulation_steps, plan.precision, plan.fits
+        (32, 1, 'fp16', True)
+
     Args:
-        request: what shall be run.
-        parameters: the budget, and what may be chosen.
+        request: what shall be run, on which device and card, in which precisions.
+        parameters: the budget, and what may be chosen; its `device`, `card` and `precision` are the request's here.
         predictor: shared by plans for several cards, so that each step is traced once; None makes one for this plan.
 
     Raises:

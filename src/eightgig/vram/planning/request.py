@@ -5,7 +5,7 @@ from typing import Literal
 
 from eightgig.core.device import DeviceKind
 from eightgig.core.records import Record
-from eightgig.vram.cards.catalog import Card
+from eightgig.vram.cards.catalog import Card, card_named
 from eightgig.vram.cards.memory import CardMemory
 from eightgig.vram.plan import Attention, Checkpointing, OptimizerName, Precision, StepConfig
 from eightgig.vram.tracing.options import StepOptions
@@ -15,6 +15,11 @@ from eightgig.vram.tracing.workspace import Generation, generation_on
 
 class PlanRequest(Record):
     """What shall be run, whatever the card.
+
+    Example:
+        >>> request = PlanRequest.for_card("RTX 3070", "mymodel:make", batch_size=32, precisions=("fp16", "fp32"))
+        >>> request.device_name, request.effective_batch
+        ('RTX 3070', 32)
 
     Attributes:
         name: of the model, for a person.
@@ -56,6 +61,49 @@ class PlanRequest(Record):
     device_name: str
     card: Card | None = None
     memory: CardMemory | None = None
+
+    @classmethod
+    def for_card(
+        cls,
+        card: str,
+        network: str | WorkloadSpec,
+        *,
+        batch_size: int,
+        precisions: tuple[Precision, ...] = ("fp16",),
+        optimizer: OptimizerName = "adamw",
+        clips_gradients: bool = True,
+        channels_last: bool = False,
+    ) -> "PlanRequest":
+        """Return the request to train a network of one's own on a card, which need not be there.
+
+        Args:
+            card: by its name in the catalog, for example `RTX 3070`.
+            network: as `predict_memory` takes it.
+            batch_size: samples an optimizer step; the plan may take them in several micro-batches.
+            precisions: those that are allowed.
+            optimizer: whose state counts.
+            clips_gradients: whether the recipe clips the gradients' norm.
+            channels_last: whether the input are images, which Tensor Cores want with the channels last.
+
+        Raises:
+            ConfigurationError: the catalog has no such card.
+        """
+        workload = WorkloadSpec.of(network)
+        return cls(
+            name=workload.factory,
+            workload=workload,
+            sample="one sample",
+            effective_batch=batch_size,
+            micro_batch=batch_size,
+            eval_batch=batch_size,
+            precisions=precisions,
+            optimizer=optimizer,
+            clips_gradients=clips_gradients,
+            channels_last=channels_last,
+            device="cuda",
+            device_name=card,
+            card=card_named(card),
+        )
 
     def step(
         self,

@@ -1,11 +1,10 @@
 """Measures the constants of workspace memory on the card at hand.
 
-`python -m eightgig.vram.tracing.calibrate --out FILE`. The file is complete: what was measured for the card's
+`eightgig calibrate --out FILE`. The file is complete: what was measured for the card's
 generation, and all else as it was. Point `plan.calibration` at it. What was measured, op by op, is written beside it
 (`FILE.measured.json`), with what the new constants say of each.
 """
 
-import argparse
 import os
 import statistics
 import subprocess
@@ -15,7 +14,7 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
-from eightgig.core.errors import ConfigurationError, EightgigError
+from eightgig.core.errors import ConfigurationError
 from eightgig.core.files import write_text
 from eightgig.core.records import Record
 from eightgig.core.units import format_bytes
@@ -168,21 +167,19 @@ def write_calibration(out: Path, base: Calibration, measured: CardMeasurements) 
     return made
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure, write and say what was found; 2 where there is nothing to measure on."""
-    parser = argparse.ArgumentParser(prog="python -m eightgig.vram.tracing.calibrate", description=__doc__)
-    parser.add_argument("--out", type=Path, required=True, help="the calibration to write")
-    parser.add_argument("--base", type=Path, help="for what is not measured; default: the packaged constants")
-    options = parser.parse_args(arguments)
-    try:
-        base = load_calibration(options.base)
-        measured = measure()
-        made = write_calibration(options.out, base, measured)
-    except EightgigError as error:
-        sys.stderr.write(f"{error}\n")
-        return 2
-    sys.stdout.writelines(f"{line}\n" for line in _lines(options.out, base, made, measured))
-    return 0
+def calibrate(out: Path, base_path: Path | None) -> list[str]:
+    """Measure the card at hand and write its calibration to `out`; give lines that say what was found.
+
+    Args:
+        out: the file to write.
+        base_path: a calibration, for what is not measured; None takes the packaged one.
+
+    Raises:
+        ConfigurationError: there is nothing to measure on, or the measuring process failed; nothing was written.
+    """
+    base = load_calibration(base_path)
+    measured = measure()
+    return _lines(out, base, write_calibration(out, base, measured), measured)
 
 
 def _probed() -> str:
@@ -297,7 +294,3 @@ def _lines(out: Path, base: Calibration, made: Calibration, measured: CardMeasur
 
 def _figure(constant: Constant) -> str:
     return format_bytes(constant.value) if constant.unit == "bytes" else f"{constant.value:g}"
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())

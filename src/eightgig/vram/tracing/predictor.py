@@ -4,6 +4,7 @@ from types import TracebackType
 
 from eightgig.core.errors import EightgigError
 from eightgig.vram.allocator.events import AllocationTrace, OpCost
+from eightgig.vram.plan import Checkpointing, OptimizerName, Precision
 from eightgig.vram.tracing.child_process import ChildProcess
 from eightgig.vram.tracing.options import StepOptions
 from eightgig.vram.tracing.prediction import Prediction, predict_from
@@ -87,17 +88,52 @@ class Predictor:
 
 
 def predict_memory(
-    workload: WorkloadSpec | str, options: StepOptions, *, generation: Generation = "ampere", in_process: bool = False
+    network: str | WorkloadSpec,
+    micro_batch: int,
+    *,
+    precision: Precision = "fp32",
+    optimizer: OptimizerName = "adamw",
+    activation_checkpointing: Checkpointing = "none",
+    generation: Generation = "ampere",
+    in_process: bool = False,
 ) -> Prediction:
-    """Return what one step of a network takes, by the import path of what makes it: `package.module:make`.
+    """Return what one training step of a network takes of a card, traced without a GPU, in bytes.
+
+    Example:
+        mymodel.py lies in the folder that the program runs in::
+
+            def make():
+                module = torch.nn.Linear(1024, 10)
+                return module, lambda module, batch: module(batch).mean(), lambda n: torch.zeros(n, 1024)
+
+        >>> prediction = predict_memory("mymodel:make", 16, precision="fp16")
+        >>> prediction.at_peak["parameters"]  # 1024 x 10 weights and 10 biases in float32, in blocks of 512 bytes
+        41472
+        >>> prediction.min_memory_limit < 8 * 2**30  # fits 8 GiB, beside the CUDA context
+        True
+
+    Args:
+        network: the import path of a function, `package.module:function`, that gives the network, its loss and a
+            maker of batches; `WorkloadSpec` gives it arguments.
+        micro_batch: samples that pass through the network at a time.
+        precision: of the computation; fp16 brings a gradient scaler.
+        optimizer: whose state counts.
+        activation_checkpointing: what is computed again in the backward pass instead of kept.
+        generation: of the GPU, for the workspace memory of its kernels.
+        in_process: traces here, where a debugger can look on, instead of in a child process.
 
     Raises:
         ConfigurationError: there is no such function, or it does not make a workload.
         PredictionError: the step cannot be traced.
     """
-    spec = WorkloadSpec(factory=workload) if isinstance(workload, str) else workload
+    options = StepOptions(
+        micro_batch=micro_batch,
+        precision=precision,
+        optimizer=optimizer,
+        activation_checkpointing=activation_checkpointing,
+    )
     with Predictor(in_process=in_process) as predictor:
-        return predictor.predict(spec, options, generation=generation)
+        return predictor.predict(WorkloadSpec.of(network), options, generation=generation)
 
 
 def _key(workload: WorkloadSpec, options: StepOptions) -> str:

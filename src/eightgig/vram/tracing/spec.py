@@ -17,10 +17,23 @@ class WorkloadSpec(Record):
     """Where a workload comes from: a function by its import path, and its keyword arguments.
 
     The function gives a `Workload`, or a tuple of a module, a loss and a batch maker.
+
+    Example:
+        >>> spec = WorkloadSpec(factory="mymodel:make", options={"width": 64})  # mymodel.make(width=64)
+        >>> spec.factory
+        'mymodel:make'
+
+    Attributes:
+        factory: `package.module:function`, found from the folder that the program runs in, or installed.
     """
 
     factory: str
     options: dict[str, JsonValue] = Field(default_factory=dict)
+
+    @classmethod
+    def of(cls, network: "str | WorkloadSpec") -> "WorkloadSpec":
+        """Return what is traced of a network that is named by its import path alone, or as it is."""
+        return cls(factory=network) if isinstance(network, str) else network
 
     def build(self) -> "Workload":
         """Import the function and call it.

@@ -1,0 +1,62 @@
+"""The command `eightgig`: it is installed, begins at once, and asks only what it runs."""
+
+import subprocess
+import sys
+import tomllib
+from importlib import import_module
+
+import pytest
+
+from eightgig.cli import main
+
+SUBCOMMANDS = ("doctor", "snapshot", "calibrate", "replay", "join")
+_HELP_OF_ALL = """
+import sys
+from eightgig.cli import main
+for arguments in ([], *([name] for name in {names!r})):
+    try:
+        main([*arguments, "--help"])
+    except SystemExit as left:
+        assert left.code == 0
+heavy = ("torch", "kedro", "click", "mlflow", "numpy", "pandas", "rich", "pydantic")
+print("heavy:" + ",".join(name for name in heavy if name in sys.modules))
+"""
+
+
+def test_the_project_installs_it(project_path):
+    project = tomllib.loads((project_path / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    module, _, name = project["scripts"]["eightgig"].partition(":")
+    assert getattr(import_module(module), name) is main
+
+
+def test_help_of_every_part_imports_nothing_heavy():
+    code = _HELP_OF_ALL.format(names=SUBCOMMANDS)
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert said.splitlines()[-1] == "heavy:"
+    for name in SUBCOMMANDS:
+        assert f"usage: eightgig {name} " in said
+
+
+@pytest.mark.parametrize("arguments", [[], ["fit"]])
+def test_what_it_does_not_know_ends_with_the_names_that_it_knows(arguments, capsys):
+    with pytest.raises(SystemExit) as left:
+        main(arguments)
+    assert left.value.code == 2
+    said = capsys.readouterr().err
+    assert "COMMAND" in said if not arguments else all(name in said for name in SUBCOMMANDS)
+
+
+def test_joining_a_run_that_does_not_begin(tmp_path, capsys):
+    job = tmp_path / "job.json"
+    assert main(["join", str(job), "--node-rank", "1", "--wait", "0"]) == 1
+    assert capsys.readouterr().err == f"{job}: no run began within 0 s\n"
+
+
+@pytest.mark.parametrize("name", ["README.md", "Makefile", "docs", "src"])
+def test_no_text_names_a_module_where_there_is_a_command(project_path, name):
+    """What a person types is `eightgig ...`; modules of this project are run by its own processes alone."""
+    place = project_path / name
+    files = [place] if place.is_file() else [*place.rglob("*.md"), *place.rglob("*.py")]
+    past = project_path / "docs" / "decisions"
+    found = [file for file in files if past not in file.parents and "python -m eightgig" in file.read_text("utf-8")]
+    assert found == []
