@@ -342,7 +342,6 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="bench-data-") as work:
         result = measure(options, Path(work))
     slug = re.sub(r"[^a-z0-9]+", "-", cpu_name().lower()).strip("-")
-    RESULTS.mkdir(exist_ok=True)
     (RESULTS / f"data_loading-{slug}.json").write_text(json.dumps(result, indent=2) + "\n")
     print_table(result)
 
