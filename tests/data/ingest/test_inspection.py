@@ -1,5 +1,6 @@
 """Whatever the kind of data, a kill in the middle of the inspection costs nothing twice."""
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -207,3 +208,15 @@ def test_another_table_of_classes_reads_all_masks_again(tmp_path, reads):
     reads.clear()
     assert len(kind.inspect(journal=journal)[0]) == NUM_FILES
     assert opened(reads) == NUM_FILES
+
+
+def test_blocks_behind_one_that_is_read_again_are_still_their_own_rows(tmp_path):
+    """Were a later block taken from the journal, the table would stand where the earlier one ended."""
+    kind, journal = table(tmp_path / "set"), tmp_path / "journal.jsonl"
+    whole = kind.inspect(journal=journal)
+    lines = [json.loads(line) for line in journal.read_text("utf-8").splitlines()]
+    for number in (2, 4):  # behind the header: the second block and the fourth; the third is known
+        lines[number][-1] = "damaged, yet still a line"
+    journal.write_text("".join(json.dumps(line, separators=(",", ":")) + "\n" for line in lines), encoding="utf-8")
+    for expected, found in zip(whole, kind.inspect(journal=journal), strict=True):
+        pd.testing.assert_frame_equal(expected, found)

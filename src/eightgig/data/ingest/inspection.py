@@ -190,7 +190,8 @@ class RowReader(Generic[Entry, Row, ReadRow]):
         stamp = stamp_of(self.root / name)
         for number in count():
             key = f"{name}\0{number}" if number else name
-            block = self._restored(journal.recall(key, stamp))
+            # Once the file is open it is read to its end: a block that is passed over would leave `rows` behind.
+            block = self._restored(journal.recall(key, stamp)) if rows is None else None
             if block is None:
                 rows = rows or islice(self.rows(entry), number * _ROWS_A_BLOCK, None)
                 block = [self.read(row) for row in islice(rows, _ROWS_A_BLOCK)]
