@@ -22,7 +22,7 @@ _SMALLEST_PROBABILITY = 1e-12
 
 
 class ClassificationEvaluator:
-    """One class of several an image; a task of `eightgig.export.evaluator.Evaluator`.
+    """One class of several an image; an `eightgig.export.evaluator.Evaluator`.
 
     Its answers are probabilities_K, its truths positions in `classes`.
     """

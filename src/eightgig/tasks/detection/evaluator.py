@@ -18,7 +18,7 @@ _IOU_WEIGHT = 0.1
 
 
 class DetectionEvaluator:
-    """Boxes of several classes an image; a task of `eightgig.export.evaluator.Evaluator`.
+    """Boxes of several classes an image; an `eightgig.export.evaluator.Evaluator`.
 
     Its answers are `Detections`, its truths `Boxes`, both in pixels of the network's canvas.
 

@@ -30,7 +30,7 @@ class PixelPrediction(NamedTuple):
 
 
 class SegmentationEvaluator:
-    """A class for each pixel; a task of `eightgig.export.evaluator.Evaluator`.
+    """A class for each pixel; an `eightgig.export.evaluator.Evaluator`.
 
     Its answers are `PixelPrediction`, its truths labels_HW with 255 where void.
     """

@@ -102,7 +102,7 @@ def tell(module: nn.Module, batch: Batch, device: torch.device) -> Told:
 
 
 class LanguageEvaluator:
-    """The next token at each place of a block; a task of `eightgig.export.evaluator.Evaluator`.
+    """The next token at each place of a block; an `eightgig.export.evaluator.Evaluator`.
 
     An answer holds the likeliest tokens_T and all probabilities_TV (float32); a truth the tokens_T that follow. All
     answers to a benchmark would be gigabytes, so judge and comparer keep figures of a block each.
