@@ -95,15 +95,13 @@ def parameters_of(name: str) -> dict[str, Any]:
 
 def recipe_of(case: str, *, device: str, tiny: bool = False, lever: str | None = None, **train: Any) -> Recipe:
     """Return a recipe that needs no network: weights random, `train` changed, and small where it is `tiny`."""
-    import importlib
-
+    from eightgig.core.addresses import at_address
     from eightgig.models.parameters import ModelParameters
     from eightgig.training.parameters import TrainParameters
     from eightgig.vram.parameters import PlanParameters
 
     study, given = STUDIES[case], parameters_of(case)
-    module, _, name = study.factory.partition(":")
-    made = getattr(importlib.import_module(module), name)()
+    made = at_address(study.factory)()
     changes = LEVERS[lever] if lever else {}
     given = {group: merged(given[group], changes.get(group, given[group])) for group in ("model", "train", "plan")}
     # Kept as a file of weights would be: with its own configuration, and what the samples' lengths are.

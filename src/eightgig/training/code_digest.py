@@ -21,6 +21,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from eightgig.core import addresses
+
 _PACKAGE = __name__.partition(".")[0]
 _ROOT = Path(__file__).parents[2]
 
@@ -55,7 +57,7 @@ def code_digest(called: tuple[str, ...], case: type | None = None) -> str:
 
 def address_of(function: Callable[..., Any]) -> str:
     """Return the address, as `code_digest` takes it, of a function, or of the one that it is defined in."""
-    return f"{function.__module__}:{function.__qualname__.partition('.<locals>')[0]}"
+    return addresses.address_of(function).partition(".<locals>")[0]
 
 
 def imported_modules(called: tuple[str, ...], case: type | None = None) -> tuple[str, ...]:

@@ -21,6 +21,7 @@ from typing import Any
 import psutil
 from pydantic import ValidationError
 
+from eightgig.core.addresses import address_of
 from eightgig.core.errors import ConfigurationError, TrainingError
 from eightgig.core.files import write_text
 from eightgig.core.records import Record
@@ -247,8 +248,8 @@ def _say(metrics: Mapping[str, float], epoch: int) -> None:
 def _described(job: TrainingJob, attempt: int) -> WorkerConfig:
     store: Any = job.store
     return WorkerConfig(
-        task=_address(type(job.task)),
-        store=_address(type(store)),
+        task=address_of(type(job.task)),
+        store=address_of(type(store)),
         store_path=Path(store.path).resolve(),
         train_indices=tuple(job.train_indices),
         val_indices=tuple(job.val_indices),
@@ -261,10 +262,6 @@ def _described(job: TrainingJob, attempt: int) -> WorkerConfig:
         parent=os.getpid(),
         attempt=attempt,
     )
-
-
-def _address(kind: type) -> str:
-    return f"{kind.__module__}:{kind.__qualname__}"
 
 
 def _end(process: "subprocess.Popen[bytes]") -> None:

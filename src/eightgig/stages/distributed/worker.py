@@ -9,12 +9,12 @@ import os
 import sys
 import threading
 import time
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import psutil
 
+from eightgig.core.addresses import at_address
 from eightgig.core.errors import EightgigError, RankOutOfMemoryError
 from eightgig.core.files import write_text
 from eightgig.core.tracker import FileTracker, NoTracker
@@ -51,7 +51,7 @@ def _train(job: WorkerConfig, rank: int, folder: Path) -> None:
 
     if job.plan.device == "cuda":
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
-    task, store = _named(job.task)(), _named(job.store)(job.store_path)
+    task, store = at_address(job.task)(), at_address(job.store)(job.store_path)
     records = task.records
     training = TrainingJob(
         task=task,
@@ -71,11 +71,6 @@ def _train(job: WorkerConfig, rank: int, folder: Path) -> None:
         write_text(folder / "rank_0.pid", f"{os.getpid()}\n")
     training.run(network, objective, training.kept().newest())
     torch.distributed.destroy_process_group()
-
-
-def _named(address: str) -> Any:
-    module, _, name = address.partition(":")
-    return getattr(import_module(module), name)
 
 
 def _end_without(parent: int, rank: int) -> None:
