@@ -1,13 +1,14 @@
 """What all tasks on images answer in the same way (see `eightgig.stages.task.Task`)."""
 
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from eightgig.core.device import loader_processes
 from eightgig.models.cards import ImageCard
 from eightgig.models.parameters import ImageModelParameters
-from eightgig.stages.annotations import ImageNetwork, ImageStore
+from eightgig.stages.annotations import Batches, ImageNetwork, ImageStore
+from eightgig.stages.loading import for_evaluation
 from eightgig.stages.task import Task
 from eightgig.training.parameters import TrainParameters
 
@@ -16,6 +17,10 @@ class ImageTask(Task):
     """A network on batches of `images`; a wing says the rest."""
 
     channels_last = True
+
+    @abstractmethod
+    def batch_loader(self) -> Callable[..., Batches]:
+        """Return what makes batches of a store, as `data.images.loader.create_loader` does."""
 
     @abstractmethod
     def eval_image(self, image_HWC: Any, *, image_size: int) -> Any:
@@ -51,6 +56,13 @@ class ImageTask(Task):
         size = model.image_size
         images_N3HW = torch.zeros(num_samples, 3, size, size, dtype=torch.uint8)
         return {"images": images_N3HW, **self.dummy_targets(num_samples, size)}
+
+    def eval_batches(
+        self, store: ImageStore, indices: Iterable[int], *, size: int, batch_size: int, num_workers: int = 0
+    ) -> Batches:
+        """Return batches without augmentation in the order of `indices`."""
+        how = for_evaluation(num_workers)
+        return self.batch_loader()(store, list(indices), image_size=size, batch_size=batch_size, augment=None, **how)
 
     def inputs(self, card: ImageCard, batch: Any) -> dict[str, Any]:
         """Return a batch's images as float32 N3HW, normalised as the network's card says."""

@@ -1,6 +1,5 @@
 """What the memory planner traces: a case's own network and loss, on empty batches."""
 
-from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -54,6 +53,8 @@ def make_workload(
 ) -> "Workload":
     """Return a task's network, its loss and empty batches, as the train stage runs them; weights play no part.
 
+    The average of the weights is in it where the recipe keeps one.
+
     Args:
         task: address of the task's class.
         model: of the task's own ModelParameters, as JSON; `train` likewise.
@@ -63,62 +64,28 @@ def make_workload(
         teacher: name of the network that it learns from.
         precision: that the teacher computes in.
     """
-    made: Task = at_address(task)()
-    records: dict[Any, Any] = dict(made.records)
-    parameters = made.without_weights(records.get(ModelParameters, ModelParameters)(**model))
-    return task_workload(
-        made,
-        parameters,
-        records.get(TrainParameters, TrainParameters)(**train),
-        num_classes,
-        batch=partial(made.dummy_batch, parameters),
-        shapes={name: tuple(shape) for name, shape in (shapes or {}).items()},
-        teacher=teacher,
-        precision=precision,
-    )
-
-
-def task_workload(
-    task: Task,
-    model: ModelParameters,
-    train: TrainParameters,
-    num_classes: int,
-    *,
-    batch: Callable[[int], dict[str, Any]],
-    shapes: Shapes | None = None,
-    teacher: str | None = None,
-    precision: Precision = "fp32",
-) -> "Workload":
-    """Return what a case trains, with the average of its weights where the recipe keeps one.
-
-    Args:
-        task: builds the network and the loss.
-        model: whatever weights it names play no part.
-        train: the recipe.
-        num_classes: of the head.
-        batch: makes an empty batch of n samples, all tensors.
-        shapes: the network is as narrow as those.
-        teacher: name of the network that it learns from.
-        precision: that the teacher computes in.
-    """
     from eightgig.models.reshape import fit_to_shapes
     from eightgig.training.average import WithAverage
     from eightgig.vram.tracing.workload import Workload
 
-    network = task.build_network(model, num_classes)
+    made: Task = at_address(task)()
+    records: dict[Any, Any] = dict(made.records)
+    parameters = made.without_weights(records.get(ModelParameters, ModelParameters)(**model))
+    recipe = records.get(TrainParameters, TrainParameters)(**train)
+    network = made.build_network(parameters, num_classes)
     if shapes:
-        fit_to_shapes(network.module, shapes)
-    objective, module = task.objective(network, train), network.module
+        fit_to_shapes(network.module, {name: tuple(shape) for name, shape in shapes.items()})
+    objective, module = made.objective(network, recipe), network.module
     if teacher:
-        taught_by = task.build_network(model.model_copy(update={"name": teacher, "dropout": None}), num_classes)
-        objective, module = _taught(objective, module, taught_by.module, precision, task.soft_loss())
-    if train.ema_decay is not None:
+        taught_by = made.build_network(parameters.model_copy(update={"name": teacher, "dropout": None}), num_classes)
+        objective, module = _taught(objective, module, taught_by.module, precision, made.soft_loss())
+    if recipe.ema_decay is not None:
         module = WithAverage(module)
 
-    def loss(module: Any, made: dict[str, Any]) -> Any:
-        return objective.loss_sum(module, made, next(iter(made.values())).device) / objective.count(made)
+    def loss(module: Any, batch: dict[str, Any]) -> Any:
+        return objective.loss_sum(module, batch, next(iter(batch.values())).device) / objective.count(batch)
 
-    return Workload(module=module, batch=batch, loss=loss)
+    return Workload(module=module, batch=partial(made.dummy_batch, parameters), loss=loss)
 
 
 def _taught(

@@ -1,12 +1,11 @@
 """A classifier of square crops of images: its answers to the stages' questions."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from eightgig.models.parameters import ImageModelParameters, ModelParameters
 from eightgig.stages.annotations import Batches, Evaluator, ImageNetwork, ImageStore, Objective
 from eightgig.stages.images import ImageTask, loading
-from eightgig.stages.loading import for_evaluation
 from eightgig.stages.task import Records
 from eightgig.training.parameters import ClassifierTrainParameters, TrainParameters
 
@@ -32,6 +31,12 @@ class ImageClassifier(ImageTask):
         colour = DeviceColour(mean=network.mean, std=network.std, augment=train.augment)
         return ClassificationObjective(colour, label_smoothing=train.label_smoothing)
 
+    def batch_loader(self) -> Callable[..., Batches]:
+        """Return what makes batches of labelled crops; without `augment` centre crops."""
+        from eightgig.data.images.loader import create_loader
+
+        return create_loader
+
     def train_batches(
         self,
         store: ImageStore,
@@ -42,9 +47,7 @@ class ImageClassifier(ImageTask):
         train: ClassifierTrainParameters,
     ) -> Batches:
         """Return random crops, or centre crops where nothing varies, shuffled anew in each epoch."""
-        from eightgig.data.images.loader import create_loader
-
-        return create_loader(
+        return self.batch_loader()(
             store,
             list(indices),
             image_size=size,
@@ -52,21 +55,6 @@ class ImageClassifier(ImageTask):
             augment=train.augment,
             shuffle=True,
             **loading(train),
-        )
-
-    def eval_batches(
-        self, store: ImageStore, indices: Iterable[int], *, size: int, batch_size: int, num_workers: int = 0
-    ) -> Batches:
-        """Return centre crops in the order of `indices`."""
-        from eightgig.data.images.loader import create_loader
-
-        return create_loader(
-            store,
-            list(indices),
-            image_size=size,
-            batch_size=batch_size,
-            augment=None,
-            **for_evaluation(num_workers),
         )
 
     def eval_image(self, image_HWC: Any, *, image_size: int) -> Any:

@@ -1,13 +1,12 @@
 """What is particular to the object detector: its network, its boxes, its loss and its score."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from eightgig.data.images.parameters import DataParameters
 from eightgig.models.parameters import ImageModelParameters, ModelParameters
 from eightgig.stages.annotations import Batches, Evaluator, ImageNetwork, ImageStore, Objective, SoftLoss
 from eightgig.stages.images import ImageTask, letterboxed, loading
-from eightgig.stages.loading import for_evaluation
 from eightgig.stages.task import Records
 from eightgig.tasks.detection.parameters import DetectionDataParameters, DetectorTrainParameters
 from eightgig.training.parameters import TrainParameters
@@ -77,6 +76,12 @@ class ObjectDetector(ImageTask):
 
         return soft_detection_loss_sum
 
+    def batch_loader(self) -> Callable[..., Batches]:
+        """Return what makes batches of images with their boxes; without `augment` whole ones, letterboxed."""
+        from eightgig.tasks.detection.loader import create_detection_loader
+
+        return create_detection_loader
+
     def train_batches(
         self,
         store: ImageStore,
@@ -87,9 +92,7 @@ class ObjectDetector(ImageTask):
         train: DetectorTrainParameters,
     ) -> Batches:
         """Return mosaics with their boxes, shuffled anew in each epoch."""
-        from eightgig.tasks.detection.loader import create_detection_loader
-
-        return create_detection_loader(
+        return self.batch_loader()(
             store,
             list(indices),
             image_size=size,
@@ -97,21 +100,6 @@ class ObjectDetector(ImageTask):
             augment=train.augment,
             **loading(train),
             num_epochs=train.epochs,
-        )
-
-    def eval_batches(
-        self, store: ImageStore, indices: Iterable[int], *, size: int, batch_size: int, num_workers: int = 0
-    ) -> Batches:
-        """Return whole images, letterboxed, in the order of `indices`."""
-        from eightgig.tasks.detection.loader import create_detection_loader
-
-        return create_detection_loader(
-            store,
-            list(indices),
-            image_size=size,
-            batch_size=batch_size,
-            augment=None,
-            **for_evaluation(num_workers),
         )
 
     def eval_image(self, image_HWC: Any, *, image_size: int) -> Any:

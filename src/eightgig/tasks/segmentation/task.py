@@ -1,13 +1,12 @@
 """What is particular to the segmenter: its network, its masks, its loss and its score."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from eightgig.data.images.parameters import DataParameters
 from eightgig.models.parameters import ImageModelParameters, ModelParameters
 from eightgig.stages.annotations import Batches, Evaluator, ImageNetwork, ImageStore, Objective, SoftLoss
 from eightgig.stages.images import ImageTask, letterboxed, loading
-from eightgig.stages.loading import for_evaluation
 from eightgig.stages.task import Records
 from eightgig.tasks.segmentation.parameters import SegmentationDataParameters, SegmenterTrainParameters
 from eightgig.training.parameters import TrainParameters
@@ -72,6 +71,12 @@ class SemanticSegmenter(ImageTask):
 
         return soft_segmentation_loss_sum
 
+    def batch_loader(self) -> Callable[..., Batches]:
+        """Return what makes batches of images with their masks; without `augment` whole ones, letterboxed."""
+        from eightgig.tasks.segmentation.loader import create_mask_loader
+
+        return create_mask_loader
+
     def train_batches(
         self,
         store: ImageStore,
@@ -82,31 +87,15 @@ class SemanticSegmenter(ImageTask):
         train: SegmenterTrainParameters,
     ) -> Batches:
         """Return random crops with their masks, shuffled anew in each epoch, small first if so asked."""
-        from eightgig.tasks.segmentation.loader import create_mask_loader
         from eightgig.tasks.segmentation.parameters import ProgressiveSize
 
-        return create_mask_loader(
+        return self.batch_loader()(
             store,
             list(indices),
             image_size=ProgressiveSize(size, train.progressive, train.epochs),
             batch_size=batch_size,
             augment=train.augment,
             **loading(train),
-        )
-
-    def eval_batches(
-        self, store: ImageStore, indices: Iterable[int], *, size: int, batch_size: int, num_workers: int = 0
-    ) -> Batches:
-        """Return whole images with their masks, letterboxed, in the order of `indices`."""
-        from eightgig.tasks.segmentation.loader import create_mask_loader
-
-        return create_mask_loader(
-            store,
-            list(indices),
-            image_size=size,
-            batch_size=batch_size,
-            augment=None,
-            **for_evaluation(num_workers),
         )
 
     def eval_image(self, image_HWC: Any, *, image_size: int) -> Any:
