@@ -54,11 +54,11 @@ def ours(recipe: PPOParameters, seed: int) -> dict[str, Any]:
     """Train this project's agent."""
     judge = Judge()
 
-    def watch(agent: Any, row: Any) -> None:
+    def on_update(agent: Any, row: Any) -> None:
         policy = DeployedPolicy(agent)
         judge.look(lambda seen: policy(torch.from_numpy(seen)).numpy(), row.steps)
 
-    made = train_agent(ENVIRONMENT, AgentParameters(), recipe, seed=seed, tracker=NoTracker(), watch=watch)
+    made = train_agent(ENVIRONMENT, AgentParameters(), recipe, seed=seed, tracker=NoTracker(), on_update=on_update)
     last = made.curve[-1]
     return {"steps_per_second": last.steps / last.seconds, "solved_at": judge.solved_at}
 

@@ -23,9 +23,9 @@ from eightgig.core.tracker import NoTracker
 from eightgig.models.parameters import TextModelParameters
 from eightgig.tasks.classification.model import build_classifier
 from eightgig.tasks.text.model import build_text_network
-from eightgig.training.checkpoint import Checkpoints
+from eightgig.training.checkpointing.checkpoint import Checkpoints
+from eightgig.training.checkpointing.recipe import Recipe
 from eightgig.training.parameters import TrainParameters
-from eightgig.training.recipe import Recipe
 from eightgig.training.trainer import Trainer
 
 NETWORKS = {
@@ -53,7 +53,7 @@ def measure(network: nn.Module, *, average: bool, rounds: int) -> dict[str, Any]
         kept = Checkpoints(Path(folder) / "kept", Recipe(values={}, circumstances={}))
         for number in range(rounds):
             begun = time.perf_counter()
-            state = trainer._state()
+            state = trainer.state_dict()
             gathered = time.perf_counter()
             path = kept.save(state, step=number)
             saved = time.perf_counter()
@@ -72,8 +72,8 @@ def measure(network: nn.Module, *, average: bool, rounds: int) -> dict[str, Any]
         num_bytes = path.stat().st_size
     median = {name: round(statistics.median(row[name] for row in rows), 3) for name in rows[0]}
     cost = median["collect_s"] + median["save_s"]
-    trainer._clock.start(cost=cost)
-    seconds_between = trainer._clock._due - time.monotonic()
+    trainer._saver.timer.start(cost_s=cost)
+    seconds_between = trainer._saver.timer._due - time.monotonic()
     return {
         "num_bytes": num_bytes,
         **median,

@@ -119,7 +119,7 @@ def _job(
         checkpoints=folder or Path(tempfile.mkdtemp(prefix="gpu-day-")),
         flight_recorder=None,
         tracker=NoTracker(),
-        alone=True,
+        single_process=True,
     )
 
 
@@ -236,9 +236,9 @@ def _finished(job: "TrainingJob", network: Any, objective: Any) -> tuple[Any, di
 def _stopped(job: "TrainingJob", network: Any, objective: Any, after: int) -> Any:
     """Let Ctrl-C come in a step, and give what the checkpoint holds of the gradient scaler."""
     from eightgig.core.stop import Stopped
-    from eightgig.training.trainer import Trainer
+    from eightgig.training.train_step import TrainStep
 
-    step, done = Trainer.step, 0
+    step, done = TrainStep.run, 0
 
     def watched(self: Any, *arguments: Any, **options: Any) -> Any:
         nonlocal done
@@ -248,7 +248,7 @@ def _stopped(job: "TrainingJob", network: Any, objective: Any, after: int) -> An
             signal.raise_signal(signal.SIGINT)
         return made
 
-    Trainer.step = watched  # type: ignore[method-assign]
+    TrainStep.run = watched  # type: ignore[method-assign]
     try:
         job.result(network, objective)
     except Stopped:
@@ -256,10 +256,10 @@ def _stopped(job: "TrainingJob", network: Any, objective: Any, after: int) -> An
     else:
         raise RuntimeError(f"the run was over before step {after}: nothing was stopped")
     finally:
-        Trainer.step = step  # type: ignore[method-assign]
-    kept = job.kept().newest()
+        TrainStep.run = step  # type: ignore[method-assign]
+    kept = job.open_checkpoints().newest()
     assert kept is not None  # noqa: S101  a stop keeps one
-    return kept.state["stepper"]["scaler"]
+    return kept.state["train_step"]["scaler"]
 
 
 def _losses(result: Any) -> list[Any]:

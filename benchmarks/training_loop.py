@@ -133,7 +133,9 @@ class LoopBench:
         twin.load_state_dict(network.module.state_dict())
         trainer = Trainer(network.module, objective, plan=self._plan, parameters=train, steps=1000, tracker=NoTracker())
         feed = EpochIterator(
-            batches, gradient_accumulation_steps=self._plan.gradient_accumulation_steps, ranks=trainer.ranks
+            batches,
+            gradient_accumulation_steps=self._plan.gradient_accumulation_steps,
+            process_group=trainer.state.process_group,
         )
         twin = twin.to(device).to(memory_format=torch.channels_last)
         colour = DeviceColour(mean=network.mean, std=network.std, augment=train.augment).to(device)

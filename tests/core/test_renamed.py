@@ -13,8 +13,8 @@ from eightgig.core.records import Record
 RENAMED = [
     ("eightgig.training.parameters", "TrainParameters", "accumulation", "gradient_accumulation_steps"),
     ("eightgig.training.parameters", "TrainParameters", "max_gradient_norm", "max_grad_norm"),
-    ("eightgig.training.parameters", "DistributedParameters", "processes", "nproc_per_node"),
-    ("eightgig.training.parameters", "DistributedParameters", "rendezvous", "rdzv_endpoint"),
+    ("eightgig.training.distributed.parameters", "DistributedParameters", "processes", "nproc_per_node"),
+    ("eightgig.training.distributed.parameters", "DistributedParameters", "rendezvous", "rdzv_endpoint"),
     ("eightgig.tasks.reinforcement.parameters", "PPOParameters", "max_gradient_norm", "max_grad_norm"),
     ("eightgig.vram.parameters", "PlanParameters", "checkpointing", "activation_checkpointing"),
     ("eightgig.export.int8.parameters", "QuantizeParameters", "judged_images", "eval_samples"),

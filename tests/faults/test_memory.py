@@ -90,13 +90,13 @@ def test_row_24_cuda_out_of_memory_in_a_step(caplog):
     with caplog.at_level(logging.WARNING):
         trainer, result = train(8, 1, failing_calls={2})
     planned, expected = train(4, 2)
-    assert (trainer.plan.micro_batch, trainer.plan.gradient_accumulation_steps) == (4, 2)
-    assert trainer.num_steps == planned.num_steps == 6
-    assert [(each.step, each.failed_batch, each.batch) for each in trainer.recovered] == [(1, 8, 4)]
+    assert (trainer.train_step.plan.micro_batch, trainer.train_step.plan.gradient_accumulation_steps) == (4, 2)
+    assert trainer.state.num_steps == planned.state.num_steps == 6
+    assert [(each.step, each.failed_batch, each.batch) for each in trainer.train_step.recovery.recovered] == [(1, 8, 4)]
     assert "memory ran out in optimizer step 1 at micro-batch 8" in caplog.text
     assert "micro-batch 4 x 2 accumulation" in caplog.text
     assert len(result.history) == len(expected.history) == 2
-    statistics = trainer.module.state_dict()["body.1.num_batches_tracked"]
+    statistics = trainer.state.module.state_dict()["body.1.num_batches_tracked"]
     assert statistics == 1 + 5 * 2, "one batch in the first step, two in each of the others, none of the failed attempt"
 
 
@@ -104,5 +104,5 @@ def test_row_24_the_failed_attempt_leaves_no_trace():
     """Weights, BatchNorm's statistics and dropout's draws are those of a run that had planned half from the start."""
     trainer, _ = train(8, 1, failing_calls={1})
     planned, _ = train(4, 2)
-    for name, value in planned.module.state_dict().items():
-        assert torch.equal(trainer.module.state_dict()[name], value), name
+    for name, value in planned.state.module.state_dict().items():
+        assert torch.equal(trainer.state.module.state_dict()[name], value), name

@@ -68,7 +68,7 @@ def test_row_29_a_process_dies_or_hangs_and_the_run_ends_soon_and_goes_on_exactl
     assert time.monotonic() - sent[0] < 60
     thread.join()
     assert children() <= others
-    before = job.kept().newest()
+    before = job.open_checkpoints().newest()
     assert 0 < before.step < 3 * EPOCHS
 
     resumed = two_processes(stores, tmp_path / "disturbed")
@@ -95,5 +95,5 @@ def test_row_26_ctrl_c_ends_all_processes_with_a_checkpoint(stores, tmp_path):
         job.result(*job.network())
     thread.join()
     assert stopped.value.code == 130
-    assert not job.kept().newest().state["finished"]
+    assert not job.open_checkpoints().newest().state["finished"]
     assert "SIGTERM: the run ends after this step" in (tmp_path / "checkpoints" / "ranks" / "log.txt").read_text()

@@ -22,8 +22,9 @@ from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 from eightgig.core.errors import CheckpointError, TrainingError
 from eightgig.core.stop import Stopped
 from eightgig.data.images.loader import ImageBatches, with_workers
-from eightgig.training import trainer as loop
+from eightgig.training.checkpointing import saver
 from eightgig.training.objective import ClassificationObjective
+from eightgig.training.train_step import TrainStep
 
 pytestmark = pytest.mark.whole
 
@@ -90,7 +91,7 @@ def test_row_01_and_02_twenty_five_kills(run, kind, tmp_path):
 
 def interrupted_after(monkeypatch, steps, number=signal.SIGINT):
     """Let a signal come in a step of the run."""
-    step, done = loop.Trainer.step, []
+    step, done = TrainStep.run, []
 
     def watched(self, *arguments, **options):
         made = step(self, *arguments, **options)
@@ -99,7 +100,7 @@ def interrupted_after(monkeypatch, steps, number=signal.SIGINT):
             signal.raise_signal(number)
         return made
 
-    monkeypatch.setattr(loop.Trainer, "step", watched)
+    monkeypatch.setattr(TrainStep, "run", watched)
 
 
 def weights_of(job):
@@ -121,7 +122,7 @@ def test_row_03_a_flipped_bit_in_a_checkpoint_is_seen_and_the_one_before_is_take
     stores, tmp_path, monkeypatch, caplog
 ):
     caplog.set_level("INFO")
-    monkeypatch.setattr(loop, "_MOST_TIME_FOR_CHECKPOINTS", 1e9)
+    monkeypatch.setattr(saver, "_MAX_TIME_SHARE", 1e9)
     with monkeypatch.context() as patched:
         interrupted_after(patched, 4)
         job = make_job("text", stores, tmp_path, checkpoint_minutes=0)
@@ -139,8 +140,10 @@ def test_row_03_a_flipped_bit_in_a_checkpoint_is_seen_and_the_one_before_is_take
 
 
 def test_row_04_a_disk_without_room_for_a_checkpoint_is_told_before_training(stores, tmp_path, monkeypatch):
-    monkeypatch.setattr("eightgig.training.checkpoint.space_shortage", lambda *_: "only 12 bytes (12 B) are free there")
-    monkeypatch.setattr(loop.Trainer, "step", lambda *_, **__: pytest.fail("a step was done"))
+    monkeypatch.setattr(
+        "eightgig.training.checkpointing.checkpoint.space_shortage", lambda *_: "only 12 bytes (12 B) are free there"
+    )
+    monkeypatch.setattr(TrainStep, "run", lambda *_, **__: pytest.fail("a step was done"))
     job = make_job("text", stores, tmp_path)
     with pytest.raises(CheckpointError, match=r"checkpoints/step-\d+.pt: a checkpoint needs \d+ bytes .*EIGHTGIG_DATA"):
         job.result(*job.network())
@@ -149,7 +152,7 @@ def test_row_04_a_disk_without_room_for_a_checkpoint_is_told_before_training(sto
 def test_row_04_a_disk_that_fills_up_later_stops_nothing_and_the_old_checkpoint_loads(
     stores, tmp_path, monkeypatch, caplog
 ):
-    monkeypatch.setattr(loop, "_MOST_TIME_FOR_CHECKPOINTS", 1e9)
+    monkeypatch.setattr(saver, "_MAX_TIME_SHARE", 1e9)
     save, saves = torch.save, []
 
     def full(state, path):
@@ -162,10 +165,10 @@ def test_row_04_a_disk_that_fills_up_later_stops_nothing_and_the_old_checkpoint_
     monkeypatch.setattr(torch, "save", full)
     job = make_job("text", stores, tmp_path, epochs=2, checkpoint_minutes=0)
     names = []
-    step = loop.Trainer.step
+    step = TrainStep.run
     monkeypatch.setattr(
-        loop.Trainer,
-        "step",
+        TrainStep,
+        "run",
         lambda self, *a, **o: (names.append(sorted(p.name for p in job.checkpoints.glob("*.pt"))), step(self, *a, **o))[
             1
         ],
@@ -173,7 +176,7 @@ def test_row_04_a_disk_that_fills_up_later_stops_nothing_and_the_old_checkpoint_
     assert len(job.result(*job.network()).history) == 2
     assert names[3] == ["step-00000001.pt"]  # after two that did not fit
     assert "could not be written (No space left on device)" in caplog.text
-    assert present(job.kept().newest()).state["finished"]
+    assert present(job.open_checkpoints().newest()).state["finished"]
 
 
 class Dies(ImageBatches):
@@ -360,7 +363,7 @@ def test_row_26_and_27_a_signal_ends_the_step_keeps_a_checkpoint_and_is_told_by_
         with pytest.raises(Stopped) as stopped:
             job.result(*job.network())
     assert stopped.value.code == code
-    assert present(job.kept().newest()).step == 2
+    assert present(job.open_checkpoints().newest()).step == 2
     assert re.search(r"SIG(INT|TERM): the run ends after this step", caplog.text)
     resumed = weights_of(job)
     whole = weights_of(make_job("text", stores, tmp_path / "whole"))
@@ -368,18 +371,18 @@ def test_row_26_and_27_a_signal_ends_the_step_keeps_a_checkpoint_and_is_told_by_
 
 
 def test_row_26_a_second_ctrl_c_does_not_wait_and_keeps_nothing_half_done(stores, tmp_path, monkeypatch):
-    step = loop.Trainer.step
+    step = TrainStep.run
 
     def impatient(self, *arguments, **options):
         signal.raise_signal(signal.SIGINT)
         signal.raise_signal(signal.SIGINT)
         return step(self, *arguments, **options)
 
-    monkeypatch.setattr(loop.Trainer, "step", impatient)
+    monkeypatch.setattr(TrainStep, "run", impatient)
     job = make_job("text", stores, tmp_path)
     with pytest.raises(Stopped):
         job.result(*job.network())
-    assert job.kept().newest() is None
+    assert job.open_checkpoints().newest() is None
 
 
 @pytest.mark.gpu
@@ -394,7 +397,7 @@ def test_row_01_on_cuda_a_run_goes_on_exactly_and_the_scaler_survives(stores, tm
             job = make_job("classifier", stores, tmp_path, plan=plan)
             with pytest.raises(Stopped):
                 job.result(*job.network())
-        assert present(job.kept().newest()).state["stepper"]["scaler"]["scale"] > 0
+        assert present(job.open_checkpoints().newest()).state["train_step"]["scaler"]["scale"] > 0
         resumed = weights_of(job)
         whole = weights_of(make_job("classifier", stores, tmp_path / "whole", plan=plan))
         assert all(torch.equal(tensor, resumed[name]) for name, tensor in whole.items())

@@ -18,18 +18,20 @@ from typing import Any
 
 import torch
 
-from eightgig.training.history import TrainingResult
-
 sys.path.insert(0, str(Path(__file__).parents[2]))
 from tests.faults.small_cases import make_job
 
 from eightgig.core.tracker import NoTracker
 from eightgig.models.agents import AgentParameters, EnvironmentParameters
 from eightgig.tasks.reinforcement.parameters import PPOParameters
-from eightgig.tasks.reinforcement.trainer import _Run
-from eightgig.training import checkpoint
+from eightgig.tasks.reinforcement.trainer import AgentTrainer
 from eightgig.training import trainer as loop
-from eightgig.training.train_step import Stepper
+from eightgig.training.checkpointing import checkpoint, saver
+from eightgig.training.checkpointing.checkpoint import Checkpoints
+from eightgig.training.checkpointing.history import TrainingResult
+from eightgig.training.checkpointing.recipe import Recipe
+from eightgig.training.forward_backward import ForwardBackward
+from eightgig.training.train_step import TrainStep
 
 _TIMES = {"seconds", "val_seconds", "samples_per_second", "clock"}
 
@@ -37,7 +39,7 @@ _TIMES = {"seconds", "val_seconds", "samples_per_second", "clock"}
 def main() -> None:
     asked = json.loads(sys.argv[1])
     torch.set_num_threads(1)
-    loop._MOST_TIME_FOR_CHECKPOINTS = 1e9  # so that a checkpoint of 0 minutes comes after every step
+    saver._MAX_TIME_SHARE = 1e9  # so that a checkpoint of 0 minutes comes after every step
     _kill_at(*(asked["kill"] or ("nowhere", 0)))
     if asked["kind"] == "agent":
         _train_agent(Path(asked["folder"]))
@@ -74,22 +76,26 @@ def hash_of(state: object) -> str:
 
 def _watch_the_end() -> dict[str, str]:
     found: dict[str, str] = {}
-    finished = loop.Trainer._finished
+    finish = loop.Trainer._finish
 
     def watched(self: loop.Trainer) -> TrainingResult:
-        found["hash"] = hash_of([self.state(), self.progress.state()])
-        return finished(self)
+        found["hash"] = hash_of([self.train_step.state_dict(), self.progress.state_dict()])
+        return finish(self)
 
-    loop.Trainer._finished = watched
+    loop.Trainer._finish = watched
     return found
 
 
 def _train_agent(folder: Path) -> None:
-    recipe = PPOParameters(steps=3072, epochs=2, minibatch_size=64, checkpoint_steps=512, normalize_observations=True)
+    recipe = PPOParameters(
+        steps=3072, epochs=2, minibatch_size=64, checkpoint_steps=512, normalize_observations=True, seed=3
+    )
     environment, parameters = EnvironmentParameters(num_envs=4), AgentParameters(hidden=(16, 16))
-    run = _Run(environment, parameters, recipe, 3, "cpu", NoTracker(), folder, None)
+    made = Recipe.of(code="", environment=environment, agent=parameters, train=recipe)
+    checkpoints = Checkpoints(folder, made)
+    run = AgentTrainer(environment, parameters, recipe, device="cpu", tracker=NoTracker(), checkpoints=checkpoints)
     run.run()
-    print(hash_of(run._state()))
+    print(hash_of(run.state_dict()))
 
 
 def _die() -> None:
@@ -113,20 +119,20 @@ def _kill_at(place: str, number: int) -> None:
 
         setattr(owner, name, watched)
 
-    before(Stepper, "step", "step", "step")
-    before(_Run, "_update", "step", "step")
+    before(TrainStep, "run", "step", "step")
+    before(AgentTrainer, "_update", "step", "step")
     before(loop.Trainer, "_validate", "validation", "validation")
     _watch_saves(place, number)
     if place == "step half done":
-        original = Stepper._gradients
+        original = ForwardBackward.__call__
 
-        def half(self: Stepper, *arguments: Any) -> Any:
+        def half(self: ForwardBackward, *arguments: Any) -> Any:
             made = original(self, *arguments)
             if counts["step"] == number:
                 _die()
             return made
 
-        Stepper._gradients = half  # type: ignore[assignment]  # it takes what it passes on
+        ForwardBackward.__call__ = half  # type: ignore[assignment]  # it takes what it passes on
 
 
 def _watch_saves(place: str, number: int) -> None:

@@ -2,7 +2,7 @@
 
 import logging
 from types import SimpleNamespace
-from typing import Any
+from typing import Annotated, Any
 
 import pytest
 from kedro.io import DataCatalog, MemoryDataset
@@ -11,12 +11,21 @@ from kedro_datasets.json import JSONDataset
 from tests.present import present
 
 from eightgig.core.origin import Origin, fingerprint, read_origin
+from eightgig.core.records import Effect, Record
 from eightgig.hooks import origins as module
 from eightgig.hooks.origins import OriginsHook
 
 
+class Settings(Record):
+    """As Kedro makes them of a node's annotations."""
+
+    times: int
+    resume: Annotated[str, Effect.NONE] = "auto"
+    batch_size: Annotated[int, Effect.ROUNDING] = 1
+
+
 def grow(seeds, settings):
-    return seeds * settings["times"]
+    return seeds * settings.times
 
 
 @pytest.fixture
@@ -28,12 +37,12 @@ def garden(tmp_path, monkeypatch):
     whole = Pipeline([plants, fruit], namespace="a")
     monkeypatch.setattr(module, "pipelines", {"a": whole})
 
-    def run(*names, times=2, ripe=3, resume="auto", only_missing=False):
+    def run(*names, times=2, ripe=3, only_missing=False, **settings):
         catalog = DataCatalog(
             {
                 "a.seeds": MemoryDataset(1),
-                "params:a.plant": MemoryDataset({"times": times, "resume": resume}),
-                "params:a.ripen": MemoryDataset({"times": ripe}),
+                "params:a.plant": MemoryDataset(Settings(times=times, **settings)),
+                "params:a.ripen": MemoryDataset(Settings(times=ripe)),
                 "a.plants": JSONDataset(filepath=str(tmp_path / "plants.json")),
                 "a.fruit": JSONDataset(filepath=str(tmp_path / "fruit.json")),
             }
@@ -61,7 +70,7 @@ def warned(caplog):
 def test_origins_name_parameters_and_inputs(garden, tmp_path):
     garden()
     origin = present(read_origin(tmp_path / ".origins" / "a.fruit.json"))
-    assert (origin.node, origin.parameters) == ("a.ripen", {"ripen.times": "3"})
+    assert (origin.node, origin.parameters) == ("a.ripen", {"ripen.times": "3", "ripen.batch_size": "1"})
     assert origin.inputs == {"plants": fingerprint([tmp_path / "plants.json"])}
 
 

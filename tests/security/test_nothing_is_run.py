@@ -26,7 +26,7 @@ from eightgig.models.parameters import TextModelParameters
 from eightgig.tasks.segmentation.mask_files import read_mask
 from eightgig.tasks.text.model import build_text_network, read_tokenizer
 from eightgig.tiles.source import open_source
-from eightgig.training.checkpoint import read_checkpoint
+from eightgig.training.checkpointing.checkpoint import read_checkpoint
 
 
 class Runs:
@@ -66,7 +66,7 @@ def test_nor_where_the_environment_switches_the_default_off(tmp_path, canary):
         from pathlib import Path
         from eightgig.core.errors import EightgigError
         from eightgig.models.weights import read_state_dict
-        from eightgig.training.checkpoint import read_checkpoint
+        from eightgig.training.checkpointing.checkpoint import read_checkpoint
         path = Path({str(tmp_path / "step.pt")!r})
         for read in (read_state_dict, lambda path: read_checkpoint(path, sha256={sha256!r})):
             try:

@@ -19,13 +19,13 @@ def main() -> None:
     kind, asked = sys.argv[1], json.loads(sys.argv[2])
     torch.set_num_threads(1)
     counted = _watch_the_digest()
-    {"agent": _train_agent, "student": _train_student, "ranks": _train_in_ranks}.get(kind, _train_network)(asked)
+    {"agent": _train_agent, "student": _train_student, "ranks": _train_distributed}.get(kind, _train_network)(asked)
     imported = [name for name in sys.modules if name.partition(".")[0] == "eightgig"]
     sys.stdout.write(json.dumps({"imported": sorted(imported), "counted": sorted(counted)}) + "\n")
 
 
 def _watch_the_digest() -> set[str]:
-    module: Any = import_module("eightgig.training.code_digest")
+    module: Any = import_module("eightgig.training.checkpointing.code_digest")
     counted = set[str]()
     original = module.imported_modules
 
@@ -44,24 +44,24 @@ def _train_network(asked: dict[str, Any]) -> None:
     assert len(result.history) == job.train.epochs
 
 
-def _train_in_ranks(asked: dict[str, Any]) -> None:
+def _train_distributed(asked: dict[str, Any]) -> None:
     """Import what the pipeline's process and the others import, and train alone."""
     import_module("eightgig.stages.distributed.worker")
     job = _job(asked)
     network, objective = job.network()
-    launcher: Any = import_module("eightgig.stages.distributed.launcher")
-    launcher.train_in_ranks = lambda job: job.run(network, objective, None)
+    training_job: Any = import_module("eightgig.stages.training_job")
+    training_job.train_distributed = lambda *_: job.run(network, objective, None)
     assert len(job.result(network, objective).history) == job.train.epochs
 
 
 def _job(asked: dict[str, Any]) -> Any:
-    case, store = _named(asked["task"])(), _named(asked["store"])(Path(asked["store_path"]))
+    task, store = _named(asked["task"])(), _named(asked["store"])(Path(asked["store_path"]))
     training_job = import_module("eightgig.stages.training_job")
-    records = {kind.__name__: own for kind, own in case.records.items()}
+    records = {kind.__name__: own for kind, own in task.records.items()}
     model = records.get("ModelParameters") or training_job.ModelParameters
     train = records.get("TrainParameters") or training_job.TrainParameters
     return training_job.TrainingJob(
-        task=case,
+        task=task,
         store=store,
         train_indices=asked["train_indices"],
         val_indices=asked["val_indices"],
@@ -104,13 +104,13 @@ def _train_student(asked: dict[str, Any]) -> None:
 
 
 def _train_agent(asked: dict[str, Any]) -> None:
-    nodes = import_module("eightgig.tasks.reinforcement.nodes")
-    environment = nodes.EnvironmentParameters(num_envs=2)
-    exploration = nodes.Exploration.model_validate(asked["exploration"])
-    train = nodes.PPOParameters(**asked["train"])
+    module = import_module("eightgig.tasks.reinforcement.train")
+    environment = module.EnvironmentParameters(num_envs=2)
+    exploration = module.Exploration.model_validate(asked["exploration"])
+    train = module.PPOParameters(**asked["train"])
     tracker = import_module("eightgig.core.tracker").NoTracker()
-    weights, _ = nodes.train_agents(
-        environment, nodes.AgentParameters(hidden=(8,)), train, exploration, Path(asked["checkpoints"]), tracker
+    weights, _ = module.train_agents(
+        environment, module.AgentParameters(hidden=(8,)), train, exploration, Path(asked["checkpoints"]), tracker
     )
     assert weights.card.seed == train.seed
 

@@ -18,18 +18,18 @@ from tests.faults.small_cases import make_job
 from eightgig.data.store.tokenizers import train_bpe
 from eightgig.data.store.tokens import TokenContent, TokenStore
 from eightgig.models.agents import EnvironmentParameters
-from eightgig.stages.compress import BEGUN_BY_COMPRESS
-from eightgig.stages.distributed.launcher import _described
-from eightgig.tasks.reinforcement.nodes import explore, train_agents
+from eightgig.stages.compress import COMPRESS_ENTRY_POINTS
+from eightgig.tasks.reinforcement.nodes import explore
 from eightgig.tasks.reinforcement.parameters import EvaluateParameters
+from eightgig.tasks.reinforcement.train import train_agents
 from eightgig.tasks.reinforcement.trainer import train_agent
 from eightgig.tasks.text.generation.parameters import GeneratorModelParameters
 from eightgig.tasks.text.generation.task import TextGenerator
 from eightgig.tasks.text.parameters import LoraParameters
-from eightgig.training import code_digest
-from eightgig.training import trainer as loop
-from eightgig.training.code_digest import address_of
+from eightgig.training.checkpointing import code_digest
+from eightgig.training.checkpointing.code_digest import address_of
 from eightgig.training.parameters import TrainParameters
+from eightgig.training.train_step import TrainStep
 
 CHILD = Path(__file__).with_name("imports_child.py")
 KINDS = ("classifier", "detector", "segmenter", "text", "generator", "student", "ranks", "agent")
@@ -81,7 +81,7 @@ def job_of(kind, stores, folder):
 def asked_of(kind, stores, folder):
     """Return what the child is told."""
     if kind != "agent":
-        return json.loads(_described(job_of(kind, stores, folder), 0).model_dump_json())
+        return json.loads(job_of(kind, stores, folder).worker_config().model_dump_json())
     exploration = explore(EnvironmentParameters(num_envs=2), EvaluateParameters(episodes=2))
     train = {"steps": 128, "rollout_steps": 64, "num_seeds": 1, "minibatch_size": 64, "epochs": 1}
     return {"exploration": exploration.model_dump(mode="json"), "train": train, "checkpoints": str(folder / "agent")}
@@ -158,7 +158,7 @@ def jobs(sources, stores, tmp_path_factory):
     """A job of each kind, and the hashes before anything is changed."""
     folder = tmp_path_factory.mktemp("jobs")
     made = {kind: job_of(kind, stores, folder) for kind in KINDS if kind != "agent"}
-    made["student"] = replace(made["student"], begun_by=BEGUN_BY_COMPRESS)
+    made["student"] = replace(made["student"], entry_points=COMPRESS_ENTRY_POINTS)
     return made, digests(made)
 
 
@@ -210,8 +210,8 @@ def test_a_finished_training_is_taken_after_a_change_of_a_page_and_not_of_what_t
     sources, stores, tmp_path, monkeypatch, caplog
 ):
     caplog.set_level("INFO")
-    steps, step = [], loop.Trainer.step
-    monkeypatch.setattr(loop.Trainer, "step", lambda *a, **o: (steps.append(None), step(*a, **o))[1])
+    steps, step = [], TrainStep.run
+    monkeypatch.setattr(TrainStep, "run", lambda *a, **o: (steps.append(None), step(*a, **o))[1])
 
     def steps_of_a_run():
         job = make_job("text", stores, tmp_path, epochs=1)

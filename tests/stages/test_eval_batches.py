@@ -20,7 +20,7 @@ from eightgig.tasks.detection.task import ObjectDetector
 from eightgig.tasks.segmentation.task import SemanticSegmenter
 from eightgig.tasks.text.classification.task import SentimentClassifier
 from eightgig.tasks.text.generation.task import TextGenerator
-from eightgig.training.history import TrainingResult
+from eightgig.training.checkpointing.history import TrainingResult
 
 NUM_SAMPLES = 24
 KINDS: dict[str, tuple[Any, Any, int]] = {

@@ -16,10 +16,11 @@ from eightgig.pipelines.gpu_guide import nodes as guide
 from eightgig.pipelines.gpu_guide.parameters import CompareParameters, OwnModelParameters, WorkloadParameters
 from eightgig.stages.plan import plan_memory
 from eightgig.stages.tiles import TilePlanner
-from eightgig.tasks.reinforcement.nodes import plan_agent
 from eightgig.tasks.reinforcement.parameters import PPOParameters
+from eightgig.tasks.reinforcement.train import plan_agent
 from eightgig.tiles.parameters import TilesParameters
-from eightgig.training.parameters import DistributedParameters, TrainParameters
+from eightgig.training.distributed.parameters import DistributedParameters
+from eightgig.training.parameters import TrainParameters
 from eightgig.vram.cards.catalog import card_named
 from eightgig.vram.parameters import PlanParameters
 from eightgig.vram.planning import target

@@ -71,10 +71,10 @@ def test_what_is_kept_of_a_training_is_the_average(make_module, make_memory_plan
         return trainer, trainer.fit(make_loader(12, 4), make_loader(9, 9))
 
     trainer, result = train(0.9)
-    state = trainer.state()
+    state = trainer.train_step.state_dict()
     assert not torch.equal(state["average"]["weights"]["0.weight"], state["weights"]["0.weight"])
-    assert torch.equal(trainer.module[0].weight, state["weights"]["0.weight"])
+    assert torch.equal(trainer.state.module[0].weight, state["weights"]["0.weight"])
     assert torch.equal(result.best_state["0.weight"], state["average"]["weights"]["0.weight"])
     trainer, plain = train(None)
-    assert trainer.state()["average"] is None
-    assert torch.equal(plain.best_state["0.weight"], trainer.module[0].weight)
+    assert trainer.train_step.state_dict()["average"] is None
+    assert torch.equal(plain.best_state["0.weight"], trainer.state.module[0].weight)

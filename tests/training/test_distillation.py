@@ -120,9 +120,7 @@ def test_a_student_that_hears_the_teacher_alone_learns_its_answers(
     torch.manual_seed(1)
     student = Trainer(
         nn.Linear(6, 3),
-        DistillationObjective(
-            objective, teacher.accelerator.unwrap_model(teacher.module), temperature=2.0, alpha=1.0, precision=precision
-        ),
+        DistillationObjective(objective, teacher.state.unwrapped, temperature=2.0, alpha=1.0, precision=precision),
         plan=plan,
         parameters=TrainParameters(epochs=8, learning_rate=0.05),
         steps=120,

@@ -53,7 +53,7 @@ def fit(make_loader):
     def run(trainer):
         result = trainer.fit(make_loader(22, 4), make_loader(9, 9))
         rows = [row.model_dump(exclude={"seconds", "val_seconds", "samples_per_second"}) for row in result.history]
-        return trainer.module.state_dict(), trainer.optimizer.state_dict(), rows
+        return trainer.state.module.state_dict(), trainer.state.optimizer.state_dict(), rows
 
     return run
 
@@ -83,33 +83,33 @@ def test_weights_state_and_history_are_those_of_the_ordinary_step(make_trainer, 
 def test_gradients_are_never_all_there(make_trainer, make_loader):
     trainer = make_trainer()
     held = []
-    step = trainer.optimizer.optimizer.step
+    step = trainer.state.optimizer.optimizer.step
 
     def watched(*args, **kwargs):
-        held.append(sum(weight.grad is not None for weight in trainer.module.parameters()))
+        held.append(sum(weight.grad is not None for weight in trainer.state.module.parameters()))
         return step(*args, **kwargs)
 
-    trainer.optimizer.optimizer.step = watched
-    trainer.step([next(iter(make_loader(4, 4)))])
-    assert held == [1] * len(list(trainer.module.parameters()))
+    trainer.state.optimizer.optimizer.step = watched
+    trainer.train_step.run([next(iter(make_loader(4, 4)))])
+    assert held == [1] * len(list(trainer.state.module.parameters()))
 
 
 def test_a_loss_that_is_not_finite_changes_nothing(make_trainer, make_loader):
     trainer = make_trainer()
-    before = {name: tensor.clone() for name, tensor in trainer.module.state_dict().items()}
+    before = {name: tensor.clone() for name, tensor in trainer.state.module.state_dict().items()}
     batch = next(iter(make_loader(4, 4)))
-    loss, norm = trainer.step([{**batch, "inputs": batch["inputs"] * float("nan")}])
+    loss, norm = trainer.train_step.run([{**batch, "inputs": batch["inputs"] * float("nan")}])
     assert math.isnan(loss)
     assert norm is None
-    for name, tensor in trainer.module.state_dict().items():
+    for name, tensor in trainer.state.module.state_dict().items():
         assert torch.equal(tensor, before[name])
 
 
 def test_gradients_that_are_not_finite_end_the_run(make_trainer, make_loader):
     trainer = make_trainer()
-    trainer.module.head.weight.register_hook(lambda gradient: gradient * float("inf"))
+    trainer.state.module.head.weight.register_hook(lambda gradient: gradient * float("inf"))
     with pytest.raises(TrainingError, match="optimizer_in_backward to never"):
-        trainer.step([next(iter(make_loader(4, 4)))])
+        trainer.train_step.run([next(iter(make_loader(4, 4)))])
 
 
 def test_out_of_memory_in_the_forward_pass_goes_on_with_ordinary_steps(make_trainer, make_loader):
@@ -121,18 +121,15 @@ def test_out_of_memory_in_the_forward_pass_goes_on_with_ordinary_steps(make_trai
         if next(failures, False):
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB.")
 
-    handle = trainer.module.head.register_forward_hook(fail_once)
-    trainer.step([batch])
+    handle = trainer.state.module.head.register_forward_hook(fail_once)
+    trainer.train_step.run([batch])
     handle.remove()
-    ordinary.recovery.limit("train", 2)
-    ordinary.step([batch])
-    assert (trainer.plan.micro_batch, trainer.plan.gradient_accumulation_steps, trainer.plan.optimizer_in_backward) == (
-        2,
-        2,
-        False,
-    )
-    for name, tensor in ordinary.module.state_dict().items():
-        assert torch.equal(trainer.module.state_dict()[name], tensor), name
+    ordinary.train_step.recovery.limit("train", 2)
+    ordinary.train_step.run([batch])
+    plan = trainer.train_step.plan
+    assert (plan.micro_batch, plan.gradient_accumulation_steps, plan.optimizer_in_backward) == (2, 2, False)
+    for name, tensor in ordinary.state.module.state_dict().items():
+        assert torch.equal(trainer.state.module.state_dict()[name], tensor), name
 
 
 def test_out_of_memory_in_the_backward_pass_has_no_way_back(make_trainer, make_loader):
@@ -141,6 +138,6 @@ def test_out_of_memory_in_the_backward_pass_has_no_way_back(make_trainer, make_l
     def fail(*_):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB.")
 
-    trainer.module.first.bias.register_hook(fail)
+    trainer.state.module.first.bias.register_hook(fail)
     with pytest.raises(TrainingError, match="in the backward pass of step 0, which has stepped some weights"):
-        trainer.step([next(iter(make_loader(4, 4)))])
+        trainer.train_step.run([next(iter(make_loader(4, 4)))])

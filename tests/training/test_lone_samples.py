@@ -36,13 +36,13 @@ def trained(plan, num, *, module=None, epochs=2, batch_size=None, val=4):
         module or network(), PointObjective(), plan=plan, parameters=parameters, steps=steps, tracker=NoTracker()
     )
     counts = []
-    step = trainer.step
+    step = trainer.train_step.run
 
     def counted(batches, *, count):
         counts.append(sum(len(batch["labels"]) for batch in batches))
         return step(batches, count=count)
 
-    trainer.step = counted  # type: ignore[assignment]  # the trainer names all arguments
+    trainer.train_step.run = counted  # type: ignore[assignment]  # the step names all arguments
     return trainer.fit(*loaders), counts
 
 

@@ -33,13 +33,13 @@ class Net(nn.Module):
 
 def with_scaler(trainer, scaler):
     """Put a gradient scaler on the CPU into the trainer, as accelerate gives one on CUDA."""
-    accelerated = AcceleratedOptimizer(trainer.optimizer.optimizer, device_placement=False, scaler=scaler)
-    trainer.optimizer, trainer.accelerator.scaler = accelerated, scaler
-    trainer.accelerator._optimizers[:] = [accelerated]
-    trainer.accelerator.native_amp = True
-    trainer.accelerator.state._mixed_precision = "fp16"  # makes clip_grad_norm_ unscale
+    accelerated = AcceleratedOptimizer(trainer.state.optimizer.optimizer, device_placement=False, scaler=scaler)
+    trainer.state.optimizer, trainer.state.accelerator.scaler = accelerated, scaler
+    trainer.state.accelerator._optimizers[:] = [accelerated]
+    trainer.state.accelerator.native_amp = True
+    trainer.state.accelerator.state._mixed_precision = "fp16"  # makes clip_grad_norm_ unscale
     scaler.scale(torch.zeros(()))
-    trainer.loss_scale = LossScale(scaler)
+    trainer.state.loss_scale = LossScale(scaler)
     return trainer
 
 
@@ -59,14 +59,15 @@ def overflow_in(trainer, *steps):
     """Let gradients of some steps be too large for fp16, with a loss that is finite."""
 
     def enlarge(gradient):
-        return gradient * math.inf if trainer.num_steps in steps else gradient
+        return gradient * math.inf if trainer.state.num_steps in steps else gradient
 
-    next(trainer.module.parameters()).register_hook(enlarge)
+    next(trainer.state.module.parameters()).register_hook(enlarge)
 
 
 def state_of(trainer):
-    tensors = [*trainer.module.state_dict().values()]
-    tensors += [value for state in trainer.optimizer.state.values() for value in state.values() if value is not None]
+    tensors = [*trainer.state.module.state_dict().values()]
+    states = trainer.state.optimizer.state.values()
+    tensors += [value for state in states for value in state.values() if value is not None]
     return [tensor.clone() for tensor in tensors]
 
 
@@ -78,14 +79,14 @@ def test_a_step_that_overflows_is_skipped_whole_and_noticed(optimizer, kernel, c
     trainer = make_trainer(optimizer, kernel, scaler, max_grad_norm=clip, ema_decay=0.9)
     batches = list(make_loader(12, 4))
     overflow_in(trainer, 1)
-    trainer.step(batches[:1])
-    before, averaged = state_of(trainer), trainer.average.num_steps
-    _, norm = trainer.step(batches[1:2])
+    trainer.train_step.run(batches[:1])
+    before, averaged = state_of(trainer), trainer.state.average.num_steps
+    _, norm = trainer.train_step.run(batches[1:2])
     assert norm is None
     assert all(torch.equal(one, other) for one, other in zip(state_of(trainer), before, strict=True))
-    assert trainer.average.num_steps == averaged
-    assert (scaler.get_scale(), trainer.loss_scale.value) == (2.0**9, 2.0**9)
-    _, norm = trainer.step(batches[2:])
+    assert trainer.state.average.num_steps == averaged
+    assert (scaler.get_scale(), trainer.state.loss_scale.value) == (2.0**9, 2.0**9)
+    _, norm = trainer.train_step.run(batches[2:])
     assert math.isfinite(norm)
     assert any(not torch.equal(one, other) for one, other in zip(state_of(trainer), before, strict=True))
 
@@ -113,9 +114,9 @@ def test_a_constant_scale_stays_whatever_happens(make_trainer, make_loader):
     trainer = make_trainer(scaler=scaler)
     overflow_in(trainer, 1, 2)
     batch = [next(iter(make_loader(4, 4)))]
-    norms = [trainer.step(batch)[1] for _ in range(4)]
+    norms = [trainer.train_step.run(batch)[1] for _ in range(4)]
     assert [norm is None for norm in norms] == [False, True, True, False]
-    assert (scaler.get_scale(), trainer.loss_scale.value) == (128.0, 128.0)
+    assert (scaler.get_scale(), trainer.state.loss_scale.value) == (128.0, 128.0)
 
 
 @pytest.mark.parametrize(
@@ -152,11 +153,11 @@ def test_a_scale_that_keeps_falling_is_a_finding(make_trainer, make_loader, capl
     overflow_in(trainer, *range(20))
     batch = [next(iter(make_loader(4, 4)))]
     for _ in range(9):
-        trainer.step(batch)
-    assert not trainer.plan.findings
+        trainer.train_step.run(batch)
+    assert not trainer.train_step.plan.findings
     for _ in range(5):
-        trainer.step(batch)
-    (finding,) = trainer.plan.findings  # told once
+        trainer.train_step.run(batch)
+    (finding,) = trainer.train_step.plan.findings  # told once
     assert finding.code == "VRAM103"
     assert "the loss scale of fp16 keeps falling: 10 times without rising, to 64" in finding.message
     assert "set plan.precision to bf16" in finding.message
@@ -168,20 +169,20 @@ def test_the_scale_goes_on_where_it_was(make_trainer, make_loader):
     overflow_in(trainer, 1)
     batch = [next(iter(make_loader(4, 4)))]
     for _ in range(4):
-        trainer.step(batch)
+        trainer.train_step.run(batch)
     other = make_trainer(scaler=torch.amp.GradScaler("cpu", init_scale=2.0**10, growth_interval=3))
-    other.restore(trainer.state())
-    assert vars(other.loss_scale).items() >= {"value": 2.0**9, "_good_steps": 2, "falls": 1}.items()
-    other.step(batch)
-    assert other.loss_scale.value == other.accelerator.scaler.get_scale() == 2.0**10
+    other.train_step.load_state_dict(trainer.train_step.state_dict())
+    assert vars(other.state.loss_scale).items() >= {"value": 2.0**9, "_good_steps": 2, "falls": 1}.items()
+    other.train_step.run(batch)
+    assert other.state.loss_scale.value == other.state.accelerator.scaler.get_scale() == 2.0**10
 
 
 def test_outputs_stay_in_half_precision(make_trainer, make_loader):
     """An objective turns into float32 what it must: all logits of GPT-2's vocabulary are 0.2 GiB for 1,024 tokens."""
     trainer = make_trainer(plan={"precision": "bf16"})
     seen = []
-    trainer.module.register_forward_hook(lambda _, __, output: seen.append(output.dtype))
-    trainer.step([next(iter(make_loader(4, 4)))])
+    trainer.state.module.register_forward_hook(lambda _, __, output: seen.append(output.dtype))
+    trainer.train_step.run([next(iter(make_loader(4, 4)))])
     assert seen == [torch.bfloat16]
 
 
@@ -209,8 +210,8 @@ def test_the_state_of_an_optimizer_with_a_scaler_goes_with_its_trainer(make_trai
     gc.disable()
     try:
         trainer = make_trainer(scaler=torch.amp.GradScaler("cpu"))
-        trainer.step([next(iter(make_loader(4, 4)))])
-        state = [weakref.ref(value) for values in trainer.optimizer.state.values() for value in values.values()]
+        trainer.train_step.run([next(iter(make_loader(4, 4)))])
+        state = [weakref.ref(value) for values in trainer.state.optimizer.state.values() for value in values.values()]
         trainer.close()
         del trainer
         assert state
@@ -226,9 +227,9 @@ def test_on_a_card_an_overflow_is_skipped_and_noticed(optimizer, kernel, make_tr
     trainer = make_trainer(optimizer, kernel, plan=plan, loss_scale_init=2.0**12)
     batch = [next(iter(make_loader(4, 4)))]
     overflow_in(trainer, 1)
-    assert trainer.step(batch)[1] is not None
+    assert trainer.train_step.run(batch)[1] is not None
     before = state_of(trainer)
-    assert trainer.step(batch)[1] is None
+    assert trainer.train_step.run(batch)[1] is None
     assert all(torch.equal(one, other) for one, other in zip(state_of(trainer), before, strict=True))
-    assert trainer.accelerator.scaler.get_scale() == trainer.loss_scale.value == 2.0**11
+    assert trainer.state.accelerator.scaler.get_scale() == trainer.state.loss_scale.value == 2.0**11
     trainer.close()

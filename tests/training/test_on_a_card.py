@@ -11,9 +11,9 @@ import pytest
 import torch
 
 from eightgig.core.tracker import NoTracker
-from eightgig.training.history import EpochSums
+from eightgig.training.checkpointing.history import EpochSums
+from eightgig.training.checkpointing.progress import BestEpoch, TrainingProgress
 from eightgig.training.parameters import TrainParameters
-from eightgig.training.progress import Best, Progress
 from eightgig.training.trainer import Trainer
 from eightgig.vram.runtime.measure import CacheClearings
 from eightgig.vram.runtime.memory_probe import ResidentMemoryProbe
@@ -31,7 +31,7 @@ def test_a_step_waits_once_for_the_card():
     assert list(waits) == steps
     for step, (seen, *more) in waits.items():
         assert not more, (step, seen, more)
-        assert seen.startswith("tolist at train_step.py"), step
+        assert seen.startswith("tolist at forward_backward.py"), step
         assert "loss_sum" in seen, step
         assert "norm" in seen, step
 
@@ -49,12 +49,14 @@ def tensors_in(value):
 
 def test_a_checkpoint_holds_no_tensors_but_those_of_networks_and_optimizers():
     """Norms that were kept as tensors came back on the CPU, and could not be put beside those of a card."""
-    progress = Progress(Best({"weight": torch.ones(2)}))
+    progress = TrainingProgress(BestEpoch({"weight": torch.ones(2)}))
     progress.sums.add(3.0, 4, 1.5)
     progress.sums.add(1.0, 4, 0.5)
-    state = progress.state()
+    state = progress.state_dict()
     assert not list(tensors_in({name: value for name, value in state.items() if name != "best"}))
-    again = Progress.of(json.loads(json.dumps({**state, "best": {"weights": {}, "epoch": 0, "score": 0.0}})))
+    again = TrainingProgress.from_state_dict(
+        json.loads(json.dumps({**state, "best": {"weights": {}, "epoch": 0, "score": 0.0}}))
+    )
     assert again.sums == progress.sums
     assert (again.sums.norm_mean, again.sums.norm_max) == (1.0, 1.5)
 
@@ -65,10 +67,10 @@ def test_an_epoch_that_is_cut_anywhere_has_the_sums_of_one_that_is_not():
     for norm in norms:
         whole.add(norm, 2, norm)
     for cut in range(len(norms)):
-        progress = Progress(Best({}))
+        progress = TrainingProgress(BestEpoch({}))
         for norm in norms[:cut]:
             progress.sums.add(norm, 2, norm)
-        progress = Progress.of(progress.state())
+        progress = TrainingProgress.from_state_dict(progress.state_dict())
         for norm in norms[cut:]:
             progress.sums.add(norm, 2, norm)
         assert progress.sums == whole
@@ -93,9 +95,9 @@ def test_a_closed_trainer_leaves_nothing_to_the_garbage_collector(precision, mak
     gc.disable()
     try:
         trainer = make_trainer(plan={"precision": precision}, ema_decay=0.9)
-        module, result = trainer.module, trainer.fit(make_loader(8, 4), make_loader(4, 4))
-        state = [weakref.ref(value) for values in trainer.optimizer.state.values() for value in values.values()]
-        averages = [weakref.ref(tensor) for tensor in trainer.average._averages]
+        module, result = trainer.state.module, trainer.fit(make_loader(8, 4), make_loader(4, 4))
+        state = [weakref.ref(value) for values in trainer.state.optimizer.state.values() for value in values.values()]
+        averages = [weakref.ref(tensor) for tensor in trainer.state.average._averages]
         assert state
         trainer.close()
         del trainer
@@ -117,7 +119,7 @@ def test_the_cache_is_given_back_every_so_many_steps(make_trainer, make_loader, 
     trainer = make_trainer(recorder, empty_cache_every=3)
     batch = [next(iter(make_loader(4, 4)))]
     for _ in range(7):
-        trainer.step(batch)
+        trainer.train_step.run(batch)
     cleared = recorder.report().cache_clearings
     assert (cleared.count, cleared.given_back_bytes) == (2, 6)
     assert cleared.seconds > 0
@@ -125,15 +127,15 @@ def test_the_cache_is_given_back_every_so_many_steps(make_trainer, make_loader, 
 
 def test_by_default_the_cache_is_kept(make_trainer, make_loader):
     trainer = make_trainer()
-    trainer.step([next(iter(make_loader(4, 4)))])
-    assert trainer.recorder.report().cache_clearings == CacheClearings()
+    trainer.train_step.run([next(iter(make_loader(4, 4)))])
+    assert trainer.train_step.recorder.report().cache_clearings == CacheClearings()
 
 
 @pytest.mark.gpu
 def test_on_a_card_the_memory_is_back_after_a_run(make_trainer, make_loader):
     before = torch.cuda.memory_allocated()
     trainer = make_trainer(plan={"device": "cuda", "precision": "fp16", "optimizer_kernel": "fused"})
-    module = trainer.module
+    module = trainer.state.module
     trainer.fit(make_loader(8, 4), make_loader(4, 4))
     assert torch.cuda.memory_allocated() > before
     trainer.close()
@@ -146,11 +148,11 @@ def test_on_a_card_the_memory_is_back_after_a_run(make_trainer, make_loader):
 def test_on_a_card_a_step_synchronises_once(make_trainer, make_loader):
     trainer = make_trainer(plan={"device": "cuda", "precision": "fp16", "optimizer_kernel": "fused"})
     batch = [{name: value.pin_memory() for name, value in next(iter(make_loader(4, 4))).items()}]
-    trainer.step(batch)
+    trainer.train_step.run(batch)
     torch.cuda.set_sync_debug_mode("warn")
     try:
         with pytest.warns(UserWarning, match="called a synchronizing CUDA operation") as seen:
-            trainer.step(batch)
+            trainer.train_step.run(batch)
     finally:
         torch.cuda.set_sync_debug_mode("default")
     # The points' objective itself copies its batch in the blocking way: two tensors.

@@ -97,8 +97,8 @@ def fit(make_loader):
         result = trainer.fit(make_loader(22, batch_size), make_loader(9, eval_batch))
         rows = [row.model_dump(exclude={"seconds", "val_seconds", "samples_per_second"}) for row in result.history]
         return {
-            "weights": trainer.module.state_dict(),
-            "optimizer": trainer.optimizer.state_dict()["state"],
+            "weights": trainer.state.module.state_dict(),
+            "optimizer": trainer.state.optimizer.state_dict()["state"],
             "random": torch.get_rng_state(),
             "best": result.best_state,
         }, rows
@@ -126,7 +126,7 @@ def _tensors(value):
 def fail_in_forward(trainer, *calls):
     """Fail at the end of the network: the BatchNorms before it have counted, and dropout has drawn."""
     fault = Fault(*calls)
-    trainer.module.head.register_forward_pre_hook(lambda module, _: fault() if module.training else None)
+    trainer.state.module.head.register_forward_pre_hook(lambda module, _: fault() if module.training else None)
 
 
 def fail_in_backward(trainer, *calls):
@@ -137,18 +137,18 @@ def fail_in_backward(trainer, *calls):
         if module.training and output.requires_grad:
             output.register_hook(fault)
 
-    trainer.module.blocks[1].register_forward_hook(watch)
+    trainer.state.module.blocks[1].register_forward_hook(watch)
 
 
 def fail_in_clipping(trainer, *calls):
-    fault, clip = Fault(*calls), trainer.accelerator.clip_grad_norm_
+    fault, clip = Fault(*calls), trainer.state.accelerator.clip_grad_norm_
 
     def failing(parameters, norm):
         clipped = clip(parameters, norm)
         fault()
         return clipped
 
-    trainer.accelerator.clip_grad_norm_ = failing
+    trainer.state.accelerator.clip_grad_norm_ = failing
 
 
 PLACES = [fail_in_forward, fail_in_backward, fail_in_clipping]
@@ -167,31 +167,28 @@ def test_in_the_first_step_it_is_as_if_planned_smaller(place, activation_checkpo
     got = fit(trainer, 8)
 
     assert_same(got, fit(expected, 4))
-    assert (trainer.plan.micro_batch, trainer.plan.gradient_accumulation_steps, trainer.plan.effective_batch) == (
-        4,
-        4,
-        16,
-    )
-    assert len(trainer.recovered) == 1
+    plan = trainer.train_step.plan
+    assert (plan.micro_batch, plan.gradient_accumulation_steps, plan.effective_batch) == (4, 4, 16)
+    assert len(trainer.train_step.recovery.recovered) == 1
 
 
 @pytest.mark.parametrize("place", PLACES)
 def test_in_a_later_step_it_is_as_if_told_to_go_smaller_there(place, make_trainer, fit):
     expected, trainer = make_trainer(8, 2), make_trainer(8, 2)
-    step = expected.step
+    step = expected.train_step.run
 
     def told(window, **options):
-        if expected.num_steps == 1:
-            expected.recovery.limit("train", 4)
+        if expected.state.num_steps == 1:
+            expected.train_step.recovery.limit("train", 4)
         return step(window, **options)
 
-    expected.step = told
+    expected.train_step.run = told
     place(trainer, SECOND_STEP[place])
 
     got = fit(trainer, 8)
 
     assert_same(got, fit(expected, 8))
-    assert trainer.recovered[0].step == 1
+    assert trainer.train_step.recovery.recovered[0].step == 1
 
 
 def test_the_injected_faults_would_be_seen_if_nothing_were_restored(make_trainer, fit, monkeypatch):
@@ -211,13 +208,13 @@ def test_in_the_second_micro_batch_and_twice_in_a_row(make_trainer, fit):
     got = fit(trainer, 8)
 
     assert_same(got, fit(make_trainer(2, 8), 2))
-    assert [(r.failed_batch, r.batch) for r in trainer.recovered] == [(8, 4), (4, 2)]
+    assert [(r.failed_batch, r.batch) for r in trainer.train_step.recovery.recovered] == [(8, 4), (4, 2)]
 
 
 def test_in_the_recomputation_of_a_checkpoint(make_trainer, fit):
     trainer = make_trainer(8, 2, activation_checkpointing="full")
     fault = Fault(2)  # the first call is the forward pass, the second the recomputation in the backward pass
-    trainer.module.blocks[2][3].register_forward_hook(lambda module, *_: fault() if module.training else None)
+    trainer.state.module.blocks[2][3].register_forward_hook(lambda module, *_: fault() if module.training else None)
 
     got = fit(trainer, 8)
 
@@ -239,8 +236,8 @@ def test_an_odd_batch_is_cut_unevenly_and_every_sample_counts_once(make_trainer,
         sizes.append(len(batch["labels"]))
         return loss_sum(module, batch, device)
 
-    trainer.objective.loss_sum = watched
-    trainer.step([next(iter(make_loader(7, 7)))])
+    objective.loss_sum = watched
+    trainer.train_step.run([next(iter(make_loader(7, 7)))])
     assert sizes == [7, 4, 3]
 
 
@@ -249,11 +246,12 @@ def test_gradients_of_the_cut_window_are_those_of_the_whole(make_trainer, make_l
     gradients = []
     for place in (None, fail_in_backward):
         trainer = make_trainer(8, 1, batch_norm=False)
-        trainer.module.blocks.apply(lambda part: setattr(part, "p", 0.0))
+        trainer.state.module.blocks.apply(lambda part: setattr(part, "p", 0.0))
         if place:
             place(trainer, 1)
-        trainer.optimizer.step = lambda t=trainer: gradients.append([w.grad.clone() for w in t.module.parameters()])
-        trainer.step([next(iter(make_loader(8, 8)))])
+        weights = list(trainer.state.module.parameters())
+        trainer.state.optimizer.step = lambda w=weights: gradients.append([weight.grad.clone() for weight in w])
+        trainer.train_step.run([next(iter(make_loader(8, 8)))])
     for whole, in_pieces in zip(*gradients, strict=True):
         torch.testing.assert_close(in_pieces, whole, rtol=1e-5, atol=1e-7)
 
@@ -268,63 +266,64 @@ def test_nothing_of_the_failed_attempt_stays_in_memory(make_trainer, make_loader
             alive.append(weakref.ref(output))
             raise torch.OutOfMemoryError(NO_MEMORY)
 
-    trainer.module.blocks[2].register_forward_hook(keep_track)
+    trainer.state.module.blocks[2].register_forward_hook(keep_track)
     gc.disable()
     try:
-        trainer.step([next(iter(make_loader(8, 8)))])
+        trainer.train_step.run([next(iter(make_loader(8, 8)))])
     finally:
         gc.enable()
-    assert len(trainer.recovered) == 1
+    assert len(trainer.train_step.recovery.recovered) == 1
 
 
 def test_one_sample_that_does_not_fit_is_an_error_with_the_verdict(make_trainer, make_loader):
     trainer = make_trainer(2, 1, batch_norm=False)
     fail_in_forward(trainer, 1, 2)
-    before = {name: value.clone() for name, value in trainer.module.state_dict().items()}
+    before = {name: value.clone() for name, value in trainer.state.module.state_dict().items()}
     with pytest.raises(
         TrainingError,
         match=r"out of memory in optimizer step 0: there was only one sample .* Nothing of this attempt was applied "
         r"to the weights\. Diagnosis: too big: .* plan\.activation_checkpointing=full .* larger card\. "
         r"The allocator's words: .*20\.00 MiB",
     ):
-        trainer.step([next(iter(make_loader(2, 2)))])
-    for name, value in trainer.module.state_dict().items():
+        trainer.train_step.run([next(iter(make_loader(2, 2)))])
+    for name, value in trainer.state.module.state_dict().items():
         assert torch.equal(value, before[name])
-    assert all(weight.grad is None for weight in trainer.module.parameters())
+    assert all(weight.grad is None for weight in trainer.state.module.parameters())
 
 
 def test_another_error_is_not_taken_for_a_shortage(make_trainer, make_loader):
     trainer = make_trainer(8, 1)
-    trainer.module.head.register_forward_hook(Fault(1, error=RuntimeError))
+    trainer.state.module.head.register_forward_hook(Fault(1, error=RuntimeError))
     with pytest.raises(RuntimeError, match="CUDA out of memory"):  # its words alone do not make it one
-        trainer.step([next(iter(make_loader(8, 8)))])
-    assert trainer.recovered == ()
+        trainer.train_step.run([next(iter(make_loader(8, 8)))])
+    assert not trainer.train_step.recovery.recovered
 
 
 def test_a_shortage_of_main_memory_is_recovered_too(make_trainer, make_loader):
     trainer = make_trainer(8, 1)
     calls = count()
-    trainer.module.head.register_forward_hook(lambda *_: torch.empty(2**50) if next(calls) == 0 else None)
-    trainer.step([next(iter(make_loader(8, 8)))])
-    assert trainer.recovered[0].batch == 4
+    trainer.state.module.head.register_forward_hook(lambda *_: torch.empty(2**50) if next(calls) == 0 else None)
+    trainer.train_step.run([next(iter(make_loader(8, 8)))])
+    assert trainer.train_step.recovery.recovered[0].batch == 4
 
 
 def test_in_validation_it_is_done_again_from_the_start(make_trainer, fit):
     trainer = make_trainer(8, 2)
     fault = Fault(2)
-    trainer.module.head.register_forward_hook(lambda module, *_: None if module.training else fault())
+    trainer.state.module.head.register_forward_hook(lambda module, *_: None if module.training else fault())
 
     got = fit(trainer, 8, eval_batch=6)  # 6 and 3: the second batch fails
 
     assert_same(got, fit(make_trainer(8, 2), 8, eval_batch=3))
-    assert (trainer.plan.micro_batch, trainer.plan.gradient_accumulation_steps, trainer.plan.eval_batch) == (8, 2, 3)
-    assert [f.code for f in trainer.plan.findings] == ["VRAM102"]
-    assert trainer.recovered[0].diagnosis.code == "validation"
+    plan = trainer.train_step.plan
+    assert (plan.micro_batch, plan.gradient_accumulation_steps, plan.eval_batch) == (8, 2, 3)
+    assert [f.code for f in plan.findings] == ["VRAM102"]
+    assert trainer.train_step.recovery.recovered[0].diagnosis.code == "validation"
 
 
 def test_validation_of_one_sample_that_does_not_fit(make_trainer, fit):
     trainer = make_trainer(8, 2)
-    trainer.module.head.register_forward_hook(lambda module, *_: None if module.training else Fault(1)())
+    trainer.state.module.head.register_forward_hook(lambda module, *_: None if module.training else Fault(1)())
     with pytest.raises(TrainingError, match="out of memory in validation: there was only one sample"):
         fit(trainer, 8)
 
@@ -341,7 +340,7 @@ def test_it_is_logged_tracked_and_found(make_trainer, fit, caplog):
     fit(trainer, 8)
 
     assert ({"out_of_memory": 1.0, "micro_batch": 4.0}, 1) in tracked
-    (finding,) = trainer.plan.findings
+    (finding,) = trainer.train_step.plan.findings
     assert finding.code == "VRAM101"
     assert finding.message == (
         "memory ran out in optimizer step 1 at micro-batch 6: the step was done again with micro-batch 4 x 4 "
@@ -354,15 +353,15 @@ def test_it_is_logged_tracked_and_found(make_trainer, fit, caplog):
 
 def test_of_several_processes_none_goes_on_alone(make_trainer, make_loader):
     trainer = make_trainer(8, 1)
-    trainer.recovery._num_processes = 2
+    trainer.train_step.recovery._num_processes = 2
     fail_in_forward(trainer, 1)
     with pytest.raises(TrainingError, match="one of 2 processes cannot change its batch size alone"):
-        trainer.step([next(iter(make_loader(8, 8)))])
+        trainer.train_step.run([next(iter(make_loader(8, 8)))])
 
 
 def test_in_the_optimizer_no_weight_is_trusted(make_trainer, fit):
     trainer = make_trainer(8, 2)
-    trainer.optimizer.step = Fault(2)
+    trainer.state.optimizer.step = Fault(2)
     with pytest.raises(
         TrainingError, match=r"out of memory inside optimizer step 1, which may have changed some weights.*Diagnosis: "
     ):
@@ -380,38 +379,39 @@ class WithScaler:
 
     def __init__(self, trainer):
         self.scaler = torch.amp.GradScaler("cpu", init_scale=2.0**10, growth_interval=3)
-        accelerated = AcceleratedOptimizer(trainer.optimizer.optimizer, device_placement=False, scaler=self.scaler)
-        trainer.optimizer, trainer.accelerator.scaler = accelerated, self.scaler
-        trainer.accelerator._optimizers[:] = [accelerated]
-        trainer.accelerator.native_amp = True
-        trainer.accelerator.state._mixed_precision = "fp16"  # makes clip_grad_norm_ unscale
-        trainer.recovery._forget = lambda: reset_gradients(trainer.accelerator, accelerated)
+        plain = trainer.state.optimizer.optimizer
+        accelerated = AcceleratedOptimizer(plain, device_placement=False, scaler=self.scaler)
+        trainer.state.optimizer, trainer.state.accelerator.scaler = accelerated, self.scaler
+        trainer.state.accelerator._optimizers[:] = [accelerated]
+        trainer.state.accelerator.native_amp = True
+        trainer.state.accelerator.state._mixed_precision = "fp16"  # makes clip_grad_norm_ unscale
+        trainer.train_step.recovery._reset = lambda: reset_gradients(trainer.state.accelerator, accelerated)
 
 
 @pytest.mark.parametrize("place", PLACES)
 def test_the_scaler_forgets_the_failed_attempt(place, make_trainer, fit):
     expected = make_trainer(4, 4)
-    assert WithScaler(expected).scaler is expected.accelerator.scaler
+    assert WithScaler(expected).scaler is expected.state.accelerator.scaler
     wanted = fit(expected, 4)
     trainer = make_trainer(8, 2)
     WithScaler(trainer)
     place(trainer, SECOND_STEP[place])
-    trainer.recovery.limit("train", 4)  # so that only the failed attempt differs
-    trainer.recovery._shrink = lambda *_: None
+    trainer.train_step.recovery.limit("train", 4)  # so that only the failed attempt differs
+    trainer.train_step.recovery._shrink = lambda *_: None
 
     got = fit(trainer, 8)
 
     assert_same(got, wanted)
-    assert trainer.accelerator.scaler.state_dict() == expected.accelerator.scaler.state_dict()
-    assert trainer.accelerator.scaler.get_scale() == 2.0**11  # 4 steps: it grew once, as it should
+    assert trainer.state.accelerator.scaler.state_dict() == expected.state.accelerator.scaler.state_dict()
+    assert trainer.state.accelerator.scaler.get_scale() == 2.0**11  # 4 steps: it grew once, as it should
 
 
 def test_the_scaler_of_a_failed_attempt_that_never_scaled(make_trainer, make_loader):
     trainer = make_trainer(8, 1)
     WithScaler(trainer)
     fail_in_forward(trainer, 1)
-    trainer.step([next(iter(make_loader(8, 8)))])
-    assert trainer.accelerator.scaler.get_scale() == 2.0**10
+    trainer.train_step.run([next(iter(make_loader(8, 8)))])
+    assert trainer.state.accelerator.scaler.get_scale() == 2.0**10
 
 
 def test_cut():
@@ -447,8 +447,8 @@ def test_saved_activations_are_offloaded_where_the_plan_says_so(offload, make_tr
 
     monkeypatch.setattr(ActivationOffload, "saving", saving)
     trainer = make_trainer(8, 1)
-    trainer.recovery.plan = trainer.plan.model_copy(update={"offload": offload})
-    trainer.step([next(iter(make_loader(8, 8)))])
+    trainer.train_step.recovery.plan = trainer.train_step.plan.model_copy(update={"offload": offload})
+    trainer.train_step.run([next(iter(make_loader(8, 8)))])
     assert bool(entered) is offload
 
 
@@ -472,7 +472,7 @@ def test_a_real_shortage_on_the_card(objective, make_memory_plan, make_loader):
     )
     with enforced_budget(plan):
         trainer = Trainer(Wide(), objective, plan=plan, parameters=TrainParameters(), steps=1, tracker=NoTracker())
-        _, norm = trainer.step([next(iter(make_loader(16, 16)))])
+        _, norm = trainer.train_step.run([next(iter(make_loader(16, 16)))])
     assert norm is not None
-    assert trainer.plan.micro_batch < 16
-    assert trainer.recovered[0].diagnosis.code in {"too_big", "fragmentation"}
+    assert trainer.train_step.plan.micro_batch < 16
+    assert trainer.train_step.recovery.recovered[0].diagnosis.code in {"too_big", "fragmentation"}

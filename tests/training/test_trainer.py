@@ -11,10 +11,10 @@ from torch.nn import functional
 
 from eightgig.core.errors import TrainingError
 from eightgig.core.tracker import NoTracker
-from eightgig.training.checkpoint import Checkpoints
+from eightgig.training.checkpointing.checkpoint import Checkpoints
+from eightgig.training.checkpointing.progress import result_of
+from eightgig.training.checkpointing.recipe import Recipe
 from eightgig.training.parameters import TrainParameters
-from eightgig.training.progress import result_of
-from eightgig.training.recipe import Recipe
 from eightgig.training.trainer import Trainer
 
 
@@ -31,13 +31,13 @@ def test_unequal_micro_batches_give_the_gradient_of_the_one_big_batch(make_modul
     functional.cross_entropy(expected(inputs), labels).backward()
     trainer = make_trainer(make_module(), objective, make_memory_plan())
     seen = {}
-    trainer.optimizer.step = lambda: seen.update(
-        {name: weight.grad.clone() for name, weight in trainer.module.named_parameters()}
+    trainer.state.optimizer.step = lambda: seen.update(
+        {name: weight.grad.clone() for name, weight in trainer.state.module.named_parameters()}
     )
     cuts = [0, 4, 9, 11]  # micro-batches of 4, 5 and 2
     window = [{"inputs": inputs[a:b], "labels": labels[a:b], "indices": torch.arange(a, b)} for a, b in pairwise(cuts)]
 
-    loss_sum, norm = trainer.step(window)
+    loss_sum, norm = trainer.train_step.run(window)
 
     for name, weight in expected.named_parameters():
         torch.testing.assert_close(seen[name], weight.grad, rtol=1e-5, atol=1e-7)
@@ -58,7 +58,7 @@ def test_partial_window_by_hand(objective, make_memory_plan):
 
     trainer = make_trainer(OneWeight(), objective, make_memory_plan())
     gradients = []
-    trainer.optimizer.step = lambda: gradients.append(trainer.module.weight.grad.item())
+    trainer.state.optimizer.step = lambda: gradients.append(trainer.state.module.weight.grad.item())
 
     def batch(*xs):
         return {
@@ -67,8 +67,8 @@ def test_partial_window_by_hand(objective, make_memory_plan):
             "indices": torch.arange(len(xs)),
         }
 
-    trainer.step([batch(2.0, 4.0), batch(6.0)])
-    trainer.step([batch(8.0)])  # the short last window counts its one sample fully
+    trainer.train_step.run([batch(2.0, 4.0), batch(6.0)])
+    trainer.train_step.run([batch(8.0)])  # the short last window counts its one sample fully
 
     assert gradients == pytest.approx([-(2 + 4 + 6) / 2 / 3, -8 / 2])
 
@@ -80,7 +80,7 @@ def test_accumulation_does_not_change_the_result(micro_batch, make_module, objec
             make_module(), objective, make_memory_plan(gradient_accumulation_steps=12 // size), epochs=3
         )
         trainer.fit(make_loader(30, size), make_loader(9, 9))
-        return trainer.accelerator.unwrap_model(trainer.module).state_dict()
+        return trainer.state.accelerator.unwrap_model(trainer.state.module).state_dict()
 
     reference, other = train(12), train(micro_batch)
     for name, weight in reference.items():
@@ -130,15 +130,15 @@ def test_patience_stops_early(make_module, objective, make_memory_plan, make_loa
 
 def test_a_loss_that_is_not_finite_changes_nothing(make_module, objective, make_memory_plan):
     trainer = make_trainer(make_module(), objective, make_memory_plan())
-    before = {name: weight.clone() for name, weight in trainer.module.state_dict().items()}
+    before = {name: weight.clone() for name, weight in trainer.state.module.state_dict().items()}
     bad = {"inputs": torch.full((2, 6), math.nan), "labels": torch.tensor([0, 1]), "indices": torch.tensor([5, 6])}
 
-    _, norm = trainer.step([bad])
+    _, norm = trainer.train_step.run([bad])
 
     assert norm is None
-    for name, weight in trainer.module.state_dict().items():
+    for name, weight in trainer.state.module.state_dict().items():
         assert torch.equal(weight, before[name])
-    assert all(weight.grad is None for weight in trainer.module.parameters())
+    assert all(weight.grad is None for weight in trainer.state.module.parameters())
 
 
 def test_training_stops_after_too_many_bad_steps_and_names_the_samples(
@@ -156,11 +156,11 @@ def test_training_stops_after_too_many_bad_steps_and_names_the_samples(
 def test_gradients_are_clipped_and_the_norm_before_is_kept(make_module, objective, make_memory_plan, make_loader):
     trainer = make_trainer(make_module(), objective, make_memory_plan(), max_grad_norm=1e-3)
     seen = []
-    trainer.optimizer.step = lambda: seen.append(
-        torch.stack([w.grad.norm() for w in trainer.module.parameters()]).norm().item()
+    trainer.state.optimizer.step = lambda: seen.append(
+        torch.stack([w.grad.norm() for w in trainer.state.module.parameters()]).norm().item()
     )
-    trainer.module.train()
-    _, norm = trainer.step([next(iter(make_loader(4, 4)))])
+    trainer.state.module.train()
+    _, norm = trainer.train_step.run([next(iter(make_loader(4, 4)))])
     assert seen[0] == pytest.approx(1e-3, rel=1e-3)
     assert norm > 1e-2
 

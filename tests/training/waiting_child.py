@@ -26,10 +26,10 @@ from eightgig.tasks.detection.objective import DetectionObjective
 from eightgig.tasks.detection.parameters import DetectionLossParameters
 from eightgig.tasks.segmentation.objective import SegmentationObjective
 from eightgig.tasks.segmentation.parameters import SegmentationLossParameters
-from eightgig.training import parallel
+from eightgig.training.distributed import parallel
 from eightgig.training.objective import ClassificationObjective
 from eightgig.training.parameters import TrainParameters
-from eightgig.training.train_step import Stepper
+from eightgig.training.train_step import TrainStep
 from eightgig.vram.tracing.fake_device import DEVICE, fake_device
 
 _READS = ("aten::_local_scalar_dense", "aten::nonzero", "aten::is_nonzero", "aten::equal")
@@ -106,11 +106,11 @@ def waits_of(name, precision):
         kernel = "foreach" if name == "detector" else "fused"
         # The plan says cpu where it only decides what watches: there is no CUDA here to be watched.
         plan = make_plan(precision=precision, micro_batch=4, gradient_accumulation_steps=1, optimizer_kernel=kernel)
-        stepper = Stepper(module, objective, plan=plan, parameters=recipe, steps=10, tracker=NoTracker())
+        train_step = TrainStep(module, objective, plan=plan, parameters=recipe, steps=10, tracker=NoTracker())
         with waits:
-            stepper.step([batch])
+            train_step.run([batch])
             waits.seen.clear()  # what is done once
-            _, norm = stepper.step([batch])
+            _, norm = train_step.run([batch])
     assert norm is not None
     return waits.seen
 

@@ -1,14 +1,14 @@
 """What made a file: kept beside all outputs, so that those which the present parameters would not make are known."""
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
 from eightgig.core.files import write_text
-from eightgig.core.records import Record
+from eightgig.core.records import Effect, Record
 
 _HASHED_WHOLE = 16 * 1024**2
 _HASHED_END = 1024**2
@@ -36,13 +36,19 @@ class Origin(Record):
         return [*changes(parameters, self.parameters), *(f"{name} was made anew since" for name in anew)]
 
 
-def flat(parts: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
-    """Return the leaves of records and mappings by dotted names, as text."""
+def flat(parts: Mapping[str, Any], prefix: str = "", *, without: Collection[Effect] = ()) -> dict[str, str]:
+    """Return the leaves of records and mappings by dotted names, as text.
+
+    Args:
+        parts: records and plain values by name.
+        prefix: put before each name.
+        without: fields of records that have one of these effects are left out.
+    """
     leaves: dict[str, str] = {}
     for name, value in parts.items():
-        plain = value.model_dump(mode="json") if isinstance(value, Record) else value
+        plain = value.dump_without(*without) if isinstance(value, Record) else value
         if isinstance(plain, Mapping):
-            leaves |= flat(plain, f"{prefix}{name}.")
+            leaves |= flat(plain, f"{prefix}{name}.", without=without)
         else:
             leaves[f"{prefix}{name}"] = str(plain)
     return leaves

@@ -1,9 +1,22 @@
 """The base of all parameters and results: immutable, and strict about names."""
 
 import datetime
+from enum import Enum
 from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, model_validator
+
+
+class Effect(Enum):
+    """What a parameter has an effect on, where that is not what comes out; declared as `Annotated[int, Effect.NONE]`.
+
+    Attributes:
+        NONE: on nothing that is made: how fast it is made, or how safely.
+        ROUNDING: on a training's result by rounding at most; on other things, such as a plan, it may have one.
+    """
+
+    NONE = "none"
+    ROUNDING = "rounding"
 
 
 class Record(BaseModel):
@@ -41,6 +54,21 @@ class Record(BaseModel):
             for name in cls.model_fields.keys() & type(record).model_fields.keys()
         }
         return cls(**{**shared, **values})
+
+    @classmethod
+    def fields_with(cls, *effects: Effect) -> set[str]:
+        """Return the names of the fields that are declared to have one of these effects."""
+        return {name for name, field in cls.model_fields.items() if any(each in effects for each in field.metadata)}
+
+    def dump_without(self, *effects: Effect) -> dict[str, Any]:
+        """Return plain values by name, but for the fields that have one of these effects, in records within as well."""
+        dropped = self.fields_with(*effects)
+        within = {
+            name: value.dump_without(*effects)
+            for name, value in self
+            if isinstance(value, Record) and name not in dropped
+        }
+        return self.model_dump(mode="json", exclude=dropped) | within
 
 
 def _refuse_what_yaml_made(value: Any) -> Any:

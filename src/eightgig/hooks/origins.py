@@ -15,12 +15,10 @@ from kedro.pipeline.node import Node
 from eightgig import __version__
 from eightgig.core.files import data_folder
 from eightgig.core.origin import Origin, fingerprint, flat, read_origin, write_origin
-from eightgig.core.records import Record
+from eightgig.core.records import Effect, Record
 
 logger = logging.getLogger(__name__)
 _FOLDER = ".origins"
-# Parameters that decide how something is made, and not what comes out.
-_OF_NO_CONSEQUENCE = ("resume", "checkpoint_minutes", "num_workers", "record_memory")
 
 
 class OriginsHook:
@@ -97,8 +95,9 @@ class OriginsHook:
             if name.startswith("params:"):
                 value = catalog.load(name)
                 short = name.removeprefix("params:").partition(".")[2] or name.removeprefix("params:")
-                leaves |= flat({short: value if isinstance(value, Record | dict) else str(value)})
-        return {name: value for name, value in leaves.items() if name.rpartition(".")[2] not in _OF_NO_CONSEQUENCE}
+                value = value if isinstance(value, Record | dict) else str(value)
+                leaves |= flat({short: value}, without=(Effect.NONE,))
+        return leaves
 
     def _inputs(self, node: Node) -> dict[str, str]:
         origins = {name: read_origin(self._path(name)) for name in node.inputs if name in self._makers}

@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from eightgig.data.store.tokens import TokenContent, TokenStore
     from eightgig.export.evaluator import Evaluator
     from eightgig.models.network import ImageNetwork, Network, TextNetwork
+    from eightgig.training.checkpointing.history import TrainingResult
     from eightgig.training.distillation import SoftLoss
     from eightgig.training.objective import Batch, Objective
-    from eightgig.training.trainer import TrainingResult
     from eightgig.vram.tracing.spec import WorkloadSpec
 
     Batches = DataLoader[Batch]

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 _MEASURED_IMAGES = 128
-BEGUN_BY_COMPRESS = tuple(f"{__name__}:CompressionWork.{name}" for name in ("recipe", "start", "objective"))
+COMPRESS_ENTRY_POINTS = tuple(f"{__name__}:CompressionWork.{name}" for name in ("recipe", "start", "objective"))
 """What of this module makes a form, its loss and its recipe; the rest predicts, and tells of it."""
 
 
@@ -214,9 +214,9 @@ class CompressionWork:
             checkpoints=self.checkpoints / form,
             flight_recorder=None,
             tracker=PrefixedTracker(self.tracker, form),
-            alone=True,
-            made_from={"form": form, "compress": self.compress, "from_weights": card.sha256},
-            begun_by=BEGUN_BY_COMPRESS,
+            single_process=True,
+            recipe_extras={"form": form, "compress": self.compress, "from_weights": card.sha256},
+            entry_points=COMPRESS_ENTRY_POINTS,
         )
         return job.result(network, self.objective(form, network, recipe))
 

@@ -98,7 +98,7 @@ def share_of_one_process(train: TrainParameters) -> int:
     Raises:
         ConfigurationError: they cannot be shared out evenly.
     """
-    effective, processes = train.batch_size * train.gradient_accumulation_steps, train.distributed.count
+    effective, processes = train.effective_batch, train.distributed.count
     if effective % processes:
         raise ConfigurationError(
             f"train.batch_size x train.gradient_accumulation_steps = {effective} samples a step cannot be shared out "

@@ -1,35 +1,31 @@
 """One training run: what it is made of, and how one process does its part of it."""
 
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from eightgig.core.addresses import address_of
 from eightgig.core.device import loader_processes
+from eightgig.core.locks import only_one
 from eightgig.core.tracker import Tracker
 from eightgig.models.parameters import ModelParameters
 from eightgig.stages.annotations import ImageStore, Network, TrainingResult
+from eightgig.stages.distributed.config import WorkerConfig, threads_per_process
+from eightgig.stages.distributed.launcher import train_distributed
 from eightgig.stages.task import Task
+from eightgig.training.checkpointing.checkpoint import Checkpoint, Checkpoints
+from eightgig.training.checkpointing.code_digest import code_digest
+from eightgig.training.checkpointing.recipe import Recipe
+from eightgig.training.checkpointing.resume import find_checkpoint
 from eightgig.training.parameters import TrainParameters
 from eightgig.vram.plan import MemoryPlan
 
 if TYPE_CHECKING:
-    from eightgig.training.checkpoint import Checkpoint, Checkpoints
     from eightgig.training.objective import Objective
 
-# What of the parameters says how a run is carried out, and not what comes out.
-_NOT_OF_THE_RECIPE = {
-    "resume",
-    "checkpoint_minutes",
-    "num_workers",
-    "record_memory",
-    "empty_cache_every",
-    "distributed",
-    "batch_size",
-    "gradient_accumulation_steps",
-    "eval_batch_size",
-}
 # What of the plan may change the result by rounding.
-_CARRIED_OUT = {
+_PLAN_CIRCUMSTANCES = {
     "device_name",
     "micro_batch",
     "activation_checkpointing",
@@ -48,9 +44,9 @@ class TrainingJob:
         train_indices, val_indices: positions in the store.
         checkpoints: folder where the run is kept while it lasts, and its result after it.
         flight_recorder: folder for the report on memory; None writes none.
-        alone: whether it trains in this process, whatever the recipe says of several.
-        made_from: what else decides the result, by name.
-        begun_by: functions outside of this class that make the network or its loss, as `package.module:function`.
+        single_process: whether it trains in this process, whatever the recipe says of several.
+        recipe_extras: what else decides the result, by name.
+        entry_points: functions outside of this class that make the network or its loss, as `package.module:function`.
     """
 
     task: Task
@@ -64,48 +60,59 @@ class TrainingJob:
     checkpoints: Path
     flight_recorder: Path | None
     tracker: Tracker
-    alone: bool = False
-    made_from: dict[str, Any] = field(default_factory=dict)
-    begun_by: tuple[str, ...] = ()
+    single_process: bool = False
+    recipe_extras: dict[str, Any] = field(default_factory=dict)
+    entry_points: tuple[str, ...] = ()
 
-    def kept(self) -> "Checkpoints":
-        """Return the place where the run is kept, with its recipe."""
-        from eightgig.training.checkpoint import Checkpoints
-        from eightgig.training.progress import STATE_FORMAT
-        from eightgig.training.recipe import Recipe
+    def open_checkpoints(self) -> Checkpoints:
+        """Return the checkpoints of this run: its folder, with its recipe."""
+        from eightgig.training.checkpointing.progress import STATE_FORMAT
 
-        train = self.train.model_dump(mode="json", exclude=_NOT_OF_THE_RECIPE)
-        effective_batch = self.train.batch_size * self.train.gradient_accumulation_steps
         recipe = Recipe.of(
             code=self.code_digest(),
             checkpoint_format=STATE_FORMAT,
             model=self.model,
-            train={**train, "effective_batch": effective_batch},
+            train=self.train,
+            effective_batch=self.train.effective_batch,
             store=self.store.sha256,
             splits=digest_of(self.train_indices, self.val_indices),
             plan={"precision": self.plan.precision, "optimizer": self.plan.optimizer},
-            **self.made_from,
+            **self.recipe_extras,
         )
-        plan = self.plan.model_dump(mode="json", include=_CARRIED_OUT)
+        plan = self.plan.model_dump(mode="json", include=_PLAN_CIRCUMSTANCES)
         recipe = recipe.with_circumstances(plan=plan, distributed=self.train.distributed)
-        if self.in_ranks:  # what each of them computes in, which is seldom what this process does
-            from eightgig.stages.distributed.launcher import threads_of_each
-
-            recipe = recipe.with_circumstances(threads=threads_of_each(self.train.distributed))
+        if self.is_distributed:  # what each of them computes in, which is seldom what this process does
+            recipe = recipe.with_circumstances(threads=threads_per_process(self.train.distributed))
         return Checkpoints(self.checkpoints, recipe)
 
     @property
-    def in_ranks(self) -> bool:
-        """Tell whether several processes train."""
-        return self.train.distributed.count > 1 and not self.alone
+    def is_distributed(self) -> bool:
+        """Whether several processes train."""
+        return self.train.distributed.count > 1 and not self.single_process
 
     def code_digest(self) -> str:
         """Return a hash of the code that this training imports, in whichever of its processes."""
-        from eightgig.training.code_digest import code_digest
+        called = [f"{__name__}:TrainingJob.network", f"{__name__}:TrainingJob.result", *self.entry_points]
+        if self.is_distributed:
+            called.append("eightgig.stages.distributed.worker:main")
+        return code_digest(tuple(called), type(self.task))
 
-        begun = (f"{__name__}:TrainingJob.network", f"{__name__}:TrainingJob.result", *self.begun_by)
-        return code_digest(
-            (*begun, *(["eightgig.stages.distributed.worker:main"] if self.in_ranks else [])), type(self.task)
+    def worker_config(self) -> WorkerConfig:
+        """Return what a process that takes part has to know."""
+        store: Any = self.store
+        return WorkerConfig(
+            task=address_of(type(self.task)),
+            store=address_of(type(store)),
+            store_path=Path(store.path).resolve(),
+            train_indices=tuple(self.train_indices),
+            val_indices=tuple(self.val_indices),
+            size=self.size,
+            plan=self.plan,
+            model=self.model.model_dump(mode="json"),
+            train=self.train.model_dump(mode="json"),
+            checkpoints=self.checkpoints.resolve(),
+            flight_recorder=self.flight_recorder.resolve() if self.flight_recorder else None,
+            parent=os.getpid(),
         )
 
     def network(self) -> "tuple[Network, Objective]":
@@ -128,20 +135,18 @@ class TrainingJob:
             BusyError: another process trains in the same folder.
             CheckpointError: `train.resume` wants a checkpoint that is not there.
         """
-        from eightgig.core.locks import only_one
-        from eightgig.stages.distributed.launcher import train_in_ranks
-        from eightgig.training.progress import result_of
-        from eightgig.training.resume import go_on_from
+        from eightgig.training.checkpointing.progress import result_of
 
         with only_one(self.checkpoints / ".lock", f"a network is being trained in {self.checkpoints}"):
-            found = go_on_from(self.kept(), self.train.resume)
+            checkpoints = self.open_checkpoints()
+            found = find_checkpoint(checkpoints, self.train.resume)
             if found is not None and found.state["finished"]:
                 return result_of(found.state["result"])
-            if self.in_ranks:
-                return train_in_ranks(self)
+            if self.is_distributed:
+                return train_distributed(self.worker_config(), checkpoints, self.tracker)
             return self.run(network, objective, found)
 
-    def run(self, network: Network, objective: "Objective", found: "Checkpoint | None") -> TrainingResult:
+    def run(self, network: Network, objective: "Objective", found: Checkpoint | None) -> TrainingResult:
         """Do this process's part of the training, within the budget.
 
         Args:
@@ -176,11 +181,11 @@ class TrainingJob:
                 parameters=train,
                 steps=train.epochs * -(-len(self.train_indices) // plan.effective_batch),
                 tracker=self.tracker,
-                checkpoints=self.kept(),
+                checkpoints=self.open_checkpoints(),
                 recorder=recorder,
             )
             try:
-                return trainer.fit(train_batches, val_batches, go_on_from=found.state if found else None)
+                return trainer.fit(train_batches, val_batches, resume_from=found.state if found else None)
             finally:
                 trainer.close()  # before the budget ends, so that what runs next finds the card as it was
 

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from eightgig.training.sharding import local
+from eightgig.training.distributed.sharding import local_tensor
 
 
 class WeightAverage:
@@ -27,7 +27,7 @@ class WeightAverage:
 
     def __init__(self, module: nn.Module, *, decay: float, ramp_steps: int) -> None:
         self._decay, self._ramp_steps = decay, ramp_steps
-        self._tensors = [local(tensor.detach()) for tensor in _state(module) if tensor.is_floating_point()]
+        self._tensors = [local_tensor(tensor.detach()) for tensor in _state(module) if tensor.is_floating_point()]
         self._averages = [tensor.detach().clone() for tensor in self._tensors]
         self.num_steps = 0
 

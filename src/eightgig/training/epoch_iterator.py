@@ -10,8 +10,8 @@ from torch.utils.data import DataLoader
 
 from eightgig.core.errors import TrainingError
 from eightgig.data.images.loader import share_of, with_workers
+from eightgig.training.distributed.process_group import ProcessGroup
 from eightgig.training.objective import Batch
-from eightgig.training.process_group import ProcessGroup
 
 logger = logging.getLogger(__name__)
 _WORKER_IS_GONE = re.compile(r"DataLoader worker .*(killed|exited)|DataLoader timed out|Pin memory thread exited")
@@ -86,17 +86,19 @@ class EpochIterator:
     Args:
         batches: of all processes together, a micro-batch at a time; its sampler is a `KeyedSampler`.
         gradient_accumulation_steps: micro-batches of one process in a window.
-        ranks: which of how many processes this is.
+        process_group: which of how many processes this is.
 
     Attributes:
         num_samples: of an epoch.
     """
 
-    def __init__(self, batches: DataLoader[Batch], *, gradient_accumulation_steps: int, ranks: ProcessGroup) -> None:
+    def __init__(
+        self, batches: DataLoader[Batch], *, gradient_accumulation_steps: int, process_group: ProcessGroup
+    ) -> None:
         self.num_samples = len(batches.sampler)  # type: ignore[arg-type]
-        self._loader = SteadyLoader(share_of(batches, ranks.index, ranks.count))
+        self._loader = SteadyLoader(share_of(batches, process_group.index, process_group.count))
         self._accumulation = gradient_accumulation_steps
-        self._window_samples = (batches.batch_size or 1) * gradient_accumulation_steps * ranks.count
+        self._window_samples = (batches.batch_size or 1) * gradient_accumulation_steps * process_group.count
 
     def windows_after(self, done: int) -> int:
         """Return how many windows of an epoch are left after `done` samples."""

@@ -43,19 +43,19 @@ def build_optimizer(module: nn.Module, parameters: TrainParameters, plan: Memory
         {"params": [w for w in trained if w.ndim > 1], "weight_decay": parameters.weight_decay},
         {"params": [w for w in trained if w.ndim <= 1], "weight_decay": 0.0},
     ]
-    kept = [group for group in groups if group["params"]]
+    groups = [group for group in groups if group["params"]]
     if plan.optimizer == "adamw8bit":
         from bitsandbytes.optim import AdamW8bit
 
-        optimizer: Optimizer = AdamW8bit(kept, lr=parameters.learning_rate)
+        optimizer: Optimizer = AdamW8bit(groups, lr=parameters.learning_rate)
         return optimizer
     fused = plan.optimizer_kernel == "fused"
     options: dict[str, Any] = {"lr": parameters.learning_rate, "fused": fused, "foreach": not fused}
     if plan.optimizer == "sgd":
         return SGD(
-            kept, momentum=parameters.momentum, nesterov=parameters.nesterov and parameters.momentum > 0, **options
+            groups, momentum=parameters.momentum, nesterov=parameters.nesterov and parameters.momentum > 0, **options
         )
-    return (Adam if plan.optimizer == "adam" else AdamW)(kept, **options)
+    return (Adam if plan.optimizer == "adam" else AdamW)(groups, **options)
 
 
 def check_optimizer(name: OptimizerName, device: DeviceKind) -> None:

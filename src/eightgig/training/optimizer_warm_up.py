@@ -1,4 +1,4 @@
-"""The optimizer's first step, rehearsed: its memory is taken before training begins, and no weight changes."""
+"""The optimizer's first step, with zeros: its memory is taken before training begins, and no weight changes."""
 
 import torch
 from torch import Tensor
@@ -13,7 +13,7 @@ def warm_up_optimizer_state(optimizer: Optimizer, in_backward: StepsInBackward |
     A step half done cannot be undone: with the state made beforehand, the first real one allocates nothing that lasts.
     The warm-up steps with gradients of zero at a rate of zero, and then sets the state to what it is before any
     step: weights, step counts, moments and random numbers are exactly as before. An optimizer that already has state
-    is left alone. One that steps in the backward pass rehearses so too, with one gradient at a time.
+    is left alone. One that steps in the backward pass does so here, too, with one gradient at a time.
     """
     if optimizer.state:
         return

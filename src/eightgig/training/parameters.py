@@ -4,45 +4,19 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from eightgig.core.records import Record
+from eightgig.core.records import Effect, Record
 from eightgig.data.images.parameters import AugmentParameters
+from eightgig.training.distributed.parameters import DistributedParameters
 from eightgig.vram.plan import OptimizerName
 
 Resume = Literal["auto", "never", "must"]
 
 
-class DistributedParameters(Record):
-    """Several processes on one network, each with a GPU of its own (or on the CPU, to try it).
-
-    Attributes:
-        nproc_per_node: processes on each machine; 1 trains in the process that runs the pipeline.
-        nodes: machines. The pipeline runs on one of them; the others are given the command that it logs.
-        rdzv_endpoint: `host:port` of the machine that runs the pipeline, as the others reach it; needed with several.
-        strategy: `ddp` gives each process the whole network; `fsdp` spreads weights, gradients and optimizer state.
-        timeout_s: seconds without an answer after which a process is taken for dead, and the run ends.
-    """
-
-    renamed: ClassVar = {"processes": "nproc_per_node", "rendezvous": "rdzv_endpoint"}
-
-    nproc_per_node: int = Field(default=1, ge=1)
-    nodes: int = Field(default=1, ge=1)
-    rdzv_endpoint: str | None = None
-    strategy: Literal["ddp", "fsdp"] = "ddp"
-    timeout_s: float = Field(default=30.0, gt=0)
-
-    @property
-    def count(self) -> int:
-        """Processes on all machines together."""
-        return self.nproc_per_node * self.nodes
-
-    @property
-    def spreads(self) -> bool:
-        """Whether weights, gradients and optimizer state are spread over the processes."""
-        return self.count > 1 and self.strategy == "fsdp"
-
-
 class TrainParameters(Record):
     """The part of the recipe that all case studies share.
+
+    What has no effect on the result is declared so; all else is in the recipe of a run, so that another value makes it
+    another run. Of `batch_size` and `gradient_accumulation_steps` it is their product that counts.
 
     Attributes:
         batch_size: samples that pass through the network at a time, if the memory plan agrees.
@@ -79,9 +53,9 @@ class TrainParameters(Record):
     renamed: ClassVar = {"accumulation": "gradient_accumulation_steps", "max_gradient_norm": "max_grad_norm"}
 
     epochs: int = Field(default=100, ge=1)
-    batch_size: int = Field(default=32, ge=1)
-    gradient_accumulation_steps: int = Field(default=4, ge=1)
-    eval_batch_size: int = Field(default=64, ge=1)
+    batch_size: Annotated[int, Effect.ROUNDING] = Field(default=32, ge=1)
+    gradient_accumulation_steps: Annotated[int, Effect.ROUNDING] = Field(default=4, ge=1)
+    eval_batch_size: Annotated[int, Effect.ROUNDING] = Field(default=64, ge=1)
     optimizer: OptimizerName = "adamw"
     momentum: float = Field(default=0.937, ge=0, lt=1)
     nesterov: bool = True
@@ -93,18 +67,23 @@ class TrainParameters(Record):
     loss_scale: Literal["dynamic"] | Annotated[float, Field(gt=0)] = "dynamic"
     loss_scale_init: float = Field(default=65536.0, gt=0)
     loss_scale_growth_interval: int = Field(default=2000, ge=1)
-    empty_cache_every: int = Field(default=0, ge=0)
+    empty_cache_every: Annotated[int, Effect.ROUNDING] = Field(default=0, ge=0)
     max_grad_norm: float | None = Field(default=1.0, gt=0)
     ema_decay: float | None = Field(default=None, ge=0, lt=1)
     ema_ramp_steps: int = Field(default=2000, ge=1)
     patience: int | None = Field(default=None, ge=1)
     max_skipped_steps: int = Field(default=20, ge=1)
-    record_memory: bool = False
-    checkpoint_minutes: float = Field(default=10.0, ge=0)
-    resume: Resume = "auto"
-    distributed: DistributedParameters = DistributedParameters()
-    num_workers: int | Literal["auto"] = "auto"
+    record_memory: Annotated[bool, Effect.NONE] = False
+    checkpoint_minutes: Annotated[float, Effect.NONE] = Field(default=10.0, ge=0)
+    resume: Annotated[Resume, Effect.NONE] = "auto"
+    distributed: Annotated[DistributedParameters, Effect.ROUNDING] = DistributedParameters()
+    num_workers: Annotated[int | Literal["auto"], Effect.NONE] = "auto"
     seed: int = 0
+
+    @property
+    def effective_batch(self) -> int:
+        """Samples an optimizer step, which no plan changes."""
+        return self.batch_size * self.gradient_accumulation_steps
 
 
 class ClassifierTrainParameters(TrainParameters):

@@ -87,12 +87,12 @@ class Recovery:
 
     Args:
         plan: batch sizes as loaded.
-        forget: drops all gradients, and what else a failed attempt leaves behind in the optimizer.
+        reset: drops all gradients, and what else a failed attempt leaves behind in the optimizer.
         num_processes: of the run; with several this one cannot recover alone, because the others would wait for it.
 
     Attributes:
         plan: as it is carried out now.
-        before: the state that the last run of a part began with.
+        snapshot: the state that the last run of a part began with.
         recovered: each time the run went on.
     """
 
@@ -103,15 +103,15 @@ class Recovery:
         *,
         recorder: FlightRecorder,
         tracker: Tracker,
-        forget: Callable[[], None],
+        reset: Callable[[], None],
         num_processes: int = 1,
     ) -> None:
         self.plan, self.recovered = plan, list[Recovered]()
         self._loaded = plan
-        self._recorder, self._tracker, self._forget = recorder, tracker, forget
+        self._recorder, self._tracker, self._reset = recorder, tracker, reset
         self._num_processes = num_processes
-        self._pieces: dict[Phase, BatchSplitter] = {"train": BatchSplitter(), "validate": BatchSplitter()}
-        self.before = StepSnapshot(module)
+        self._splitters: dict[Phase, BatchSplitter] = {"train": BatchSplitter(), "validate": BatchSplitter()}
+        self.snapshot = StepSnapshot(module)
         self._batch_norm = any(isinstance(part, nn.modules.batchnorm._BatchNorm) for part in module.modules())
 
     def run(self, phase: Phase, work: Callable[[BatchSplitter], Result]) -> Result:
@@ -119,25 +119,25 @@ class Recovery:
 
         Args:
             phase: decides whose pieces get smaller.
-            work: takes batches only through the pieces it is given, and changes nothing but gradients, buffers and
+            work: takes batches only through the splitter it is given, and changes nothing but gradients, buffers and
                 random numbers.
 
         Raises:
             TrainingError: memory ran out with one sample at a time.
         """
-        pieces = self._pieces[phase]
-        self.before.take()
+        splitter = self._splitters[phase]
+        self.snapshot.take()
         while True:
             try:
-                return work(pieces)
+                return work(splitter)
             except RuntimeError as error:
                 if not self._recorder.is_out_of_memory(error):
                     raise
-                incident = self._recorder.out_of_memory(error, phase=phase, batch=pieces.largest)
+                incident = self._recorder.out_of_memory(error, phase=phase, batch=splitter.largest)
             # Not in the except block: there the error's traceback still holds every tensor of the failed attempt.
-            self._forget()
+            self._reset()
             release_memory(on_card=torch.cuda.is_initialized())
-            self.before.restore()
+            self.snapshot.restore()
             self._shrink(phase, incident)
 
     @contextmanager
@@ -149,30 +149,30 @@ class Recovery:
             if not self._recorder.is_out_of_memory(error):
                 raise
             incident = self._recorder.out_of_memory(error, phase="optimizer")
-            raise TrainingError(f"out of memory {where}. {_told(incident)}") from error
+            raise TrainingError(f"out of memory {where}. {_diagnosis_of(incident)}") from error
 
-    def tell(self, finding: Finding) -> None:
+    def report(self, finding: Finding) -> None:
         """Put a finding on the plan as it is carried out, and into the log."""
         self.plan = self.plan.model_copy(update={"findings": (*self.plan.findings, finding)})
         logger.warning("%s: %s.", finding.code, finding.message)
 
     def limit(self, phase: Phase, size: int) -> None:
         """Let at most `size` samples through at a time from now on."""
-        self._pieces[phase].limit = size
+        self._splitters[phase].limit = size
         changed = {"eval_batch": size}
         if phase == "train":
-            a_batch = -(-self._loaded.micro_batch // size)
+            pieces_a_batch = -(-self._loaded.micro_batch // size)
             changed = {
                 "micro_batch": size,
-                "gradient_accumulation_steps": self._loaded.gradient_accumulation_steps * a_batch,
+                "gradient_accumulation_steps": self._loaded.gradient_accumulation_steps * pieces_a_batch,
                 "optimizer_in_backward": False,  # gradients are added up now, so that they have to stay
             }
         self.plan = self.plan.model_copy(update=changed)
 
-    def state(self) -> dict[str, Any]:
+    def state_dict(self) -> dict[str, Any]:
         """Return what became of the plan, as plain values."""
         return {
-            "limits": {phase: pieces.limit for phase, pieces in self._pieces.items()},
+            "limits": {phase: splitter.limit for phase, splitter in self._splitters.items()},
             "recovered": [recovered.model_dump() for recovered in self.recovered],
             "findings": [finding.model_dump() for finding in self.findings],
         }
@@ -182,36 +182,38 @@ class Recovery:
         """What was found while it ran."""
         return self.plan.findings[len(self._loaded.findings) :]
 
-    def restore(self, state: dict[str, Any]) -> None:
-        """Go on with what `state` gave; a plan with smaller batches than those limits is left as it is."""
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on with what `state_dict` gave; a plan with smaller batches than those limits is left as it is."""
         loaded = {"train": self._loaded.micro_batch, "validate": self._loaded.eval_batch}
         for phase, size in state["limits"].items():
             if size is not None and size < loaded[phase]:
                 self.limit(phase, size)
         self.recovered = [Recovered(**recovered) for recovered in state["recovered"]]
-        told = tuple(Finding(**finding) for finding in state["findings"])
-        self.plan = self.plan.model_copy(update={"findings": (*self.plan.findings, *told)})
+        findings = tuple(Finding(**finding) for finding in state["findings"])
+        self.plan = self.plan.model_copy(update={"findings": (*self.plan.findings, *findings)})
 
     def _shrink(self, phase: Phase, incident: Incident) -> None:
         shortage = incident.shortage
         if shortage.batch <= 1:
-            raise TrainingError(self._no_way_on(phase, incident))
+            raise TrainingError(self._fatal_message(phase, incident))
         size = half_below(self.plan.micro_batch if phase == "train" else shortage.batch, shortage.batch)
         recovered = Recovered(
             phase=phase, step=shortage.step, failed_batch=shortage.batch, batch=size, diagnosis=incident.diagnosis
         )
         if self._num_processes > 1:
-            raise RankOutOfMemoryError(self._no_way_on(phase, incident), recovered)
+            raise RankOutOfMemoryError(self._fatal_message(phase, incident), recovered)
         self.limit(phase, size)
         self.recovered.append(recovered)
-        finding = Finding(code="VRAM101" if phase == "train" else "VRAM102", message=self._change(phase, incident))
+        finding = Finding(
+            code="VRAM101" if phase == "train" else "VRAM102", message=self._recovered_message(phase, incident)
+        )
         self.plan = self.plan.model_copy(update={"findings": (*self.plan.findings, finding)})
         logger.warning("%s. Why: %s.", finding.message, incident.diagnosis.sentence)
         name = "micro_batch" if phase == "train" else "eval_batch"
         self._tracker.log_metrics({"out_of_memory": float(len(self.recovered)), name: float(size)}, step=shortage.step)
 
-    def _change(self, phase: Phase, incident: Incident) -> str:
-        shortage, size = incident.shortage, self._pieces[phase].limit
+    def _recovered_message(self, phase: Phase, incident: Incident) -> str:
+        shortage, size = incident.shortage, self._splitters[phase].limit
         if phase == "validate":
             return (
                 f"memory ran out in validation with {shortage.batch} samples at a time: done again with {size}, as all "
@@ -224,13 +226,14 @@ class Recovery:
             f"at the same effective batch{norm}"
         )
 
-    def _no_way_on(self, phase: Phase, incident: Incident) -> str:
+    def _fatal_message(self, phase: Phase, incident: Incident) -> str:
         where = f"in optimizer step {incident.shortage.step}" if phase == "train" else "in validation"
         if self._num_processes > 1:
             why = f"one of {self._num_processes} processes cannot change its batch size alone"
         else:
             why = "there was only one sample in the network, and less is not possible"
-        return f"out of memory {where}: {why}. Nothing of this attempt was applied to the weights. {_told(incident)}"
+        diagnosis = _diagnosis_of(incident)
+        return f"out of memory {where}: {why}. Nothing of this attempt was applied to the weights. {diagnosis}"
 
 
 def cut(batch: Batch, size: int | None) -> Iterator[Batch]:
@@ -266,6 +269,6 @@ def rows_of(batch: Batch) -> int:
     return len(next(iter(batch.values())))
 
 
-def _told(incident: Incident) -> str:
+def _diagnosis_of(incident: Incident) -> str:
     diagnosis = incident.diagnosis
     return f"Diagnosis: {diagnosis.sentence}. The allocator's words: {incident.shortage.error}"

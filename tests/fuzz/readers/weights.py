@@ -146,7 +146,7 @@ def _seal_checkpoint(files: Files) -> None:
 
 
 def _read_checkpoint(folder: Path) -> None:
-    from eightgig.training.checkpoint import read_checkpoint
+    from eightgig.training.checkpointing.checkpoint import read_checkpoint
 
     read_checkpoint(folder / "step-00000001.pt", sha256=(folder / "sha256").read_text())
 
@@ -154,7 +154,7 @@ def _read_checkpoint(folder: Path) -> None:
 def _write_checkpoints(folder: Path) -> None:
     import torch
 
-    from eightgig.training.checkpoint import Checkpoints
+    from eightgig.training.checkpointing.checkpoint import Checkpoints
 
     checkpoints = Checkpoints(folder / "0", _recipe())
     for step in (1, 2):
@@ -162,13 +162,13 @@ def _write_checkpoints(folder: Path) -> None:
 
 
 def _recipe() -> Any:
-    from eightgig.training.recipe import Recipe
+    from eightgig.training.checkpointing.recipe import Recipe
 
     return Recipe(values={"seed": "1"}, circumstances={})
 
 
 def _read_checkpoints(folder: Path) -> None:
-    from eightgig.training.checkpoint import Checkpoints
+    from eightgig.training.checkpointing.checkpoint import Checkpoints
 
     Checkpoints(folder, _recipe()).newest()
 

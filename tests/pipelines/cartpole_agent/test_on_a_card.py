@@ -8,8 +8,9 @@ from eightgig.core.tracker import NoTracker
 from eightgig.models.agents import AgentParameters, EnvironmentParameters, Spaces
 from eightgig.tasks.reinforcement import nodes
 from eightgig.tasks.reinforcement.environments import spaces_of
+from eightgig.tasks.reinforcement.model import build_agent, greedy_policy
 from eightgig.tasks.reinforcement.parameters import PPOParameters
-from eightgig.tasks.reinforcement.trainer import build_agent
+from eightgig.tasks.reinforcement.train import train_agents
 
 CARTPOLE = EnvironmentParameters(name="CartPole-v1")
 
@@ -27,7 +28,7 @@ def test_decisions_are_made_where_the_agent_is(acts, monkeypatch):
         return torch.zeros(tensor.shape, dtype=tensor.dtype)
 
     monkeypatch.setattr(torch.Tensor, "cpu", cpu)
-    actions = nodes._best_actions(agent, spaces)(np.zeros((3, 4), dtype=np.float32))
+    actions = greedy_policy(agent, spaces)(np.zeros((3, 4), dtype=np.float32))
     assert isinstance(actions, np.ndarray)
     assert actions.shape == ((3,) if acts == "discrete" else (3, 2))
     assert came_back == ["meta"]
@@ -40,7 +41,7 @@ def test_an_agent_is_trained_and_judged_on_a_card(tmp_path):
 
     evaluate = EvaluateParameters(episodes=3)
     exploration = nodes.explore(CARTPOLE, evaluate)
-    weights, curve = nodes.train_agents(CARTPOLE, AgentParameters(), recipe, exploration, tmp_path, NoTracker())
+    weights, curve = train_agents(CARTPOLE, AgentParameters(), recipe, exploration, tmp_path, NoTracker())
     assert all(tensor.device.type == "cpu" for tensor in weights.state.values())
     assert len(curve) > 0
     assert spaces_of(CARTPOLE) == exploration.spaces

@@ -74,7 +74,7 @@ def test_the_file_takes_raw_observations_and_gives_the_best_action(done):
     states = np.random.default_rng(0).normal(size=(100, 4)).astype(np.float32)
     with OnnxRuntimeRunner((done / f"06_models/{CASE}/fp32.onnx").read_bytes()) as runner:
         found = runner.run({"observations": states})["action"]
-    np.testing.assert_array_equal(found, nodes._best(weights)(states))
+    np.testing.assert_array_equal(found, nodes._greedy(weights)(states))
     assert set(found.tolist()) <= {0, 1}
     assert read_json(done / f"06_models/{CASE}/parity.json") == {"num_states": 200, "same_actions": 200}
 

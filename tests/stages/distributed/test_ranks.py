@@ -18,9 +18,11 @@ from tests.plans import make_plan
 
 from eightgig.core.errors import ConfigurationError, TrainingError
 from eightgig.data.images.loader import share_of
-from eightgig.stages.distributed.launcher import launcher, with_less
+from eightgig.stages.distributed.config import WorkerFailure
+from eightgig.stages.distributed.launcher import smaller_plan, torchrun_command
 from eightgig.stages.plan import share_of_one_process
-from eightgig.training.parameters import DistributedParameters, TrainParameters
+from eightgig.training.distributed.parameters import DistributedParameters
+from eightgig.training.parameters import TrainParameters
 from eightgig.vram.runtime.diagnosis import OomDiagnosis, Recovered
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -49,7 +51,7 @@ def recovered(phase="train", batch=2):
 
 
 def test_one_machine_needs_no_address():
-    command = launcher(DistributedParameters(nproc_per_node=3), Path("job.json"))
+    command = torchrun_command(DistributedParameters(nproc_per_node=3), Path("job.json"))
     assert command[:4] == [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=3"]
     assert "--standalone" in command
     assert "--max-restarts=0" in command
@@ -57,17 +59,17 @@ def test_one_machine_needs_no_address():
 
 def test_several_machines_meet_at_one_address():
     distributed = DistributedParameters(nproc_per_node=2, nodes=2, rdzv_endpoint="first:1234")
-    command = launcher(distributed, Path("job.json"), node=1)
+    command = torchrun_command(distributed, Path("job.json"), node=1)
     assert {"--nnodes=2", "--node-rank=1", "--master-addr=first", "--master-port=1234"} <= set(command)
     with pytest.raises(ConfigurationError, match=r"nodes is 2: set train.distributed.rdzv_endpoint to host:port"):
-        launcher(DistributedParameters(nodes=2), Path("job.json"))
+        torchrun_command(DistributedParameters(nodes=2), Path("job.json"))
 
 
 def test_less_is_the_same_effective_batch():
-    made = with_less(make_plan(micro_batch=6, gradient_accumulation_steps=2, processes=2), recovered(batch=3))
+    made = smaller_plan(make_plan(micro_batch=6, gradient_accumulation_steps=2, processes=2), recovered(batch=3))
     assert (made.micro_batch, made.gradient_accumulation_steps, made.effective_batch) == (3, 4, 24)
     assert made.findings[-1].code == "VRAM101"
-    made = with_less(make_plan(), recovered("validate", batch=2))
+    made = smaller_plan(make_plan(), recovered("validate", batch=2))
     assert (made.eval_batch, made.micro_batch, made.findings[-1].code) == (2, 4, "VRAM102")
 
 
@@ -142,7 +144,7 @@ def test_two_processes_give_what_one_gives_and_their_result_is_taken(stores, tmp
     assert [step for step, metrics in tracked if "train_loss" in metrics] == list(range(1, 18))
     assert two.final == {"micro_batch": 4, "gradient_accumulation_steps": 1, "eval_batch": 4}
     torch.set_num_threads(3)  # as the pipeline's process may well have more than each of the others
-    monkeypatch.setattr("eightgig.stages.distributed.launcher.train_in_ranks", lambda _: pytest.fail("trained anew"))
+    monkeypatch.setattr("eightgig.stages.training_job.train_distributed", lambda *_: pytest.fail("trained anew"))
     assert job.result(*job.network()).history == two.history
 
 
@@ -157,32 +159,32 @@ def test_fifty_steps_of_each_case_study_in_two_processes(stores, tmp_path, kind,
     assert_close(one, two)
 
 
-def test_when_memory_runs_out_in_one_all_begin_again_with_less(stores, tmp_path, monkeypatch):
+def test_when_memory_runs_out_in_one_all_begin_again_smaller_plan(stores, tmp_path, monkeypatch):
     from eightgig.stages.distributed import launcher as ranks
 
     launched = []
 
     class Launch:
-        def __init__(self, job, attempt):
-            self.job, self.attempt = job, attempt
+        def __init__(self, config, folder, tracker):
+            self.config = config
 
         def run(self):
-            launched.append(self.job.plan.micro_batch)
-            if self.attempt == 0:
-                return ranks.Failure(rank=1, error="out of memory in optimizer step 3", recovered=recovered())
+            launched.append(self.config.plan.micro_batch)
+            if self.config.attempt == 0:
+                return WorkerFailure(rank=1, error="out of memory in optimizer step 3", recovered=recovered())
             alone = make_job("text", stores, tmp_path, plan={"processes": 1}, epochs=1)
             alone.run(*alone.network(), None)
             return None
 
     monkeypatch.setattr(ranks, "_Launch", Launch)
     job = make_job("text", stores, tmp_path, plan={"gradient_accumulation_steps": 1, "processes": 2}, epochs=1)
-    result = ranks.train_in_ranks(job)
+    result = ranks.train_distributed(job.worker_config(), job.open_checkpoints(), job.tracker)
     assert launched == [4, 2]
     assert result.recovered[0].batch == 2
 
 
 @pytest.mark.slow
-def test_when_memory_really_runs_out_in_one_the_run_goes_on_with_less(stores, tmp_path, caplog):
+def test_when_memory_really_runs_out_in_one_the_run_goes_on_smaller_plan(stores, tmp_path, caplog):
     job = make_job(
         "text", stores, tmp_path / "two", plan={"gradient_accumulation_steps": 1, "processes": 2}, epochs=2, **TWO
     )

@@ -17,9 +17,10 @@ from eightgig.models.agents import AgentParameters, EnvironmentParameters
 from eightgig.tasks.reinforcement import trainer
 from eightgig.tasks.reinforcement.environments import make_environments, spaces_of
 from eightgig.tasks.reinforcement.metrics import confidence_interval, play, random_policy
+from eightgig.tasks.reinforcement.model import build_agent
 from eightgig.tasks.reinforcement.moments import RunningMoments
 from eightgig.tasks.reinforcement.parameters import PPOParameters
-from eightgig.tasks.reinforcement.rollout import Collector, StageTimer, transitions_of
+from eightgig.tasks.reinforcement.rollout import RolloutCollector, StageTimer, transitions_of
 
 CARTPOLE = EnvironmentParameters(num_envs=4)
 SMALL = AgentParameters(hidden=(16, 16))
@@ -80,8 +81,8 @@ def without_time(made):
 def test_a_rollout_tells_steps_from_beginnings(limit):
     environment = EnvironmentParameters(name="Corridor-v0", options={"limit": limit}, num_envs=2)
     spaces, environments = spaces_of(environment), make_environments(environment)
-    agent = trainer.build_agent(spaces, SMALL)
-    collector = Collector(environments, spaces, seed=0, generator=torch.Generator(), clock=StageTimer())
+    agent = build_agent(spaces, SMALL)
+    collector = RolloutCollector(environments, spaces, seed=0, generator=torch.Generator(), timer=StageTimer())
     rollout = collector.collect(agent, 12)
     length = min(4, limit)
     episode = [*range(1, length + 1), 0]  # the last step only begins the next one
@@ -100,8 +101,10 @@ def test_a_rollout_tells_steps_from_beginnings(limit):
 def test_the_value_stands_for_what_was_cut_off():
     environment = EnvironmentParameters(name="Corridor-v0", options={"limit": 3}, num_envs=1)
     spaces, environments = spaces_of(environment), make_environments(environment)
-    agent = trainer.build_agent(spaces, SMALL, seed=3)
-    rollout = Collector(environments, spaces, seed=0, generator=torch.Generator(), clock=StageTimer()).collect(agent, 3)
+    agent = build_agent(spaces, SMALL, seed=3)
+    rollout = RolloutCollector(environments, spaces, seed=0, generator=torch.Generator(), timer=StageTimer()).collect(
+        agent, 3
+    )
     made = transitions_of(rollout, agent, PPOParameters(gamma=0.5))
     value_at_3 = agent.value(torch.eye(6)[3]).item()
     assert made.returns[-1].item() == pytest.approx(3 + 0.5 * value_at_3)
@@ -116,14 +119,14 @@ def test_equal_seeds_give_equal_curves_and_others_do_not():
 
 
 def stop_before(monkeypatch, number):
-    update = trainer._Run._update
+    update = trainer.AgentTrainer._update
 
     def stopped(self, collector):
         if self.progress.update == number:
             raise KeyboardInterrupt
         update(self, collector)
 
-    monkeypatch.setattr(trainer._Run, "_update", stopped)
+    monkeypatch.setattr(trainer.AgentTrainer, "_update", stopped)
 
 
 @pytest.mark.parametrize("replay_steps", [10**6, 640])  # 640: new episodes after 5 updates; checkpoints are after 4
@@ -179,7 +182,7 @@ def test_a_checkpoint_of_another_recipe_is_not_gone_on_from(tmp_path, caplog):
 
 
 def test_ctrl_c_ends_a_run_that_goes_on_exactly(tmp_path, monkeypatch):
-    whole, update = train(), trainer._Run._update
+    whole, update = train(), trainer.AgentTrainer._update
 
     def interrupted(self, *rest):
         update(self, *rest)
@@ -187,7 +190,7 @@ def test_ctrl_c_ends_a_run_that_goes_on_exactly(tmp_path, monkeypatch):
             signal.raise_signal(signal.SIGINT)
 
     with monkeypatch.context() as patched:
-        patched.setattr(trainer._Run, "_update", interrupted)
+        patched.setattr(trainer.AgentTrainer, "_update", interrupted)
         with pytest.raises(Stopped) as stopped:
             train(folder=tmp_path)
     assert stopped.value.code == 130
@@ -195,22 +198,24 @@ def test_ctrl_c_ends_a_run_that_goes_on_exactly(tmp_path, monkeypatch):
 
 
 def test_the_agent_that_did_best_is_kept_also_over_a_stop(tmp_path, monkeypatch):
-    def train_judged(folder=None):
+    def train_evaluated(folder=None):
         scores = iter([1.0, 5.0, 2.0, 5.0])
         seen = []
 
-        def judge(agent):
+        def evaluate(agent):
             seen.append({name: tensor.clone() for name, tensor in agent.state_dict().items()})
             return next(scores)
 
-        made = trainer.train_agent(CARTPOLE, SMALL, SHORT, seed=0, tracker=NoTracker(), checkpoints=folder, judge=judge)
+        made = trainer.train_agent(
+            CARTPOLE, SMALL, SHORT, seed=0, tracker=NoTracker(), checkpoints=folder, evaluate=evaluate
+        )
         return made, seen
 
-    made, seen = train_judged()
+    made, seen = train_evaluated()
     assert (made.best.score, made.best.steps) == (5.0, made.curve[-1].steps)  # the later one of two that are as good
     assert all(torch.equal(tensor, made.best.weights[name]) for name, tensor in seen[3].items())
-    train_judged(tmp_path)
-    taken, seen = train_judged(tmp_path)
+    train_evaluated(tmp_path)
+    taken, seen = train_evaluated(tmp_path)
     assert (taken.best.score, taken.best.steps, seen) == (5.0, made.best.steps, [])
 
 

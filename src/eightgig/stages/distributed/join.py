@@ -11,10 +11,10 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from eightgig.core.errors import TrainingError
-from eightgig.stages.distributed.launcher import WorkerConfig, launcher
-from eightgig.training.parameters import DistributedParameters
+from eightgig.stages.distributed.config import WorkerConfig
+from eightgig.stages.distributed.launcher import torchrun_command
 
-_LOOK_S = 0.5
+_POLL_S = 0.5
 
 
 def join(job_path: Path, *, node_rank: int, wait_s: float) -> bool:
@@ -29,24 +29,24 @@ def join(job_path: Path, *, node_rank: int, wait_s: float) -> bool:
         TrainingError: no run began.
     """
     done = -1
-    while (job := _next_job(job_path, done, wait_s)) is not None:
-        distributed = DistributedParameters(**job.train["distributed"])
-        if subprocess.run(launcher(distributed, job_path, node=node_rank), check=False).returncode == 0:  # noqa: S603
+    while (config := _next_attempt(job_path, done, wait_s)) is not None:
+        command = torchrun_command(config.distributed, job_path, node=node_rank)
+        if subprocess.run(command, check=False).returncode == 0:  # noqa: S603 - our own interpreter and module
             return True
-        done = job.attempt
+        done = config.attempt
     if done < 0:
         raise TrainingError(f"{job_path}: no run began within {wait_s:g} s")
     return False
 
 
-def _next_job(path: Path, done: int, patience_s: float) -> WorkerConfig | None:
-    until = time.monotonic() + patience_s
+def _next_attempt(path: Path, done: int, timeout_s: float) -> WorkerConfig | None:
+    until = time.monotonic() + timeout_s
     while time.monotonic() < until:
         try:
-            job = WorkerConfig.model_validate_json(path.read_bytes())
+            config = WorkerConfig.model_validate_json(path.read_bytes())
         except (OSError, ValidationError):
-            job = None
-        if job is not None and job.attempt > done:
-            return job
-        time.sleep(_LOOK_S)
+            config = None
+        if config is not None and config.attempt > done:
+            return config
+        time.sleep(_POLL_S)
     return None

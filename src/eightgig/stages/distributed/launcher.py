@@ -21,85 +21,60 @@ from typing import Any
 import psutil
 from pydantic import ValidationError
 
-from eightgig.core.addresses import address_of
 from eightgig.core.errors import ConfigurationError, TrainingError
 from eightgig.core.files import write_text
-from eightgig.core.records import Record
 from eightgig.core.stop import stop_after_step
 from eightgig.core.tracker import Tracker
 from eightgig.stages.annotations import TrainingResult
-from eightgig.stages.training_job import TrainingJob
-from eightgig.training.parameters import DistributedParameters
+from eightgig.stages.distributed.config import WorkerConfig, WorkerFailure, threads_per_process
+from eightgig.training.checkpointing.checkpoint import Checkpoints
+from eightgig.training.distributed.parameters import DistributedParameters
 from eightgig.vram.plan import Finding, MemoryPlan
 from eightgig.vram.runtime.diagnosis import Recovered
 
 logger = logging.getLogger(__name__)
-_LOOK_S = 0.2
-_MOST_ATTEMPTS = 8
+_POLL_S = 0.2
+_MAX_ATTEMPTS = 8  # with half the samples each time: from 128 down to one
 _DEFAULT_PORT = 29500
 
 
-class WorkerConfig(Record):
-    """What a process has to know, as JSON.
-
-    Attributes:
-        task: `package.module:Class` of the case study; `store` likewise.
-        parent: number of the process that waits for the result: without it nobody needs one.
-    """
-
-    task: str
-    store: str
-    store_path: Path
-    train_indices: tuple[int, ...]
-    val_indices: tuple[int, ...]
-    size: int
-    plan: MemoryPlan
-    model: dict[str, Any]
-    train: dict[str, Any]
-    checkpoints: Path
-    flight_recorder: Path | None
-    parent: int
-    attempt: int
-
-
-class Failure(Record):
-    """Why a process ended: its error, and what to do with less memory if that was it."""
-
-    rank: int
-    error: str
-    recovered: Recovered | None = None
-
-
-def train_in_ranks(job: TrainingJob) -> TrainingResult:
+def train_distributed(config: WorkerConfig, checkpoints: Checkpoints, tracker: Tracker) -> TrainingResult:
     """Train in several processes; when memory runs out in one, all begin again from the last checkpoint with less.
 
+    Args:
+        config: of the run.
+        checkpoints: where the processes keep it, and its result.
+        tracker: gets what the first of them tracks.
+
     Raises:
-        ConfigurationError: the recipe cannot be shared out among so many processes.
+        ConfigurationError: several machines, and no address at which they meet.
         Stopped: Ctrl-C or SIGTERM; a checkpoint is there.
         TrainingError: a process failed or fell silent.
     """
-    from eightgig.training.progress import result_of
+    from eightgig.training.checkpointing.progress import result_of
 
     recovered: list[Recovered] = []
-    for attempt in range(_MOST_ATTEMPTS):
-        failure = _Launch(job, attempt).run()
+    for attempt in range(_MAX_ATTEMPTS):
+        failure = _Launch(config.model_copy(update={"attempt": attempt}), checkpoints.folder, tracker).run()
         if failure is None:
-            finished = job.kept().newest()
+            finished = checkpoints.newest()
             if finished is None or not finished.state["finished"]:
                 raise TrainingError(
-                    f"{job.checkpoints}: all processes ended well, but there is no result. Train again."
+                    f"{checkpoints.folder}: all processes ended well, but there is no result. Train again."
                 )
             result = result_of(finished.state["result"])
             return replace(result, recovered=(*recovered, *result.recovered))
         if failure.recovered is None:
-            raise TrainingError(f"process {failure.rank} of {job.train.distributed.count}: {failure.error}")
+            raise TrainingError(f"process {failure.rank} of {config.distributed.count}: {failure.error}")
         recovered.append(failure.recovered)
-        job = replace(job, plan=with_less(job.plan, failure.recovered))
-        logger.warning("%s All processes begin again from the last checkpoint. %s", failure.error, job.plan.sentence())
-    raise TrainingError(f"memory ran out {_MOST_ATTEMPTS} times, whatever the batch")
+        config = config.model_copy(update={"plan": smaller_plan(config.plan, failure.recovered)})
+        logger.warning(
+            "%s All processes begin again from the last checkpoint. %s", failure.error, config.plan.sentence()
+        )
+    raise TrainingError(f"memory ran out {_MAX_ATTEMPTS} times, whatever the batch")
 
 
-def with_less(plan: MemoryPlan, recovered: Recovered) -> MemoryPlan:
+def smaller_plan(plan: MemoryPlan, recovered: Recovered) -> MemoryPlan:
     """Return the plan with the smaller batch, at the same effective one."""
     if recovered.phase == "validate":
         changes: dict[str, Any] = {"eval_batch": recovered.batch}
@@ -116,14 +91,7 @@ def with_less(plan: MemoryPlan, recovered: Recovered) -> MemoryPlan:
     return plan.model_copy(update={**changes, "findings": (*plan.findings, Finding(code=code, message=what))})
 
 
-def threads_of_each(distributed: DistributedParameters) -> str:
-    """Return how many threads each process computes in, as OMP_NUM_THREADS says or else gets to say."""
-    from eightgig.core.device import usable_cores
-
-    return os.environ.get("OMP_NUM_THREADS", str(max(1, usable_cores() // distributed.nproc_per_node)))
-
-
-def launcher(distributed: DistributedParameters, job_path: Path, *, node: int = 0) -> list[str]:
+def torchrun_command(distributed: DistributedParameters, job_path: Path, *, node: int = 0) -> list[str]:
     """Return the command that starts the processes of one machine.
 
     Raises:
@@ -147,39 +115,39 @@ def launcher(distributed: DistributedParameters, job_path: Path, *, node: int = 
 class _Launch:
     """One attempt: the folder for what is handed over, the launcher, and its end."""
 
-    def __init__(self, job: TrainingJob, attempt: int) -> None:
-        self._job, self._folder = job, job.checkpoints / "ranks"
+    def __init__(self, config: WorkerConfig, folder: Path, tracker: Tracker) -> None:
+        self._distributed, self._folder = config.distributed, folder / "ranks"
         self._folder.mkdir(parents=True, exist_ok=True)
         for old in self._folder.glob("*"):
             old.unlink()
-        self._tracked = _Forwarded(self._folder / "tracked.jsonl", job.tracker)
+        self._metrics = _MetricsForwarder(self._folder / "tracked.jsonl", tracker)
         path = self._folder / "job.json"
-        self._command = launcher(job.train.distributed, path)
-        write_text(path, _described(job, attempt).model_dump_json())
+        self._command = torchrun_command(self._distributed, path)
+        write_text(path, config.model_dump_json())
 
-    def run(self) -> Failure | None:
-        """Wait for the end; give why it failed, or None."""
-        self._say_how_to_join()
-        environment = {**os.environ, "OMP_NUM_THREADS": threads_of_each(self._job.train.distributed)}
+    def run(self) -> WorkerFailure | None:
+        """Wait for the end; return why it failed, or None."""
+        self._log_join_commands()
+        environment = {**os.environ, "OMP_NUM_THREADS": threads_per_process(self._distributed)}
         with (self._folder / "log.txt").open("wb") as log, stop_after_step() as stop:
             # In a session of its own: Ctrl-C reaches this process alone, which asks the others to end after a step.
             process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
                 self._command, stdout=log, stderr=log, env=environment, start_new_session=True
             )
             try:
-                asked = False
+                requested = False
                 while process.poll() is None:
-                    self._tracked.forward()
-                    if stop.number is not None and not asked:
-                        asked = self._ask_to_stop(process)
-                    time.sleep(_LOOK_S)
+                    self._metrics.forward()
+                    if stop.number is not None and not requested:
+                        requested = self._request_stop(process)
+                    time.sleep(_POLL_S)
             finally:
-                _end(process)
-                self._tracked.forward()
+                _kill(process)
+                self._metrics.forward()
             stop.obey()
         return None if process.returncode == 0 else self._failure(process.returncode)
 
-    def _ask_to_stop(self, process: "subprocess.Popen[bytes]") -> bool:
+    def _request_stop(self, process: "subprocess.Popen[bytes]") -> bool:
         """Ask one process, which takes the others along; before it can be asked, all are ended."""
         try:
             first = psutil.Process(int((self._folder / "rank_0.pid").read_text(encoding="utf-8")))
@@ -188,11 +156,11 @@ class _Launch:
             process.terminate()
         return True
 
-    def _failure(self, code: int) -> Failure:
+    def _failure(self, code: int) -> WorkerFailure:
         found = []
         for path in sorted(self._folder.glob("failure-*.json"), key=lambda path: path.stat().st_mtime_ns):
             try:
-                found.append(Failure.model_validate_json(path.read_bytes()))
+                found.append(WorkerFailure.model_validate_json(path.read_bytes()))
             except (OSError, ValidationError):
                 continue
         for failure in found:  # others only tell that this one is gone
@@ -201,25 +169,24 @@ class _Launch:
         if found:
             return found[0]
         tail = (self._folder / "log.txt").read_text(encoding="utf-8", errors="replace").strip().splitlines()[-5:]
-        return Failure(
+        return WorkerFailure(
             rank=0,
             error=f"the processes ended with {code}, most likely one was killed; the last lines of "
             f"{self._folder / 'log.txt'}: {' / '.join(tail)}. `kedro run` again goes on from the last checkpoint.",
         )
 
-    def _say_how_to_join(self) -> None:
-        distributed = self._job.train.distributed
-        for node in range(1, distributed.nodes):
+    def _log_join_commands(self) -> None:
+        for node in range(1, self._distributed.nodes):
             logger.info(
                 "waiting for machine %d of %d: run there, with the same folders: eightgig join %s --node-rank %d",
                 node + 1,
-                distributed.nodes,
+                self._distributed.nodes,
                 self._folder / "job.json",
                 node,
             )
 
 
-class _Forwarded:
+class _MetricsForwarder:
     """Passes on what the first process writes down for the tracker."""
 
     def __init__(self, path: Path, tracker: Tracker) -> None:
@@ -235,36 +202,17 @@ class _Forwarded:
                 self._place = file.tell()
                 noted = json.loads(line)
                 self._tracker.log_metrics(noted["metrics"], step=noted["step"])
-                _say(noted["metrics"], noted["step"])
+                _log_epoch(noted["metrics"], noted["step"])
 
 
-def _say(metrics: Mapping[str, float], epoch: int) -> None:
+def _log_epoch(metrics: Mapping[str, float], epoch: int) -> None:
     """Show an epoch here: the processes themselves write into their own log."""
     if "val_score" in metrics:
         shown = [metrics[name] for name in ("train_loss", "val_loss", "val_score", "samples_per_second")]
         logger.info("epoch %d: loss %.3f, validation loss %.3f, score %.3f, %.0f samples/s", epoch, *shown)
 
 
-def _described(job: TrainingJob, attempt: int) -> WorkerConfig:
-    store: Any = job.store
-    return WorkerConfig(
-        task=address_of(type(job.task)),
-        store=address_of(type(store)),
-        store_path=Path(store.path).resolve(),
-        train_indices=tuple(job.train_indices),
-        val_indices=tuple(job.val_indices),
-        size=job.size,
-        plan=job.plan,
-        model=job.model.model_dump(mode="json"),
-        train=job.train.model_dump(mode="json"),
-        checkpoints=job.checkpoints.resolve(),
-        flight_recorder=job.flight_recorder.resolve() if job.flight_recorder else None,
-        parent=os.getpid(),
-        attempt=attempt,
-    )
-
-
-def _end(process: "subprocess.Popen[bytes]") -> None:
+def _kill(process: "subprocess.Popen[bytes]") -> None:
     """End the launcher and all that it started, which are in sessions of their own."""
     if process.poll() is not None:
         return

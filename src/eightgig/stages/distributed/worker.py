@@ -19,26 +19,26 @@ from eightgig.core.errors import EightgigError, RankOutOfMemoryError
 from eightgig.core.files import write_text
 from eightgig.core.tracker import FileTracker, NoTracker
 from eightgig.models.parameters import ModelParameters
-from eightgig.stages.distributed.launcher import Failure, WorkerConfig
+from eightgig.stages.distributed.config import WorkerConfig, WorkerFailure
 from eightgig.stages.training_job import TrainingJob
 from eightgig.training.parameters import TrainParameters
 
-_LOOK_S = 1.0
+_POLL_S = 1.0
 
 
 def main() -> None:
     """Train with the others; leave `failure-RANK.json` when it fails."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     path, rank = Path(sys.argv[1]), int(os.environ["RANK"])
-    job = WorkerConfig.model_validate_json(path.read_bytes())
-    _end_without(job.parent, rank)
+    config = WorkerConfig.model_validate_json(path.read_bytes())
+    _exit_with_parent(config.parent, rank)
     try:
-        _train(job, rank, path.parent)
+        _train(config, rank, path.parent)
     except Exception as error:
         logging.getLogger(__name__).exception("process %d failed", rank)
         recovered: Any = error.recovered if isinstance(error, RankOutOfMemoryError) else None
-        told = str(error) if isinstance(error, EightgigError) else f"{type(error).__name__}: {error}"
-        failure = Failure(rank=rank, error=told.partition("\n")[0], recovered=recovered)
+        message = str(error) if isinstance(error, EightgigError) else f"{type(error).__name__}: {error}"
+        failure = WorkerFailure(rank=rank, error=message.partition("\n")[0], recovered=recovered)
         write_text(path.parent / f"failure-{rank}.json", failure.model_dump_json())
         os._exit(1)  # at once: the others wait, and ending in good order would wait for them
     logging.shutdown()
@@ -46,41 +46,41 @@ def main() -> None:
     os._exit(0)  # what is to be kept is kept: C++ threads that the interpreter's end tears down may abort (torch 2.11)
 
 
-def _train(job: WorkerConfig, rank: int, folder: Path) -> None:
+def _train(config: WorkerConfig, rank: int, folder: Path) -> None:
     import torch
 
-    if job.plan.device == "cuda":
+    if config.plan.device == "cuda":
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
-    task, store = at_address(job.task)(), at_address(job.store)(job.store_path)
+    task, store = at_address(config.task)(), at_address(config.store)(config.store_path)
     records = task.records
-    training = TrainingJob(
+    job = TrainingJob(
         task=task,
         store=store,
-        train_indices=list(job.train_indices),
-        val_indices=list(job.val_indices),
-        size=job.size,
-        plan=job.plan,
-        model=records.get(ModelParameters, ModelParameters)(**job.model),
-        train=records.get(TrainParameters, TrainParameters)(**job.train),
-        checkpoints=job.checkpoints,
-        flight_recorder=job.flight_recorder if rank == 0 else None,
+        train_indices=list(config.train_indices),
+        val_indices=list(config.val_indices),
+        size=config.size,
+        plan=config.plan,
+        model=records.get(ModelParameters, ModelParameters)(**config.model),
+        train=records.get(TrainParameters, TrainParameters)(**config.train),
+        checkpoints=config.checkpoints,
+        flight_recorder=config.flight_recorder if rank == 0 else None,
         tracker=FileTracker(folder / "tracked.jsonl") if rank == 0 else NoTracker(),
     )
-    network, objective = training.network()
+    network, objective = job.network()
     if rank == 0:
         write_text(folder / "rank_0.pid", f"{os.getpid()}\n")
-    training.run(network, objective, training.kept().newest())
+    job.run(network, objective, job.open_checkpoints().newest())
     torch.distributed.destroy_process_group()
 
 
-def _end_without(parent: int, rank: int) -> None:
+def _exit_with_parent(parent: int, rank: int) -> None:
     """End this process soon after the one that waits for it is gone, so that two runs never write one folder."""
     if int(os.environ.get("GROUP_RANK", "0")) > 0:
         return  # on another machine: the exchange with the first one fails instead
 
     def watch() -> None:
         while psutil.pid_exists(parent):
-            time.sleep(_LOOK_S)
+            time.sleep(_POLL_S)
         logging.getLogger(__name__).error("process %d ends: the run that it belongs to is gone", rank)
         os._exit(1)
 

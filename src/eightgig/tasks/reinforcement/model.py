@@ -1,11 +1,14 @@
 """The policy's and the value's network of an agent."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
+
+from eightgig.core.seeding import seed_from
+from eightgig.models.agents import AgentParameters, Floats, Spaces
 
 _FURTHEST = 10.0  # deviations from the mean; as in VecNormalize of Stable-Baselines3
 
@@ -70,6 +73,31 @@ class DeployedPolicy(nn.Module):
         if self.agent.log_std is None:
             return outputs.argmax(-1)
         return outputs.clamp(self.low, self.high)
+
+
+def build_agent(spaces: Spaces, parameters: AgentParameters, *, seed: int = 0) -> ActorCritic:
+    """Return the networks for an environment, with the weights that belong to a seed."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed_from(seed, "weights"))
+        return ActorCritic(
+            spaces.num_observations,
+            spaces.num_actions,
+            hidden=parameters.hidden,
+            activation=parameters.activation,
+            continuous=spaces.acts == "box",
+        )
+
+
+def greedy_policy(agent: ActorCritic, spaces: Spaces) -> Callable[[Floats], Any]:
+    """Return the policy that always takes the best action; it decides where the agent is, which may be a card."""
+    device = agent.mean.device
+    policy = DeployedPolicy(agent, spaces.low, spaces.high).to(device).eval()
+
+    def best_actions(observations: Floats) -> Any:
+        with torch.inference_mode():
+            return policy(torch.from_numpy(observations).to(device)).cpu().numpy()
+
+    return best_actions
 
 
 class _QuickTanh(torch.autograd.Function):

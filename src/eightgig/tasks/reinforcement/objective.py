@@ -55,12 +55,12 @@ class Losses:
     outputs: Tensor
     log_ratio: Tensor
     clip: float
-    judge: Actions
+    distribution: Actions
 
     @property
     def entropy(self) -> Tensor:
         """Mean entropy of the policy."""
-        return self.judge.entropies(self.outputs).mean()
+        return self.distribution.entropies(self.outputs).mean()
 
     @property
     def divergence(self) -> Tensor:
@@ -83,15 +83,15 @@ def ppo_loss(agent: ActorCritic, batch: Transitions, recipe: PPOParameters, *, c
         clip: as `recipe.clip`, annealed.
     """
     outputs, values = agent(batch.observations)
-    judge = actions_of(agent)
-    log_probabilities = judge.log_probabilities(outputs, batch.actions)
+    distribution = actions_of(agent)
+    log_probabilities = distribution.log_probabilities(outputs, batch.actions)
     log_ratio = log_probabilities - batch.log_probabilities
     policy = -_smaller_gain(log_ratio.exp(), batch.advantages, clip).mean()
     value = _value_loss(values, batch, recipe.clip_value)
     total = policy + recipe.value_coefficient * value
     if recipe.entropy_coefficient:
-        total = total - recipe.entropy_coefficient * judge.entropies(outputs).mean()
-    return Losses(total, policy, value, outputs.detach(), log_ratio.detach(), clip, judge)
+        total = total - recipe.entropy_coefficient * distribution.entropies(outputs).mean()
+    return Losses(total, policy, value, outputs.detach(), log_ratio.detach(), clip, distribution)
 
 
 def _smaller_gain(ratio: Tensor, advantages: Tensor, clip: float) -> Tensor:

@@ -1,11 +1,11 @@
 """What may be asked of an agent: its environment, its training by PPO, its judgement; imports nothing heavy."""
 
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
 from eightgig.bench.parameters import LatencyParameters
-from eightgig.core.records import Record
+from eightgig.core.records import Effect, Record
 from eightgig.models.agents import Spaces
 from eightgig.tasks.reinforcement.metrics import ReturnsReport
 from eightgig.training.parameters import Resume
@@ -64,8 +64,8 @@ class PPOParameters(Record):
     num_seeds: int = Field(default=1, ge=1)
     checkpoint_steps: int = Field(default=20_000, ge=1)
     replay_steps: int = Field(default=1_000_000, ge=1)
-    resume: Resume = "auto"
-    device: Literal["auto", "cpu", "cuda"] = "auto"
+    resume: Annotated[Resume, Effect.NONE] = "auto"
+    device: Annotated[Literal["auto", "cpu", "cuda"], Effect.ROUNDING] = "auto"
 
 
 class EvaluateParameters(Record):

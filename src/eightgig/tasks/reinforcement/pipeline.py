@@ -3,7 +3,7 @@
 from kedro.pipeline import Pipeline
 
 from eightgig.stages.task import case_pipeline, stage_node, stage_pipeline
-from eightgig.tasks.reinforcement import nodes
+from eightgig.tasks.reinforcement import nodes, train
 from eightgig.tasks.reinforcement import report as page
 
 _TRAINED = {"weights": "weights"}
@@ -22,13 +22,13 @@ def agent_pipeline(name: str) -> Pipeline:
                 [stage_node(nodes.explore, {**environment, "evaluate": "params:evaluate"}, "exploration")],
             ),
             stage_pipeline(
-                "plan", [stage_node(nodes.plan_agent, {**recipe, **explored, "plan": "params:plan"}, "memory_plan")]
+                "plan", [stage_node(train.plan_agent, {**recipe, **explored, "plan": "params:plan"}, "memory_plan")]
             ),
             stage_pipeline(
                 "train",
                 [
                     stage_node(
-                        nodes.train_agents,
+                        train.train_agents,
                         {**recipe, **explored, "checkpoints": "checkpoints", "tracker": "tracker"},
                         ["weights", "history"],
                     )

@@ -1,5 +1,6 @@
 """Collecting what the agent does: the same number of steps of each copy of the environment, again and again."""
 
+import logging
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
@@ -12,12 +13,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from eightgig.models.agents import Floats, Spaces
+from eightgig.core.seeding import seed_from
+from eightgig.models.agents import EnvironmentParameters, Floats, Spaces
 from eightgig.tasks.reinforcement.actions import actions_of
 from eightgig.tasks.reinforcement.advantages import advantages_of
+from eightgig.tasks.reinforcement.environments import make_environments, spaces_of
 from eightgig.tasks.reinforcement.model import ActorCritic
 from eightgig.tasks.reinforcement.objective import Transitions
 from eightgig.tasks.reinforcement.parameters import PPOParameters
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -68,7 +73,7 @@ class StageTimer:
         self.seconds[name] += time.perf_counter() - begun
 
 
-class Collector:
+class RolloutCollector:
     """Steps the copies of an environment on, from where the last rollout ended.
 
     Args:
@@ -77,15 +82,15 @@ class Collector:
         generator: draws the actions.
 
     Attributes:
-        done: actions so far, (steps, N, ...) as the environments took them. An environment's inner state cannot be
+        actions: taken so far, (steps, N, ...) as the environments took them. An environment's inner state cannot be
             saved; these and the seed bring it back.
     """
 
     def __init__(
-        self, environments: Any, spaces: Spaces, *, seed: int, generator: torch.Generator, clock: StageTimer
+        self, environments: Any, spaces: Spaces, *, seed: int, generator: torch.Generator, timer: StageTimer
     ) -> None:
-        self._environments, self._spaces, self._generator, self._clock = environments, spaces, generator, clock
-        self.done: list[NDArray[Any]] = []
+        self._environments, self._spaces, self._generator, self._timer = environments, spaces, generator, timer
+        self.actions: list[NDArray[Any]] = []
         first, _ = environments.reset(seed=seed)
         self._observations = spaces.observed(first)
         num_envs = len(self._observations)
@@ -93,13 +98,13 @@ class Collector:
         self._rewards, self._lengths = np.zeros(num_envs), np.zeros(num_envs, dtype=np.int64)
 
     @property
-    def seen(self) -> Floats:
+    def observations(self) -> Floats:
         """What the copies show now, (N, num_observations)."""
         return self._observations
 
-    def play_again(self, done: Iterable[NDArray[Any]]) -> None:
+    def replay(self, actions_taken: Iterable[NDArray[Any]]) -> None:
         """Do again what an earlier collector with the same seed did."""
-        for actions in done:
+        for actions in actions_taken:
             self._step(actions)
 
     @torch.no_grad()
@@ -111,12 +116,12 @@ class Collector:
         terminated, truncated = (np.zeros((num_steps, num_envs), dtype=bool) for _ in range(2))
         counts = np.zeros((num_steps, num_envs), dtype=bool)
         actions, log_probabilities, episodes = [], [], list[Episode]()
-        judge = actions_of(agent)
+        distribution = actions_of(agent)
         for step in range(num_steps):
             observations[step] = self._observations
-            with self._clock.part("policy"):
+            with self._timer.part("policy"):
                 seen = agent.scaled(torch.from_numpy(observations[step]).to(device))
-                drawn, log_probability = judge.draw(agent.policy(seen), self._generator)
+                drawn, log_probability = distribution.draw(agent.policy(seen), self._generator)
                 done = self._spaces.done(drawn.cpu().numpy())
             actions.append(drawn)
             log_probabilities.append(log_probability)
@@ -137,8 +142,8 @@ class Collector:
 
     def _step(self, actions: NDArray[Any]) -> tuple[Floats, NDArray[np.bool_], NDArray[np.bool_], list[Episode]]:
         """Return rewards, terminated, truncated, and the episodes that ended."""
-        self.done.append(actions)
-        with self._clock.part("environment"):
+        self.actions.append(actions)
+        with self._timer.part("environment"):
             shown, given, terminated, truncated, _ = self._environments.step(actions)
         self._observations = self._spaces.observed(shown)
         rewards = np.asarray(given, dtype=np.float32)
@@ -151,6 +156,80 @@ class Collector:
         for copy in np.flatnonzero(ended):
             yield Episode(float(self._rewards[copy]), int(self._lengths[copy]))
         self._rewards[ended], self._lengths[ended] = 0.0, 0
+
+
+class RolloutSource:
+    """Rollouts of an agent's own copies of its environment, which a run that was stopped can bring back.
+
+    The copies begin new episodes after `recipe.replay_steps`; what was done since is kept, and done again.
+
+    Args:
+        seed: of the agent.
+        device: where actions are drawn.
+
+    Attributes:
+        timer: of the parts of a training.
+    """
+
+    def __init__(self, environment: EnvironmentParameters, recipe: PPOParameters, *, seed: int, device: str) -> None:
+        self._environment, self._seed = environment, seed
+        self.spaces, self.timer = spaces_of(environment), StageTimer()
+        self._generator = torch.Generator(device)
+        self._updates_replayed = max(1, recipe.replay_steps // (recipe.rollout_steps * environment.num_envs))
+        self._environments: Any = None
+        self._collector: RolloutCollector | None = None
+        self._replay: dict[str, Tensor] | None = None
+
+    def collector(self, update: int) -> RolloutCollector:
+        """Return what collects an update's rollout: as it was, as it was before a stop, or with new episodes."""
+        number, since = divmod(update, self._updates_replayed)
+        if self._collector is None or not since:
+            self._collector = self._begin(number)
+        if self._replay:
+            self._collector = self._replayed(self._collector, self._replay) or self._begin(number)
+            self._replay = None
+        self._generator.manual_seed(seed_from(self._seed, "actions", update))
+        return self._collector
+
+    def state_dict(self, update: int) -> dict[str, Tensor] | None:
+        """Return what brings the environments back to where they are; None where new episodes are next."""
+        if self._collector is None or update % self._updates_replayed == 0:
+            return None
+        return {
+            "actions": torch.from_numpy(np.stack(self._collector.actions)),
+            "observations": torch.from_numpy(self._collector.observations),
+        }
+
+    def load_state_dict(self, state: dict[str, Tensor] | None) -> None:
+        """Go on from what `state_dict` gave; it is done again before the next rollout."""
+        self._replay = state
+
+    def close(self) -> None:
+        """Close the environments."""
+        if self._environments is not None:
+            self._environments.close()
+        self._environments = self._collector = None
+
+    def _begin(self, number: int) -> RolloutCollector:
+        self.close()
+        self._environments = make_environments(self._environment)
+        seed = seed_from(self._seed, "episodes", number) % 2**31
+        return RolloutCollector(self._environments, self.spaces, seed=seed, generator=self._generator, timer=self.timer)
+
+    def _replayed(self, collector: RolloutCollector, replay: dict[str, Tensor]) -> RolloutCollector | None:
+        """Return the collector as it was before a stop; None where the environments do not repeat themselves."""
+        seconds = dict(self.timer.seconds)
+        collector.replay(replay["actions"].numpy())
+        self.timer.seconds.update(seconds)
+        if np.array_equal(collector.observations, replay["observations"].numpy()):
+            return collector
+        logger.warning(
+            "%s does not show again what it showed when the same was done: agent %d goes on in new episodes, and will "
+            "not be exactly what it would have been",
+            self._environment.name,
+            self._seed,
+        )
+        return None
 
 
 @torch.no_grad()
@@ -167,13 +246,13 @@ def transitions_of(rollout: Rollout, agent: ActorCritic, recipe: PPOParameters) 
         gamma=recipe.gamma,
         gae_lambda=recipe.gae_lambda,
     )
-    kept = torch.from_numpy(rollout.counts).to(device)
+    counted = torch.from_numpy(rollout.counts).to(device)
     gained = torch.from_numpy(advantages).to(device)
     return Transitions(
-        observations=observations[:-1][kept],
-        actions=rollout.actions[kept],
-        log_probabilities=rollout.log_probabilities[kept],
-        values=values[:-1][kept],
-        advantages=gained[kept],
-        returns=(gained + values[:-1])[kept],
+        observations=observations[:-1][counted],
+        actions=rollout.actions[counted],
+        log_probabilities=rollout.log_probabilities[counted],
+        values=values[:-1][counted],
+        advantages=gained[counted],
+        returns=(gained + values[:-1])[counted],
     )

@@ -2,112 +2,30 @@
 
 import logging
 import time
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from itertools import repeat
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from torch import nn
 
-from eightgig.core.errors import TrainingError
 from eightgig.core.progress import track
-from eightgig.core.records import Record
-from eightgig.core.seeding import seed_from
 from eightgig.core.stop import stop_after_step
 from eightgig.core.tracker import Tracker
-from eightgig.models.agents import AgentParameters, EnvironmentParameters, Spaces
-from eightgig.tasks.reinforcement.environments import make_environments, spaces_of
-from eightgig.tasks.reinforcement.model import ActorCritic
-from eightgig.tasks.reinforcement.moments import RunningMoments
-from eightgig.tasks.reinforcement.objective import Losses, Transitions, ppo_loss
+from eightgig.models.agents import AgentParameters, EnvironmentParameters
+from eightgig.tasks.reinforcement.learner import PPOLearner
+from eightgig.tasks.reinforcement.model import ActorCritic, build_agent
+from eightgig.tasks.reinforcement.objective import Losses, Transitions
 from eightgig.tasks.reinforcement.parameters import PPOParameters
-from eightgig.tasks.reinforcement.rollout import Collector, StageTimer, transitions_of
-from eightgig.training.checkpoint import Checkpoints
-from eightgig.training.code_digest import address_of, code_digest
-from eightgig.training.recipe import Recipe
-from eightgig.training.resume import go_on_from
+from eightgig.tasks.reinforcement.progress import AgentProgress, BestAgent, CurveRow, TrainedAgent
+from eightgig.tasks.reinforcement.rollout import RolloutCollector, RolloutSource, transitions_of
+from eightgig.training.checkpointing.checkpoint import Checkpoints
+from eightgig.training.checkpointing.code_digest import address_of, code_digest
+from eightgig.training.checkpointing.recipe import Recipe
+from eightgig.training.checkpointing.resume import find_checkpoint
 
 logger = logging.getLogger(__name__)
-_WINDOW = 100  # episodes that a learning curve averages, as gymnasium's and CleanRL's curves do
-_ADAM_EPSILON = 1e-5  # not torch's 1e-8: CleanRL and Stable-Baselines3 both
-
-
-class CurveRow(Record):
-    """How training went up to an update.
-
-    Attributes:
-        steps: of the environment so far.
-        mean_return: of the last 100 episodes; None before the first one ended.
-        mean_length: likewise, in steps.
-        explained_variance: share of the returns' variance that the value network knew; 1 is all.
-    """
-
-    seed: int
-    update: int
-    steps: int
-    episodes: int
-    mean_return: float | None
-    mean_length: float | None
-    policy_loss: float
-    value_loss: float
-    entropy: float
-    divergence: float
-    clipped: float
-    explained_variance: float
-    learning_rate: float
-    seconds: float
-
-
-@dataclass
-class BestAgent:
-    """The agent as it was when it did best, by what judges it: a policy may lose later what it had learnt."""
-
-    weights: dict[str, torch.Tensor]
-    score: float
-    steps: int
-
-
-@dataclass
-class Trained:
-    """An agent at the end of its training, when it did best (None where nothing judged it), and how it became one."""
-
-    agent: ActorCritic
-    seed: int
-    curve: list[CurveRow]
-    seconds_by_part: dict[str, float]
-    best: BestAgent | None = None
-    resumed_at: int | None = None
-
-
-@dataclass
-class Progress:
-    """All that training goes on from, between two updates."""
-
-    update: int = 0
-    steps: int = 0
-    episodes: int = 0
-    seconds: float = 0.0
-    last_returns: list[float] = field(default_factory=list)
-    last_lengths: list[int] = field(default_factory=list)
-    curve: list[CurveRow] = field(default_factory=list)
-
-
-def build_agent(spaces: Spaces, parameters: AgentParameters, *, seed: int = 0) -> ActorCritic:
-    """Return the networks for an environment, with the weights that belong to a seed."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed_from(seed, "weights"))
-        return ActorCritic(
-            spaces.num_observations,
-            spaces.num_actions,
-            hidden=parameters.hidden,
-            activation=parameters.activation,
-            continuous=spaces.acts == "box",
-        )
+_UPDATES_LOGGED = 10  # every tenth update is tracked: a run has thousands
 
 
 def train_agent(
@@ -119,9 +37,9 @@ def train_agent(
     device: str = "cpu",
     tracker: Tracker,
     checkpoints: Path | None = None,
-    watch: Callable[[ActorCritic, CurveRow], None] | None = None,
-    judge: Callable[[ActorCritic], float] | None = None,
-) -> Trained:
+    on_update: Callable[[ActorCritic, CurveRow], None] | None = None,
+    evaluate: Callable[[ActorCritic], float] | None = None,
+) -> TrainedAgent:
     """Train one agent.
 
     All that is random follows from the seed: weights, first states, actions, minibatches. Equal seeds give equal curves
@@ -135,29 +53,32 @@ def train_agent(
         device: where the networks run.
         tracker: gets the curve.
         checkpoints: folder where the run is kept while it lasts, and its result after it; None keeps nothing.
-        watch: called after each update, in time that counts nowhere.
-        judge: gives how good an agent is, at each checkpoint, in time and steps that count nowhere.
+        on_update: called after each update, in time that counts nowhere.
+        evaluate: gives how good an agent is, at each checkpoint, in time and steps that count nowhere.
 
     Raises:
         ConfigurationError: the environment cannot be made.
         Stopped: Ctrl-C or SIGTERM; a checkpoint of the last whole update is there.
         TrainingError: the loss is not finite.
     """
+    recipe = recipe.model_copy(update={"seed": seed, "num_seeds": 1})
+    store = None
+    if checkpoints:
+        code = code_digest(tuple(address_of(function) for function in (train_agent, evaluate) if function))
+        made_of = Recipe.of(code=code, environment=environment, agent=parameters, train=recipe)
+        store = Checkpoints(checkpoints / f"seed_{seed}", made_of.with_circumstances(device=device))
     with one_thread():
-        return _Run(environment, parameters, recipe, seed, device, tracker, checkpoints, watch, judge).run()
-
-
-def as_one_vector(weights: Sequence[nn.Parameter]) -> nn.Parameter:
-    """Lay weights one behind the other in a vector and make them views of it.
-
-    To clip and step one vector takes one operation each; for networks this small it is the number of operations that
-    takes the time.
-    """
-    vector = nn.Parameter(torch.cat([weight.detach().flatten() for weight in weights]))
-    parts = vector.detach().split([weight.numel() for weight in weights])
-    for weight, part in zip(weights, parts, strict=True):
-        weight.data = part.view_as(weight)
-    return vector
+        trainer = AgentTrainer(
+            environment,
+            parameters,
+            recipe,
+            device=device,
+            tracker=tracker,
+            checkpoints=store,
+            on_update=on_update,
+            evaluate=evaluate,
+        )
+        return trainer.run()
 
 
 @contextmanager
@@ -171,230 +92,145 @@ def one_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-class _Run:
+class AgentTrainer:
+    """Trains one agent: the one of `recipe.seed`.
+
+    Args:
+        environment, parameters, device, tracker, on_update, evaluate: as `train_agent` takes them.
+        checkpoints: of this agent; None keeps nothing.
+    """
+
     def __init__(
         self,
         environment: EnvironmentParameters,
         parameters: AgentParameters,
         recipe: PPOParameters,
-        seed: int,
+        *,
         device: str,
         tracker: Tracker,
-        checkpoints: Path | None,
-        watch: Callable[[ActorCritic, CurveRow], None] | None,
-        judge: Callable[[ActorCritic], float] | None = None,
+        checkpoints: Checkpoints | None = None,
+        on_update: Callable[[ActorCritic, CurveRow], None] | None = None,
+        evaluate: Callable[[ActorCritic], float] | None = None,
     ) -> None:
-        self.environment, self.recipe, self.seed, self.device = environment, recipe, seed, device
-        self.tracker, self.watch, self.judge = tracker, watch, judge
+        self._recipe, self._seed, self._checkpoints = recipe, recipe.seed, checkpoints
+        self._tracker, self._on_update, self._evaluate = tracker, on_update, evaluate
+        self.rollouts = RolloutSource(environment, recipe, seed=recipe.seed, device=device)
+        agent = build_agent(self.rollouts.spaces, parameters, seed=recipe.seed).to(device)
+        self.learner = PPOLearner(agent, recipe, seed=recipe.seed)
+        self.progress = AgentProgress()
         self.best: BestAgent | None = None
-        self.spaces = spaces_of(environment)
-        self.agent = build_agent(self.spaces, parameters, seed=seed).to(device)
-        self.weights = list(self.agent.parameters())
-        self.vector = as_one_vector(self.weights)
-        self.optimizer = torch.optim.Adam([self.vector], lr=recipe.learning_rate, eps=_ADAM_EPSILON, fused=True)
-        self.moments = RunningMoments(self.spaces.num_observations)
-        self.clock, self.progress = StageTimer(), Progress()
-        self.checkpoints = None
-        if checkpoints:
-            of_recipe = recipe.model_dump(mode="json", exclude={"num_seeds", "resume", "device"}) | {"seed": seed}
-            code = code_digest(tuple(address_of(function) for function in (train_agent, judge) if function))
-            made_of = Recipe.of(code=code, environment=environment, agent=parameters, train=of_recipe)
-            self.checkpoints = Checkpoints(checkpoints / f"seed_{seed}", made_of.with_circumstances(device=device))
         a_rollout = recipe.rollout_steps * environment.num_envs
-        self.updates = -(-recipe.steps // a_rollout)
-        self.updates_kept = max(1, recipe.checkpoint_steps // a_rollout)
-        self.updates_played = max(1, recipe.replay_steps // a_rollout)
-        self.generator, self.order = torch.Generator(device), torch.Generator()
-        self.environments: Any = None
-        self.collector: Collector | None = None
-        self.played: dict[str, torch.Tensor] | None = None
+        self._num_updates = -(-recipe.steps // a_rollout)
+        self._checkpoint_updates = max(1, recipe.checkpoint_steps // a_rollout)
 
-    def run(self) -> Trained:
+    def run(self) -> TrainedAgent:
+        """Train, go on, or take the result of this very training if it is finished.
+
+        Raises:
+            Stopped: Ctrl-C or SIGTERM; a checkpoint of the last whole update is there.
+            TrainingError: the loss is not finite.
+        """
         resumed_at, progress = self._resume(), self.progress
-        left = range(progress.update, self.updates)
+        left = range(progress.update, self._num_updates)
         try:
             with stop_after_step() as stop:
-                for _ in track(left, f"updates of agent {self.seed}", total=len(left)):
-                    self._update(self._ready())
-                    is_due = progress.update % self.updates_kept == 0 or progress.update == self.updates
+                for _ in track(left, f"updates of agent {self._seed}", total=len(left)):
+                    self._update(self.rollouts.collector(progress.update))
+                    is_due = self._is_done or progress.update % self._checkpoint_updates == 0
                     if is_due:
-                        self._judge()
+                        self._keep_best()
                     if is_due or stop.number is not None:
                         self._save()
                     stop.obey()
         finally:
-            self._close()
-        seconds = dict(self.clock.seconds)
-        return Trained(self.agent.cpu(), self.seed, progress.curve, seconds, self.best, resumed_at)
+            self.rollouts.close()
+        seconds, agent = dict(self.rollouts.timer.seconds), self.learner.agent.cpu()
+        return TrainedAgent(agent, self._seed, progress.curve, seconds, self.best, resumed_at)
 
-    def _ready(self) -> Collector:
-        """Return what collects the next rollout: as it was, as it was before a stop, or with new episodes."""
-        number, since = divmod(self.progress.update, self.updates_played)
-        if self.collector is None or not since:
-            self.collector = self._begun(number)
-        if self.played:
-            seconds = dict(self.clock.seconds)
-            self.collector.play_again(self.played["actions"].numpy())
-            self.clock.seconds.update(seconds)
-            if not np.array_equal(self.collector.seen, self.played["seen"].numpy()):
-                logger.warning(
-                    "%s does not show again what it showed when the same was done: agent %d goes on in new episodes, "
-                    "and will not be exactly what it would have been",
-                    self.environment.name,
-                    self.seed,
-                )
-                self.collector = self._begun(number)
-            self.played = None
-        return self.collector
+    def state_dict(self) -> dict[str, Any]:
+        """Return all that the run goes on from, as plain values and tensors."""
+        return {
+            **self.learner.state_dict(),
+            "clock": dict(self.rollouts.timer.seconds),
+            "best": vars(self.best) if self.best else None,
+            "replay": None if self._is_done else self.rollouts.state_dict(self.progress.update),
+            "progress": self.progress.state_dict(),
+        }
 
-    def _begun(self, number: int) -> Collector:
-        self._close()
-        self.environments = make_environments(self.environment)
-        seed = seed_from(self.seed, "episodes", number) % 2**31
-        return Collector(self.environments, self.spaces, seed=seed, generator=self.generator, clock=self.clock)
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from what `state_dict` gave."""
+        self.learner.load_state_dict(state)
+        self.rollouts.timer.seconds.update(state["clock"])
+        self.best = BestAgent(**state["best"]) if state["best"] else None
+        self.rollouts.load_state_dict(state["replay"])
+        self.progress = AgentProgress.from_state_dict(state["progress"])
 
-    def _close(self) -> None:
-        if self.environments is not None:
-            self.environments.close()
-        self.environments = self.collector = None
-
-    def _save(self) -> None:
-        if self.checkpoints:
-            finished = self.progress.update == self.updates
-            state = {**self._state(), "finished": finished}
-            self.checkpoints.save(state, step=self.progress.update, keep=1 if finished else 2)
-
-    def _judge(self) -> None:
-        if self.judge is None:
-            return
-        score = self.judge(self.agent)
-        if self.best is None or score >= self.best.score:
-            weights = {name: tensor.detach().cpu().clone() for name, tensor in self.agent.state_dict().items()}
-            self.best = BestAgent(weights, score, self.progress.steps)
+    @property
+    def _is_done(self) -> bool:
+        return self.progress.update == self._num_updates
 
     def _resume(self) -> int | None:
-        found = go_on_from(self.checkpoints, self.recipe.resume) if self.checkpoints else None
+        """Go on from a checkpoint; return the step that it is of, or None where the run begins."""
+        found = find_checkpoint(self._checkpoints, self._recipe.resume) if self._checkpoints else None
         if found is None:
             return None
-        self._restore(found.state)
-        logger.info("agent %d goes on at step %d of %d", self.seed, self.progress.steps, self.recipe.steps)
+        self.load_state_dict(found.state)
+        logger.info("agent %d goes on at step %d of %d", self._seed, self.progress.steps, self._recipe.steps)
         return self.progress.steps
 
-    def _state(self) -> dict[str, Any]:
-        mean, squares = map(torch.from_numpy, (self.moments.mean, self.moments.sum_of_squares))
-        return {
-            "agent": self.agent.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "moments": {"mean": mean, "squares": squares, "count": self.moments.count},
-            "clock": dict(self.clock.seconds),
-            "best": vars(self.best) if self.best else None,
-            "played": self._to_play(),
-            "progress": {**vars(self.progress), "curve": [row.model_dump() for row in self.progress.curve]},
-        }
+    def _save(self) -> None:
+        if self._checkpoints:
+            state = {**self.state_dict(), "finished": self._is_done}
+            if self._is_done:
+                self._checkpoints.save(state, step=self.progress.update, keep=1)
+            else:
+                self._checkpoints.save(state, step=self.progress.update)
 
-    def _restore(self, state: dict[str, Any]) -> None:
-        self.agent.load_state_dict(state["agent"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        moments = state["moments"]
-        self.moments.mean, self.moments.sum_of_squares = moments["mean"].numpy(), moments["squares"].numpy()
-        self.moments.count = moments["count"]
-        curve = [CurveRow(**row) for row in state["progress"]["curve"]]
-        self.progress = Progress(**{**state["progress"], "curve": curve})
-        self.clock.seconds.update(state["clock"])
-        self.best = BestAgent(**state["best"]) if state["best"] else None
-        self.played = state["played"]
-
-    def _to_play(self) -> dict[str, torch.Tensor] | None:
-        """Return what brings the environments back to where they are; None where new episodes are next."""
-        update = self.progress.update
-        if self.collector is None or update == self.updates or update % self.updates_played == 0:
-            return None
-        return {
-            "actions": torch.from_numpy(np.stack(self.collector.done)),
-            "seen": torch.from_numpy(self.collector.seen),
-        }
-
-    def _update(self, collector: Collector) -> None:
-        # Seeds by name: what follows does not depend on where the run was stopped before.
-        self.generator.manual_seed(seed_from(self.seed, "actions", self.progress.update))
-        self.order.manual_seed(seed_from(self.seed, "minibatches", self.progress.update))
-        begun, progress, recipe = time.perf_counter(), self.progress, self.recipe
-        left = 1 - progress.update / self.updates
-        rate = recipe.learning_rate * (left if recipe.anneal else 1.0)
-        self.optimizer.param_groups[0]["lr"] = rate
-        rollout = collector.collect(self.agent, recipe.rollout_steps)
-        with self.clock.part("update"):
-            transitions = transitions_of(rollout, self.agent, recipe)
-            losses = self._learn(transitions, clip=recipe.clip * (left if recipe.anneal_clip else 1.0))
-        if recipe.normalize_observations:  # by what was seen before: one rollout is scaled in one way
-            self._see(rollout.observations[:-1][rollout.counts])
-        progress.update += 1
-        progress.steps += rollout.num_steps
-        progress.episodes += len(rollout.episodes)
-        progress.last_returns = [*progress.last_returns, *(e.total_reward for e in rollout.episodes)][-_WINDOW:]
-        progress.last_lengths = [*progress.last_lengths, *(e.length for e in rollout.episodes)][-_WINDOW:]
-        progress.seconds += time.perf_counter() - begun
-        self._note(losses, transitions, rate)
-
-    def _learn(self, transitions: Transitions, *, clip: float) -> Losses:
-        losses = deque[Losses](maxlen=1)
-        for batch in self._minibatches(transitions):
-            made = ppo_loss(self.agent, batch, self.recipe, clip=clip)
-            if self.recipe.target_kl is not None and made.divergence > 1.5 * self.recipe.target_kl:
-                return losses[0] if losses else made
-            gradients = torch.autograd.grad(made.total, self.weights)
-            self.vector.grad = torch.cat([gradient.flatten() for gradient in gradients])
-            nn.utils.clip_grad_norm_(self.vector, self.recipe.max_grad_norm)
-            self.optimizer.step()
-            losses.append(made)
-        if not bool(losses[0].total.isfinite()):
-            raise TrainingError(
-                f"the loss of agent {self.seed} is not finite after {self.progress.steps} steps: lower "
-                "train.learning_rate, or set train.normalize_observations"
-            )
-        return losses[0]
-
-    def _minibatches(self, transitions: Transitions) -> Iterator[Transitions]:
-        """Yield the minibatches of all epochs."""
-        ready = Transitions.normalized if self.recipe.normalize_advantages else lambda batch: batch
-        if len(transitions) <= self.recipe.minibatch_size:  # their order plays no part
-            yield from repeat(ready(transitions), self.recipe.epochs)
+    def _keep_best(self) -> None:
+        if self._evaluate is None:
             return
-        for _ in range(self.recipe.epochs):
-            places = torch.randperm(len(transitions), generator=self.order).to(self.device)
-            for chosen in places.split(self.recipe.minibatch_size):
-                yield ready(transitions[chosen])
+        score = self._evaluate(self.learner.agent)
+        if self.best is None or score >= self.best.score:
+            self.best = BestAgent(self.learner.weights(), score, self.progress.steps)
 
-    def _see(self, observations: np.ndarray[Any, Any]) -> None:
-        self.moments.see(observations)
-        self.agent.mean.copy_(torch.from_numpy(self.moments.mean))
-        self.agent.std.copy_(torch.from_numpy(self.moments.std))
+    def _update(self, collector: RolloutCollector) -> None:
+        begun, progress, recipe, learner = time.perf_counter(), self.progress, self._recipe, self.learner
+        left = 1 - progress.update / self._num_updates
+        rollout = collector.collect(learner.agent, recipe.rollout_steps)
+        with self.rollouts.timer.part("update"):
+            transitions = transitions_of(rollout, learner.agent, recipe)
+            losses = learner.learn(transitions, update=progress.update, left=left)
+        if recipe.normalize_observations:  # by what was seen before: one rollout is scaled in one way
+            learner.observe(rollout.observations[:-1][rollout.counts])
+        progress.add(rollout.num_steps, rollout.episodes, time.perf_counter() - begun)
+        row = self._row(losses, transitions)
+        progress.curve.append(row)
+        if self._on_update:
+            self._on_update(learner.agent, row)
+        if self._is_done or progress.update % _UPDATES_LOGGED == 0:
+            self._log_update(row)
 
-    def _note(self, losses: Losses, transitions: Transitions, rate: float) -> None:
-        progress = self.progress
-        spread = transitions.returns.var()
-        row = CurveRow(
-            seed=self.seed,
+    def _row(self, losses: Losses, transitions: Transitions) -> CurveRow:
+        progress, spread = self.progress, transitions.returns.var()
+        return CurveRow(
+            seed=self._seed,
             update=progress.update,
             steps=progress.steps,
             episodes=progress.episodes,
-            mean_return=float(np.mean(progress.last_returns)) if progress.last_returns else None,
-            mean_length=float(np.mean(progress.last_lengths)) if progress.last_lengths else None,
+            mean_return=progress.mean_return,
+            mean_length=progress.mean_length,
             policy_loss=losses.policy.item(),
             value_loss=losses.value.item(),
             entropy=losses.entropy.item(),
             divergence=losses.divergence.item(),
             clipped=losses.clipped.item(),
             explained_variance=float(1 - (transitions.returns - transitions.values).var() / spread) if spread else 0.0,
-            learning_rate=rate,
+            learning_rate=self.learner.learning_rate,
             seconds=progress.seconds,
         )
-        progress.curve.append(row)
-        if self.watch:
-            self.watch(self.agent, row)
-        if progress.update % 10 == 0 or progress.update == self.updates:
-            figures = {"mean_return": row.mean_return, "entropy": row.entropy, "divergence": row.divergence}
-            self.tracker.log_metrics(
-                {f"seed{self.seed}_{name}": value for name, value in figures.items() if value is not None},
-                step=row.steps,
-            )
+
+    def _log_update(self, row: CurveRow) -> None:
+        figures = {"mean_return": row.mean_return, "entropy": row.entropy, "divergence": row.divergence}
+        self._tracker.log_metrics(
+            {f"seed{self._seed}_{name}": value for name, value in figures.items() if value is not None}, step=row.steps
+        )

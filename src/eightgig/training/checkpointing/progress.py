@@ -5,17 +5,17 @@ from typing import Any
 
 from torch import Tensor
 
-from eightgig.training.history import EpochRow, EpochSums, TrainingResult
+from eightgig.training.checkpointing.history import EpochRow, EpochSums, TrainingResult
 from eightgig.vram.plan import Finding
 from eightgig.vram.runtime.diagnosis import Recovered
 from eightgig.vram.runtime.measure import CacheClearings, MeasuredPhase
 
-STATE_FORMAT = 2
-"""What a checkpoint's state is made of: one of another format is another run's, and is set aside."""
+STATE_FORMAT = 3
+"""What a checkpoint's state is made of: one of another format is another run's, and is archived."""
 
 
 @dataclass
-class Best:
+class BestEpoch:
     """The epoch with the best validation score so far; before the first one, the weights that training begins with."""
 
     weights: dict[str, Tensor]
@@ -24,7 +24,7 @@ class Best:
 
 
 @dataclass
-class Progress:
+class TrainingProgress:
     """Where a run is, and what it has found so far.
 
     Attributes:
@@ -36,7 +36,7 @@ class Progress:
         bad_steps: those up to now that were not finite and were skipped, with their samples; a good one clears it.
     """
 
-    best: Best
+    best: BestEpoch
     epoch: int = 1
     samples: int = 0
     learning_rate: float = 0.0
@@ -50,7 +50,7 @@ class Progress:
         self.history.append(row)
         self.epoch, self.samples, self.seconds, self.sums = self.epoch + 1, 0, 0.0, EpochSums()
 
-    def state(self) -> dict[str, Any]:
+    def state_dict(self) -> dict[str, Any]:
         """Return plain values and tensors."""
         return {
             "best": vars(self.best),
@@ -64,10 +64,10 @@ class Progress:
         }
 
     @classmethod
-    def of(cls, state: dict[str, Any]) -> "Progress":
-        """Make one from what `state` gave."""
+    def from_state_dict(cls, state: dict[str, Any]) -> "TrainingProgress":
+        """Make one from what `state_dict` gave."""
         history = [EpochRow(**row) for row in state["history"]]
-        made = {"best": Best(**state["best"]), "sums": EpochSums(**state["sums"]), "history": history}
+        made = {"best": BestEpoch(**state["best"]), "sums": EpochSums(**state["sums"]), "history": history}
         return cls(**{**state, **made})
 
 

@@ -12,10 +12,10 @@ import torch
 from tests.present import present
 
 from eightgig.core.errors import CheckpointError
-from eightgig.training import checkpoint as module
-from eightgig.training.checkpoint import MANIFEST, Checkpoints, read_checkpoint
-from eightgig.training.recipe import Recipe
-from eightgig.training.resume import go_on_from
+from eightgig.training.checkpointing import checkpoint as module
+from eightgig.training.checkpointing.checkpoint import MANIFEST, Checkpoints, read_checkpoint
+from eightgig.training.checkpointing.recipe import Recipe
+from eightgig.training.checkpointing.resume import find_checkpoint
 
 RECIPE = Recipe(values={"train.learning_rate": "0.1"}, circumstances={"torch": "2"})
 OTHER = Recipe(values={"train.learning_rate": "0.2"}, circumstances={"torch": "2"})
@@ -43,9 +43,9 @@ def test_the_newest_comes_back_as_it_was_and_two_are_kept(kept):
 
 def test_there_may_be_none(kept):
     assert kept.newest() is None
-    assert go_on_from(kept, "auto") is None
+    assert find_checkpoint(kept, "auto") is None
     with pytest.raises(CheckpointError, match=r"train.resume is must, and there is no checkpoint"):
-        go_on_from(kept, "must")
+        find_checkpoint(kept, "must")
 
 
 @pytest.mark.parametrize("damage", ["flip", "cut", "empty", "gone"])
@@ -77,8 +77,8 @@ def test_a_kill_in_a_write_leaves_the_checkpoint_before_it_or_the_new_one(kept, 
         import os, signal, sys
         from pathlib import Path
         import torch
-        from eightgig.training import checkpoint
-        from eightgig.training.recipe import Recipe
+        from eightgig.training.checkpointing import checkpoint
+        from eightgig.training.checkpointing.recipe import Recipe
         def die(*_, **__):
             os.kill(os.getpid(), signal.SIGKILL)
         point, replaced, replace = {point!r}, [], Path.replace
@@ -125,8 +125,8 @@ def test_a_disk_that_fills_up_in_the_write_leaves_the_one_before(tmp_path):
         from pathlib import Path
         import torch
         from eightgig.core.errors import CheckpointError
-        from eightgig.training import checkpoint
-        from eightgig.training.recipe import Recipe
+        from eightgig.training.checkpointing import checkpoint
+        from eightgig.training.checkpointing.recipe import Recipe
         kept = checkpoint.Checkpoints(Path(sys.argv[1]), Recipe(values={}, circumstances={}))
         kept.save({"finished": False, "number": 1}, step=1)
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
@@ -154,8 +154,8 @@ def test_a_limit_on_files_is_seen_before_anything_is_written(kept):
         import resource, signal
         from pathlib import Path
         from eightgig.core.errors import CheckpointError
-        from eightgig.training.checkpoint import Checkpoints
-        from eightgig.training.recipe import Recipe
+        from eightgig.training.checkpointing.checkpoint import Checkpoints
+        from eightgig.training.checkpointing.recipe import Recipe
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (1000, {hard}))
         try:
@@ -172,8 +172,8 @@ def test_another_recipe_begins_anew_and_nothing_is_lost(kept, tmp_path, caplog):
     kept.save(state(1), step=1)
     changed = Checkpoints(kept.folder, OTHER)
     with pytest.raises(CheckpointError, match=r"another recipe: train.learning_rate is 0.2, was 0.1. Set them back"):
-        go_on_from(changed, "must")
-    assert go_on_from(changed, "auto") is None
+        find_checkpoint(changed, "must")
+    assert find_checkpoint(changed, "auto") is None
     assert "train.learning_rate is 0.2, was 0.1): training begins anew" in caplog.text
     assert changed.newest() is None
     assert present(Checkpoints(kept.folder / "previous", RECIPE).newest()).step == 1
@@ -181,23 +181,23 @@ def test_another_recipe_begins_anew_and_nothing_is_lost(kept, tmp_path, caplog):
 
 def test_never_begins_anew(kept):
     kept.save(state(1), step=1)
-    assert go_on_from(kept, "never") is None
+    assert find_checkpoint(kept, "never") is None
     assert kept.newest() is None
 
 
 def test_other_circumstances_are_told_and_the_run_goes_on(kept, caplog):
     kept.save(state(1), step=1)
     newer = RECIPE.model_copy(update={"circumstances": {"torch": "3"}})
-    assert present(go_on_from(Checkpoints(kept.folder, newer), "auto")).step == 1
+    assert present(find_checkpoint(Checkpoints(kept.folder, newer), "auto")).step == 1
     assert "the result may differ slightly: torch is 3, was 2" in caplog.text
 
 
 def test_a_finished_run_is_taken_unless_its_code_was_another(kept):
     kept.save(state(1, finished=True), step=1)
-    assert present(go_on_from(kept, "auto")).state["finished"]
+    assert present(find_checkpoint(kept, "auto")).state["finished"]
     newer = Checkpoints(kept.folder, RECIPE.model_copy(update={"circumstances": {"torch": "3"}}))
-    assert present(go_on_from(newer, "must")).state["finished"]
-    assert go_on_from(newer, "auto") is None
+    assert present(find_checkpoint(newer, "must")).state["finished"]
+    assert find_checkpoint(newer, "auto") is None
 
 
 def test_code_in_a_checkpoint_is_not_run(tmp_path):

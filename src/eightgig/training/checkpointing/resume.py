@@ -3,16 +3,16 @@
 import logging
 
 from eightgig.core.errors import CheckpointError
-from eightgig.training.checkpoint import Checkpoint, Checkpoints
+from eightgig.training.checkpointing.checkpoint import Checkpoint, Checkpoints
 from eightgig.training.parameters import Resume
 
 logger = logging.getLogger(__name__)
 
 
-def go_on_from(checkpoints: Checkpoints, choice: Resume) -> Checkpoint | None:
+def find_checkpoint(checkpoints: Checkpoints, choice: Resume) -> Checkpoint | None:
     """Return the checkpoint that the run goes on from, or whose result it takes; None where it begins anew.
 
-    Checkpoints that play no part any more are set aside.
+    Checkpoints that play no part any more are archived.
 
     Raises:
         CheckpointError: `must` was asked for, and there is none of this recipe.

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from eightgig.training import code_digest
-from eightgig.training.code_digest import address_of, imported_modules, without_comments
+from eightgig.training.checkpointing import code_digest
+from eightgig.training.checkpointing.code_digest import address_of, imported_modules, without_comments
 
 BEGUN = ("eightgig.tasks.reinforcement.trainer:train_agent",)
 
@@ -108,14 +108,14 @@ def test_code_changes_it(old, new):
 
 
 def test_of_a_module_that_training_begins_in_only_what_is_called_counts():
-    assert "eightgig.training.checkpoint" in imported_modules(BEGUN)
+    assert "eightgig.training.checkpointing.checkpoint" in imported_modules(BEGUN)
     nodes = "eightgig.tasks.reinforcement.nodes"
     only = set(imported_modules((f"{nodes}:nothing",)))
     assert "eightgig.tasks.reinforcement.metrics" in only  # at its top
     assert {
         "eightgig.export.onnx",
         "eightgig.vram.planning.planner",
-        "eightgig.tasks.reinforcement.trainer",
+        "eightgig.tasks.reinforcement.train",
     }.isdisjoint(only)
     assert "eightgig.export.onnx" in imported_modules((f"{nodes}:export_policy",))
     # By way of a function that it calls.
@@ -128,4 +128,4 @@ def test_a_function_within_another_has_the_address_of_the_outer_one():
         """Stand for a judge."""
 
     assert address_of(inner) == f"{__name__}:test_a_function_within_another_has_the_address_of_the_outer_one"
-    assert address_of(code_digest.code_digest.__wrapped__) == "eightgig.training.code_digest:code_digest"
+    assert address_of(code_digest.code_digest.__wrapped__) == "eightgig.training.checkpointing.code_digest:code_digest"

@@ -24,7 +24,7 @@ from typing import Any
 from eightgig.core import addresses
 
 _PACKAGE = __name__.partition(".")[0]
-_ROOT = Path(__file__).parents[2]
+_ROOT = Path(__file__).parents[3]
 
 _LONG = r'"""[^"\\]*(?:(?:\\.|"(?!""))[^"\\]*)*"""'
 _SHORT = r'"[^"\\\n]*(?:\\.[^"\\\n]*)*"'

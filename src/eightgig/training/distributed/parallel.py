@@ -14,10 +14,10 @@ from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 from torch.optim import Optimizer
 
 from eightgig.core.errors import CheckpointError, ConfigurationError
+from eightgig.training.distributed.process_group import ProcessGroup
+from eightgig.training.distributed.sharding import copy_into
 from eightgig.training.loss_scale import gradient_scaler
 from eightgig.training.parameters import TrainParameters
-from eightgig.training.process_group import ProcessGroup
-from eightgig.training.sharding import copy_into
 from eightgig.vram.plan import MemoryPlan, Precision
 from eightgig.vram.runtime.autocast import HALF, autocast_forward
 from eightgig.vram.runtime.recompute import blocks_of
@@ -33,7 +33,7 @@ class Parallel:
 
     Attributes:
         accelerator: precision, gradient scaling, and the process group.
-        ranks: which of how many processes this is.
+        process_group: which of how many processes this is.
         shards: whether the weights are spread over the processes.
 
     Raises:
@@ -55,17 +55,17 @@ class Parallel:
         )
         if self.accelerator.scaler is not None:
             self.accelerator.scaler = gradient_scaler(parameters, self.accelerator.device.type)
-        self.ranks = ProcessGroup(
+        self.process_group = ProcessGroup(
             self.accelerator.process_index, self.accelerator.num_processes, device=self.accelerator.device
         )
-        self.shards = distributed.strategy == "fsdp" and self.ranks.count > 1
+        self.shards = distributed.strategy == "fsdp" and self.process_group.count > 1
         self._precision = plan.precision
         if self.shards and plan.precision == "fp16":
             raise ConfigurationError(
                 "train.distributed.strategy: fsdp computes in bf16 or fp32, and the plan says fp16: set plan.precision "
                 "to bf16, or train.distributed.strategy to ddp"
             )
-        if self.ranks.count > 1 and plan.optimizer_in_backward:
+        if self.process_group.count > 1 and plan.optimizer_in_backward:
             raise ConfigurationError(
                 "an optimizer in the backward pass steps before the processes have exchanged gradients: set "
                 "plan.optimizer_in_backward to never"
@@ -76,7 +76,7 @@ class Parallel:
         if not self.shards:
             return module
         options: dict[str, Any] = {
-            "mesh": init_device_mesh(self.ranks.device.type, (self.ranks.count,)),
+            "mesh": init_device_mesh(self.process_group.device.type, (self.process_group.count,)),
             "mp_policy": MixedPrecisionPolicy(param_dtype=HALF.get(self._precision), reduce_dtype=torch.float32),
         }
         for block in blocks_of(module):

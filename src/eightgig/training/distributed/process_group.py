@@ -46,9 +46,11 @@ class ProcessGroup:
         """Let BatchNorm's statistics be the mean of those of all processes, and counters the largest."""
         if self.count == 1:
             return
-        kept = list(buffers)
-        _exchange([tensor for tensor in kept if tensor.is_floating_point()], torch.distributed.ReduceOp.SUM, self.count)
-        _exchange([tensor for tensor in kept if not tensor.is_floating_point()], torch.distributed.ReduceOp.MAX, 1)
+        tensors = list(buffers)
+        _exchange(
+            [tensor for tensor in tensors if tensor.is_floating_point()], torch.distributed.ReduceOp.SUM, self.count
+        )
+        _exchange([tensor for tensor in tensors if not tensor.is_floating_point()], torch.distributed.ReduceOp.MAX, 1)
 
 
 def buffers_of(module: nn.Module) -> list[Tensor]:

@@ -1,4 +1,4 @@
-"""Checkpoints: each is whole and vouched for by its SHA-256, or it is not used.
+"""Checkpoints: each is whole and checksummed by SHA-256, or it is not used.
 
     NAME/step-00001200.pt    tensors and plain values, no pickled code
     NAME/manifest.json       which files are checkpoints, the newest last, and what they belong to
@@ -20,12 +20,12 @@ from eightgig.core.errors import CheckpointError
 from eightgig.core.files import atomic_write, space_shortage, write_text
 from eightgig.core.records import Record
 from eightgig.core.units import MIB, format_bytes
-from eightgig.training.recipe import Recipe
+from eightgig.training.checkpointing.recipe import Recipe
 
 logger = logging.getLogger(__name__)
 MANIFEST = "manifest.json"
-ASIDE = "previous"
-_KEPT = 2
+ARCHIVE = "previous"
+_MAX_CHECKPOINTS = 2  # the newest, and the one before it in case the newest is damaged
 
 
 class CheckpointEntry(Record):
@@ -64,7 +64,7 @@ class Checkpoints:
     def __init__(self, folder: Path, recipe: Recipe) -> None:
         self.folder, self.recipe = folder, recipe
 
-    def save(self, state: dict[str, Any], *, step: int, keep: int = _KEPT) -> Path:
+    def save(self, state: dict[str, Any], *, step: int, keep: int = _MAX_CHECKPOINTS) -> Path:
         """Write a checkpoint; older ones than the last `keep` are removed.
 
         Raises:
@@ -78,9 +78,9 @@ class Checkpoints:
             with atomic_write(path) as temporary:
                 torch.save(state, temporary)
                 digest, num_bytes = _digest(temporary), temporary.stat().st_size
-            earlier = [row for row in self._listed() if row.file != path.name]
-            kept = [*earlier, CheckpointEntry(file=path.name, sha256=digest, num_bytes=num_bytes, step=step)][-keep:]
-            manifest = Manifest(recipe=self.recipe, checkpoints=tuple(kept))
+            earlier = [entry for entry in self._entries() if entry.file != path.name]
+            entries = [*earlier, CheckpointEntry(file=path.name, sha256=digest, num_bytes=num_bytes, step=step)][-keep:]
+            manifest = Manifest(recipe=self.recipe, checkpoints=tuple(entries))
             write_text(self.folder / MANIFEST, manifest.model_dump_json(indent=1))
         except (OSError, RuntimeError) as error:
             # torch's writer turns whatever the disk says into a RuntimeError about the position in its file.
@@ -89,7 +89,7 @@ class Checkpoints:
                 f"{path}: the checkpoint of {size_of(state)} bytes ({format_bytes(size_of(state))}) could not be "
                 f"written ({why}). Free some space, or choose another folder with EIGHTGIG_DATA."
             ) from error
-        self._remove_all_but({row.file for row in kept})
+        self._remove_all_but({entry.file for entry in entries})
         return path
 
     def require_space(self, num_bytes: int, path: Path | None = None) -> None:
@@ -108,18 +108,18 @@ class Checkpoints:
     def newest(self) -> Checkpoint | None:
         """Read the newest checkpoint that is what its manifest says; None where there is none.
 
-        A damaged one is told of and left where it is, and the one before it is taken.
+        A damaged one is logged and left where it is, and the one before it is taken.
         """
         manifest = self._manifest()
         if manifest is None:
             return None
-        for row in reversed(manifest.checkpoints):
+        for entry in reversed(manifest.checkpoints):
             try:
-                state = read_checkpoint(self.folder / row.file, sha256=row.sha256)
+                state = read_checkpoint(self.folder / entry.file, sha256=entry.sha256)
             except CheckpointError as error:
                 logger.warning("%s The checkpoint before it is taken.", error)
                 continue
-            return Checkpoint(row.step, state, manifest.recipe)
+            return Checkpoint(entry.step, state, manifest.recipe)
         return None
 
     def archive(self) -> None:
@@ -127,11 +127,11 @@ class Checkpoints:
         found = [path for path in self.folder.glob("*") if path.name == MANIFEST or path.suffix == ".pt"]
         if not found:
             return
-        aside = self.folder / ASIDE
-        shutil.rmtree(aside, ignore_errors=True)
-        aside.mkdir()
+        archive = self.folder / ARCHIVE
+        shutil.rmtree(archive, ignore_errors=True)
+        archive.mkdir()
         for path in sorted(found, key=lambda path: path.name != MANIFEST):  # the list first: no file without it counts
-            path.replace(aside / path.name)
+            path.replace(archive / path.name)
 
     def _manifest(self) -> Manifest | None:
         path = self.folder / MANIFEST
@@ -146,13 +146,13 @@ class Checkpoints:
             )
             return None
 
-    def _listed(self) -> tuple[CheckpointEntry, ...]:
+    def _entries(self) -> tuple[CheckpointEntry, ...]:
         manifest = self._manifest()
         return manifest.checkpoints if manifest and manifest.recipe == self.recipe else ()
 
-    def _remove_all_but(self, kept: set[str]) -> None:
+    def _remove_all_but(self, names: set[str]) -> None:
         for path in (*self.folder.glob("step-*.pt"), *self.folder.glob(".*.tmp")):
-            if path.name not in kept:
+            if path.name not in names:
                 path.unlink(missing_ok=True)
 
 

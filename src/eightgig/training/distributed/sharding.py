@@ -10,27 +10,27 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.optim import Optimizer
 
 
-def full(tensor: Tensor) -> Tensor:
+def full_tensor(tensor: Tensor) -> Tensor:
     """Return a tensor whole, where it is; every process has to call it."""
     return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
 
 
-def local(tensor: Tensor) -> Tensor:
+def local_tensor(tensor: Tensor) -> Tensor:
     """Return this process's part of a tensor."""
     return tensor.to_local() if isinstance(tensor, DTensor) else tensor
 
 
-def gathered(state: Any) -> Any:
+def gather(state: Any) -> Any:
     """Return the same structure with what is spread over processes whole, on the CPU; all else is not copied.
 
     Every process has to call it, with the same structure.
     """
     if isinstance(state, Tensor):
-        return full(state.detach()).cpu() if isinstance(state, DTensor) else state.detach()
-    return _mapped(gathered, state)
+        return full_tensor(state.detach()).cpu() if isinstance(state, DTensor) else state.detach()
+    return _mapped(gather, state)
 
 
-def whole(state: Any, copies: dict[int, Tensor] | None = None) -> Any:
+def full_copy(state: Any, copies: dict[int, Tensor] | None = None) -> Any:
     """Return the same structure with every tensor whole, copied to the CPU; one that stands twice is copied once.
 
     Every process has to call it, with the same structure: what is spread is collected from all.
@@ -42,9 +42,9 @@ def whole(state: Any, copies: dict[int, Tensor] | None = None) -> Any:
     copies = {} if copies is None else copies
     if isinstance(state, Tensor):
         if id(state) not in copies:
-            copies[id(state)] = full(state.detach()).to("cpu", copy=True)
+            copies[id(state)] = full_tensor(state.detach()).to("cpu", copy=True)
         return copies[id(state)]
-    return _mapped(partial(whole, copies=copies), state)
+    return _mapped(partial(full_copy, copies=copies), state)
 
 
 @torch.no_grad()
@@ -54,7 +54,7 @@ def copy_into(targets: Mapping[str, Tensor], values: Mapping[str, Tensor]) -> No
         target.copy_(_as(values[name], target))
 
 
-def laid_out(state: dict[str, Any], optimizer: Optimizer) -> dict[str, Any]:
+def reshard(state: dict[str, Any], optimizer: Optimizer) -> dict[str, Any]:
     """Return an optimizer's whole state with what belongs to a spread weight spread in the same way."""
     weights = [weight for group in optimizer.param_groups for weight in group["params"]]
     places = [place for group in state["param_groups"] for place in group["params"]]

@@ -5,7 +5,7 @@ from typing import Any
 
 from eightgig import __version__
 from eightgig.core.origin import changes, flat
-from eightgig.core.records import Record
+from eightgig.core.records import Effect, Record
 
 
 class Recipe(Record):
@@ -14,7 +14,7 @@ class Recipe(Record):
     Attributes:
         values: by dotted names; with other ones it is another run.
         circumstances: what changes the result by rounding at most, such as versions and the number of threads; a
-            change is told, and the run goes on.
+            change is logged, and the run goes on.
     """
 
     values: dict[str, str]
@@ -24,9 +24,11 @@ class Recipe(Record):
     def of(cls, *, code: str, **parts: Any) -> "Recipe":
         """Make one from records and plain values by name; circumstances are those of this process, and its code.
 
+        Parameters that are declared to have no effect, or one on rounding alone, are no part of the values.
+
         Example: `Recipe.of(code=code_digest(...), train=parameters, store=store.sha256, seed=0)`.
         """
-        return cls(values=flat(parts), circumstances={"code": code, **circumstances()})
+        return cls(values=flat(parts, without=tuple(Effect)), circumstances={"code": code, **circumstances()})
 
     def with_circumstances(self, **parts: Any) -> "Recipe":
         """Return the same recipe, with more that may change."""
