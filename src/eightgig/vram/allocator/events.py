@@ -53,6 +53,7 @@ class AllocationTrace:
         categories: of each block, by its number.
         owners: the module, or else the op, that made each block.
         marks: where phases begin.
+        steps: positions where optimizer steps begin.
         workspaces: where kernels take workspace memory, whose size depends on the GPU.
         costs: of the ops of the last step.
         has_batch_norm: whether the network uses the batch's own statistics in training.
@@ -63,6 +64,7 @@ class AllocationTrace:
     categories: dict[int, Category]
     owners: dict[int, str]
     marks: tuple[Mark, ...]
+    steps: tuple[int, ...] = ()
     workspaces: tuple[WorkspaceUse, ...] = ()
     costs: tuple[OpCost, ...] = ()
     has_batch_norm: bool = False

@@ -2,8 +2,12 @@
 
 from typing import Literal
 
+from pydantic import Field, JsonValue
+
 from eightgig.core.records import Record
-from eightgig.vram.plan import Attention, Checkpointing, OptimizerKernel, OptimizerName, Precision, StepConfig
+from eightgig.vram.plan import Attention, Checkpointing, OptimizerKernel, Precision, StepConfig
+
+ZeroGrad = Literal["after_step", "before_backward"]
 
 
 class StepOptions(Record):
@@ -13,6 +17,9 @@ class StepOptions(Record):
         micro_batch: samples that pass through the network at a time.
         accumulates: whether gradients are held while more micro-batches pass.
         precision: of the computation; fp16 brings a gradient scaler.
+        optimizer: a recipe's; a class of `torch.optim` by its name, or one as `package.module:Class`; or `none`.
+        optimizer_arguments: of its constructor, beside the weights.
+        zero_grad: when gradients are dropped; between two steps it makes no difference where.
         optimizer_in_backward: whether each weight is stepped as soon as its gradient is whole.
         copies_buffers: whether buffers are copied before each step, so that it can be undone, as the train stage does.
         clips_gradients: whether gradients are clipped, which holds them all until the last.
@@ -24,8 +31,10 @@ class StepOptions(Record):
     accumulates: bool = False
     precision: Precision = "fp32"
     attention: Attention = "sdpa"
-    optimizer: OptimizerName = "adamw"
+    optimizer: str = "adamw"
+    optimizer_arguments: dict[str, JsonValue] = Field(default_factory=dict)
     optimizer_kernel: OptimizerKernel = "foreach"
+    zero_grad: ZeroGrad = "after_step"
     optimizer_in_backward: bool = False
     activation_checkpointing: Checkpointing = "none"
     offload: bool = False

@@ -20,11 +20,11 @@ from eightgig.vram.runtime.in_backward import StepsInBackward
 from eightgig.vram.runtime.offload import ActivationOffload
 from eightgig.vram.runtime.recompute import blocks_of
 from eightgig.vram.tracing.attention import fused_attention
-from eightgig.vram.tracing.eight_bit import CountedAdamW8bit
 from eightgig.vram.tracing.fake_device import DEVICE, fake_device
-from eightgig.vram.tracing.options import StepOptions
+from eightgig.vram.tracing.optimizers import make_optimizer
+from eightgig.vram.tracing.options import StepOptions, ZeroGrad
 from eightgig.vram.tracing.spec import WorkloadSpec
-from eightgig.vram.tracing.timeline import first_steps
+from eightgig.vram.tracing.timeline import repeat_last_step
 from eightgig.vram.tracing.tracer import Tracer
 from eightgig.vram.tracing.uninitialized import skip_initialization
 from eightgig.vram.tracing.workload import Workload
@@ -42,7 +42,7 @@ def trace_spec(spec: WorkloadSpec, options: StepOptions) -> AllocationTrace:
 
 
 def trace_step(workload: Workload, options: StepOptions) -> AllocationTrace:
-    """Return the trace of the first steps from an empty card on, the last with the optimizer's state from its start.
+    """Return the trace of three steps from an empty card on; in the first the optimizer makes its state.
 
     Costs are of one micro-batch and one optimizer step. The module loses its values: build a workload for each trace.
     """
@@ -52,13 +52,15 @@ def trace_step(workload: Workload, options: StepOptions) -> AllocationTrace:
 
 @contextmanager
 def _without_collections() -> Iterator[None]:
-    """Collect no garbage: a fifth of the time, and what a cycle holds would go at another moment in each run."""
+    """Collect garbage only where it is asked for: a fifth of the time, and a cycle goes at the same moment each time."""
     was_on = gc.isenabled()
     gc.collect()
+    gc.freeze()  # so that a collection looks only at what was made since
     gc.disable()
     try:
         yield
     finally:
+        gc.unfreeze()
         if was_on:
             gc.enable()
 
@@ -78,7 +80,7 @@ def _trace(workload: Workload, options: StepOptions) -> AllocationTrace:
                 _Training(workload, module, options, tracer).run()
             else:
                 _validate(workload, module, options, tracer)
-    trace = first_steps(tracer.trace()) if options.phase == "train" else tracer.trace()
+    trace = repeat_last_step(tracer.trace()) if options.phase == "train" else tracer.trace()
     norms = any(isinstance(part, nn.modules.batchnorm._BatchNorm) for part in module.modules())
     return replace(trace, has_batch_norm=norms, largest_block=_largest_block(module))
 
@@ -117,68 +119,75 @@ def _on_device(tensor: Tensor) -> Tensor:
 
 @dataclass
 class _Training:
-    """One optimizer step, in parts that `first_steps` puts together."""
+    """Two optimizer steps: in the first the optimizer makes its state, the second is as all later ones."""
 
     workload: Workload
     module: nn.Module
     options: StepOptions
     tracer: Tracer
 
-    def __post_init__(self) -> None:
-        self._offload = ActivationOffload(self.module)
-        self._lone = LoneSamples(self.module)
-
     def run(self) -> None:
-        with self._lone.through(self.options.micro_batch):
-            self._run()
-
-    def _run(self) -> None:
-        weights = [weight for weight in self.module.parameters() if weight.requires_grad]
-        optimizer = _optimizer(weights, self.options)
+        self._weights = [weight for weight in self.module.parameters() if weight.requires_grad]
+        self._optimizer = make_optimizer(self._weights, self.options)
+        self._offload = ActivationOffload(self.module)
         ahead = [self._batch() for _ in range(self.options.prefetched_batches)]
-        if self.options.optimizer_in_backward:
-            self._step_in_backward(weights, optimizer)
-        else:
-            self._step(weights, optimizer)
-        with self.tracer.phase("release"):
-            optimizer.zero_grad(set_to_none=True)
+        with LoneSamples(self.module).through(self.options.micro_batch):
+            step = self._step_in_backward if self.options.optimizer_in_backward else self._step
+            step()
         del ahead
 
-    def _step(self, weights: list[nn.Parameter], optimizer: torch.optim.Optimizer) -> None:
-        for position in range(2 if self.options.accumulates else 1):
-            self.tracer.records_costs = position == 0
-            self._micro_step(weights)
-        self.tracer.records_costs = False
-        with self.tracer.phase("first optimizer"):
-            self._optimize(weights, optimizer)
-        self.tracer.records_costs = True
-        with self.tracer.phase("optimizer"):
-            self._optimize(weights, optimizer)
-        self.tracer.records_costs = False
+    def _step(self) -> None:
+        for is_last in (False, True):
+            self.tracer.step_begins()
+            for position in range(2 if self.options.accumulates else 1):
+                with self._costs(is_last and position == 0):
+                    self._micro_step(releases=position == 0)
+            with self.tracer.phase("optimizer"), self._costs(is_last):
+                self._optimize()
+            self._release("after_step")
 
-    def _step_in_backward(self, weights: list[nn.Parameter], optimizer: torch.optim.Optimizer) -> None:
-        steps = StepsInBackward(optimizer, watch=lambda weight: self.tracer.categorize((weight.grad,), "gradients"))
-        with self.tracer.phase("first optimizer"), torch.device("cpu"):  # as the trainer rehearses it
-            for weight in weights:
+    def _step_in_backward(self) -> None:
+        steps = StepsInBackward(
+            self._optimizer, watch=lambda weight: self.tracer.categorize((weight.grad,), "gradients")
+        )
+        with self.tracer.phase("optimizer"), torch.device("cpu"):  # as the trainer does before its first step
+            for weight in self._weights:
                 weight.grad = torch.zeros_like(weight)
                 steps.step(weight)
-            self._categorize_state(optimizer)
-        self.tracer.records_costs = True
+            self._categorize_state()
         with steps.on():
-            self._micro_step(weights)
+            for is_last in (False, True):
+                self.tracer.step_begins()
+                with self._costs(is_last):
+                    self._micro_step(releases=False)
+                self._release("after_step")
+
+    @contextmanager
+    def _costs(self, records: bool) -> Iterator[None]:
+        self.tracer.records_costs = records
+        yield
         self.tracer.records_costs = False
 
-    def _micro_step(self, weights: list[nn.Parameter]) -> None:
+    def _micro_step(self, *, releases: bool) -> None:
         with self.tracer.phase("forward"):
             batch = self._batch()
             with self._offload.saving() if self.options.offload else nullcontext():
                 loss = self._loss(batch)
             del batch
         self.tracer.categorize_live("activations")
+        if releases:
+            self._release("before_backward")
         with self.tracer.phase("backward"):
             loss.backward()
             del loss
-        self.tracer.categorize((weight.grad for weight in weights), "gradients")
+        self.tracer.categorize((weight.grad for weight in self._weights), "gradients")
+
+    def _release(self, when: ZeroGrad) -> None:
+        if when == self.options.zero_grad:
+            with self.tracer.phase("release"):
+                self._optimizer.zero_grad(set_to_none=True)
+        if when == "after_step":
+            gc.collect()  # what cycles hold goes here, and not at another moment in each run
 
     def _batch(self) -> Any:
         return _make_batch(self.workload, self.options, self.tracer)
@@ -188,19 +197,19 @@ class _Training:
             loss = self.workload.loss(self.module, batch)
         return loss * torch.ones((), device=DEVICE) if self.options.precision == "fp16" else loss
 
-    def _optimize(self, weights: list[nn.Parameter], optimizer: torch.optim.Optimizer) -> None:
-        gradients = [weight.grad for weight in weights if weight.grad is not None]
+    def _optimize(self) -> None:
+        gradients = [weight.grad for weight in self._weights if weight.grad is not None]
         if self.options.precision == "fp16":  # what GradScaler.unscale_ does to all gradients at once
             scale = torch.ones((), device=DEVICE)
             torch._amp_foreach_non_finite_check_and_unscale_(gradients, torch.zeros((), device=DEVICE), scale)
         if self.options.clips_gradients:
-            nn.utils.clip_grad_norm_(weights, 1.0, foreach=True)
+            nn.utils.clip_grad_norm_(self._weights, 1.0, foreach=True)
         with torch.device("cpu"):  # where step counters of foreach kernels are
-            optimizer.step()
-        self._categorize_state(optimizer)
+            self._optimizer.step()
+        self._categorize_state()
 
-    def _categorize_state(self, optimizer: torch.optim.Optimizer) -> None:
-        state = (value for values in optimizer.state.values() for value in values.values())
+    def _categorize_state(self) -> None:
+        state = (value for values in self._optimizer.state.values() for value in values.values())
         self.tracer.categorize((value for value in state if isinstance(value, Tensor)), "optimizer")
 
 
@@ -241,15 +250,3 @@ def _autocast(module: nn.Module, precision: Precision) -> Iterator[None]:
             yield
     finally:
         plain_forward(module)
-
-
-def _optimizer(weights: list[nn.Parameter], options: StepOptions) -> torch.optim.Optimizer:
-    if options.optimizer == "adamw8bit":
-        return CountedAdamW8bit(weights)
-    fused = options.optimizer_kernel == "fused"
-    kernel: dict[str, Any] = {"fused": True} if fused else {"foreach": True}
-    if options.optimizer == "sgd":
-        return torch.optim.SGD(weights, lr=1e-3, momentum=0.9, weight_decay=1e-4, **kernel)
-    if options.optimizer == "adam":
-        return torch.optim.Adam(weights, lr=1e-3, **kernel)
-    return torch.optim.AdamW(weights, lr=1e-3, **kernel)

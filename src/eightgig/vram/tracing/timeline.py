@@ -1,105 +1,61 @@
-"""From parts that were traced once to the timeline of a run: the first optimizer steps, the last as all that follow."""
+"""From two traced steps to the timeline of a run."""
 
-from collections import deque
-from collections.abc import Iterable, Iterator
-from typing import NamedTuple
+from bisect import bisect_left
+from collections import defaultdict, deque
+from collections.abc import Iterable
+from dataclasses import replace
 
-from eightgig.vram.allocator.events import AllocationTrace, Event, Mark, WorkspaceUse
-
-
-class Span(NamedTuple):
-    """A phase: its events from position `start` to before `end`."""
-
-    phase: str
-    start: int
-    end: int
+from eightgig.vram.allocator.events import AllocationTrace, Event
 
 
-def first_steps(trace: AllocationTrace) -> AllocationTrace:
-    """Return the timeline of a traced step run three times: while its optimizer makes its state, and twice after.
-
-    The third, since it may find the allocator's cache cut up in another way than the second did.
+def repeat_last_step(trace: AllocationTrace) -> AllocationTrace:
+    """Return a trace with its last step once more, since it may find the allocator's cache cut up in another way.
 
     Args:
-        trace: with the phases `build`, then `forward` and `backward` once or more, `first optimizer`, `optimizer`
-            and `release`, each recorded once. A step takes and gives back the same blocks each time, apart from those
-            that it keeps, so that recording it twice would tell nothing new. Without `optimizer`, the optimizer steps
-            in the backward pass and its state was made before.
+        trace: of two steps or more, without workspace memory among its events. What the last step gives back of the one
+            before, it leaves to the next in its turn: gradients that are dropped late, outputs that a loop keeps.
     """
-    spans = list(_spans(trace))
-    passes = [span for span in spans if span.phase in {"forward", "backward"}]
-    named = {span.phase: span for span in spans}
-    if "optimizer" in named:
-        first = [named["build"], *passes, named["first optimizer"], named["release"]]
-        again = [*passes, named["optimizer"], named["release"]]
-    else:
-        again = [*passes, named["release"]]
-        first = [named["build"], named["first optimizer"], *again]
-    return _Composer(trace).compose(first, again, again)
+    begin, end = trace.steps[-1], len(trace.events)
+    names, gone = _numbers_of_repeated(trace, begin)
+    dropped = [position for position in range(begin, end) if trace.events[position].block in gone]
+
+    def moved(position: int) -> int:
+        return position + end - begin - bisect_left(dropped, position)
+
+    repeated = (event for event in trace.events[begin:] if event.block not in gone)
+    marks = (mark._replace(position=moved(mark.position)) for mark in trace.marks if mark.position >= begin)
+    # Workspaces follow the results of their op, so that the first position's belong to the step before.
+    uses = (use for use in trace.workspaces if use.position > begin and not use.is_kept)
+    return replace(
+        trace,
+        events=(*trace.events, *(Event(names.get(block, block), size) for block, size in repeated)),
+        categories=trace.categories | {new: trace.categories[old] for old, new in names.items()},
+        owners=trace.owners | {new: trace.owners[old] for old, new in names.items()},
+        marks=(*trace.marks, *marks),
+        steps=(*trace.steps, end),
+        workspaces=(*trace.workspaces, *(use._replace(position=moved(use.position)) for use in uses)),
+    )
 
 
-def _spans(trace: AllocationTrace) -> Iterator[Span]:
-    starts = [Mark(0, "build"), *trace.marks]
-    ends = [mark.position for mark in trace.marks] + [len(trace.events)]
-    for mark, end in zip(starts, ends, strict=True):
-        yield Span(mark.phase, mark.position, end)
+def _numbers_of_repeated(trace: AllocationTrace, begin: int) -> tuple[dict[int, int], set[int]]:
+    """Return the new numbers of blocks in a repeated step, and the blocks that are not there to be given back again."""
+    sizes = {block: size for block, size in trace.events if size}
+    given_back = {block for block, size in trace.events[begin:] if not size}
+    taken = [block for block, size in trace.events[begin:] if size]
+    numbers = {block: len(trace.owners) + index for index, block in enumerate(taken)}
+    left = _by_size((block for block in taken if block not in given_back), sizes)
+    inherited = (block for block, size in trace.events[:begin] if size and block in given_back)
+    gone = set[int]()
+    for block in inherited:
+        if same := left[sizes[block]]:
+            numbers[block] = same.popleft()
+        else:
+            gone.add(block)
+    return numbers, gone
 
 
-class _Composer:
-    """Copies spans of events to a new timeline; blocks of a repeated span get new numbers."""
-
-    def __init__(self, trace: AllocationTrace) -> None:
-        self._trace = trace
-        self._events: list[Event] = []
-        self._marks: list[Mark] = []
-        self._workspaces: list[WorkspaceUse] = []
-        self._categories, self._owners = dict(trace.categories), dict(trace.owners)
-        self._next_block = len(trace.owners)
-
-    def compose(self, first: list[Span], *later: list[Span]) -> AllocationTrace:
-        self._copy(first, {}, once=True)
-        for again in later:
-            freed = {event.block for event in self._events_of(again) if not event.num_bytes}
-            taken = [event.block for event in self._events_of(again) if event.num_bytes and event.block in freed]
-            self._copy(again, self._renamed(taken), once=False)
-        return AllocationTrace(
-            events=tuple(self._events),
-            categories=self._categories,
-            owners=self._owners,
-            marks=tuple(self._marks),
-            workspaces=tuple(self._workspaces),
-            costs=self._trace.costs,
-        )
-
-    def _events_of(self, spans: Iterable[Span]) -> Iterator[Event]:
-        for span in spans:
-            yield from self._trace.events[span.start : span.end]
-
-    def _renamed(self, blocks: list[int]) -> dict[int, int]:
-        names = {}
-        for block in blocks:
-            names[block] = self._next_block
-            self._categories[self._next_block] = self._trace.categories[block]
-            self._owners[self._next_block] = self._trace.owners[block]
-            self._next_block += 1
-        return names
-
-    def _copy(self, spans: list[Span], names: dict[int, int], *, once: bool) -> None:
-        for span in spans:
-            self._marks.append(Mark(len(self._events), span.phase.removeprefix("first ")))
-            # Workspaces follow the results of their op, so that they belong to the span that has just ended there.
-            workspaces = deque(
-                use
-                for use in self._trace.workspaces
-                if span.start < use.position <= span.end and (once or not use.is_kept)
-            )
-            for position in range(span.start, span.end):
-                self._copy_workspaces(workspaces, position)
-                event = self._trace.events[position]
-                if once or event.block in names:
-                    self._events.append(Event(names.get(event.block, event.block), event.num_bytes))
-            self._copy_workspaces(workspaces, span.end)
-
-    def _copy_workspaces(self, workspaces: deque[WorkspaceUse], position: int) -> None:
-        while workspaces and workspaces[0].position <= position:
-            self._workspaces.append(workspaces.popleft()._replace(position=len(self._events)))
+def _by_size(blocks: Iterable[int], sizes: dict[int, int]) -> dict[int, deque[int]]:
+    found = defaultdict[int, deque[int]](deque)
+    for block in blocks:
+        found[sizes[block]].append(block)
+    return found

@@ -49,6 +49,7 @@ class Tracer(TorchDispatchMode):
         self.records_costs = False
         self._events: list[Event] = []
         self._marks: list[Mark] = []
+        self._steps: list[int] = []
         self._workspaces: list[WorkspaceUse] = []
         self._costs: list[OpCost] = []
         self._categories: dict[int, Category] = {}
@@ -68,9 +69,15 @@ class Tracer(TorchDispatchMode):
             categories=self._categories,
             owners=self._owners,
             marks=tuple(self._marks),
+            steps=tuple(self._steps),
             workspaces=tuple(self._workspaces),
             costs=tuple(self._costs),
         )
+
+    def step_begins(self) -> None:
+        """Note that an optimizer step begins here."""
+        self._settle_sum()
+        self._steps.append(len(self._events))
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
