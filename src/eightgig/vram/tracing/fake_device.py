@@ -105,7 +105,6 @@ def _register_device() -> None:
 
 def _replace_what_is_in_the_way(stack: ExitStack) -> None:
     from torch._subclasses.fake_tensor import FakeTensorMode
-    from torch.optim import adam
 
     clear = torch.clear_autocast_cache
 
@@ -113,14 +112,9 @@ def _replace_what_is_in_the_way(stack: ExitStack) -> None:
         _cast_weights.clear()
         clear()
 
-    def value_of_step_counter(value: Any) -> Any:
-        return 1.0 if isinstance(value, Tensor) else value
-
     # A fake tensor asks its device to start up; this one has nothing to start.
     stack.enter_context(_replaced(FakeTensorMode, "avoid_device_init", property(lambda _: True)))
     stack.enter_context(_replaced(torch, "clear_autocast_cache", clear_autocast_cache))
-    # Adam reads its step counters, which have no values here: any number serves to count its memory.
-    stack.enter_context(_replaced(adam, "_get_value", value_of_step_counter))
 
 
 @contextmanager

@@ -41,6 +41,11 @@ def make_optimizer(weights: list[nn.Parameter], options: StepOptions) -> torch.o
     if options.optimizer == "none" or not weights:
         return NoOptimizer(weights or [nn.Parameter(torch.empty(0))])
     factory, arguments = _factory_of(options.optimizer)
+    if factory is torch.optim.LBFGS:
+        raise ConfigurationError(
+            "LBFGS evaluates the loss several times in one step, as often as its values ask for: it cannot be traced "
+            "without them"
+        )
     arguments = {**_kernel_of(factory, options), **arguments, **options.optimizer_arguments}
     try:
         made = factory(weights, **arguments)

@@ -19,6 +19,7 @@ class StepOptions(Record):
         precision: of the computation; fp16 brings a gradient scaler.
         optimizer: a recipe's; a class of `torch.optim` by its name, or one as `package.module:Class`; or `none`.
         optimizer_arguments: of its constructor, beside the weights.
+        optimizer_kernel: for all weights at once, fused or not; `plain` takes one weight after the other.
         zero_grad: when gradients are dropped; between two steps it makes no difference where.
         optimizer_in_backward: whether each weight is stepped as soon as its gradient is whole.
         copies_buffers: whether buffers are copied before each step, so that it can be undone, as the train stage does.
@@ -33,7 +34,7 @@ class StepOptions(Record):
     attention: Attention = "sdpa"
     optimizer: str = "adamw"
     optimizer_arguments: dict[str, JsonValue] = Field(default_factory=dict)
-    optimizer_kernel: OptimizerKernel = "foreach"
+    optimizer_kernel: OptimizerKernel | Literal["plain"] = "foreach"
     zero_grad: ZeroGrad = "after_step"
     optimizer_in_backward: bool = False
     activation_checkpointing: Checkpointing = "none"

@@ -21,6 +21,10 @@ from eightgig.vram.tracing.op_facts import OpFacts, facts_of
 # tensor is a tensor subclass (`areAnyTensorSubclassLike` in torch/csrc/autograd/FunctionsManual.cpp).
 _IN_PLACE_ON_A_GPU = {"aten::scatter_add", "aten::index_put", "aten::index_add", "aten::_index_put_impl"}
 _DEVICE_OF = torch.ops.prim.device.default
+_VALUE_OF = torch.ops.aten._local_scalar_dense.default
+_STEP_COUNT = 10.5  # read of a step counter, which has no value: any serves that no optimizer divides by zero for
+# They write into their inputs and take nothing, and torch has none of them for tensors without values.
+_FUSED_STEPS = {"aten::_fused_sgd_", "aten::_fused_adagrad_"}
 
 
 class _Block(NamedTuple):
@@ -132,6 +136,11 @@ class Tracer(TorchDispatchMode):
         if func.namespace != "aten":  # marks of the profiler, and the like
             return func(*args, **(kwargs or {}))
         self._settle_sum()
+        if self._phase == "optimizer":
+            if func is _VALUE_OF:
+                return _STEP_COUNT
+            if func._schema.name in _FUSED_STEPS:
+                return None
         out = func(*args, **(kwargs or {}))
         facts = facts_of(func)
         if facts.is_view:
