@@ -1,7 +1,7 @@
 """Which attention kernel a GPU would choose; a fake device is always given the one that keeps the whole matrix."""
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -11,7 +11,7 @@ from torch._subclasses.fake_tensor import FakeTensor
 from torch.nn import functional
 
 from eightgig.vram.plan import Attention
-from eightgig.vram.tracing.fake_device import DEVICE
+from eightgig.vram.tracing.fake_device import kernel_library
 
 _WIDEST_FLASH_HEAD = 256  # aten/src/ATen/native/transformers/cuda/sdp_utils.cpp, check_head_dim_size_flash
 _HALF = (torch.float16, torch.bfloat16)
@@ -19,22 +19,19 @@ _HALF = (torch.float16, torch.bfloat16)
 
 @contextmanager
 def fused_attention(attention: Attention) -> Iterator[None]:
-    """Send scaled_dot_product_attention of the fake device to the kernel that torch takes on a GPU from Ampere on.
+    """Give the fake device's scaled_dot_product_attention the kernel that torch takes on a GPU from Ampere on.
 
     Flash attention where the type is half and there is no mask, memory-efficient attention otherwise; `eager` leaves
-    the choice as it is. The function is replaced, for autograd's thread, which recomputes checkpointed blocks, has no
-    modes of torch's functions.
+    the choice as it is. The kernel is registered with torch's dispatcher, so that it does not matter by which name a
+    network imported the function, nor in which thread it is called.
     """
     with _one_text_a_sample():
         if attention != "sdpa":
             yield
             return
-        original = functional.scaled_dot_product_attention
-        functional.scaled_dot_product_attention = _Attention(original)
-        try:
+        with kernel_library("aten") as library:
+            library.impl("scaled_dot_product_attention", _attention, "AutogradPrivateUse1")
             yield
-        finally:
-            functional.scaled_dot_product_attention = original
 
 
 @contextmanager
@@ -61,44 +58,28 @@ def _one_text_a_sample() -> Iterator[None]:
         masking.find_packed_sequence_indices = original
 
 
-class _Attention:
-    """Stands where `torch.nn.functional.scaled_dot_product_attention` stood."""
-
-    def __init__(self, original: Callable[..., Tensor]) -> None:
-        self._original = original
-
-    def __call__(
-        self,
-        query: Tensor,
-        key: Tensor,
-        value: Tensor,
-        attn_mask: Tensor | None = None,
-        dropout_p: float = 0.0,
-        is_causal: bool = False,
-        scale: float | None = None,
-        enable_gqa: bool = False,
-    ) -> Tensor:
-        if query.device.type != DEVICE or query.dim() != 4:
-            return self._original(
-                query, key, value, attn_mask, dropout_p, is_causal, scale=scale, enable_gqa=enable_gqa
-            )
-        query, key, value, mask = _autocast(query, key, value, attn_mask)
-        if enable_gqa and key.shape[1] != query.shape[1]:
-            repeats = query.shape[1] // key.shape[1]
-            key, value = key.repeat_interleave(repeats, 1), value.repeat_interleave(repeats, 1)
-        width = query.shape[-1]
-        if mask is None and query.dtype in _HALF and width <= _WIDEST_FLASH_HEAD and width == value.shape[-1]:
-            return _flash(query, key, value, dropout_p, causal=is_causal, scale=scale)
-        return _efficient(query, key, value, mask, dropout_p, causal=is_causal, scale=scale)
-
-
-def _autocast(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> tuple[Any, ...]:
-    if not torch.is_autocast_enabled(DEVICE):
-        return query, key, value, mask
-    dtype = torch.get_autocast_dtype(DEVICE)
-    if mask is not None and mask.is_floating_point():
-        mask = mask.to(dtype)
-    return query.to(dtype), key.to(dtype), value.to(dtype), mask
+def _attention(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attn_mask: Tensor | None = None,
+    dropout_p: float = 0.0,
+    is_causal: bool = False,
+    *,
+    scale: float | None = None,
+    enable_gqa: bool = False,
+) -> Tensor:
+    if query.dim() != 4:
+        math = torch.ops.aten._scaled_dot_product_attention_math
+        plain: Tensor = math(query, key, value, attn_mask, dropout_p, is_causal, scale=scale, enable_gqa=enable_gqa)[0]
+        return plain
+    if enable_gqa and key.shape[1] != query.shape[1]:
+        repeats = query.shape[1] // key.shape[1]
+        key, value = key.repeat_interleave(repeats, 1), value.repeat_interleave(repeats, 1)
+    width = query.shape[-1]
+    if attn_mask is None and query.dtype in _HALF and width <= _WIDEST_FLASH_HEAD and width == value.shape[-1]:
+        return _flash(query, key, value, dropout_p, causal=is_causal, scale=scale)
+    return _efficient(query, key, value, attn_mask, dropout_p, causal=is_causal, scale=scale)
 
 
 def _flash(query: Tensor, key: Tensor, value: Tensor, dropout: float, *, causal: bool, scale: float | None) -> Tensor:

@@ -128,7 +128,8 @@ def _replaced(owner: Any, name: str, value: Any) -> Iterator[None]:
 
 
 @contextmanager
-def _library(namespace: str) -> Iterator[torch.library.Library]:
+def kernel_library(namespace: str) -> Iterator[torch.library.Library]:
+    """Have a library that kernels of the device are registered in; they are gone after the block."""
     library = torch.library.Library(namespace, "IMPL")
     _registered.append(library)
     try:
@@ -139,9 +140,9 @@ def _library(namespace: str) -> Iterator[torch.library.Library]:
 
 
 def _register_autocast(stack: ExitStack) -> None:
-    fallback = stack.enter_context(_library("_"))
+    fallback = stack.enter_context(kernel_library("_"))
     fallback.fallback(torch.library.fallthrough_kernel, "AutocastPrivateUse1")
-    library = stack.enter_context(_library("aten"))
+    library = stack.enter_context(kernel_library("aten"))
     for name, rule in _cast_rules():
         operator = _operator(name)
         if operator is not None:
@@ -149,7 +150,7 @@ def _register_autocast(stack: ExitStack) -> None:
 
 
 def _register_fused_backward(stack: ExitStack) -> None:
-    library = stack.enter_context(_library("aten"))
+    library = stack.enter_context(kernel_library("aten"))
     for name in _FUSED_BACKWARD:
         library.impl(name, _below_autograd(getattr(torch.ops.aten, name).default), "AutogradPrivateUse1")
 
