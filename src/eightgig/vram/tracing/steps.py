@@ -52,7 +52,7 @@ def trace_step(workload: Workload, options: StepOptions) -> AllocationTrace:
 
 @contextmanager
 def _without_collections() -> Iterator[None]:
-    """Collect garbage only where it is asked for: a fifth of the time, and a cycle goes at the same moment each time."""
+    """Collect garbage only where it is asked for: a fifth of the time, and what cycles hold goes at the same moment."""
     was_on = gc.isenabled()
     gc.collect()
     gc.freeze()  # so that a collection looks only at what was made since
