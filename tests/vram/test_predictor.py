@@ -185,7 +185,7 @@ def test_the_cap_lies_between_the_peaks(predict):
     assert 0 <= made.fragmentation < 1
 
 
-def test_a_step_is_traced_once_and_run_three_times(trace):
+def test_a_step_is_traced_twice_and_run_three_times(trace):
     made = trace("perceptron", micro_batch=16, optimizer="sgd")
     phases = [mark.phase for mark in made.marks if mark.phase != "idle"]
     assert phases == ["build", *["forward", "backward", "optimizer", "release"] * 3]

@@ -21,6 +21,13 @@ class Mark(NamedTuple):
     phase: str
 
 
+class StepBoundary(NamedTuple):
+    """How many events and marks come before an optimizer step."""
+
+    num_events: int
+    num_marks: int
+
+
 class WorkspaceUse(NamedTuple):
     """A kernel that takes memory that no tensor shows, just before event `position`."""
 
@@ -53,7 +60,7 @@ class AllocationTrace:
         categories: of each block, by its number.
         owners: the module, or else the op, that made each block.
         marks: where phases begin.
-        steps: positions where optimizer steps begin.
+        steps: where optimizer steps begin, and where the last one ended.
         workspaces: where kernels take workspace memory, whose size depends on the GPU.
         costs: of the ops of the last step.
         has_batch_norm: whether the network uses the batch's own statistics in training.
@@ -64,7 +71,7 @@ class AllocationTrace:
     categories: dict[int, Category]
     owners: dict[int, str]
     marks: tuple[Mark, ...]
-    steps: tuple[int, ...] = ()
+    steps: tuple[StepBoundary, ...] = ()
     workspaces: tuple[WorkspaceUse, ...] = ()
     costs: tuple[OpCost, ...] = ()
     has_batch_norm: bool = False

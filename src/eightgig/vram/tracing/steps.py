@@ -134,11 +134,12 @@ class _Training:
         with LoneSamples(self.module).through(self.options.micro_batch):
             step = self._step_in_backward if self.options.optimizer_in_backward else self._step
             step()
+        self.tracer.step_boundary()
         del ahead
 
     def _step(self) -> None:
         for is_last in (False, True):
-            self.tracer.step_begins()
+            self.tracer.step_boundary()
             for position in range(2 if self.options.accumulates else 1):
                 with self._costs(is_last and position == 0):
                     self._micro_step(releases=position == 0)
@@ -157,7 +158,7 @@ class _Training:
             self._categorize_state()
         with steps.on():
             for is_last in (False, True):
-                self.tracer.step_begins()
+                self.tracer.step_boundary()
                 with self._costs(is_last):
                     self._micro_step(releases=False)
                 self._release("after_step")

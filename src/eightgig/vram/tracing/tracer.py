@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
 
-from eightgig.vram.allocator.events import AllocationTrace, Event, Mark, OpCost, WorkspaceUse
+from eightgig.vram.allocator.events import AllocationTrace, Event, Mark, OpCost, StepBoundary, WorkspaceUse
 from eightgig.vram.allocator.kernels import CublasHandle
 from eightgig.vram.plan import Category
 from eightgig.vram.tracing.fake_device import is_on_device
@@ -52,8 +52,8 @@ class Tracer(TorchDispatchMode):
         super().__init__()
         self.records_costs = False
         self._events: list[Event] = []
-        self._marks: list[Mark] = []
-        self._steps: list[int] = []
+        self._marks: list[Mark] = [Mark(0, "build")]
+        self._steps: list[StepBoundary] = []
         self._workspaces: list[WorkspaceUse] = []
         self._costs: list[OpCost] = []
         self._categories: dict[int, Category] = {}
@@ -78,10 +78,10 @@ class Tracer(TorchDispatchMode):
             costs=tuple(self._costs),
         )
 
-    def step_begins(self) -> None:
-        """Note that an optimizer step begins here."""
+    def step_boundary(self) -> None:
+        """Note that an optimizer step begins or ends here."""
         self._settle_sum()
-        self._steps.append(len(self._events))
+        self._steps.append(StepBoundary(len(self._events), len(self._marks)))
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
