@@ -37,18 +37,11 @@ from eightgig.data.store.content import StoreContent
 from eightgig.data.store.tokenizers import train_bpe
 from eightgig.data.store.tokens import TokenContent
 from eightgig.datasets.engine import EngineDataset
-from eightgig.datasets.figure import FigureDataset
-from eightgig.datasets.film import FilmDataset
+from eightgig.datasets.files import OnnxDataset, PageDataset, TextDataset
 from eightgig.datasets.folder import FolderDataset
-from eightgig.datasets.hdf5 import StoreDataset
-from eightgig.datasets.image import ImageDataset
-from eightgig.datasets.onnx import OnnxDataset
-from eightgig.datasets.page import PageDataset
-from eightgig.datasets.raw import RawImagesDataset
-from eightgig.datasets.record import RecordDataset
-from eightgig.datasets.table import TableDataset
-from eightgig.datasets.text import TextDataset
-from eightgig.datasets.token_store import TokenStoreDataset
+from eightgig.datasets.media import FigureDataset, FilmDataset, ImageDataset
+from eightgig.datasets.results import RecordDataset, TableDataset
+from eightgig.datasets.stores import RawImagesDataset, StoreDataset, TokenStoreDataset
 from eightgig.datasets.weights import Weights, WeightsDataset
 from eightgig.export.tensorrt.manifest import sealed
 from eightgig.export.tensorrt.records import Engine, EngineManifest, EngineRequest
