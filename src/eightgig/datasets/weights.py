@@ -5,8 +5,8 @@ from typing import Any
 
 from kedro.io import AbstractDataset, DatasetError
 
-from eightgig.core.checksummed import has_checksum, waiting_checksum
 from eightgig.core.errors import WeightsError
+from eightgig.core.files import has_checksum, waiting_checksum
 from eightgig.datasets.files import FileDataset
 from eightgig.models.weights_file import Weights, card_path, load_weights, save_weights
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from eightgig.core.errors import StoreError
-from eightgig.data.ingest.stratified import make_detection_splits
+from eightgig.data.ingest.splits import make_detection_splits
 from eightgig.data.store.reader import ImageStore
 from eightgig.tasks.detection.parameters import DetectionDataParameters
 from eightgig.tasks.detection.store_content import DetectionStoreContent

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from eightgig.core.errors import DataError, StoreError
-from eightgig.data.ingest.stratified import make_detection_splits
+from eightgig.data.ingest.splits import make_detection_splits
 from eightgig.data.store.masks import VOID
 from eightgig.data.store.reader import ImageStore
 from eightgig.tasks.segmentation.layouts import find_layout, scan_mask_folder

@@ -10,7 +10,6 @@ from eightgig.core.errors import ImageRejectedError
 from eightgig.core.progress import Report
 from eightgig.data.images.decoding import Inspection, inspect_image
 from eightgig.data.images.parameters import DataParameters, ImageParameters
-from eightgig.data.ingest.copies import contradicting, judging_split
 from eightgig.data.ingest.findings import (
     DECODER_WARNING,
     KEPT,
@@ -21,7 +20,7 @@ from eightgig.data.ingest.findings import (
 )
 from eightgig.data.ingest.folders import ClassFolders, require_enough
 from eightgig.data.ingest.inspection import FileReader, inspect
-from eightgig.data.ingest.splits import given_splits
+from eightgig.data.ingest.splits import contradicting, given_splits, judging_split
 
 MANIFEST_COLUMNS = (
     "path", "label", "class_name", "codec", "width", "height", "byte_count", "content_hash", "note", "split",

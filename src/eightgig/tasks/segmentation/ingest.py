@@ -54,7 +54,7 @@ class MaskedImages:
 
     def split(self, manifest: Table, data: SegmentationDataParameters, class_pixels: Table) -> Table:
         """Return the splits, drawn by the rarest class of each image."""
-        from eightgig.data.ingest.stratified import make_detection_splits
+        from eightgig.data.ingest.splits import make_detection_splits
 
         return make_detection_splits(
             manifest, class_pixels, val_fraction=data.val_fraction, test_fraction=data.test_fraction, seed=data.seed

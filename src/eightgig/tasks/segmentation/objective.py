@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torchmetrics.functional.classification import multiclass_confusion_matrix
 
-from eightgig.core.transfer import to_device
+from eightgig.core.device import to_device
 from eightgig.data.images.transforms import DeviceColour
 from eightgig.data.store.masks import VOID
 from eightgig.tasks.segmentation.parameters import SegmentationLossParameters

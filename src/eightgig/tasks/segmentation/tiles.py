@@ -51,7 +51,7 @@ def segment_image(
     """
     from contextlib import ExitStack
 
-    from eightgig.data.ingest.palette import colours_of
+    from eightgig.data.ingest.class_table import colours_of
     from eightgig.stages.trained import restore
     from eightgig.tasks.segmentation.tiled.masks import blend_masks
     from eightgig.tasks.segmentation.tiled.mirrored import InnerRows, MirroredSource
