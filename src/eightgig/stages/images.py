@@ -8,7 +8,7 @@ from eightgig.core.device import loader_processes
 from eightgig.models.cards import ImageCard
 from eightgig.models.parameters import ImageModelParameters
 from eightgig.stages.annotations import Batches, ImageNetwork, ImageStore
-from eightgig.stages.loading import for_evaluation
+from eightgig.stages.inputs import for_evaluation
 from eightgig.stages.task import Task
 from eightgig.training.parameters import TrainParameters
 

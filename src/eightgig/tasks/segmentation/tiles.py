@@ -57,10 +57,10 @@ def segment_image(
     from eightgig.tasks.segmentation.tiled.mirrored import InnerRows, MirroredSource
     from eightgig.tasks.segmentation.tiled.probabilities import open_probabilities
     from eightgig.tiles.bands import Wanted
-    from eightgig.tiles.clock import StageTimer
     from eightgig.tiles.overlay import Overlay
     from eightgig.tiles.png import open_mask_png
     from eightgig.tiles.receptive import receptive_radius
+    from eightgig.tiles.records import StageTimer
     from eightgig.tiles.source import open_source
     from eightgig.vram.runtime.measure import MemoryMeter
 
