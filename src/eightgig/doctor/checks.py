@@ -35,18 +35,16 @@ CHECKS: tuple[Check, ...] = (
     host_checks.disk_space,
     host_checks.python,
 )
-
-
-def examine(machine: Machine) -> tuple[Advice, ...]:
-    """Return what all checks say of a machine."""
-    return tuple(advice for check in CHECKS if (advice := check(machine)) is not None)
-
-
 # README, measured on two cores of an AMD EPYC: the built-in sample's pipeline, and EfficientNet-B3 at 300 px.
 _SAMPLE_MINUTES = 5
 _IMAGES_PER_SECOND = 4
 # What keeps a run off the card: card, driver, torch's build, compute mode.
 _GATES = ("DOC001", "DOC002", "DOC003", "DOC014")
+
+
+def examine(machine: Machine) -> tuple[Advice, ...]:
+    """Return what all checks say of a machine."""
+    return tuple(advice for check in CHECKS if (advice := check(machine)) is not None)
 
 
 def outlook(machine: Machine, advice: tuple[Advice, ...]) -> str:

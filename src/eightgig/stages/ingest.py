@@ -16,6 +16,9 @@ from eightgig.core.records import Record
 from eightgig.stages.annotations import Table
 from eightgig.stages.task import Records, stage_node
 
+logger = logging.getLogger(__name__)
+_MOST_LINES = 12  # of a set in which everything is wrong; all is in the list of rejects
+
 
 class IngestKind(Protocol):
     """Only what differs between kinds of data."""
@@ -90,10 +93,6 @@ def split(kind: IngestKind, raw: Any, manifest: Table, rejects: Table, data: Rec
     """
     kind.require_usable(raw, manifest, rejects, data, **tables)
     return kind.split(manifest, data, **tables)
-
-
-logger = logging.getLogger(__name__)
-_MOST_LINES = 12  # of a set in which everything is wrong; all is in the list of rejects
 
 
 def log_findings(rejects: Table) -> None:

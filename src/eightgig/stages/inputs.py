@@ -10,6 +10,8 @@ from eightgig.stages.annotations import ImageStore
 from eightgig.stages.task import Task
 
 Feeds = dict[str, Any]
+# Starting a process takes as long as some batches do, on Windows as long as many.
+_BATCHES_A_PROCESS = 8
 
 
 def network_inputs(
@@ -43,10 +45,6 @@ def sample_input(task: Task, card: WeightsCard, store: ImageStore, index: int) -
 def feeds_of(inputs: dict[str, Any]) -> Feeds:
     """Return tensors by name as a runner takes them."""
     return {name: tensor.numpy() for name, tensor in inputs.items()}
-
-
-# Starting a process takes as long as some batches do, on Windows as long as many.
-_BATCHES_A_PROCESS = 8
 
 
 def for_evaluation(num_workers: int) -> dict[str, Any]:

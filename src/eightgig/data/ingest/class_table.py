@@ -20,6 +20,8 @@ TABLE_FILES = ("classes.csv", "class_dict.csv", "label_colors.txt")
 _VOID_NAMES = {"void", "unlabelled", "unlabeled", "ignore", "ignored", "background void"}
 _MOST_TABLE_BYTES = 1_000_000
 _LARGEST_LABEL = 2**16 - 1  # of a mask of 16 bits
+VOID_COLOUR: Colour = (0, 0, 0)
+_GOLDEN = 0.618034  # hues this far apart differ most, however many there are
 
 
 @dataclass(frozen=True)
@@ -225,10 +227,6 @@ def _refuse_doubles(path: Path, columns: Sequence[tuple[str, Sequence[object]]])
             raise DataError(f"{path}: {what} {double} is there twice. Each row needs its own.")
 
 
-VOID_COLOUR: Colour = (0, 0, 0)
-_GOLDEN = 0.618034
-
-
 def colours_of(classes: Sequence[str]) -> npt.NDArray[np.uint8]:
     """Return RGB colours, uint8 (K + 1) x 3, the last for void: those of Cityscapes and CamVid for their classes."""
     return np.array([*(_colour_of(name, place) for place, name in enumerate(classes)), VOID_COLOUR], dtype=np.uint8)
@@ -239,7 +237,6 @@ def _colour_of(name: str, place: int) -> Colour:
         if name.lower() in table.classes:
             wanted = table.classes.index(name.lower())
             return next(colour for colour, found in table.colours.items() if found == wanted)
-    # Hues a golden section apart differ most, however many there are.
     red, green, blue = colorsys.hsv_to_rgb(place * _GOLDEN % 1, 0.75 if place % 2 else 0.5, 0.9 - 0.15 * (place % 3))
     return round(255 * red), round(255 * green), round(255 * blue)
 

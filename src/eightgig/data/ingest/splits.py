@@ -11,6 +11,7 @@ from eightgig.core.seeding import seed_from
 
 Group = list[int]
 """Rows of the manifest that show the same image."""
+_FEW = 3  # one image a split: a class with fewer cannot be drawn by itself
 
 
 def make_splits(manifest: pd.DataFrame, *, val_fraction: float, test_fraction: float, seed: int) -> pd.DataFrame:
@@ -75,9 +76,6 @@ def _choose(groups: list[Group], wanted: int, num_left: int) -> tuple[list[Group
         chosen = set(sorted(range(len(groups)), key=lambda place: len(groups[place]))[: min(most, 1)])
     taken = [group for place, group in enumerate(groups) if place in chosen]
     return taken, [group for place, group in enumerate(groups) if place not in chosen]
-
-
-_FEW = 3
 
 
 def make_detection_splits(

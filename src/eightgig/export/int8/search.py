@@ -21,6 +21,7 @@ Judge = Callable[[Runner], float]
 # A score is a ratio of counts, so a drop of just the gate must not fail by a rounding error.
 _ROUNDING = 1e-9
 _SAME_SPEED = 0.02
+_MIN_ROUNDS = 5  # of timing, whose median shall not be that of one slow moment
 
 
 @dataclass(frozen=True)
@@ -227,9 +228,6 @@ def _cost(candidate: Int8Candidate) -> float:
 def _beats(other: Int8Candidate, candidate: Int8Candidate) -> bool:
     gains = (other.score - candidate.score, _cost(candidate) - _cost(other))
     return min(gains) >= 0 and max(gains) > 0
-
-
-_MIN_ROUNDS = 5
 
 
 def latency_ratio(candidate: Runner, reference: Runner, feeds: Feeds, *, seconds: float = 0.7) -> float:

@@ -18,6 +18,7 @@ from eightgig.tasks.reinforcement.parameters import PPOParameters
 
 _ADAM_EPSILON = 1e-5  # not torch's 1e-8: CleanRL and Stable-Baselines3 both
 _DIVERGENCE_SLACK = 1.5  # an update stops beyond 1.5 times `target_kl`, as in OpenAI's Spinning Up
+_SMALLEST_VARIANCE = 1e-8  # so that an observation that never changes is not divided by 0
 
 
 class PPOLearner:
@@ -127,9 +128,6 @@ def as_one_vector(weights: Sequence[nn.Parameter]) -> nn.Parameter:
     for weight, part in zip(weights, parts, strict=True):
         weight.data = part.view_as(weight)
     return vector
-
-
-_SMALLEST_VARIANCE = 1e-8
 
 
 class RunningMoments:

@@ -21,6 +21,7 @@ _GZIP = ".gz"
 _SHARD = re.compile(r"[-_.]?\d{5}-of-\d{5}$")  # train-00000-of-00002.parquet, as the Hugging Face Hub has them
 Kind = Literal["delimited", "parquet", "json", "jsonl"]
 _KINDS: dict[str, Kind] = {".parquet": "parquet", ".json": "json", ".jsonl": "jsonl", ".ndjson": "jsonl"}
+_ROWS_AT_A_TIME = 1024  # of a Parquet file, which may be larger than memory
 
 
 class TableFile(Record):
@@ -110,9 +111,6 @@ def table_rows(path: Path, table: TableFile, data: TextDataParameters) -> Iterat
         from eightgig.tasks.text.json_tables import json_rows
 
         yield from json_rows(path, table.kind, data)
-
-
-_ROWS_AT_A_TIME = 1024
 
 
 def parquet_rows(path: Path, data: TextDataParameters) -> Iterator[Row]:

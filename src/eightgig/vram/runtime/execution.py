@@ -9,6 +9,9 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from eightgig.vram.plan import MemoryPlan, Numerics
 from eightgig.vram.runtime.budget import EnforcedBudget, enforced_budget
 
+EXACT = Numerics(tf32="never")
+"""What a variant that is called fp32 is measured in: float32, and kernels that do not change from run to run."""
+
 
 @contextmanager
 def carrying_out(plan: MemoryPlan) -> Iterator[EnforcedBudget]:
@@ -28,10 +31,6 @@ def planned_attention(plan: MemoryPlan) -> AbstractContextManager[None]:
     process, so autograd's threads, which recompute checkpointed blocks, have it too.
     """
     return sdpa_kernel(SDPBackend.MATH) if plan.attention == "eager" else nullcontext()
-
-
-EXACT = Numerics(tf32="never")
-"""What a variant that is called fp32 is measured in: float32, and kernels that do not change from run to run."""
 
 
 @contextmanager

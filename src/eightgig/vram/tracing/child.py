@@ -22,6 +22,9 @@ from eightgig.vram.tracing.spec import WorkloadSpec
 
 _LENGTH = struct.Struct(">Q")  # before each value: its length in bytes
 _WATCH_SECONDS = 2.0  # soon enough for a person, and no load
+_LAST_LINES = 6  # of its standard error: the error of a traceback, and the call that raised it
+# Far above what any network takes (a trace takes seconds); a constructor that waits for values would never end.
+_LIMIT_SECONDS = 300
 
 
 class Request(NamedTuple):
@@ -81,11 +84,6 @@ def end_with(parent: int) -> None:
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
-
-
-_LAST_LINES = 6  # of its standard error: the error of a traceback, and the call that raised it
-# Far above what any network takes (a trace takes seconds); a constructor that waits for values would never end.
-_LIMIT_SECONDS = 300
 
 
 class ChildProcess:

@@ -14,6 +14,12 @@ from eightgig.vram.runtime.recompute import apply_checkpointing
 
 MakeBatch = Callable[[int], Any]
 """From a number of samples to a batch: tensors on torch's default device, in any nesting of tuples, lists and dicts."""
+# Smaller tensors are filled as ever: it takes no time, and some constructors read what they wrote into them.
+_LARGE_TENSOR = 4096
+# What initialisers end in, and how they go on: seconds for a large network, on weights whose values nobody reads.
+_FILLS = {
+    *("uniform_", "normal_", "erfinv_", "clamp_", "mul_", "add_", "fill_", "zero_", "copy_", "random_", "bernoulli_"),
+}
 
 
 @dataclass(frozen=True)
@@ -33,14 +39,6 @@ class Workload:
     loss: Callable[[nn.Module, Any], Tensor]
     evaluate: Callable[[nn.Module, Any], Any] | None = None
     checkpoint: Callable[[nn.Module, Checkpointing], nn.Module] = apply_checkpointing
-
-
-# Smaller tensors are filled as ever: it takes no time, and some constructors read what they wrote into them.
-_LARGE_TENSOR = 4096
-# What initialisers end in, and how they go on: seconds for a large network, on weights whose values nobody reads.
-_FILLS = {
-    *("uniform_", "normal_", "erfinv_", "clamp_", "mul_", "add_", "fill_", "zero_", "copy_", "random_", "bernoulli_"),
-}
 
 
 class _SkipFills(TorchDispatchMode):
