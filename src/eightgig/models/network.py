@@ -4,7 +4,6 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from eightgig.core.records import Record
 from eightgig.models.parameters import TextModelParameters
@@ -71,6 +70,8 @@ class Complexity(Record):
 
 def complexity_of(module: nn.Module, example_input: Tensor) -> Complexity:
     """Return the parameters of `module` and the FLOPs of one pass over `example_input`, in evaluation mode."""
+    from torch.utils.flop_counter import FlopCounterMode  # a quarter of a second to import
+
     was_training = module.training
     module.eval()
     try:
