@@ -57,6 +57,20 @@ class ImageTask(Task):
         images_N3HW = torch.zeros(num_samples, 3, size, size, dtype=torch.uint8)
         return {"images": images_N3HW, **self.dummy_targets(num_samples, size)}
 
+    def train_batches(
+        self, store: ImageStore, indices: Iterable[int], *, size: int, batch_size: int, train: Any
+    ) -> Batches:
+        """Return batches varied by `train.augment`, or as in validation where it is None, shuffled in each epoch."""
+        return self.batch_loader()(
+            store,
+            list(indices),
+            image_size=size,
+            batch_size=batch_size,
+            augment=train.augment,
+            shuffle=True,
+            **loading(train),
+        )
+
     def eval_batches(
         self, store: ImageStore, indices: Iterable[int], *, size: int, batch_size: int, num_workers: int = 0
     ) -> Batches:
@@ -95,6 +109,18 @@ def loading(train: TrainParameters) -> dict[str, Any]:
 
     workers = loader_processes(train.num_workers)
     return {"seed": train.seed, "num_workers": workers, "pin_memory": torch.cuda.is_available()}
+
+
+def center_cropped(image_HWC: Any, image_size: int) -> Any:
+    """Return the middle square of an image as a uint8 tensor, 3 x image_size x image_size."""
+    import numpy as np
+    import torch
+
+    from eightgig.data.images.transforms import center_crop_box, crop_resize_into
+
+    out_HWC = np.empty((image_size, image_size, 3), np.uint8)
+    crop_resize_into(image_HWC, center_crop_box(*image_HWC.shape[:2]), out_HWC)
+    return torch.from_numpy(out_HWC).permute(2, 0, 1)
 
 
 def letterboxed(image_HWC: Any, image_size: int) -> Any:
