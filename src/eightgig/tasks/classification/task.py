@@ -1,11 +1,11 @@
 """A classifier of square crops of images: its answers to the stages' questions."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from eightgig.models.parameters import ImageModelParameters, ModelParameters
-from eightgig.stages.annotations import Batches, Evaluator, ImageNetwork, Objective
-from eightgig.stages.images import ImageTask, center_cropped
+from eightgig.stages.annotations import Evaluator, ImageNetwork, Objective
+from eightgig.stages.images import ImageTask
 from eightgig.stages.task import Records
 from eightgig.training.parameters import ClassifierTrainParameters, TrainParameters
 
@@ -30,16 +30,6 @@ class ImageClassifier(ImageTask):
 
         colour = DeviceColour(mean=network.mean, std=network.std, augment=train.augment)
         return ClassificationObjective(colour, label_smoothing=train.label_smoothing)
-
-    def batch_loader(self) -> Callable[..., Batches]:
-        """Return what makes batches of labelled crops; without `augment` centre crops."""
-        from eightgig.data.images.loader import create_loader
-
-        return create_loader
-
-    def eval_image(self, image_HWC: Any, *, image_size: int) -> Any:
-        """Return the centre crop of one image as a uint8 tensor, 3 x image_size x image_size."""
-        return center_cropped(image_HWC, image_size)
 
     def evaluator(self, classes: Sequence[str]) -> Evaluator:
         """Return how logits are read and judged."""
