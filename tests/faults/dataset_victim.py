@@ -31,7 +31,7 @@ from kedro.io import AbstractDataset, DatasetError
 from eightgig.core.files import sha256_of
 from eightgig.data.images.parameters import DataParameters
 from eightgig.data.ingest.folders import scan_class_folders
-from eightgig.data.ingest.manifest import build_manifest
+from eightgig.data.ingest.manifest import build_manifest, class_names
 from eightgig.data.ingest.sources import open_source
 from eightgig.data.store.content import StoreContent
 from eightgig.data.store.tokenizers import train_bpe
@@ -100,7 +100,7 @@ def images(number: int) -> StoreContent:
     root = PHOTOS / {1: "old", 2: "new"}[number]
     parameters = DataParameters(root=str(root))
     manifest, _ = build_manifest(scan_class_folders(root), parameters)
-    return StoreContent(manifest, root, parameters)
+    return StoreContent(manifest, root, class_names(manifest), parameters)
 
 
 def tokens(number: int) -> TokenContent:

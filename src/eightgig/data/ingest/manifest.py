@@ -77,6 +77,12 @@ def require_usable(root: Path, manifest: pd.DataFrame, rejects: pd.DataFrame, pa
     _refuse_small_classes(root, manifest, rejects, parameters.min_images_per_class)
 
 
+def class_names(manifest: pd.DataFrame) -> list[str]:
+    """Return the classes by their labels; each has an image, or the set would have been refused."""
+    named = manifest.drop_duplicates("label").sort_values("label")
+    return [str(name) for name in named["class_name"]]
+
+
 def inspect_below(root: Path, path: str, parameters: ImageParameters) -> Inspection | ImageRejectedError:
     """Return what the image at `path`, relative to `root`, is, or why it cannot be used."""
     try:
