@@ -44,7 +44,7 @@ def create_pipeline() -> Pipeline:
 '''
 CATALOG = f"""
 "{CASE}.metrics":
-  type: eightgig.datasets.record.RecordDataset
+  type: eightgig.datasets.results.RecordDataset
   filepath: ${{data_root:}}/07_model_output/{CASE}/metrics.json
   record: eightgig.tasks.image_regression.parameters.RegressionReport
   metadata:
