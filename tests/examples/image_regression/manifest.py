@@ -10,10 +10,10 @@ import pandas as pd
 from eightgig.core.errors import DataError, ImageRejectedError
 from eightgig.core.progress import Report
 from eightgig.data.images.decoding import Inspection
-from eightgig.data.ingest.splits import contradicting
 from eightgig.data.ingest.findings import DECODER_WARNING, KEPT, Finding, findings_table
 from eightgig.data.ingest.inspection import FileReader, inspect
 from eightgig.data.ingest.manifest import image_recipe, inspect_below
+from eightgig.data.ingest.splits import contradicting
 from eightgig.data.ingest.walking import files_below, is_image
 from eightgig.tasks.image_regression.parameters import RegressionDataParameters
 
