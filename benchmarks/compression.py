@@ -28,9 +28,9 @@ from eightgig.data.images.parameters import AugmentParameters
 from eightgig.data.store.reader import ImageStore
 from eightgig.datasets.weights import Weights, WeightsDataset
 from eightgig.export.onnx import export_onnx
-from eightgig.models.complexity import complexity_of
 from eightgig.models.compression import CompressParameters
 from eightgig.models.compression import Form as CompressedAs
+from eightgig.models.network import complexity_of
 from eightgig.stages.compress import CompressionWork
 from eightgig.stages.trained import indices_of, restore
 from eightgig.tasks.classification.task import ImageClassifier

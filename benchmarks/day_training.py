@@ -89,7 +89,7 @@ def resume(case: str, stores: str, *, device: DeviceKind, **_: Any) -> Measure:
 def _import_the_rest() -> None:
     """Import what a run imports when it begins: seconds that the card need not wait for."""
     from eightgig.stages import training_job  # noqa: F401
-    from eightgig.vram.runtime import attention, budget, offload, recompute, recorder  # noqa: F401
+    from eightgig.vram.runtime import budget, execution, offload, recompute, recorder  # noqa: F401
 
 
 def _short(epochs: int) -> dict[str, Any]:
@@ -210,7 +210,7 @@ def plan_by_hand(
 def _short_budget(reserved_by_half: int) -> float:
     """Return the budget that half the micro-batch fits and the whole one does not: a fifth more than the half took."""
     from eightgig.core.units import gib
-    from eightgig.vram.runtime.context import measured_context
+    from eightgig.vram.runtime.card_memory import measured_context
 
     return gib(round(1.2 * reserved_by_half) + measured_context(0).num_bytes)
 

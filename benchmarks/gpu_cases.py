@@ -18,7 +18,7 @@ from eightgig.vram.parameters import PlanParameters
 from eightgig.vram.plan import Checkpointing, OptimizerName, Precision, StepConfig
 from eightgig.vram.planning.planner import make_plan
 from eightgig.vram.planning.request import PlanRequest, generation_of
-from eightgig.vram.runtime.context import Context, context_to_keep
+from eightgig.vram.runtime.card_memory import Context, context_to_keep
 from eightgig.vram.tracing.options import StepOptions
 from eightgig.vram.tracing.predictor import Predictor
 from eightgig.vram.tracing.spec import WorkloadSpec

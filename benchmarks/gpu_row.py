@@ -21,7 +21,7 @@ from eightgig.core.records import Record
 from eightgig.core.units import bytes_from_gib
 from eightgig.vram.allocator.snapshot import SnapshotComparison
 from eightgig.vram.runtime.budget import cap_of
-from eightgig.vram.runtime.context import Context, context_to_keep, measured_context
+from eightgig.vram.runtime.card_memory import Context, context_to_keep, measured_context
 from eightgig.vram.tracing.card_probe import driver_version
 from eightgig.vram.tracing.options import StepOptions
 from eightgig.vram.tracing.spec import WorkloadSpec

@@ -23,12 +23,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from eightgig.data.ingest.palette import colours_of
+from eightgig.data.ingest.class_table import colours_of
 from eightgig.tasks.segmentation.tiled.masks import RunMasks, blend_masks
-from eightgig.tiles.clock import StageTimer
 from eightgig.tiles.grid import Grid
 from eightgig.tiles.overlay import Overlay
 from eightgig.tiles.png import open_mask_png
+from eightgig.tiles.records import StageTimer
 from eightgig.tiles.source import open_source
 
 NUM_CLASSES = 19

@@ -13,7 +13,7 @@ from day_schedule import Day
 from gpu_cases import setting_of
 from gpu_row import Machine
 
-from eightgig.vram.runtime.context import Context
+from eightgig.vram.runtime.card_memory import Context
 from eightgig.vram.tracing.workspace import load_calibration
 
 MACHINE = Machine(

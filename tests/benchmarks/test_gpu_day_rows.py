@@ -11,7 +11,7 @@ from tests.plans import make_plan
 
 from eightgig.core.errors import ExportError
 from eightgig.vram.plan import MemoryPlan
-from eightgig.vram.runtime.context import Context
+from eightgig.vram.runtime.card_memory import Context
 from eightgig.vram.tracing.options import StepOptions
 
 MIB = 2**20

@@ -9,11 +9,11 @@ from kedro.io import DatasetError
 from safetensors.torch import save
 
 from eightgig.core.files import sha256_of
+from eightgig.datasets.files import PageDataset
 from eightgig.datasets.folder import FolderDataset
-from eightgig.datasets.image import ImageDataset
-from eightgig.datasets.page import PageDataset
-from eightgig.datasets.raw import RawImagesDataset
-from eightgig.datasets.record import RecordDataset
+from eightgig.datasets.media import ImageDataset
+from eightgig.datasets.results import RecordDataset
+from eightgig.datasets.stores import RawImagesDataset
 from eightgig.datasets.weights import WeightsDataset
 from eightgig.models.cards import ImageCard
 
@@ -49,7 +49,7 @@ def test_a_image_that_is_damaged(tmp_path, content):
 
 @pytest.fixture
 def folder(tmp_path):
-    made = FolderDataset(filepath=str(tmp_path), dataset="eightgig.datasets.onnx.OnnxDataset", suffix=".onnx")
+    made = FolderDataset(filepath=str(tmp_path), dataset="eightgig.datasets.files.OnnxDataset", suffix=".onnx")
     made.save({"a": b"1"})
     return made
 

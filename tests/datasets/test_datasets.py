@@ -12,18 +12,12 @@ from plotly.graph_objects import Figure
 from eightgig.core.tracker import NoTracker
 from eightgig.data.images.parameters import DataParameters
 from eightgig.data.ingest.sources import open_source
-from eightgig.datasets.checkpoints import CheckpointFolderDataset
-from eightgig.datasets.figure import FigureDataset
-from eightgig.datasets.hdf5 import StoreDataset
-from eightgig.datasets.image import ImageDataset
-from eightgig.datasets.onnx import OnnxDataset
-from eightgig.datasets.page import PageDataset
-from eightgig.datasets.raw import RawImagesDataset
-from eightgig.datasets.record import RecordDataset
-from eightgig.datasets.table import TableDataset
-from eightgig.datasets.text import TextDataset
+from eightgig.datasets.files import OnnxDataset, PageDataset, TextDataset
+from eightgig.datasets.media import FigureDataset, ImageDataset
+from eightgig.datasets.results import RecordDataset, TableDataset
+from eightgig.datasets.stores import RawImagesDataset, StoreDataset
 from eightgig.datasets.tracker import TrackerDataset
-from eightgig.datasets.weights import Weights, WeightsDataset
+from eightgig.datasets.weights import CheckpointFolderDataset, Weights, WeightsDataset
 from eightgig.models.cards import ImageCard
 from eightgig.vram.plan import Finding
 

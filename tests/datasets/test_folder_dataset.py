@@ -26,7 +26,7 @@ _CARD = ImageCard(
 
 @pytest.fixture
 def pages(tmp_path):
-    return FolderDataset(filepath=str(tmp_path / "f"), dataset="eightgig.datasets.onnx.OnnxDataset", suffix=".onnx")
+    return FolderDataset(filepath=str(tmp_path / "f"), dataset="eightgig.datasets.files.OnnxDataset", suffix=".onnx")
 
 
 @pytest.fixture

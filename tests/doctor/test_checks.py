@@ -7,11 +7,11 @@ import pytest
 
 from eightgig.core.units import GIB, MIB
 from eightgig.doctor import CHECKS, Machine, examine
+from eightgig.doctor.checks import outlook
 from eightgig.doctor.disk import Disk
 from eightgig.doctor.driver_checks import tensor_core_formats
 from eightgig.doctor.graphics import Gpu, GpuProcess, Graphics
 from eightgig.doctor.host import Host
-from eightgig.doctor.outlook import outlook
 from eightgig.doctor.software import Software, Torch
 
 ARCHITECTURES = ("sm_75", "sm_80", "sm_86", "sm_90", "sm_100", "sm_120")  # torch 2.14.1+cu130

@@ -31,24 +31,17 @@ from kedro.io import AbstractDataset, DatasetError
 from eightgig.core.files import sha256_of
 from eightgig.data.images.parameters import DataParameters
 from eightgig.data.ingest.folders import scan_class_folders
-from eightgig.data.ingest.manifest import build_manifest
+from eightgig.data.ingest.manifest import build_manifest, class_names
 from eightgig.data.ingest.sources import open_source
 from eightgig.data.store.content import StoreContent
 from eightgig.data.store.tokenizers import train_bpe
 from eightgig.data.store.tokens import TokenContent
 from eightgig.datasets.engine import EngineDataset
-from eightgig.datasets.figure import FigureDataset
-from eightgig.datasets.film import FilmDataset
+from eightgig.datasets.files import OnnxDataset, PageDataset, TextDataset
 from eightgig.datasets.folder import FolderDataset
-from eightgig.datasets.hdf5 import StoreDataset
-from eightgig.datasets.image import ImageDataset
-from eightgig.datasets.onnx import OnnxDataset
-from eightgig.datasets.page import PageDataset
-from eightgig.datasets.raw import RawImagesDataset
-from eightgig.datasets.record import RecordDataset
-from eightgig.datasets.table import TableDataset
-from eightgig.datasets.text import TextDataset
-from eightgig.datasets.token_store import TokenStoreDataset
+from eightgig.datasets.media import FigureDataset, FilmDataset, ImageDataset
+from eightgig.datasets.results import RecordDataset, TableDataset
+from eightgig.datasets.stores import RawImagesDataset, StoreDataset, TokenStoreDataset
 from eightgig.datasets.weights import Weights, WeightsDataset
 from eightgig.export.tensorrt.manifest import sealed
 from eightgig.export.tensorrt.records import Engine, EngineManifest, EngineRequest
@@ -107,7 +100,7 @@ def images(number: int) -> StoreContent:
     root = PHOTOS / {1: "old", 2: "new"}[number]
     parameters = DataParameters(root=str(root))
     manifest, _ = build_manifest(scan_class_folders(root), parameters)
-    return StoreContent(manifest, root, parameters)
+    return StoreContent(manifest, root, class_names(manifest), parameters)
 
 
 def tokens(number: int) -> TokenContent:

@@ -19,7 +19,7 @@ from eightgig.data.images.parameters import DataParameters
 from eightgig.data.ingest.folders import scan_class_folders
 from eightgig.data.ingest.manifest import build_manifest, require_usable
 from eightgig.data.store.reader import ImageStore, write_store
-from eightgig.datasets.table import TableDataset
+from eightgig.datasets.results import TableDataset
 from eightgig.stages.ingest import split
 from eightgig.tasks.classification.ingest import ClassifiedImages
 from eightgig.tasks.detection.layouts import scan_detection_folder

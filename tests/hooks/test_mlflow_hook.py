@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from eightgig.core.records import Record
 from eightgig.core.tracker import NoTracker
-from eightgig.datasets.record import RecordDataset
+from eightgig.datasets.results import RecordDataset
 from eightgig.datasets.tracker import TrackerDataset
 from eightgig.hooks import MlflowHook
 from eightgig.hooks.tracking import TrackingParameters

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from eightgig.core.errors import ConfigurationError, WeightsError
-from eightgig.models.complexity import complexity_of
+from eightgig.models.network import complexity_of
 from eightgig.models.pruning import measure_batch_norm, prune_channels
 from eightgig.models.reshape import fit_to_shapes, fit_to_state, same_outputs, shapes_of
 from eightgig.tasks.classification.model import build_classifier

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from eightgig.data.store.tokenizers import train_bpe
 from eightgig.data.store.tokens import TokenContent, TokenStore
-from eightgig.datasets.table import TableDataset
+from eightgig.datasets.results import TableDataset
 from eightgig.export.card import TextModelCard
 from eightgig.report import figures
 from eightgig.report.page import Chart, Page, Section, Table, render_page

@@ -13,8 +13,8 @@ from tests.faults.small_cases import make_job, make_stores
 from eightgig.data.store.reader import ImageStore
 from eightgig.data.store.tokenizers import train_bpe
 from eightgig.data.store.tokens import TokenContent, TokenStore
-from eightgig.stages import loading
-from eightgig.stages.loading import workers_for
+from eightgig.stages import inputs
+from eightgig.stages.inputs import workers_for
 from eightgig.tasks.classification.task import ImageClassifier
 from eightgig.tasks.detection.task import ObjectDetector
 from eightgig.tasks.segmentation.task import SemanticSegmenter
@@ -105,9 +105,9 @@ def test_validation_has_as_many_processes_as_training(kind, stores, tmp_path, mo
 
 
 def test_a_few_batches_want_no_process(monkeypatch):
-    monkeypatch.setattr(loading, "loader_processes", lambda _: 4)
+    monkeypatch.setattr(inputs, "loader_processes", lambda _: 4)
     assert [workers_for(number, 8) for number in (1, 56, 64, 128, 10**5)] == [0, 0, 1, 2, 4]
-    monkeypatch.setattr(loading, "loader_processes", lambda _: 0)  # two cores
+    monkeypatch.setattr(inputs, "loader_processes", lambda _: 0)  # two cores
     assert workers_for(10**5, 8) == 0
 
 

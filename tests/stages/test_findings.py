@@ -9,8 +9,7 @@ from PIL import Image
 
 from eightgig.data.images.parameters import DataParameters
 from eightgig.data.ingest.sources import RawImages
-from eightgig.stages.findings import log_findings
-from eightgig.stages.ingest import inspect
+from eightgig.stages.ingest import inspect, log_findings
 from eightgig.tasks.classification.ingest import ClassifiedImages
 
 

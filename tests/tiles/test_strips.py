@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from eightgig.core.errors import ConfigurationError, DataError
 from eightgig.tasks.segmentation.tiled.masks import blend_masks
-from eightgig.tiles.clock import StageTimer
 from eightgig.tiles.grid import Grid
+from eightgig.tiles.records import StageTimer
 from eightgig.tiles.scratch import RowRing, Slots, require_space
 from eightgig.tiles.source import ArraySource
 from eightgig.tiles.strips import Strips, answer_all

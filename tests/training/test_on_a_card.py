@@ -163,7 +163,7 @@ def test_on_a_card_a_step_synchronises_once(make_trainer, make_loader):
 @pytest.mark.gpu
 def test_on_a_card_the_network_computes_as_the_plan_says():
     from eightgig.vram.plan import Numerics
-    from eightgig.vram.runtime.numerics import computing_as
+    from eightgig.vram.runtime.execution import computing_as
 
     torch.manual_seed(0)
     x = torch.randn(512, 512, device="cuda")

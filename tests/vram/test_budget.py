@@ -16,7 +16,7 @@ from tests.present import present
 from eightgig.core.errors import BudgetError
 from eightgig.core.units import GIB, MIB
 from eightgig.vram.runtime.budget import cap_of, enforced_budget, release_memory
-from eightgig.vram.runtime.context import Context, context_of, context_to_keep, own_bytes, used_by_this_process
+from eightgig.vram.runtime.card_memory import Context, context_of, context_to_keep, own_bytes, used_by_this_process
 
 OURS = os.getpid()
 

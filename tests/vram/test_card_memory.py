@@ -17,8 +17,7 @@ from eightgig.vram.parameters import PlanParameters
 from eightgig.vram.planning import target as targets
 from eightgig.vram.planning.target import target_of
 from eightgig.vram.runtime.budget import cap_of, enforced_budget
-from eightgig.vram.runtime.card_memory import card_memory, memory_of_run
-from eightgig.vram.runtime.context import context_to_keep
+from eightgig.vram.runtime.card_memory import card_memory, context_to_keep, memory_of_run
 
 SIZES = st.integers(0, 48 * GIB)
 

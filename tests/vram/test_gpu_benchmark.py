@@ -12,7 +12,7 @@ import torch
 
 from eightgig.core.units import GIB, MIB
 from eightgig.vram.allocator.snapshot_file import read_snapshot
-from eightgig.vram.runtime.context import Context
+from eightgig.vram.runtime.card_memory import Context
 
 # A segment with one block that is held, after another was given back; stacks and times as torch writes them.
 ENTRIES = [

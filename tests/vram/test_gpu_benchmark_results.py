@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from eightgig.core.units import GIB
-from eightgig.vram.runtime.context import Context
+from eightgig.vram.runtime.card_memory import Context
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from eightgig.vram.allocator.events import OpCost
 from eightgig.vram.cards.catalog import card_named
 from eightgig.vram.cards.roofline import step_seconds
 from eightgig.vram.plan import Numerics
-from eightgig.vram.runtime.numerics import EXACT, computing_as
+from eightgig.vram.runtime.execution import EXACT, computing_as
 
 
 def settings():
@@ -55,7 +55,7 @@ def test_nobody_else_sets_them(project_path):
         for path in (project_path / "src").rglob("*.py")
         if any(word in path.read_text(encoding="utf-8") for word in words)
     }
-    assert found == {"numerics.py"}
+    assert found == {"execution.py"}
 
 
 def test_the_roofline_counts_with_the_same_policy():

@@ -15,7 +15,7 @@ from tests.present import present
 from eightgig.core.units import GIB, MIB
 from eightgig.vram.plan import PhaseMemory
 from eightgig.vram.runtime.budget import EnforcedBudget
-from eightgig.vram.runtime.context import Context
+from eightgig.vram.runtime.card_memory import Context
 from eightgig.vram.runtime.flight_report import FlightReport, PhaseMemoryUse
 from eightgig.vram.runtime.memory_probe import (
     CudaMemoryProbe,

@@ -1,5 +1,7 @@
 """Variants that are open at the same time: asked, judged and timed; one that cannot go on drops out with its reason."""
 
+import ctypes
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -10,16 +12,43 @@ import torch
 
 from eightgig.bench.kept_predictions import KeptAnswers
 from eightgig.bench.latency import Call, LatencyReport, measure_calls, resized
-from eightgig.bench.memory import growth_while
 from eightgig.bench.parameters import LatencyParameters
 from eightgig.bench.shortage import told_of
-from eightgig.bench.variant import LabelledBatch, Variant
-from eightgig.export.evaluator import Comparer, Evaluator, Judge
+from eightgig.export.evaluator import Comparer, Evaluator, Judge, Target
 from eightgig.export.runners import Arrays, Runner
 from eightgig.vram.runtime.budget import release_memory
+from eightgig.vram.runtime.measure import MemoryMeter
 from eightgig.vram.runtime.recorder import FlightRecorder
 
 Result = TypeVar("Result")
+LabelledBatch = tuple[Arrays, Sequence[Target]]
+"""Inputs by name as the network wants them, and what is right for each sample."""
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One way to run the network, not yet opened.
+
+    Attributes:
+        name: for the table, for example `onnx_int8_cpu`.
+        runtime: for example `torch eager`, `ONNX Runtime`, `TensorRT`.
+        precision: what it is meant to have; the row shows what the runner really has.
+        device: where it is meant to run.
+        open: gives the runner; an EightgigError that it raises, or that memory ran out, becomes the row's status.
+        size_bytes: of its file; None when it has none.
+    """
+
+    name: str
+    runtime: str
+    precision: str
+    device: str
+    open: Callable[[], Runner]
+    size_bytes: int | None = None
+
+    @property
+    def is_on_gpu(self) -> bool:
+        """Whether it takes the card's memory."""
+        return self.device.startswith("cuda")
 
 
 @dataclass
@@ -187,3 +216,28 @@ def batch_of(feeds: Arrays, batch_size: int) -> Callable[[Runner], Call]:
     """Return what makes the call of a runner with so many samples."""
     batch = resized(feeds, batch_size)
     return lambda runner: partial(runner.run, batch)
+
+
+def growth_while(action: Callable[[], Result], *, on_gpu: bool) -> tuple[Result, int]:
+    """Return what `action` returns, and the bytes by which memory grew while it ran.
+
+    On the CPU the peak of the process's resident memory, less where it began; free memory is given back to the system
+    first, so that it is not taken again unseen (glibc alone can do that: elsewhere the figure may be too small). On
+    the GPU what the whole card has in use afterwards and had not before, whichever runtime took it.
+    """
+    release_memory(on_card=torch.cuda.is_initialized())
+    if on_gpu:
+        before, _ = torch.cuda.mem_get_info()
+        result = action()
+        return result, max(0, before - torch.cuda.mem_get_info()[0])
+    _give_back_free_memory()
+    with MemoryMeter("runner", "cpu") as meter:
+        result = action()
+    return result, meter.result().resident_growth_bytes
+
+
+def _give_back_free_memory() -> None:
+    if sys.platform == "linux":
+        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # musl has none
+        if trim is not None:
+            trim(0)

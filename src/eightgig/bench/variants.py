@@ -9,8 +9,7 @@ from eightgig.bench.kept_predictions import KeptAnswers
 from eightgig.bench.latency import Call, LatencyReport, resized
 from eightgig.bench.parameters import GateParameters, LatencyParameters
 from eightgig.bench.records import LatencyRow, VariantRow
-from eightgig.bench.sessions import Measured, Session, batch_of
-from eightgig.bench.variant import LabelledBatch, Variant
+from eightgig.bench.sessions import LabelledBatch, Measured, Session, Variant, batch_of
 from eightgig.core.device import resolve_device
 from eightgig.core.errors import BudgetError, ConfigurationError, DataError
 from eightgig.core.units import mib

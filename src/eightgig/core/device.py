@@ -1,14 +1,18 @@
-"""Which device a run uses, and what it is called."""
+"""Which device a run uses, what it is called, and how tensors get there."""
 
 import logging
 import os
 import platform
 from functools import cache
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from eightgig.core.errors import ConfigurationError
 from eightgig.core.kernels import lack_of_kernels
+
+if TYPE_CHECKING:
+    import torch
+
 
 logger = logging.getLogger(__name__)
 
@@ -81,3 +85,13 @@ def _cpu_model() -> str:
             if line.startswith("model name"):
                 return line.split(":", 1)[1].strip()
     return platform.processor() or platform.machine()
+
+
+def to_device(tensor: "torch.Tensor", device: "torch.device") -> "torch.Tensor":
+    """Return the tensor on a device; later work there waits for the copy, this process does not.
+
+    CUDA copies from page-locked memory alone behind the program's back: other memory is brought there first.
+    """
+    if device.type == "cuda" and tensor.device.type == "cpu" and not tensor.is_pinned():
+        tensor = tensor.pin_memory()
+    return tensor.to(device, non_blocking=True)

@@ -1,4 +1,4 @@
-"""Files that are either whole or not there: written under a temporary name, flushed, then renamed."""
+"""Files that are either whole or not there: written under a temporary name, flushed, renamed; alone or in pairs."""
 
 import glob
 import hashlib
@@ -98,3 +98,42 @@ def _flush_folder(folder: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def write_checksummed(path: Path, content: bytes, voucher: Path, text: str) -> None:
+    """Write a file and the small text beside it that vouches for it; a kill leaves the older pair or the newer one.
+
+    Two files cannot be replaced in one step. So the new text first waits beside the old one; then the file is replaced,
+    and then the text. Whoever reads takes the one of the two texts that fits the file.
+
+    Args:
+        path: of the file.
+        content: likewise.
+        voucher: where the text goes.
+        text: it must tell, such as by a hash, which file it is of.
+    """
+    write_text(waiting_checksum(voucher), text)
+    write_bytes(path, content)
+    write_text(voucher, text)
+    waiting_checksum(voucher).unlink(missing_ok=True)
+
+
+def waiting_checksum(voucher: Path) -> Path:
+    """Return where a voucher waits until its file is there."""
+    return voucher.with_name(f".{voucher.name}.next")
+
+
+def has_checksum(voucher: Path) -> bool:
+    """Tell whether there is any text that may vouch for the file."""
+    return voucher.is_file() or waiting_checksum(voucher).is_file()
+
+
+def read_checksums(voucher: Path) -> list[str]:
+    """Return the texts that may vouch for the file, the present one first.
+
+    Raises:
+        FileNotFoundError: there is none.
+        UnicodeDecodeError: one is damaged.
+    """
+    found = [path for path in (voucher, waiting_checksum(voucher)) if path.is_file()]
+    return [path.read_text(encoding="utf-8") for path in found or [voucher]]

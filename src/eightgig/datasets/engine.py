@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from eightgig.core.checksummed import has_checksum, waiting_checksum
 from eightgig.core.errors import ExportError
+from eightgig.core.files import has_checksum, waiting_checksum
 from eightgig.datasets.files import FileDataset
 from eightgig.export.tensorrt.records import Engine, UnusableEngine
 

@@ -1,9 +1,11 @@
-"""The base of this project's datasets: one file, saved atomically, present only when it is whole."""
+"""The base of this project's datasets: one file, saved atomically, present only when it is whole; and plain files."""
 
 from pathlib import Path, PurePosixPath
 from typing import Any, Generic, TypeVar
 
-from kedro.io import AbstractDataset
+from kedro.io import AbstractDataset, DatasetError
+
+from eightgig.core.files import write_bytes, write_text
 
 In = TypeVar("In")
 Out = TypeVar("Out")
@@ -31,3 +33,36 @@ class FileDataset(AbstractDataset[In, Out], Generic[In, Out]):
 
     def _describe(self) -> dict[str, Any]:
         return {"filepath": str(self._filepath)}
+
+
+class TextDataset(FileDataset[str, str]):
+    """A text as UTF-8."""
+
+    def save(self, data: str) -> None:
+        """Write the text atomically."""
+        write_text(self.path, data)
+
+    def load(self) -> str:
+        """Read the text."""
+        try:
+            return self.path.read_text(encoding="utf-8")
+        except UnicodeDecodeError as error:
+            raise DatasetError(
+                f"{self.path} is no text in UTF-8 ({error}). Run the stage that makes it once more."
+            ) from error
+
+
+class PageDataset(TextDataset):
+    """One self-contained HTML page."""
+
+
+class OnnxDataset(FileDataset[bytes, bytes]):
+    """One self-contained ONNX file; its card is in the file's own metadata."""
+
+    def save(self, data: bytes) -> None:
+        """Write the model atomically."""
+        write_bytes(self.path, data)
+
+    def load(self) -> bytes:
+        """Read the model."""
+        return self.path.read_bytes()

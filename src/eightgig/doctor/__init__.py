@@ -8,9 +8,8 @@ from pathlib import Path
 
 from eightgig.core.records import Record
 from eightgig.doctor.advice import Advice, Status
-from eightgig.doctor.checks import CHECKS, examine
+from eightgig.doctor.checks import CHECKS, examine, outlook
 from eightgig.doctor.machine import Machine, read_machine
-from eightgig.doctor.outlook import outlook
 from eightgig.doctor.software import Depth
 
 __all__ = ["CHECKS", "Advice", "Depth", "Diagnosis", "Machine", "Status", "diagnose", "examine", "read_machine"]

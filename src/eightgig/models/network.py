@@ -1,9 +1,11 @@
-"""A network with what its inputs must look like: what every builder of models gives."""
+"""A network with what its inputs must look like, as every builder of models gives it; and how much it computes."""
 
 from dataclasses import dataclass
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
+from eightgig.core.records import Record
 from eightgig.models.parameters import TextModelParameters
 
 Colour = tuple[float, float, float]
@@ -52,3 +54,30 @@ class ImageNetwork(Network):
     mean: Colour
     std: Colour
     default_image_size: int
+
+
+class Complexity(Record):
+    """What one pass over one input takes, whatever the machine.
+
+    Attributes:
+        num_parameters: weights that training changes, and those it does not; buffers are not counted.
+        flops: of convolutions and matrix products, a multiplication and an addition being two.
+    """
+
+    num_parameters: int
+    flops: int
+
+
+def complexity_of(module: nn.Module, example_input: Tensor) -> Complexity:
+    """Return the parameters of `module` and the FLOPs of one pass over `example_input`, in evaluation mode."""
+    from torch.utils.flop_counter import FlopCounterMode  # a quarter of a second to import
+
+    was_training = module.training
+    module.eval()
+    try:
+        with torch.no_grad(), FlopCounterMode(display=False) as counter:
+            module(example_input)
+    finally:
+        module.train(was_training)
+    num_parameters = sum(weight.numel() for weight in module.parameters())
+    return Complexity(num_parameters=num_parameters, flops=counter.get_total_flops())

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from eightgig.core.errors import ConfigurationError, WeightsError
 from eightgig.core.lone_samples import LoneSamples
 from eightgig.core.records import Record
-from eightgig.models.complexity import Complexity, complexity_of
 from eightgig.models.heads import head_names
+from eightgig.models.network import Complexity, complexity_of
 from eightgig.models.reshape import fit_to_state, same_outputs
 
 if TYPE_CHECKING:

@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from eightgig.core.checksummed import read_checksums, write_checksummed
 from eightgig.core.errors import WeightsError
-from eightgig.core.files import sha256_of
+from eightgig.core.files import read_checksums, sha256_of, write_checksummed
 from eightgig.models.cards import AgentCard, ImageCard, TextCard
 
 if TYPE_CHECKING:

@@ -13,14 +13,14 @@ from eightgig.core.tracker import Tracker
 from eightgig.datasets.weights import Weights
 from eightgig.models.compression import CompressedForm, CompressionReport, CompressParameters, Form
 from eightgig.stages.annotations import ImageStore, Network, Objective, Table, TrainingResult
-from eightgig.stages.loading import workers_for
+from eightgig.stages.inputs import workers_for
 from eightgig.stages.task import Task, stage_node, stage_pipeline
 from eightgig.stages.trained import card_of, indices_of, restore
 from eightgig.training.parameters import TrainParameters
 from eightgig.vram.plan import MemoryPlan
 
 if TYPE_CHECKING:
-    from eightgig.models.complexity import Complexity
+    from eightgig.models.network import Complexity
     from eightgig.vram.tracing.predictor import Predictor
     from eightgig.vram.tracing.workspace import Generation
 
@@ -271,7 +271,7 @@ class CompressionWork:
 
     def complexity(self, network: Network) -> "Complexity":
         """Return a network's parameters, and its FLOPs for one image."""
-        from eightgig.models.complexity import complexity_of
+        from eightgig.models.network import complexity_of
 
         return complexity_of(network.module, self.dummy_input())
 

@@ -8,7 +8,7 @@ from eightgig.core.device import loader_processes
 from eightgig.models.cards import ImageCard
 from eightgig.models.parameters import ImageModelParameters
 from eightgig.stages.annotations import Batches, ImageNetwork, ImageStore
-from eightgig.stages.loading import for_evaluation
+from eightgig.stages.inputs import for_evaluation
 from eightgig.stages.task import Task
 from eightgig.training.parameters import TrainParameters
 
@@ -19,16 +19,25 @@ class ImageTask(Task):
     channels_last = True
 
     @abstractmethod
-    def batch_loader(self) -> Callable[..., Batches]:
-        """Return what makes batches of a store, as `data.images.loader.create_loader` does."""
-
-    @abstractmethod
-    def eval_image(self, image_HWC: Any, *, image_size: int) -> Any:
-        """Return one image (uint8, any size) as `eval_batches` would: a uint8 tensor, 3 x image_size x image_size."""
-
-    @abstractmethod
     def dummy_targets(self, num_images: int, size: int) -> dict[str, Any]:
         """Return the targets of a training batch, tensors of zeros by name."""
+
+    def batch_loader(self) -> Callable[..., Batches]:
+        """Return what makes batches of a store: of crops with a label each; without `augment` centre crops."""
+        from eightgig.data.images.loader import create_loader
+
+        return create_loader
+
+    def eval_image(self, image_HWC: Any, *, image_size: int) -> Any:
+        """Return one image (uint8, any size) as `eval_batches` would: a uint8 tensor, 3 x image_size x image_size."""
+        import numpy as np
+        import torch
+
+        from eightgig.data.images.transforms import center_crop_box, crop_resize_into
+
+        out_HWC = np.empty((image_size, image_size, 3), np.uint8)
+        crop_resize_into(image_HWC, center_crop_box(*image_HWC.shape[:2]), out_HWC)
+        return torch.from_numpy(out_HWC).permute(2, 0, 1)
 
     def num_outputs(self, store: ImageStore) -> int:
         """Return the number of classes."""
@@ -56,6 +65,20 @@ class ImageTask(Task):
         size = model.image_size
         images_N3HW = torch.zeros(num_samples, 3, size, size, dtype=torch.uint8)
         return {"images": images_N3HW, **self.dummy_targets(num_samples, size)}
+
+    def train_batches(
+        self, store: ImageStore, indices: Iterable[int], *, size: int, batch_size: int, train: Any
+    ) -> Batches:
+        """Return batches varied by `train.augment`, or as in validation where it is None, shuffled in each epoch."""
+        return self.batch_loader()(
+            store,
+            list(indices),
+            image_size=size,
+            batch_size=batch_size,
+            augment=train.augment,
+            shuffle=True,
+            **loading(train),
+        )
 
     def eval_batches(
         self, store: ImageStore, indices: Iterable[int], *, size: int, batch_size: int, num_workers: int = 0

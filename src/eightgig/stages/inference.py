@@ -31,7 +31,7 @@ def inference_plan(plan: PlanParameters) -> MemoryPlan:
     """Return the budget of a pass that nobody predicted, on this machine's device; it promises nothing."""
     from eightgig.stages.compress import generation_of_plan
     from eightgig.vram.cards.found import card_found
-    from eightgig.vram.runtime.numerics import EXACT
+    from eightgig.vram.runtime.execution import EXACT
     from eightgig.vram.tracing.workspace import load_calibration
 
     device = resolve_device(plan.device)

@@ -4,6 +4,7 @@ A kind says where its data come from, how they are inspected, when they will do 
 own.
 """
 
+import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
@@ -13,8 +14,10 @@ from kedro.pipeline import Node
 from eightgig.core.progress import Report, progress
 from eightgig.core.records import Record
 from eightgig.stages.annotations import Table
-from eightgig.stages.findings import log_findings
 from eightgig.stages.task import Records, stage_node
+
+logger = logging.getLogger(__name__)
+_MOST_LINES = 12  # of a set in which everything is wrong; all is in the list of rejects
 
 
 class IngestKind(Protocol):
@@ -90,3 +93,18 @@ def split(kind: IngestKind, raw: Any, manifest: Table, rejects: Table, data: Rec
     """
     kind.require_usable(raw, manifest, rejects, data, **tables)
     return kind.split(manifest, data, **tables)
+
+
+def log_findings(rejects: Table) -> None:
+    """Write how many rows of each reason there are, what was done and the first of them."""
+    if not len(rejects):
+        return
+    table = rejects.assign(action=rejects.get("action", "refused"))
+    kinds = table.groupby(["reason", "action"], sort=False)
+    for (reason, action), rows in list(kinds)[:_MOST_LINES]:
+        first = rows.iloc[0]
+        where = first.get("path") or first.get("file", "")
+        logger.warning("%d x %s (%s), first: %s: %s", len(rows), reason, action, where, first["detail"])
+    if len(kinds) > _MOST_LINES:
+        logger.warning("and %d more kinds", len(kinds) - _MOST_LINES)
+    logger.warning("all %d rows are in rejects.csv", len(rejects))

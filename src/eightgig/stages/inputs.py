@@ -1,15 +1,17 @@
-"""Samples of the store as the network wants them: what exported files are calibrated, compared and measured on."""
+"""Samples of the store as the network wants them: what exported files are measured on; and how they are loaded."""
 
 from collections.abc import Iterator
 from typing import Any
 
+from eightgig.core.device import loader_processes
 from eightgig.datasets.weights import Weights
 from eightgig.models.cards import WeightsCard
 from eightgig.stages.annotations import ImageStore
-from eightgig.stages.loading import workers_for
 from eightgig.stages.task import Task
 
 Feeds = dict[str, Any]
+# Starting a process takes as long as some batches do, on Windows as long as many.
+_BATCHES_A_PROCESS = 8
 
 
 def network_inputs(
@@ -43,3 +45,21 @@ def sample_input(task: Task, card: WeightsCard, store: ImageStore, index: int) -
 def feeds_of(inputs: dict[str, Any]) -> Feeds:
     """Return tensors by name as a runner takes them."""
     return {name: tensor.numpy() for name, tensor in inputs.items()}
+
+
+def for_evaluation(num_workers: int) -> dict[str, Any]:
+    """Return how batches without augmentation are loaded, as the loaders take it.
+
+    The processes end with each pass: those of training wait beside them meanwhile, and hold what they have read ahead.
+
+    Args:
+        num_workers: processes that load; 0 loads in this one.
+    """
+    import torch
+
+    return {"num_workers": num_workers, "pin_memory": torch.cuda.is_available(), "persistent_workers": False}
+
+
+def workers_for(num_samples: int, batch_size: int) -> int:
+    """Return how many processes should load so many samples once: as many as training takes, none for a few batches."""
+    return min(loader_processes("auto"), -(-num_samples // batch_size) // _BATCHES_A_PROCESS)

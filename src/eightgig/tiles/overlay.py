@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from eightgig.data.ingest.palette import coloured
+from eightgig.data.ingest.class_table import coloured
 from eightgig.data.store.masks import VOID, Labels
 from eightgig.tiles.source import Rows
 

@@ -9,8 +9,8 @@ from typing import NamedTuple, Self, TypeVar
 import numpy as np
 
 from eightgig.core.errors import ConfigurationError
-from eightgig.tiles.clock import StageTimer
 from eightgig.tiles.grid import Grid, Span
+from eightgig.tiles.records import StageTimer
 from eightgig.tiles.scratch import Pixels, RowRing
 from eightgig.tiles.source import RowSource
 

@@ -56,20 +56,37 @@ class ClassSums:
         return {"loss": self._loss.item() / self._count, "score": accuracy, "accuracy": accuracy}
 
 
-class ClassificationObjective:
-    """Cross-entropy on images; the score is the accuracy.
+class ImageObjective:
+    """What objectives on images share.
 
     Images travel as uint8 (a quarter of the bytes); colour changes and normalisation happen on the device.
+
+    Args:
+        colour: makes normalised float32 of the images.
     """
+
+    def __init__(self, colour: DeviceColour) -> None:
+        self._colour = colour
+
+    def count(self, batch: Batch) -> int:
+        """Return the number of images."""
+        return int(batch["images"].shape[0])
+
+    def outputs(self, module: nn.Module, batch: Batch, device: torch.device) -> Tensor:
+        """Return what the network gives for `images` (uint8 N3HW), in float32; colours vary while it trains."""
+        self._colour.to(device).train(module.training)
+        outputs: Tensor = module(self._colour(batch["images"].to(device, non_blocking=True))).float()
+        return outputs
+
+
+class ClassificationObjective(ImageObjective):
+    """Cross-entropy on images; the score is the accuracy."""
 
     score_name = "accuracy"
 
     def __init__(self, colour: DeviceColour, *, label_smoothing: float = 0.0) -> None:
-        self._colour, self._label_smoothing = colour, label_smoothing
-
-    def count(self, batch: Batch) -> int:
-        """Return the number of images."""
-        return int(batch["labels"].shape[0])
+        super().__init__(colour)
+        self._label_smoothing = label_smoothing
 
     def loss_sum(self, module: nn.Module, batch: Batch, device: torch.device) -> Tensor:
         """Return the summed cross-entropy of `images` (uint8 N3HW) against `labels` (int64 N)."""
@@ -86,7 +103,5 @@ class ClassificationObjective:
         return sums.figures()
 
     def _run(self, module: nn.Module, batch: Batch, device: torch.device) -> tuple[Tensor, Tensor]:
-        self._colour.to(device).train(module.training)
-        images_N3HW: Any = batch["images"].to(device, non_blocking=True)
         labels: Tensor = batch["labels"].to(device, non_blocking=True)
-        return module(self._colour(images_N3HW)).float(), labels
+        return self.outputs(module, batch, device), labels

@@ -291,7 +291,7 @@ def _image_datasets(folder: Path) -> None:
 
 
 def _read_image_dataset(folder: Path) -> None:
-    from eightgig.datasets.image import ImageDataset
+    from eightgig.datasets.media import ImageDataset
 
     dataset = ImageDataset(filepath=str(folder / "sheet.png"))
     dataset.load()
@@ -310,5 +310,5 @@ READERS = [
     Reader("masks.class_table", _tables, _read_table, {"*": text_edits}),
     Reader("tiles.source", _large_images, _read_rows, _PNG_EDITS),
     Reader("tiles.chosen", _chosen_tiffs, _read_chosen_rows),
-    Reader("datasets.image", _image_datasets, _read_image_dataset, _PNG_EDITS, memory_mib=1024),
+    Reader("datasets.media", _image_datasets, _read_image_dataset, _PNG_EDITS, memory_mib=1024),
 ]

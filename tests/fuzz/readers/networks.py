@@ -79,7 +79,7 @@ def _write_onnx(folder: Path) -> None:
 
 
 def _read_onnx(folder: Path) -> None:
-    from eightgig.datasets.onnx import OnnxDataset
+    from eightgig.datasets.files import OnnxDataset
     from eightgig.export.card import ModelCard
     from eightgig.export.onnx import load_onnx, read_card
     from eightgig.export.precision import layer_precisions, precision_card, read_precision, require_precision

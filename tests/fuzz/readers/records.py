@@ -23,7 +23,7 @@ def _read_record(folder: Path) -> None:
 
 
 def _load_record(path: Path, record: str) -> None:
-    from eightgig.datasets.record import RecordDataset
+    from eightgig.datasets.results import RecordDataset
 
     dataset = RecordDataset(filepath=str(path), record=record)
     dataset.load()
@@ -50,7 +50,7 @@ def _write_raw(folder: Path) -> None:
 
 
 def _read_raw(folder: Path) -> None:
-    from eightgig.datasets.raw import RawImagesDataset
+    from eightgig.datasets.stores import RawImagesDataset
 
     RawImagesDataset(filepath=str(folder / "raw.json")).load()
 
@@ -62,7 +62,7 @@ def _write_folder(folder: Path) -> None:
 def _folder_dataset(folder: Path) -> Any:
     from eightgig.datasets.folder import FolderDataset
 
-    return FolderDataset(filepath=str(folder), dataset="eightgig.datasets.onnx.OnnxDataset", suffix=".onnx")
+    return FolderDataset(filepath=str(folder), dataset="eightgig.datasets.files.OnnxDataset", suffix=".onnx")
 
 
 def _read_folder(folder: Path) -> None:

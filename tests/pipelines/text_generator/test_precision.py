@@ -13,10 +13,10 @@ from eightgig.data.store.tokens import TokenContent, TokenStore
 from eightgig.datasets.weights import Weights
 from eightgig.tasks.text.generation import generate as stage
 from eightgig.tasks.text.generation import plan as plan_stage
+from eightgig.tasks.text.generation.loop import next_tokens
 from eightgig.tasks.text.generation.parameters import GenerateParameters, GeneratorModelParameters
 from eightgig.tasks.text.generation.precision import dtype_of, precision_of, writing_precision
 from eightgig.tasks.text.generation.records import WrittenTexts
-from eightgig.tasks.text.generation.sampling import next_tokens
 from eightgig.tasks.text.generation.task import TextGenerator
 from eightgig.training.parameters import TrainParameters
 from eightgig.vram.parameters import PlanParameters

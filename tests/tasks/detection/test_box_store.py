@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from eightgig.core.errors import StoreError
-from eightgig.data.ingest.stratified import make_detection_splits
+from eightgig.data.ingest.splits import make_detection_splits
+from eightgig.data.store.content import StoreContent
 from eightgig.data.store.reader import ImageStore
 from eightgig.tasks.detection.parameters import DetectionDataParameters
-from eightgig.tasks.detection.store_content import DetectionStoreContent
 
 LINES = "0 0.5 0.5 0.25 0.5\n1 0.25 0.25 0.5 0.5\n"
 
@@ -21,7 +21,7 @@ def make_store(yolo, ingest, tmp_path):
         root = yolo({"a": LINES, "b": "", "c": "1 0.5 0.5 1 1\n"})
         manifest, boxes, _, folder = ingest(root)
         data = DetectionDataParameters(root=str(root), **parameters)
-        DetectionStoreContent(manifest, boxes, folder, data).write(tmp_path / "store.h5")
+        StoreContent(manifest, folder.root, folder.classes, data, {"boxes": boxes}).write(tmp_path / "store.h5")
         return ImageStore(tmp_path / "store.h5")
 
     return make

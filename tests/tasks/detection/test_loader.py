@@ -5,10 +5,10 @@ import pytest
 import torch
 from tests.loaders import sampler_of
 
+from eightgig.data.store.content import StoreContent
 from eightgig.data.store.reader import ImageStore
 from eightgig.tasks.detection.loader import create_detection_loader
 from eightgig.tasks.detection.parameters import BoxAugmentParameters, DetectionDataParameters
-from eightgig.tasks.detection.store_content import DetectionStoreContent
 
 VARIED = BoxAugmentParameters(mosaic=0.5, degrees=5)
 
@@ -18,7 +18,8 @@ def store(yolo, ingest, tmp_path):
     nine = "".join(f"0 0.{k} 0.5 0.15 0.3\n" for k in range(1, 10))
     root = yolo({"a": nine, "b": "", "c": "1 0.5 0.5 1 1\n", "d": "1 0.5 0.5 0.5 0.5\n"})
     manifest, boxes, _, folder = ingest(root)
-    DetectionStoreContent(manifest, boxes, folder, DetectionDataParameters()).write(tmp_path / "store.h5")
+    boxed = {"boxes": boxes}
+    StoreContent(manifest, folder.root, folder.classes, DetectionDataParameters(), boxed).write(tmp_path / "store.h5")
     return ImageStore(tmp_path / "store.h5")
 
 

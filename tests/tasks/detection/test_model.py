@@ -13,8 +13,8 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from eightgig.core.errors import ConfigurationError, WeightsError
 from eightgig.export.onnx import export_onnx
-from eightgig.models.complexity import complexity_of
 from eightgig.models.heads import head_names
+from eightgig.models.network import complexity_of
 from eightgig.models.pruning import prune_channels
 from eightgig.models.reshape import fit_to_state, same_outputs
 from eightgig.tasks.detection.model import (

@@ -16,9 +16,9 @@ from eightgig.core.tracker import NoTracker
 from eightgig.models.agents import AgentParameters, EnvironmentParameters
 from eightgig.tasks.reinforcement import trainer
 from eightgig.tasks.reinforcement.environments import make_environments, spaces_of
+from eightgig.tasks.reinforcement.learner import RunningMoments
 from eightgig.tasks.reinforcement.metrics import confidence_interval, play, random_policy
 from eightgig.tasks.reinforcement.model import build_agent
-from eightgig.tasks.reinforcement.moments import RunningMoments
 from eightgig.tasks.reinforcement.parameters import PPOParameters
 from eightgig.tasks.reinforcement.rollout import RolloutCollector, StageTimer, transitions_of
 

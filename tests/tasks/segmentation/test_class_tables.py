@@ -5,8 +5,7 @@ import pytest
 from PIL import Image
 
 from eightgig.core.errors import DataError, ImageRejectedError
-from eightgig.data.ingest.class_table import CITYSCAPES_IDS, KNOWN_TABLES, find_table, read_table
-from eightgig.data.ingest.palette import coloured, colours_of
+from eightgig.data.ingest.class_table import CITYSCAPES_IDS, KNOWN_TABLES, coloured, colours_of, find_table, read_table
 from eightgig.data.store.masks import VOID
 from eightgig.tasks.segmentation.mask_files import read_mask
 

@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 
 from eightgig.core.errors import DataError, StoreError
-from eightgig.data.ingest.stratified import make_detection_splits
+from eightgig.data.ingest.splits import make_detection_splits
 from eightgig.data.store.masks import VOID
 from eightgig.data.store.reader import ImageStore
 from eightgig.tasks.segmentation.layouts import find_layout, scan_mask_folder
 from eightgig.tasks.segmentation.manifest import require_usable_masks
 from eightgig.tasks.segmentation.parameters import SegmentationDataParameters
 from eightgig.tasks.segmentation.sources import open_mask_source
-from eightgig.tasks.segmentation.store_content import MaskStoreContent
+from eightgig.tasks.segmentation.store_content import masked_content
 
 from .conftest import TABLE, mask, photo
 
@@ -140,7 +140,7 @@ def test_from_a_folder_to_a_store(masked, ingest, tmp_path):
     require_usable_masks(root, manifest, pixels, rejects, parameters)
     splits = make_detection_splits(manifest, pixels, val_fraction=0.2, test_fraction=0.2, seed=0)
     assert set(splits["split"]) == {"train", "val", "test"}
-    MaskStoreContent(manifest, folder, parameters).write(tmp_path / "s.h5")
+    masked_content(manifest, folder, parameters).write(tmp_path / "s.h5")
     store = ImageStore(tmp_path / "s.h5")
     for index in range(8):
         wanted = np.where(mask(index) == 9, VOID, mask(index))
@@ -149,7 +149,7 @@ def test_from_a_folder_to_a_store(masked, ingest, tmp_path):
         assert own.to_dict() == {label: int((wanted == label).sum()) for label in np.unique(wanted[wanted != VOID])}
     (root / "masks" / "a.png").unlink()
     with pytest.raises(StoreError, match=r"a\.png: changed since it was inspected"):
-        MaskStoreContent(manifest, folder, parameters).write(tmp_path / "s.h5")
+        masked_content(manifest, folder, parameters).write(tmp_path / "s.h5")
 
 
 def test_real_street_scenes(ingest, project_path):

@@ -12,7 +12,7 @@ from eightgig.data.store.masks import VOID
 from eightgig.data.store.reader import ImageStore
 from eightgig.tasks.segmentation.loader import create_mask_loader
 from eightgig.tasks.segmentation.parameters import ProgressiveSize, ResizeStep, SegmentationDataParameters
-from eightgig.tasks.segmentation.store_content import MaskStoreContent
+from eightgig.tasks.segmentation.store_content import masked_content
 from eightgig.tasks.segmentation.transforms import crop_both_into, letterbox_both_into
 
 
@@ -62,7 +62,7 @@ def test_a_letterboxed_image_has_void_beside_it(height, width, size):
 def store(masked, ingest, tmp_path):
     root = masked(*"abcdefgh")
     manifest, _, _, folder = ingest(root)
-    MaskStoreContent(manifest, folder, SegmentationDataParameters(root=str(root))).write(tmp_path / "s.h5")
+    masked_content(manifest, folder, SegmentationDataParameters(root=str(root))).write(tmp_path / "s.h5")
     return ImageStore(tmp_path / "s.h5")
 
 

@@ -10,7 +10,7 @@ import pytest
 from pyarrow import parquet
 
 from eightgig.core.errors import ConfigurationError, DataError
-from eightgig.stages.findings import log_findings
+from eightgig.stages.ingest import log_findings
 from eightgig.tasks.text.manifest import build_manifest, read_documents
 from eightgig.tasks.text.parameters import TextDataParameters
 from eightgig.tasks.text.sources import open_texts

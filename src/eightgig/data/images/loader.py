@@ -3,7 +3,7 @@
 import math
 import random
 from collections.abc import Iterator, Sequence
-from typing import Any, TypedDict, TypeVar
+from typing import Any, NotRequired, TypedDict, TypeVar
 
 import cv2
 import numpy as np
@@ -26,12 +26,13 @@ Key = tuple[int, int]
 class Batch(TypedDict):
     """One batch.
 
-    images: uint8, N x 3 x size x size, 0 to 255, channels last in memory. labels, indices: int64, N.
+    images: uint8, N x 3 x size x size, 0 to 255, channels last in memory. labels, indices: int64 N. values: float32 N.
     """
 
     images: torch.Tensor
     labels: torch.Tensor
     indices: torch.Tensor
+    values: NotRequired[torch.Tensor]
 
 
 class KeyedSampler(Sampler[Key]):
@@ -137,7 +138,9 @@ class ImageBatches(Dataset[Batch]):
             self._sample_into(out_HWC, epoch, index)
         indices_N = torch.tensor([index for _, index in keys])
         labels_N = torch.from_numpy(self.store.labels[indices_N.numpy()])
-        return {"images": images_NHW3.permute(0, 3, 1, 2), "labels": labels_N, "indices": indices_N}
+        batch: Batch = {"images": images_NHW3.permute(0, 3, 1, 2), "labels": labels_N, "indices": indices_N}
+        known = self.store.kind == "values"
+        return {**batch, "values": torch.from_numpy(self.store.values[indices_N.numpy()]).float()} if known else batch
 
     def _sample_into(self, out_HWC: Pixels, epoch: int, index: int) -> None:
         image_HWC = self.store.decode(index)

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import torch
 
-from eightgig.core.transfer import to_device
+from eightgig.core.device import to_device
 from eightgig.data.images.decoding import Pixels
 from eightgig.data.images.parameters import AugmentParameters
 

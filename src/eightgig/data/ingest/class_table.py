@@ -1,9 +1,13 @@
-"""Which label or colour in a mask means which class: known sets, and tables that lie beside the images."""
+"""Which label or colour in a mask means which class (known sets, tables beside the images), and how it is painted."""
 
+import colorsys
 import csv
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
 
 from eightgig.core.errors import DataError
 from eightgig.core.names import composed, name_key
@@ -16,6 +20,8 @@ TABLE_FILES = ("classes.csv", "class_dict.csv", "label_colors.txt")
 _VOID_NAMES = {"void", "unlabelled", "unlabeled", "ignore", "ignored", "background void"}
 _MOST_TABLE_BYTES = 1_000_000
 _LARGEST_LABEL = 2**16 - 1  # of a mask of 16 bits
+VOID_COLOUR: Colour = (0, 0, 0)
+_GOLDEN = 0.618034  # hues this far apart differ most, however many there are
 
 
 @dataclass(frozen=True)
@@ -219,3 +225,29 @@ def _refuse_doubles(path: Path, columns: Sequence[tuple[str, Sequence[object]]])
         double = next((value for place, value in enumerate(values) if value in values[:place]), None)
         if double is not None:
             raise DataError(f"{path}: {what} {double} is there twice. Each row needs its own.")
+
+
+def colours_of(classes: Sequence[str]) -> npt.NDArray[np.uint8]:
+    """Return RGB colours, uint8 (K + 1) x 3, the last for void: those of Cityscapes and CamVid for their classes."""
+    return np.array([*(_colour_of(name, place) for place, name in enumerate(classes)), VOID_COLOUR], dtype=np.uint8)
+
+
+def _colour_of(name: str, place: int) -> Colour:
+    for table in (KNOWN_TABLES["cityscapes"], KNOWN_TABLES["camvid"]):
+        if name.lower() in table.classes:
+            wanted = table.classes.index(name.lower())
+            return next(colour for colour, found in table.colours.items() if found == wanted)
+    red, green, blue = colorsys.hsv_to_rgb(place * _GOLDEN % 1, 0.75 if place % 2 else 0.5, 0.9 - 0.15 * (place % 3))
+    return round(255 * red), round(255 * green), round(255 * blue)
+
+
+def coloured(labels_HW: npt.NDArray[np.uint8], colours_K3: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """Return a mask as RGB, uint8 height x width x 3; labels beyond the classes are void.
+
+    Args:
+        labels_HW: positions in the classes, or 255.
+        colours_K3: as from `colours_of`.
+    """
+    lookup = np.broadcast_to(colours_K3[-1], (256, 3)).copy()
+    lookup[: len(colours_K3) - 1] = colours_K3[:-1]
+    return lookup[labels_HW]

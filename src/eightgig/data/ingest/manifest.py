@@ -10,7 +10,6 @@ from eightgig.core.errors import ImageRejectedError
 from eightgig.core.progress import Report
 from eightgig.data.images.decoding import Inspection, inspect_image
 from eightgig.data.images.parameters import DataParameters, ImageParameters
-from eightgig.data.ingest.copies import contradicting, judging_split
 from eightgig.data.ingest.findings import (
     DECODER_WARNING,
     KEPT,
@@ -21,7 +20,7 @@ from eightgig.data.ingest.findings import (
 )
 from eightgig.data.ingest.folders import ClassFolders, require_enough
 from eightgig.data.ingest.inspection import FileReader, inspect
-from eightgig.data.ingest.splits import given_splits
+from eightgig.data.ingest.splits import contradicting, given_splits, judging_split
 
 MANIFEST_COLUMNS = (
     "path", "label", "class_name", "codec", "width", "height", "byte_count", "content_hash", "note", "split",
@@ -76,6 +75,12 @@ def require_usable(root: Path, manifest: pd.DataFrame, rejects: pd.DataFrame, pa
     refused = rejects[rejects["action"] == REFUSED]
     require_few_rejects(root, len(manifest), refused, parameters.max_reject_fraction)
     _refuse_small_classes(root, manifest, rejects, parameters.min_images_per_class)
+
+
+def class_names(manifest: pd.DataFrame) -> list[str]:
+    """Return the classes by their labels; each has an image, or the set would have been refused."""
+    named = manifest.drop_duplicates("label").sort_values("label")
+    return [str(name) for name in named["class_name"]]
 
 
 def inspect_below(root: Path, path: str, parameters: ImageParameters) -> Inspection | ImageRejectedError:

@@ -35,7 +35,7 @@ def open_source(parameters: DataParameters) -> Source:
     if parameters.source == "oxford102":
         return _Oxford102(parameters)
     if parameters.source == "folder":
-        return _UserFolder(parameters)
+        return UserFolder(parameters.root or "", "class folders")
     return _Rendered(parameters)
 
 
@@ -63,14 +63,21 @@ class _Rendered:
         )
 
 
-class _UserFolder:
-    def __init__(self, parameters: DataParameters) -> None:
-        self._parameters = parameters
+class UserFolder:
+    """A folder of the user's.
+
+    Args:
+        root: its path.
+        what: it holds, for a person.
+    """
+
+    def __init__(self, root: str, what: str) -> None:
+        self._root, self._what = root, what
 
     def materialise(self, folder: Path) -> RawImages:  # noqa: ARG002 - the images stay where they are
         """Name the user's folder: it is read, never written to or copied."""
-        root = Path(self._parameters.root or "").expanduser().resolve()
-        return RawImages(source="folder", root=str(root), origin=f"class folders in {root.name}")
+        root = Path(self._root).expanduser().resolve()
+        return RawImages(source="folder", root=str(root), origin=f"{self._what} in {root.name}")
 
 
 class _Oxford102:

@@ -4,7 +4,8 @@
     jpeg        uint8, all files one after another          (tier jpeg)
     pixels      uint8, N x side x side x 3                  (tier decoded)
     offsets     int64, N + 1: image i is bytes offsets[i] to offsets[i + 1] of jpeg or pixels
-    labels      int64, N: a position in classes             (version 1)
+    labels      int64, N: a position in classes             (versions 1 and 4)
+    values      float64, N: a number of the class, such as an age     (version 4)
     box_offsets int64, N + 1: image i has boxes box_offsets[i] to box_offsets[i + 1]    (version 2, as the next two)
     boxes       float32, M x 4: left, top, right, bottom in pixels of the stored image
     box_labels  int64, M: a position in classes
@@ -16,8 +17,8 @@
     classes     text
     paths       text, N: relative to the folder the images came from
 
-Images have either one class each (version 1), boxes (version 2) or masks (version 3), so a store of classes has the
-layout and the checksum that it had before there were others.
+Images have either one class each (version 1), boxes (version 2), masks (version 3) or a class and a number (version 4),
+so a store of classes has the layout and the checksum that it had before there were others.
 
 The image data are one contiguous block without chunks or filters, so a reader needs HDF5 only for the index.
 """
@@ -37,11 +38,11 @@ from eightgig.core.errors import StoreError
 from eightgig.data.store.files import text_attribute
 from eightgig.data.store.foreign import FAULTS, open_foreign, plain_dataset
 
-Kind = Literal["classes", "boxes", "masks"]
+Kind = Literal["classes", "boxes", "masks", "values"]
 """What is known of each image."""
 
 FORMAT = "eightgig-images"
-VERSIONS: dict[Kind, int] = {"classes": 1, "boxes": 2, "masks": 3}
+VERSIONS: dict[Kind, int] = {"classes": 1, "boxes": 2, "masks": 3, "values": 4}
 BLOCK_NAMES = {"jpeg": "jpeg", "decoded": "pixels"}
 TEXTS = ("classes", "paths")
 _COMMON = {"shapes": "<i4", "codecs": "u1", "crc32": "<u4"}
@@ -49,6 +50,7 @@ DTYPES: dict[Kind, dict[str, str]] = {
     "classes": {"offsets": "<i8", "labels": "<i8", **_COMMON},
     "boxes": {"offsets": "<i8", **_COMMON, "box_offsets": "<i8", "boxes": "<f4", "box_labels": "<i8"},
     "masks": {"offsets": "<i8", **_COMMON, "mask_offsets": "<i8", "mask_crc32": "<u4"},
+    "values": {"offsets": "<i8", "labels": "<i8", "values": "<f8", **_COMMON},
 }
 _ROW_WIDTHS = {"shapes": 2, "boxes": 4}
 
@@ -66,7 +68,7 @@ class Codec(enum.IntEnum):
 
 @dataclass(frozen=True)
 class Index:
-    """Everything about a store's images except their bytes; what the other kind has is empty."""
+    """Everything about a store's images except their bytes; what other kinds have is empty."""
 
     kind: Kind
     tier: str
@@ -77,6 +79,7 @@ class Index:
     classes: tuple[str, ...]
     paths: tuple[str, ...]
     labels: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
+    values: npt.NDArray[np.float64] = field(default_factory=lambda: np.zeros(0, np.float64))
     box_offsets: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
     boxes: npt.NDArray[np.float32] = field(default_factory=lambda: np.zeros((0, 4), np.float32))
     box_labels: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
@@ -160,6 +163,8 @@ def _require_agreement(index: Index, block: h5py.Dataset, path: Path) -> None:
     if len(labels) and (labels.min() < 0 or labels.max() >= len(index.classes)):
         found = labels[(labels < 0) | (labels >= len(index.classes))][0]
         raise _damaged(path, f"labels must be 0 to {len(index.classes) - 1}, found {found}")
+    if not np.isfinite(index.values).all():
+        raise _damaged(path, f"the value of image {int(np.argmin(np.isfinite(index.values)))} is not a number")
     if index.kind == "boxes":
         _require_boxes_inside(index, path)
     if index.kind == "masks":

@@ -41,10 +41,11 @@ class ImageStore:
 
     Attributes:
         path: the HDF5 file.
-        kind: `classes` (one an image), `boxes` or `masks`.
+        kind: `classes` (one an image), `boxes`, `masks` or `values` (a class with a number an image).
         tier: `jpeg` or `decoded`.
         classes: names; a label is a position in it.
         labels: int64, N; empty in a store of boxes or masks.
+        values: float64, N; empty in a store of anything else.
         max_boxes: most boxes in one image; 0 in a store of classes.
         shapes: int32, N x 2, height and width as `decode` gives them.
         paths: N source paths, relative to the folder they came from.
@@ -62,6 +63,7 @@ class ImageStore:
         self.sha256 = _joined_hash([index.sha256() for index in indices])
         self.kind, self.tier, self.classes = indices[0].kind, indices[0].tier, indices[0].classes
         self.labels: npt.NDArray[np.int64] = np.concatenate([index.labels for index in indices])
+        self.values: npt.NDArray[np.float64] = np.concatenate([index.values for index in indices])
         self.shapes: npt.NDArray[np.int32] = np.concatenate([index.shapes for index in indices])
         self.paths = tuple(chain.from_iterable(index.paths for index in indices))
         self.max_boxes = max(int(np.diff(index.box_offsets).max(initial=0)) for index in indices)

@@ -57,7 +57,8 @@ def write_store(
 
     Args:
         path: the HDF5 file to make or replace.
-        manifest: as from `build_manifest`, `build_detection_manifest` or `build_mask_manifest`.
+        manifest: as from `build_manifest`, `build_detection_manifest` or `build_mask_manifest`; a column `value` is a
+            number for each image beside its label.
         root: the folder that the manifest's paths are relative to.
         classes: names; the manifest's labels are positions in it.
         short_side: images with a longer short side, in pixels, are stored smaller, as JPEG; None changes none.
@@ -79,8 +80,9 @@ def write_store(
     """
     if manifest.empty:
         raise StoreError(f"{path}: there are no images to store. Look at the rejects.")
-    kind: Kind = "boxes" if boxes is not None else "masks" if masks is not None else "classes"
-    if kind != "classes" and tier == "decoded":
+    labelled: Kind = "values" if "value" in manifest else "classes"
+    kind = "boxes" if boxes is not None else "masks" if masks is not None else labelled
+    if kind in ("boxes", "masks") and tier == "decoded":
         raise StoreError(f"{path}: the decoded tier cuts images square, so it holds no {kind}. Use tier 'jpeg'.")
     _require_known_labels(path, (manifest if boxes is None else boxes).get("label"), len(classes))
     rules = choose_rules(tier, short_side, decoded_side)
@@ -176,7 +178,8 @@ class _Shard:
             begins = offsets[:-1] + np.array([each.size for each in spooled], dtype=np.int64)
             crc32 = np.array([each.mask_crc32 for each in spooled], dtype=np.uint32)
             return replace(index, mask_offsets=begins, mask_crc32=crc32)
-        return replace(index, labels=self._rows["label"].to_numpy(dtype=np.int64))
+        index = replace(index, labels=self._rows["label"].to_numpy(dtype=np.int64))
+        return replace(index, values=self._rows["value"].to_numpy(np.float64)) if self._kind == "values" else index
 
 
 def _require_known_labels(path: Path, labels: pd.Series | None, num_classes: int) -> None:

@@ -1,5 +1,8 @@
 """The ranges of a network's activations, read once for all methods and all INT8 files."""
 
+import contextlib
+import io
+import logging
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -15,7 +18,6 @@ from onnxruntime.quantization.shape_inference import quant_pre_process
 from eightgig.core.errors import ExportError
 from eightgig.export.int8.layers import QUANTIZED_MATRIX_OPERATORS, matrix_layers, name_nodes
 from eightgig.export.int8.parameters import CalibrationMethod, QuantizeParameters
-from eightgig.export.int8.quiet import quiet
 from eightgig.export.int8.ranges import Range, read_range
 from eightgig.export.onnx import load_onnx
 from eightgig.export.runners import Arrays, Feeds
@@ -206,3 +208,16 @@ def _length(feeds: Feeds) -> int:
 
 def _cut(feeds: Feeds, start: int, end: int) -> Arrays:
     return {name: array[start:end] for name, array in feeds.items()}
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Drop what the quantizer prints: its progress, and advice about models that were not prepared."""
+    root = logging.getLogger()
+    level = root.level
+    root.setLevel(logging.ERROR)
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            yield
+    finally:
+        root.setLevel(level)

@@ -12,7 +12,7 @@ import onnx
 from onnxruntime.quantization import QuantType, quantize_dynamic
 
 from eightgig.export.cpu import has_exact_int8
-from eightgig.export.int8.quiet import quiet
+from eightgig.export.int8.calibration import quiet
 from eightgig.export.onnx import dump_onnx, load_onnx
 from eightgig.export.precision import layer_precisions
 

@@ -12,7 +12,7 @@ from onnxruntime.quantization import QDQQuantizer, QuantType
 from onnxruntime.quantization.calibrate import TensorsData
 
 from eightgig.core.errors import ExportError
-from eightgig.export.int8.calibration import BETWEEN_OPERATORS, Calibration
+from eightgig.export.int8.calibration import BETWEEN_OPERATORS, Calibration, quiet
 from eightgig.export.int8.layers import (
     QUANTIZED_MATRIX_OPERATORS,
     MatrixLayer,
@@ -20,7 +20,6 @@ from eightgig.export.int8.layers import (
     nodes_before,
     other_matrix_nodes,
 )
-from eightgig.export.int8.quiet import quiet
 from eightgig.export.int8.ranges import Range
 from eightgig.export.int8.records import Int8Recipe
 from eightgig.export.int8.weights import weight_overrides

@@ -1,5 +1,7 @@
 """The search for INT8 files that keep accuracy: whole-network recipes first, then float layers where they must be."""
 
+import statistics
+import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
@@ -10,7 +12,6 @@ from eightgig.export.int8.parameters import Int8Target, QuantizedOperators, Quan
 from eightgig.export.int8.quantizer import quantize, simulate
 from eightgig.export.int8.records import Int8Candidate, Int8Recipe, LayerSensitivity, QuantizationReport
 from eightgig.export.int8.sensitivity import measure_sensitivity
-from eightgig.export.int8.timing import latency_ratio
 from eightgig.export.onnx import load_onnx
 from eightgig.export.onnxruntime_runner import OnnxRuntimeRunner
 from eightgig.export.runners import Feeds, Runner
@@ -20,6 +21,7 @@ Judge = Callable[[Runner], float]
 # A score is a ratio of counts, so a drop of just the gate must not fail by a rounding error.
 _ROUNDING = 1e-9
 _SAME_SPEED = 0.02
+_MIN_ROUNDS = 5  # of timing, whose median shall not be that of one slow moment
 
 
 @dataclass(frozen=True)
@@ -226,3 +228,26 @@ def _cost(candidate: Int8Candidate) -> float:
 def _beats(other: Int8Candidate, candidate: Int8Candidate) -> bool:
     gains = (other.score - candidate.score, _cost(candidate) - _cost(other))
     return min(gains) >= 0 and max(gains) > 0
+
+
+def latency_ratio(candidate: Runner, reference: Runner, feeds: Feeds, *, seconds: float = 0.7) -> float:
+    """Return the median of the candidate's time by the reference's; the two run in turn, so a slow moment slows both.
+
+    Args:
+        candidate: open.
+        reference: open.
+        feeds: one sample.
+        seconds: to spend at least, and five rounds.
+    """
+    ratios: list[float] = []
+    _time_ms(candidate, feeds), _time_ms(reference, feeds)
+    end = time.perf_counter() + seconds
+    while len(ratios) < _MIN_ROUNDS or time.perf_counter() < end:
+        ratios.append(_time_ms(candidate, feeds) / _time_ms(reference, feeds))
+    return statistics.median(ratios)
+
+
+def _time_ms(runner: Runner, feeds: Feeds) -> float:
+    start = time.perf_counter()
+    runner.run(feeds)
+    return 1000 * (time.perf_counter() - start)

@@ -4,8 +4,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from eightgig.core.checksummed import read_checksums, write_checksummed
 from eightgig.core.errors import ExportError
+from eightgig.core.files import read_checksums, write_checksummed
 from eightgig.export.tensorrt.builder import build_engine
 from eightgig.export.tensorrt.machine import this_machine
 from eightgig.export.tensorrt.manifest import check_engine, check_plan, parse_manifest

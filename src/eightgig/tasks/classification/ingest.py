@@ -61,9 +61,11 @@ def build_store(raw: RawImages, manifest: Table, splits: Table, data: DataParame
 
     It waits for the splits, so that a set which is refused replaces no store.
     """
+    from eightgig.data.ingest.manifest import class_names
     from eightgig.data.store.content import StoreContent
 
-    return StoreContent(manifest.iloc[splits["index"]], _images_root(raw), data)
+    chosen, pixels = manifest.iloc[splits["index"]], {"tier": data.tier, "decoded_side": data.decoded_side}
+    return StoreContent(chosen, _images_root(raw), class_names(chosen), data, pixels)
 
 
 def _images_root(raw: RawImages) -> Path:

@@ -1,11 +1,11 @@
 """A classifier of square crops of images: its answers to the stages' questions."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from eightgig.models.parameters import ImageModelParameters, ModelParameters
-from eightgig.stages.annotations import Batches, Evaluator, ImageNetwork, ImageStore, Objective
-from eightgig.stages.images import ImageTask, loading
+from eightgig.stages.annotations import Evaluator, ImageNetwork, Objective
+from eightgig.stages.images import ImageTask
 from eightgig.stages.task import Records
 from eightgig.training.parameters import ClassifierTrainParameters, TrainParameters
 
@@ -30,43 +30,6 @@ class ImageClassifier(ImageTask):
 
         colour = DeviceColour(mean=network.mean, std=network.std, augment=train.augment)
         return ClassificationObjective(colour, label_smoothing=train.label_smoothing)
-
-    def batch_loader(self) -> Callable[..., Batches]:
-        """Return what makes batches of labelled crops; without `augment` centre crops."""
-        from eightgig.data.images.loader import create_loader
-
-        return create_loader
-
-    def train_batches(
-        self,
-        store: ImageStore,
-        indices: Iterable[int],
-        *,
-        size: int,
-        batch_size: int,
-        train: ClassifierTrainParameters,
-    ) -> Batches:
-        """Return random crops, or centre crops where nothing varies, shuffled anew in each epoch."""
-        return self.batch_loader()(
-            store,
-            list(indices),
-            image_size=size,
-            batch_size=batch_size,
-            augment=train.augment,
-            shuffle=True,
-            **loading(train),
-        )
-
-    def eval_image(self, image_HWC: Any, *, image_size: int) -> Any:
-        """Return the centre crop of one image as a uint8 tensor, 3 x image_size x image_size."""
-        import numpy as np
-        import torch
-
-        from eightgig.data.images.transforms import center_crop_box, crop_resize_into
-
-        out_HWC = np.empty((image_size, image_size, 3), np.uint8)
-        crop_resize_into(image_HWC, center_crop_box(*image_HWC.shape[:2]), out_HWC)
-        return torch.from_numpy(out_HWC).permute(2, 0, 1)
 
     def evaluator(self, classes: Sequence[str]) -> Evaluator:
         """Return how logits are read and judged."""

@@ -10,8 +10,7 @@ from eightgig.core.progress import track
 from eightgig.datasets.weights import Weights
 from eightgig.stages.annotations import ImageStore, Table
 from eightgig.stages.inference import running
-from eightgig.stages.inputs import feeds_of
-from eightgig.stages.loading import workers_for
+from eightgig.stages.inputs import feeds_of, workers_for
 from eightgig.stages.task import Task, stage_node
 from eightgig.stages.trained import indices_of
 from eightgig.tasks.detection.records import DetectionReport

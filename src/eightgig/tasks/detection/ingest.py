@@ -1,14 +1,14 @@
 """Ingest: from annotated images on disk to an HDF5 store with boxes, its splits, and a list of what is wrong."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from kedro.pipeline import Pipeline
 
 from eightgig.core.progress import Report
 from eightgig.core.records import Record
 from eightgig.data.ingest.sources import RawImages, Source
-from eightgig.stages.annotations import Table
+from eightgig.stages.annotations import StoreContent, Table
 from eightgig.stages.ingest import source_nodes
 from eightgig.stages.task import Records, stage_node, stage_pipeline
 from eightgig.tasks.detection.parameters import DetectionDataParameters
@@ -57,21 +57,24 @@ class AnnotatedImages:
 
     def split(self, manifest: Table, data: DetectionDataParameters, boxes: Table) -> Table:
         """Return the splits, drawn by the rarest class of each image."""
-        from eightgig.data.ingest.stratified import make_detection_splits
+        from eightgig.data.ingest.splits import make_detection_splits
 
         return make_detection_splits(
             manifest, boxes, val_fraction=data.val_fraction, test_fraction=data.test_fraction, seed=data.seed
         )
 
 
-def build_store(raw: RawImages, manifest: Table, boxes: Table, splits: Table, data: DetectionDataParameters) -> Any:
+def build_store(
+    raw: RawImages, manifest: Table, boxes: Table, splits: Table, data: DetectionDataParameters
+) -> StoreContent:
     """Return what the store's dataset writes: the images of the splits with their boxes, streamed.
 
     It waits for the splits, so that a set which is refused replaces no store.
     """
-    from eightgig.tasks.detection.store_content import DetectionStoreContent
+    from eightgig.data.store.content import StoreContent
 
-    return DetectionStoreContent(manifest.iloc[splits["index"]], boxes, _folder(raw, data), data)
+    folder = _folder(raw, data)
+    return StoreContent(manifest.iloc[splits["index"]], folder.root, folder.classes, data, {"boxes": boxes})
 
 
 def _folder(raw: RawImages, data: DetectionDataParameters) -> "DetectionFolder":

@@ -25,8 +25,8 @@ from torchvision.ops import batched_nms
 
 from eightgig.core.errors import ConfigurationError
 from eightgig.tasks.detection.detections import Detections
-from eightgig.tiles.clock import StageTimer
 from eightgig.tiles.grid import Grid
+from eightgig.tiles.records import StageTimer
 from eightgig.tiles.scratch import Pixels, require_space
 from eightgig.tiles.source import RowSource
 from eightgig.tiles.strips import Batch, Strips, answer_all

@@ -63,8 +63,8 @@ def detect_in_image(
     from eightgig.tasks.detection.figures import draw_detections
     from eightgig.tasks.detection.tiled_boxes import merge_boxes
     from eightgig.tiles.bands import Wanted
-    from eightgig.tiles.clock import StageTimer
     from eightgig.tiles.overlay import Overlay
+    from eightgig.tiles.records import StageTimer
     from eightgig.tiles.source import WatchedSource, open_source
     from eightgig.vram.runtime.measure import MemoryMeter
 

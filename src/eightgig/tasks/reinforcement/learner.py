@@ -7,17 +7,18 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
 from eightgig.core.errors import TrainingError
 from eightgig.core.seeding import seed_from
 from eightgig.tasks.reinforcement.model import ActorCritic
-from eightgig.tasks.reinforcement.moments import RunningMoments
 from eightgig.tasks.reinforcement.objective import Losses, Transitions, ppo_loss
 from eightgig.tasks.reinforcement.parameters import PPOParameters
 
 _ADAM_EPSILON = 1e-5  # not torch's 1e-8: CleanRL and Stable-Baselines3 both
 _DIVERGENCE_SLACK = 1.5  # an update stops beyond 1.5 times `target_kl`, as in OpenAI's Spinning Up
+_SMALLEST_VARIANCE = 1e-8  # so that an observation that never changes is not divided by 0
 
 
 class PPOLearner:
@@ -127,3 +128,29 @@ def as_one_vector(weights: Sequence[nn.Parameter]) -> nn.Parameter:
     for weight, part in zip(weights, parts, strict=True):
         weight.data = part.view_as(weight)
     return vector
+
+
+class RunningMoments:
+    """Mean and variance of all that was seen, batch by batch (Chan et al., 1979)."""
+
+    def __init__(self, size: int) -> None:
+        self.mean, self.sum_of_squares, self.count = np.zeros(size), np.zeros(size), 0
+
+    def see(self, batch: NDArray[np.float32]) -> None:
+        """Add a batch (N, size)."""
+        if not len(batch):
+            return
+        values = batch.astype(np.float64)
+        mean, total = values.mean(0), self.count + len(values)
+        apart = mean - self.mean
+        self.sum_of_squares += ((values - mean) ** 2).sum(0) + apart**2 * self.count * len(values) / total
+        self.mean += apart * len(values) / total
+        self.count = total
+
+    @property
+    def std(self) -> NDArray[np.float64]:
+        """The deviation; 1 before anything was seen."""
+        if not self.count:
+            return np.ones_like(self.mean)
+        deviation: NDArray[np.float64] = np.sqrt(self.sum_of_squares / self.count + _SMALLEST_VARIANCE)
+        return deviation

@@ -10,8 +10,7 @@ from eightgig.datasets.weights import Weights
 from eightgig.stages.annotations import ImageArray, ImageStore, Table
 from eightgig.stages.images import ImageTask
 from eightgig.stages.inference import running
-from eightgig.stages.inputs import feeds_of
-from eightgig.stages.loading import workers_for
+from eightgig.stages.inputs import feeds_of, workers_for
 from eightgig.stages.task import stage_node
 from eightgig.stages.trained import indices_of
 from eightgig.tasks.segmentation.predictions import PixelClasses

@@ -12,7 +12,7 @@ from PIL import Image
 
 from eightgig.core.files import atomic_write
 from eightgig.data.images.decoding import Pixels
-from eightgig.data.ingest.palette import coloured, colours_of
+from eightgig.data.ingest.class_table import coloured, colours_of
 from eightgig.data.store.masks import VOID, Labels
 from eightgig.report.figures import BLUE, ORANGE, _styled, shown_names
 from eightgig.report.images import Tile

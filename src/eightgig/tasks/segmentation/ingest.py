@@ -1,14 +1,14 @@
 """Ingest: from images with masks on disk to an HDF5 store, its splits, and a list of what is wrong."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from kedro.pipeline import Pipeline
 
 from eightgig.core.progress import Report
 from eightgig.core.records import Record
 from eightgig.data.ingest.sources import RawImages, Source
-from eightgig.stages.annotations import Table
+from eightgig.stages.annotations import StoreContent, Table
 from eightgig.stages.ingest import source_nodes
 from eightgig.stages.task import Records, stage_node, stage_pipeline
 from eightgig.tasks.segmentation.parameters import SegmentationDataParameters
@@ -54,21 +54,21 @@ class MaskedImages:
 
     def split(self, manifest: Table, data: SegmentationDataParameters, class_pixels: Table) -> Table:
         """Return the splits, drawn by the rarest class of each image."""
-        from eightgig.data.ingest.stratified import make_detection_splits
+        from eightgig.data.ingest.splits import make_detection_splits
 
         return make_detection_splits(
             manifest, class_pixels, val_fraction=data.val_fraction, test_fraction=data.test_fraction, seed=data.seed
         )
 
 
-def build_store(raw: RawImages, manifest: Table, splits: Table, data: SegmentationDataParameters) -> Any:
+def build_store(raw: RawImages, manifest: Table, splits: Table, data: SegmentationDataParameters) -> StoreContent:
     """Return what the store's dataset writes: the images of the splits with their masks, streamed.
 
     It waits for the splits, so that a set which is refused replaces no store.
     """
-    from eightgig.tasks.segmentation.store_content import MaskStoreContent
+    from eightgig.tasks.segmentation.store_content import masked_content
 
-    return MaskStoreContent(manifest.iloc[splits["index"]], _folder(raw, data), data)
+    return masked_content(manifest.iloc[splits["index"]], _folder(raw, data), data)
 
 
 def _folder(raw: RawImages, data: SegmentationDataParameters) -> "MaskFolder":

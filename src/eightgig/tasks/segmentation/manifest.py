@@ -9,7 +9,6 @@ import pandas as pd
 from eightgig.core.errors import DataError, ImageRejectedError
 from eightgig.core.progress import Report
 from eightgig.data.images.decoding import Inspection
-from eightgig.data.ingest.copies import contradicting, judging_split
 from eightgig.data.ingest.findings import (
     DECODER_WARNING,
     KEPT,
@@ -20,6 +19,7 @@ from eightgig.data.ingest.findings import (
 )
 from eightgig.data.ingest.inspection import FileReader, inspect
 from eightgig.data.ingest.manifest import image_recipe, inspect_below
+from eightgig.data.ingest.splits import contradicting, judging_split
 from eightgig.data.store.masks import VOID
 from eightgig.tasks.segmentation.layouts import MaskedImage, MaskFolder
 from eightgig.tasks.segmentation.mask_files import inspect_mask

@@ -1,21 +1,20 @@
 """Segmentation, as the training loop sees it: a loss over the pixels of each image, and the mean IoU as the score."""
 
 from collections.abc import Iterable
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from torchmetrics.functional.classification import multiclass_confusion_matrix
 
-from eightgig.core.transfer import to_device
+from eightgig.core.device import to_device
 from eightgig.data.images.transforms import DeviceColour
 from eightgig.data.store.masks import VOID
 from eightgig.tasks.segmentation.parameters import SegmentationLossParameters
-from eightgig.training.objective import Batch
+from eightgig.training.objective import Batch, ImageObjective
 
 
-class SegmentationObjective:
+class SegmentationObjective(ImageObjective):
     """Cross-entropy, and Dice where it is asked for, on pixels that are not void; the score is the mean IoU.
 
     Batches hold `images` uint8 N3HW and `masks` uint8 NHW (positions in the classes, 255 where void).
@@ -29,11 +28,8 @@ class SegmentationObjective:
     score_name = "mIoU"
 
     def __init__(self, colour: DeviceColour, class_weights: Tensor, parameters: SegmentationLossParameters) -> None:
-        self._colour, self._class_weights, self._parameters = colour, class_weights, parameters
-
-    def count(self, batch: Batch) -> int:
-        """Return the number of images."""
-        return int(batch["images"].shape[0])
+        super().__init__(colour)
+        self._class_weights, self._parameters = class_weights, parameters
 
     def loss_sum(self, module: nn.Module, batch: Batch, device: torch.device) -> Tensor:
         """Return the loss summed over the images; each image's is a mean over its pixels."""
@@ -55,10 +51,8 @@ class SegmentationObjective:
         return {"loss": loss.item() / count, "score": score, "pixel_accuracy": pixel_accuracy(confusion_KK)}
 
     def _run(self, module: nn.Module, batch: Batch, device: torch.device) -> tuple[Tensor, Tensor]:
-        self._colour.to(device).train(module.training)
-        images_N3HW: Any = batch["images"].to(device, non_blocking=True)
         labels_NHW: Tensor = batch["masks"].to(device, non_blocking=True).long()
-        return module(self._colour(images_N3HW)).float(), labels_NHW
+        return self.outputs(module, batch, device), labels_NHW
 
     def _loss(self, logits_NKHW: Tensor, labels_NHW: Tensor) -> Tensor:
         if self._class_weights.device != logits_NKHW.device:

@@ -1,50 +1,26 @@
-"""What a store of masks is to hold, before it is written: handed from the ingest stage to the store's dataset."""
+"""What a store of masks is to hold: images, and how the mask of each is read."""
 
-from dataclasses import dataclass
-from pathlib import Path
+from functools import partial
 
 import pandas as pd
 
 from eightgig.core.errors import ImageRejectedError, StoreError
-from eightgig.core.progress import progress
-from eightgig.core.units import bytes_from_gib
+from eightgig.data.store.content import StoreContent
 from eightgig.data.store.masks import Labels
-from eightgig.data.store.reader import write_store
 from eightgig.tasks.segmentation.layouts import MaskFolder
 from eightgig.tasks.segmentation.mask_files import read_mask
 from eightgig.tasks.segmentation.parameters import SegmentationDataParameters
 
 
-@dataclass(frozen=True)
-class MaskStoreContent:
-    """The manifest's images with their masks, below the folder they were found in; nothing is read until `write`."""
+def masked_content(manifest: pd.DataFrame, folder: MaskFolder, parameters: SegmentationDataParameters) -> StoreContent:
+    """Return the manifest's images with their masks, below the folder they were found in."""
+    masks = {"masks": partial(_mask, folder, parameters.max_pixels), "mask_rules": repr(folder.table)}
+    return StoreContent(manifest, folder.root, folder.table.classes, parameters, masks)
 
-    manifest: pd.DataFrame
-    folder: MaskFolder
-    parameters: SegmentationDataParameters
 
-    def write(self, path: Path) -> None:
-        """Stream images and masks into a store at `path`, which is replaced when the new one is whole.
-
-        Raises:
-            StoreError: a file changed since it was inspected, another process is writing, or space is short.
-        """
-        with progress("writing the store") as report:
-            write_store(
-                path,
-                self.manifest,
-                self.folder.root,
-                self.folder.table.classes,
-                short_side=self.parameters.store_short_side,
-                shard_bytes=bytes_from_gib(self.parameters.store_shard_gib),
-                masks=self._mask,
-                mask_rules=repr(self.folder.table),
-                progress=report,
-            )
-
-    def _mask(self, mask_path: str) -> Labels:
-        path = self.folder.root / mask_path
-        try:
-            return read_mask(path, self.folder.table, max_pixels=self.parameters.max_pixels)
-        except ImageRejectedError as error:
-            raise StoreError(f"{path}: changed since it was inspected ({error}). Ingest again.") from error
+def _mask(folder: MaskFolder, max_pixels: int, mask_path: str) -> Labels:
+    path = folder.root / mask_path
+    try:
+        return read_mask(path, folder.table, max_pixels=max_pixels)
+    except ImageRejectedError as error:
+        raise StoreError(f"{path}: changed since it was inspected ({error}). Ingest again.") from error

@@ -51,16 +51,16 @@ def segment_image(
     """
     from contextlib import ExitStack
 
-    from eightgig.data.ingest.palette import colours_of
+    from eightgig.data.ingest.class_table import colours_of
     from eightgig.stages.trained import restore
     from eightgig.tasks.segmentation.tiled.masks import blend_masks
     from eightgig.tasks.segmentation.tiled.mirrored import InnerRows, MirroredSource
     from eightgig.tasks.segmentation.tiled.probabilities import open_probabilities
     from eightgig.tiles.bands import Wanted
-    from eightgig.tiles.clock import StageTimer
     from eightgig.tiles.overlay import Overlay
     from eightgig.tiles.png import open_mask_png
     from eightgig.tiles.receptive import receptive_radius
+    from eightgig.tiles.records import StageTimer
     from eightgig.tiles.source import open_source
     from eightgig.vram.runtime.measure import MemoryMeter
 

@@ -11,11 +11,10 @@ from eightgig.core.errors import DataError, StoreError
 from eightgig.core.names import alike_but_for_case, all_quoted, composed
 from eightgig.core.progress import Report
 from eightgig.core.seeding import seed_from
-from eightgig.data.ingest.copies import contradicting, judging_split
 from eightgig.data.ingest.findings import Finding, findings_table, printable, too_many_refused
 from eightgig.data.ingest.inspection import RowReader, RowRecord, inspect
 from eightgig.data.ingest.split_names import split_of
-from eightgig.data.ingest.splits import given_splits
+from eightgig.data.ingest.splits import contradicting, given_splits, judging_split
 from eightgig.tasks.text.encodings import ENCODING_HINT, UTF8, encoding_of
 from eightgig.tasks.text.parameters import CorpusDataParameters, TextDataParameters
 from eightgig.tasks.text.rows import TextFile, TextRow, folder_of, rows_of, text_files

@@ -6,9 +6,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
+from eightgig.core.errors import DataError
 from eightgig.core.names import all_quoted
 from eightgig.core.records import Record
 from eightgig.data.ingest.split_names import split_of, split_within
+from eightgig.tasks.text.columns import find_columns, plain_name
 from eightgig.tasks.text.delimited import Delimited, Row, delimited_rows, find_delimited
 from eightgig.tasks.text.parameters import TextDataParameters
 
@@ -19,6 +21,7 @@ _GZIP = ".gz"
 _SHARD = re.compile(r"[-_.]?\d{5}-of-\d{5}$")  # train-00000-of-00002.parquet, as the Hugging Face Hub has them
 Kind = Literal["delimited", "parquet", "json", "jsonl"]
 _KINDS: dict[str, Kind] = {".parquet": "parquet", ".json": "json", ".jsonl": "jsonl", ".ndjson": "jsonl"}
+_ROWS_AT_A_TIME = 1024  # of a Parquet file, which may be larger than memory
 
 
 class TableFile(Record):
@@ -101,10 +104,34 @@ def table_rows(path: Path, table: TableFile, data: TextDataParameters) -> Iterat
     if table.delimited is not None:
         yield from delimited_rows(path, table.delimited, data)
     elif table.kind == "parquet":
-        from eightgig.tasks.text.parquet_tables import parquet_rows
+        from eightgig.tasks.text.tables import parquet_rows
 
         yield from parquet_rows(path, data)
     else:
         from eightgig.tasks.text.json_tables import json_rows
 
         yield from json_rows(path, table.kind, data)
+
+
+def parquet_rows(path: Path, data: TextDataParameters) -> Iterator[Row]:
+    """Yield the rows of a Parquet file.
+
+    Raises:
+        DataError: it cannot be read, or a column is missing.
+    """
+    import pyarrow
+    from pyarrow import parquet
+
+    try:
+        with parquet.ParquetFile(path) as file:
+            own = file.schema_arrow.names
+            columns = find_columns(path, [plain_name(name) for name in own], data)
+            chosen = [columns.text, columns.label, *([] if columns.split is None else [columns.split])]
+            number = 0
+            for batch in file.iter_batches(batch_size=_ROWS_AT_A_TIME, columns=[own[place] for place in chosen]):
+                found = [batch.column(own[place]).to_pylist() for place in chosen]
+                for cells in zip(*found, strict=True):
+                    number += 1
+                    yield Row(number, *cells)
+    except (pyarrow.ArrowException, OSError, ValueError) as error:  # ValueError: text that is not UTF-8
+        raise DataError(f"{path}: cannot be read as Parquet ({error}). Write the file again.") from error

@@ -10,8 +10,7 @@ from eightgig.core.records import Record
 from eightgig.core.units import bytes_from_gib, format_bytes, gib
 from eightgig.vram.cards.memory import Limit, Share
 from eightgig.vram.plan import MemoryPlan
-from eightgig.vram.runtime.card_memory import open_card
-from eightgig.vram.runtime.context import Context, context_to_keep
+from eightgig.vram.runtime.card_memory import Context, context_to_keep, open_card
 
 logger = logging.getLogger(__name__)
 _GIVEN: dict[Limit, tuple[str, str]] = {

@@ -2,7 +2,7 @@
 
 from eightgig.core.device import DeviceKind
 from eightgig.core.records import Record
-from eightgig.vram.runtime.context import Context
+from eightgig.vram.runtime.card_memory import Context
 from eightgig.vram.runtime.diagnosis import OomDiagnosis, Shortage
 from eightgig.vram.runtime.measure import CacheClearings
 from eightgig.vram.runtime.memory_probe import Peaks

@@ -10,7 +10,7 @@ import torch
 from eightgig.core.device import DeviceKind
 from eightgig.core.files import atomic_write
 from eightgig.core.records import Record
-from eightgig.vram.runtime.context import measured_context
+from eightgig.vram.runtime.card_memory import measured_context
 
 _HISTORY_ENTRIES = 20_000  # an entry with its Python stack is some KB in a snapshot (torch.cuda.memory._dump_snapshot)
 

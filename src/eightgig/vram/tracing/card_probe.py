@@ -25,7 +25,7 @@ from eightgig.vram.allocator.kernels import (
     LayerNormKernel,
     WorkspaceKernel,
 )
-from eightgig.vram.runtime.context import context_of, used_by_this_process
+from eightgig.vram.runtime.card_memory import context_of, used_by_this_process
 
 Layout = Literal["contiguous", "channels_last"]
 MeasureWorkspace = Callable[[Callable[[], object]], int]

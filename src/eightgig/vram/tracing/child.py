@@ -1,4 +1,4 @@
-"""The child process that traces: reads requests from its standard input, writes traces to its standard output.
+"""The child process that traces, from both sides: requests go to its standard input, traces come from its output.
 
 The fake accelerator stays in torch until the process ends (see `fake_device.py`), a constructor may end the process or
 never return, and tracing wants no GPU: so none of it is in the parent.
@@ -7,18 +7,24 @@ never return, and tracing wants no GPU: so none of it is in the parent.
 import os
 import pickle
 import struct
+import subprocess
 import sys
+import tempfile
 import threading
 import time
 from contextlib import ExitStack
-from typing import Any, BinaryIO, NamedTuple
+from typing import IO, Any, BinaryIO, NamedTuple
 
-from eightgig.core.errors import EightgigError
+from eightgig.core.errors import EightgigError, PredictionError
+from eightgig.vram.allocator.events import AllocationTrace
 from eightgig.vram.tracing.options import StepOptions
 from eightgig.vram.tracing.spec import WorkloadSpec
 
 _LENGTH = struct.Struct(">Q")  # before each value: its length in bytes
 _WATCH_SECONDS = 2.0  # soon enough for a person, and no load
+_LAST_LINES = 6  # of its standard error: the error of a traceback, and the call that raised it
+# Far above what any network takes (a trace takes seconds); a constructor that waits for values would never end.
+_LIMIT_SECONDS = 300
 
 
 class Request(NamedTuple):
@@ -78,6 +84,82 @@ def end_with(parent: int) -> None:
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
+
+
+class ChildProcess:
+    """Traces steps in a process of its own, which knows the fake accelerator and no GPU."""
+
+    def __init__(self) -> None:
+        self._process: subprocess.Popen[bytes] | None = None
+        self._stderr: IO[bytes] | None = None
+
+    def trace(self, workload: WorkloadSpec, options: StepOptions) -> AllocationTrace:
+        """Return the trace of a step.
+
+        Raises:
+            ConfigurationError: the workload cannot be built.
+            PredictionError: the step cannot be traced; the message ends with what the process said.
+        """
+        answer = self._ask(Request(workload, options, tuple(sys.path)))
+        if answer is None:
+            message = self._last_lines()
+            self.close()
+            raise PredictionError(
+                f"{workload.factory} cannot be traced ({options.phase}, micro-batch {options.micro_batch}, "
+                f"checkpointing {options.activation_checkpointing}): {message}"
+            )
+        if isinstance(answer, EightgigError):
+            raise answer
+        return answer
+
+    def close(self) -> None:
+        """End the process."""
+        process, self._process = self._process, None
+        if process is not None and process.stdin is not None and process.stdout is not None:
+            process.stdin.close()
+            process.wait()
+            process.stdout.close()
+        if self._stderr is not None:
+            self._stderr.close()
+            self._stderr = None
+
+    def _ask(self, request: Request) -> AllocationTrace | EightgigError | None:
+        process = self._process or self._start()
+        limit = threading.Timer(_LIMIT_SECONDS, process.kill)
+        limit.start()
+        try:
+            write_frame(process.stdin, request)  # type: ignore[arg-type]
+            answer: Any = read_frame(process.stdout)  # type: ignore[arg-type]
+        except BrokenPipeError:
+            answer = None
+        finally:
+            limit.cancel()
+        return answer
+
+    def _start(self) -> "subprocess.Popen[bytes]":
+        self._stderr = tempfile.TemporaryFile()  # noqa: SIM115  closed with the process
+        self._process = subprocess.Popen(
+            [sys.executable, "-W", "ignore", "-m", "eightgig.vram.tracing.child"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._stderr,
+            env={**os.environ, "CUDA_VISIBLE_DEVICES": "-1", "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+        )
+        if read_frame(self._process.stdout) != "ready":  # type: ignore[arg-type]
+            message = self._last_lines()
+            self.close()
+            raise PredictionError(f"the process that predicts memory did not start: {message}")
+        return self._process
+
+    def _last_lines(self) -> str:
+        if self._process is not None:
+            self._process.wait()
+        if self._stderr is None:
+            return "it said nothing"
+        self._stderr.seek(0)
+        lines = self._stderr.read().decode(errors="replace").strip().splitlines()
+        message = " / ".join(line.strip() for line in lines[-_LAST_LINES:])
+        return message or f"it said nothing (it is ended after {_LIMIT_SECONDS} s)"
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ from types import TracebackType
 from eightgig.core.errors import EightgigError
 from eightgig.vram.allocator.events import AllocationTrace, OpCost
 from eightgig.vram.plan import Checkpointing, OptimizerName, Precision
-from eightgig.vram.tracing.child_process import ChildProcess
+from eightgig.vram.tracing.child import ChildProcess
 from eightgig.vram.tracing.options import StepOptions
 from eightgig.vram.tracing.prediction import Prediction, predict_from
 from eightgig.vram.tracing.spec import WorkloadSpec

@@ -26,8 +26,7 @@ from eightgig.vram.tracing.options import StepOptions, ZeroGrad
 from eightgig.vram.tracing.spec import WorkloadSpec
 from eightgig.vram.tracing.timeline import repeat_last_step
 from eightgig.vram.tracing.tracer import Tracer
-from eightgig.vram.tracing.uninitialized import skip_initialization
-from eightgig.vram.tracing.workload import Workload
+from eightgig.vram.tracing.workload import Workload, skip_initialization
 
 
 def trace_spec(spec: WorkloadSpec, options: StepOptions) -> AllocationTrace:

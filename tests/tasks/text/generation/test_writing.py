@@ -11,11 +11,9 @@ from transformers import DynamicCache, GPT2Config, GPT2LMHeadModel, LlamaConfig
 
 from eightgig.core.errors import ConfigurationError
 from eightgig.data.store.tokenizers import train_bpe
-from eightgig.tasks.text.generation.cache import kv_cache_bytes
-from eightgig.tasks.text.generation.loop import generate
+from eightgig.tasks.text.generation.loop import generate, keep_top_k, keep_top_p, next_tokens
 from eightgig.tasks.text.generation.parameters import GenerateParameters
-from eightgig.tasks.text.generation.sampling import keep_top_k, keep_top_p, next_tokens
-from eightgig.tasks.text.generation.speed import compare_cache
+from eightgig.tasks.text.generation.speed import compare_cache, kv_cache_bytes
 from eightgig.tasks.text.generation.texts import TextStream
 from eightgig.tasks.text.generation.writer import write_texts
 

@@ -1,8 +1,9 @@
-"""Packets of a container, decoded; what cannot be read or decoded is counted, and the rest goes on."""
+"""Packets of a container, decoded, and some frames of a video; what cannot be read is counted, and the rest goes on."""
 
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
 import av
@@ -12,6 +13,8 @@ from av.stream import Disposition
 from av.video.stream import VideoStream
 
 from eightgig.core.errors import DataError
+from eightgig.tasks.detection.video.colour import ToBgr
+from eightgig.tasks.detection.video.frames import Frame
 
 _MOST_PIXELS = {"max_pixels": str(2**26)}  # 8192 x 8192: before room is made for what a damaged header claims
 _FORGETFUL = {"mpeg1video", "mpeg2video"}
@@ -158,3 +161,18 @@ def video_track(container: InputContainer, name: str) -> VideoStream:
             f"{name}: wanted a video, found one in a format that nothing here decodes. Convert it to MP4 (H.264)."
         )
     return track
+
+
+def stills(path: Path, most: int) -> Iterator[tuple[float, Frame]]:
+    """Yield time (seconds) and pixels (RGB, height x width x 3) of at most `most` frames, spread over the video."""
+    to_bgr, last = ToBgr(), None
+    with av.open(str(path), mode="r") as container:
+        stream = container.streams.video[0]
+        begun, length = stream.start_time or 0, stream.duration or 0
+        for number in range(most):
+            wanted = begun + length * number // most
+            container.seek(wanted, stream=stream)
+            frame = next((frame for frame in container.decode(stream) if (frame.pts or 0) >= wanted), None)
+            if frame is not None and (last is None or (frame.pts or 0) > last):
+                last = frame.pts or 0
+                yield float(frame.time or 0.0), to_bgr(frame)[..., ::-1]

@@ -125,7 +125,7 @@ def _file_name(address: str | int) -> str:
 def _stills(path: Path) -> ImageArray:
     """Return some frames of a drawn video, spread over it."""
     from eightgig.report.images import Tile, contact_sheet
-    from eightgig.tasks.detection.video.stills import stills
+    from eightgig.tasks.detection.video.decoding import stills
 
     tiles = [Tile(frame_HWC, f"{time_s:.1f} s") for time_s, frame_HWC in stills(path, _NUM_STILLS)]
     return contact_sheet(tiles, columns=4, tile_side_px=320)

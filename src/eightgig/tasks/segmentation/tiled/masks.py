@@ -25,8 +25,8 @@ import numpy as np
 import numpy.typing as npt
 
 from eightgig.core.errors import ConfigurationError, WeightsError
-from eightgig.tiles.clock import StageTimer
 from eightgig.tiles.grid import Grid
+from eightgig.tiles.records import StageTimer
 from eightgig.tiles.scratch import Pixels, RowRing, Slots, require_space
 from eightgig.tiles.source import RowSource
 from eightgig.tiles.strips import Batch, Strips, answer_all, row_pieces

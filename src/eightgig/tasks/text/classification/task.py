@@ -7,7 +7,7 @@ from eightgig.data.images.parameters import DataParameters
 from eightgig.models.cards import TextCard
 from eightgig.models.parameters import ModelParameters, TextModelParameters
 from eightgig.stages.annotations import Batches, Evaluator, Objective, TextNetwork, TokenStore
-from eightgig.stages.loading import for_evaluation
+from eightgig.stages.inputs import for_evaluation
 from eightgig.stages.task import Records
 from eightgig.tasks.text.classification.parameters import SentimentTrainParameters
 from eightgig.tasks.text.parameters import TextDataParameters

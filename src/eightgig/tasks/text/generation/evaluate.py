@@ -7,7 +7,7 @@ from eightgig.core.progress import track
 from eightgig.datasets.weights import Weights
 from eightgig.stages.annotations import Table, TokenStore
 from eightgig.stages.inference import on_device
-from eightgig.stages.loading import workers_for
+from eightgig.stages.inputs import workers_for
 from eightgig.stages.task import Task, stage_node
 from eightgig.stages.trained import indices_of, restore
 from eightgig.tasks.text.generation.records import LanguageReport

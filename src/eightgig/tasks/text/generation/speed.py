@@ -7,7 +7,6 @@ from typing import Any
 import torch
 from torch import nn
 
-from eightgig.tasks.text.generation.cache import kv_cache_bytes
 from eightgig.tasks.text.generation.loop import generate
 from eightgig.tasks.text.generation.parameters import GenerateParameters
 from eightgig.tasks.text.generation.precision import precision_of
@@ -70,3 +69,17 @@ def _run(module: nn.Module, cache: bool, tokens: int, prompt_tokens: int, batch:
     if on_gpu:
         torch.cuda.synchronize(device)
     return time.perf_counter() - begun, torch.cuda.max_memory_allocated(device) if on_gpu else None
+
+
+def kv_cache_bytes(config: Any, *, batch: int, tokens: int, element_bytes: int) -> int:
+    """Return the bytes of the keys and values of `tokens` tokens in each of `batch` texts.
+
+    Args:
+        config: of transformers; with grouped queries only as many heads have keys as it says.
+        batch: texts side by side.
+        tokens: of each, the prompt included.
+        element_bytes: 2 in half precision, 4 in float32.
+    """
+    heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+    width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    return int(2 * config.num_hidden_layers * heads * width * tokens * batch * element_bytes)

@@ -1,0 +1,1 @@
+"""A number read from an image: an age, a ripeness in percent."""
