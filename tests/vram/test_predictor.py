@@ -267,3 +267,14 @@ def test_the_public_function_takes_an_import_path_or_a_workload(predictor):
     chosen: Any = {"precision": "bf16", "optimizer": "sgd", "activation_checkpointing": "full"}
     asked = predict_memory(spec, 16, **chosen, generation="ada")
     assert asked == predictor.predict(spec, StepOptions(micro_batch=16, **chosen), generation="ada")
+
+
+@pytest.mark.parametrize(("phase", "precision"), [("train", "fp32"), ("train", "bf16"), ("validate", "fp16")])
+def test_attention_is_the_same_whatever_name_it_was_imported_by(phase, precision, predict):
+    options = {"micro_batch": 8, "phase": phase, "precision": precision}
+    assert predict("attention_by_another_name", **options) == predict("attention", **options)
+
+
+def test_a_batch_of_nothing_is_refused():
+    with pytest.raises(ValueError, match=r"micro_batch\n  Input should be greater than or equal to 1"):
+        predict_memory("tiny_workloads:perceptron", 0)

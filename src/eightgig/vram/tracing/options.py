@@ -28,7 +28,7 @@ class StepOptions(Record):
     """
 
     phase: Literal["train", "validate"] = "train"
-    micro_batch: int
+    micro_batch: int = Field(ge=1)
     accumulates: bool = False
     precision: Precision = "fp32"
     attention: Attention = "sdpa"

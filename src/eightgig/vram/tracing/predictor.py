@@ -1,12 +1,15 @@
 """Predicts what steps take, without a GPU and without touching one: traces are made in a child process."""
 
+from collections.abc import Mapping
 from types import TracebackType
+
+from pydantic import JsonValue
 
 from eightgig.core.errors import EightgigError
 from eightgig.vram.allocator.events import AllocationTrace, OpCost
-from eightgig.vram.plan import Checkpointing, OptimizerName, Precision
+from eightgig.vram.plan import Checkpointing, Precision
 from eightgig.vram.tracing.child import ChildProcess
-from eightgig.vram.tracing.options import StepOptions
+from eightgig.vram.tracing.options import StepOptions, ZeroGrad
 from eightgig.vram.tracing.prediction import Prediction, predict_from
 from eightgig.vram.tracing.spec import WorkloadSpec
 from eightgig.vram.tracing.workspace import Calibration, Generation, load_calibration, with_workspace
@@ -92,7 +95,9 @@ def predict_memory(
     micro_batch: int,
     *,
     precision: Precision = "fp32",
-    optimizer: OptimizerName = "adamw",
+    optimizer: str = "adamw",
+    optimizer_arguments: Mapping[str, JsonValue] | None = None,
+    zero_grad: ZeroGrad = "after_step",
     activation_checkpointing: Checkpointing = "none",
     generation: Generation = "ampere",
     in_process: bool = False,
@@ -117,7 +122,10 @@ def predict_memory(
             maker of batches; `WorkloadSpec` gives it arguments.
         micro_batch: samples that pass through the network at a time.
         precision: of the computation; fp16 brings a gradient scaler.
-        optimizer: whose state counts.
+        optimizer: `adamw`, `adam`, `sgd` (with momentum) or `adamw8bit` as recipes have them; a class of `torch.optim`
+            by its name, with torch's defaults; one of your own as `package.module:Class`; or `none`.
+        optimizer_arguments: of its constructor, beside the weights.
+        zero_grad: when the loop drops gradients: `before_backward` has them beside the activations.
         activation_checkpointing: what is computed again in the backward pass instead of kept.
         generation: of the GPU, for the workspace memory of its kernels.
         in_process: traces here, where a debugger can look on, instead of in a child process.
@@ -130,6 +138,8 @@ def predict_memory(
         micro_batch=micro_batch,
         precision=precision,
         optimizer=optimizer,
+        optimizer_arguments=dict(optimizer_arguments or {}),
+        zero_grad=zero_grad,
         activation_checkpointing=activation_checkpointing,
     )
     with Predictor(in_process=in_process) as predictor:
