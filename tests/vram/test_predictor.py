@@ -236,6 +236,29 @@ def test_what_cannot_be_built_says_why_and_the_next_one_is_answered(predict):
 
 
 @pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        (
+            "reads_a_value",
+            r"tiny_workloads\.py, line \d+, in loss: `if made\.item\(\) > 0:.*`: .*A value of a tensor is",
+        ),
+        ("counts_what_is_not_zero", r"in <lambda>: `return .*batch > 0.*`: .*torch\.where instead of a boolean mask"),
+        ("frozen", r"does not require grad.* No weight of it wants a gradient: leave one trainable"),
+        ("loss_in_a_dict", r"the loss gave dict; expected one number to train on"),
+        ("loss_for_each", r"the loss gave a tensor of \(4,\); expected one number to train on"),
+    ],
+)
+def test_what_stands_in_the_way_is_told_by_the_users_own_line_and_the_child_lives(name, said, predictor, predict):
+    predict("perceptron", micro_batch=1)
+    child = predictor._child._process
+    with pytest.raises((PredictionError, ConfigurationError), match=said):
+        predict(name, micro_batch=4)
+    assert predictor._child._process is child
+    assert child.poll() is None
+    assert predict("perceptron", micro_batch=3).peak_allocated > 0
+
+
+@pytest.mark.parametrize(
     ("factory", "said"),
     [
         ("tiny_workloads:missing", "'tiny_workloads' has no function 'missing': write the model as package.module"),

@@ -140,3 +140,29 @@ class HalvedSGD(torch.optim.SGD):
 
 def no_optimizer(weights):
     return list(weights)
+
+
+def reads_a_value():
+    def loss(net, batch):
+        made = net(batch).sum()
+        if made.item() > 0:  # a line of the user's own
+            made = made * 2
+        return made
+
+    return nn.Linear(8, 8), loss, lambda n: torch.zeros(n, 8)
+
+
+def counts_what_is_not_zero():
+    return nn.Linear(8, 8), lambda net, batch: net(batch)[batch > 0].sum(), lambda n: torch.zeros(n, 8)
+
+
+def frozen():
+    return nn.Linear(8, 8).requires_grad_(False), _mean, lambda n: torch.zeros(n, 8)
+
+
+def loss_in_a_dict():
+    return nn.Linear(8, 8), lambda net, batch: {"loss": net(batch).sum()}, lambda n: torch.zeros(n, 8)
+
+
+def loss_for_each():
+    return nn.Linear(8, 8), lambda net, batch: net(batch).sum(1), lambda n: torch.zeros(n, 8)

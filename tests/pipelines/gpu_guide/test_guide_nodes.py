@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from eightgig.core.errors import BudgetError
+from eightgig.core.errors import BudgetError, PredictionError
 from eightgig.pipelines.gpu_guide import nodes
 from eightgig.pipelines.gpu_guide.parameters import (
     ArticleWay,
@@ -167,3 +167,20 @@ def test_the_card_of_this_machine_is_added_once(planner, monkeypatch):
     monkeypatch.setattr("eightgig.pipelines.gpu_guide.nodes.card_found", lambda: card_named("RTX 3080"))
     guide, _ = nodes.plan_everything(COMPARE, PlanParameters(), None, OwnModelParameters())
     assert [card.name for card in guide.cards] == ["RTX 3070", "RTX 3080"]
+
+
+def test_a_network_that_cannot_be_traced_is_a_row_and_the_others_have_theirs(planner, monkeypatch, caplog):
+    def make_plan(request, parameters, *, predictor):
+        if request.name == "your_model":
+            raise PredictionError("my.package:make cannot be traced: model.py, line 3: a value is read")
+        return planner.make_plan(request, parameters, predictor=predictor)
+
+    monkeypatch.setattr("eightgig.vram.planning.planner.make_plan", make_plan)
+    guide, table = nodes.plan_everything(COMPARE, PlanParameters(), "my.package:make", OwnModelParameters())
+    rows = {(made.name, made.card): made for made in guide.rows}
+    assert rows["b3", "RTX 3080"].fits
+    own = rows["your_model", "RTX 3080"]
+    assert (own.fits, own.limit, own.memory_gib) == (False, None, None)
+    assert own.remark == "my.package:make cannot be traced: model.py, line 3: a value is read"
+    assert own.remark in set(table["remark"])
+    assert own.remark in caplog.text

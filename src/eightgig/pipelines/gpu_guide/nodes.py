@@ -3,7 +3,7 @@
 import logging
 from typing import TYPE_CHECKING
 
-from eightgig.core.errors import BudgetError
+from eightgig.core.errors import BudgetError, PredictionError
 from eightgig.pipelines.gpu_guide.parameters import CompareParameters, OwnModelParameters, WorkloadParameters
 from eightgig.pipelines.gpu_guide.records import Guide, GuideRow
 from eightgig.stages.annotations import Figure, Table
@@ -108,7 +108,7 @@ def _cards(compare: CompareParameters) -> tuple[tuple[Card, ...], Card | None]:
 def _planned_row(
     name: str, workload: WorkloadParameters, card: Card, plan: PlanParameters, cores: int, predictor: "Predictor"
 ) -> GuideRow:
-    from eightgig.pipelines.gpu_guide.rows import row_of_plan, row_that_does_not_fit
+    from eightgig.pipelines.gpu_guide.rows import row_of_plan, row_that_does_not_fit, row_without_plan
     from eightgig.vram.planning.planner import make_plan
 
     budget = plan.model_copy(update={"budget_gib": card.memory_gib})
@@ -117,6 +117,9 @@ def _planned_row(
     except BudgetError as error:
         logger.info("%s on %s: does not fit", name, card.name)
         return row_that_does_not_fit(name, workload, card, str(error))
+    except PredictionError as error:  # of one network: the others have their rows
+        logger.warning("%s on %s: %s", name, card.name, error)
+        return row_without_plan(name, workload, card, str(error))
     logger.info("%s on %s: %s", name, card.name, made.sentence())
     return row_of_plan(name, workload, card, made, cores=cores)
 
@@ -137,7 +140,10 @@ def _article_row(
         "budget_gib": _BOUNDLESS_GIB,
     }
     request = _request(name, workload, card).model_copy(update={"precisions": (way.precision,), "channels_last": False})
-    made = make_plan(request, plan.model_copy(update=fixed), predictor=predictor)
+    try:
+        made = make_plan(request, plan.model_copy(update=fixed), predictor=predictor)
+    except PredictionError:  # told of in the workload's other rows
+        return None
     row = row_of_plan(name, workload, card, made, cores=cores, loader="folder")
     over = row.memory_gib is not None and row.memory_gib > card.memory_gib
     return row.model_copy(update={"as_in_article": True, "fits": not over, "margin_gib": None})

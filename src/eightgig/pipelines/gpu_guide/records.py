@@ -26,7 +26,7 @@ class GuideRow(Record):
         limit: what to improve next: `memory` where the plan pays with time for fitting, or does not fit.
         loads_images: whether a loader must decode files for it.
         findings: codes.
-        remark: why it does not fit, and what would.
+        remark: why it does not fit, and what would; or why nothing could be predicted.
     """
 
     name: str

@@ -57,6 +57,11 @@ def row_that_does_not_fit(name: str, workload: WorkloadParameters, card: Card, w
     return _row(name, workload, card, fits=False).model_copy(update={"limit": "memory", "remark": why})
 
 
+def row_without_plan(name: str, workload: WorkloadParameters, card: Card, why: str) -> GuideRow:
+    """Return the row of a workload of which nothing could be predicted, with the reason."""
+    return _row(name, workload, card, fits=False).model_copy(update={"remark": why})
+
+
 def _row(name: str, workload: WorkloadParameters, card: Card, *, fits: bool) -> GuideRow:
     return GuideRow(
         name=name,

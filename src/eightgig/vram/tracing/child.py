@@ -17,6 +17,7 @@ from typing import IO, Any, BinaryIO, NamedTuple
 
 from eightgig.core.errors import EightgigError, PredictionError
 from eightgig.vram.allocator.events import AllocationTrace
+from eightgig.vram.tracing.failures import failure_of
 from eightgig.vram.tracing.options import StepOptions
 from eightgig.vram.tracing.spec import WorkloadSpec
 
@@ -53,7 +54,7 @@ def read_frame(stream: BinaryIO) -> Any | None:
 
 
 def serve(requests: BinaryIO, traces: BinaryIO) -> None:
-    """Answer requests until there are no more; an error of ours is an answer, any other ends the process."""
+    """Answer requests until there are no more; an error is an answer too."""
     import torch
 
     torch.set_num_threads(1)  # nothing is computed
@@ -65,6 +66,8 @@ def serve(requests: BinaryIO, traces: BinaryIO) -> None:
                 write_frame(traces, _trace(request, stack))
             except EightgigError as error:
                 write_frame(traces, error)
+            except Exception as error:  # noqa: BLE001  whatever a user's network raises
+                write_frame(traces, failure_of(error, request.workload, request.options))
 
 
 def _trace(request: Request, stack: ExitStack) -> Any:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._pytree import tree_leaves, tree_map
 
+from eightgig.core.errors import ConfigurationError
 from eightgig.core.lone_samples import LoneSamples
 from eightgig.vram.allocator.events import AllocationTrace
 from eightgig.vram.plan import Precision
@@ -195,6 +196,11 @@ class _Training:
     def _loss(self, batch: Any) -> Tensor:
         with _autocast(self.module, self.options.precision):
             loss = self.workload.loss(self.module, batch)
+        if not isinstance(loss, Tensor) or loss.numel() != 1:
+            found = f"a tensor of {tuple(loss.shape)}" if isinstance(loss, Tensor) else type(loss).__name__
+            raise ConfigurationError(
+                f"the loss gave {found}; expected one number to train on, such as the sum of its parts"
+            )
         return loss * torch.ones((), device=DEVICE) if self.options.precision == "fp16" else loss
 
     def _optimize(self) -> None:
