@@ -682,3 +682,28 @@ def test_the_device_can_be_chosen(tmp_path):
         len(other["device_traces"][0]),
         True,
     )
+
+
+@pytest.mark.parametrize("device", [1, 3, -1])
+def test_a_device_that_is_not_there_is_refused(device, tmp_path, capsys):
+    path = written(tmp_path, play(1, num_steps=30).snapshot()[0])
+    assert main(["snapshot", "--device", str(device), str(path)]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert f"snapshot.pickle: holds no device {device}; wanted one of 0 (--device)." in captured.err
+
+
+def test_a_snapshot_without_actions_is_not_called_exact(tmp_path, capsys):
+    content = play(1, num_steps=30).snapshot()[0]
+    path = written(tmp_path, content | {"device_traces": [[]]})
+    assert main(["snapshot", str(path)]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert "snapshot.pickle, device 0: holds no actions, so that there is nothing to compare." in captured.err
+
+
+def test_an_action_that_is_not_known_is_not_left_out(tmp_path, capsys):
+    content = play(1, num_steps=30).snapshot()[0]
+    content["device_traces"][0][4] |= {"action": "segment_moved"}
+    assert main(["snapshot", str(written(tmp_path, content))]) == 2
+    assert "entry 4: the action 'segment_moved' is not known; wanted one of alloc," in capsys.readouterr().err

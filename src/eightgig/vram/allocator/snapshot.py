@@ -67,7 +67,16 @@ def compare_snapshot(path: Path, device: int | None = None) -> SnapshotCompariso
         DataError: the file cannot be used; the message says why.
     """
     snapshot = read_snapshot(path)
-    chosen = _busiest(snapshot, path.name) if device is None else device
+    devices = _devices(snapshot, path.name)
+    chosen = _busiest(snapshot, devices) if device is None else device
+    if chosen not in devices:
+        there = ", ".join(map(str, devices))
+        raise DataError(f"{path.name}: holds no device {chosen}; wanted one of {there} (--device).")
+    if not _length(snapshot, chosen):
+        raise DataError(
+            f"{path.name}, device {chosen}: holds no actions, so that there is nothing to compare. Record while the "
+            "network trains: torch.cuda.memory._record_memory_history(), then _dump_snapshot."
+        )
     try:
         history = history_of(snapshot, chosen)
     except DataError as error:
@@ -95,12 +104,16 @@ def events_of(history: History) -> tuple[Event, ...]:
     return tuple(events)
 
 
-def _busiest(snapshot: Snapshot, name: str) -> int:
-    """Return the device with the longest trace; of equal ones the one with most segments, then the first."""
-    devices = {*range(len(snapshot.traces)), *snapshot.segments}
+def _devices(snapshot: Snapshot, name: str) -> list[int]:
+    devices = sorted({*range(len(snapshot.traces)), *snapshot.segments})
     if not devices:
         raise DataError(f"{name}: holds no device at all. Record on a GPU: torch.cuda.memory._record_memory_history().")
-    return max(sorted(devices), key=lambda device: (_length(snapshot, device), len(snapshot.segments.get(device, ()))))
+    return devices
+
+
+def _busiest(snapshot: Snapshot, devices: list[int]) -> int:
+    """Return the device with the longest trace; of equal ones the one with most segments, then the first."""
+    return max(devices, key=lambda device: (_length(snapshot, device), len(snapshot.segments.get(device, ()))))
 
 
 def _length(snapshot: Snapshot, device: int) -> int:

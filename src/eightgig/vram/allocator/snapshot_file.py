@@ -22,7 +22,7 @@ MOST_BYTES = 1 << 43  # 8 TiB: no card has as much, so a size beyond it is damag
 
 Releases = Literal["all", "named"]
 
-# What changes memory. Others (snapshot, oom, annotate, user_defined) only say something.
+# What changes memory.
 ACTIONS = (
     "alloc",
     "free_requested",
@@ -32,6 +32,7 @@ ACTIONS = (
     "segment_map",
     "segment_unmap",
 )
+_REMARKS = ("snapshot", "oom", "annotate", "user_defined")  # these only say something
 _PLAIN_OPCODES = (
     *(pickle.PROTO, pickle.FRAME, pickle.STOP, pickle.MARK, pickle.NONE, pickle.NEWTRUE, pickle.NEWFALSE),
     *(pickle.MEMOIZE, pickle.BINPUT, pickle.LONG_BINPUT, pickle.BINGET, pickle.LONG_BINGET),
@@ -209,6 +210,9 @@ def _trace(raw: object, where: str) -> tuple[TraceEntry, ...]:
         action = entry.get("action")
         if isinstance(action, str) and action in ACTIONS:
             entries.append(_entry(entry, action, position, place))
+        elif action not in _REMARKS:  # were it left out, "exact" would be said of another trace
+            known = ", ".join((*ACTIONS, *_REMARKS))
+            raise DataError(f"{place}: the action {action!r} is not known; wanted one of {known}.")
     return tuple(entries)
 
 
