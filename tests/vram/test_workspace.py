@@ -79,6 +79,9 @@ def test_other_workspaces_are_gone_after_their_op():
         (convolution("convolution_backward", groups=4), [1500]),
         (convolution("convolution_backward", groups=32, channels_per_group=4), []),  # narrow groups
         (convolution("convolution_backward", groups=64, channels_per_group=1), []),  # depthwise
+        (convolution("convolution", channels_per_group=3), []),  # a first layer's colours
+        (convolution("convolution_backward", channels_per_group=3), []),
+        (convolution("convolution", channels_per_group=16), [3000]),
         (convolution("convolution", channels_last=True), []),
         (convolution("convolution_backward", channels_last=True), []),
     ],

@@ -28,7 +28,7 @@ class NoOptimizer(torch.optim.Optimizer):
     def __init__(self, weights: Iterable[nn.Parameter]) -> None:
         super().__init__(weights, {})
 
-    def step(self, closure: Any = None) -> None:
+    def step(self, closure: Any = None) -> None:  # type: ignore[override]
         """Do nothing."""
 
 

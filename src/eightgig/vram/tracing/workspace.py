@@ -27,7 +27,8 @@ from eightgig.vram.allocator.kernels import (
 )
 
 Generation = Literal["ampere", "ada", "hopper", "blackwell", "none"]
-# Channels a group. Of fewer, cuDNN has kernels without Tensor Cores, which take tensors as they lie.
+# Channels a group. Of fewer (a first layer's colours, narrow groups), cuDNN has kernels without Tensor Cores, which take
+# tensors as they lie.
 _WIDE_GROUP = 16
 PACKAGED = Path(__file__).parent / "calibration.json"
 
@@ -46,8 +47,8 @@ class WorkspaceMemory(Record):
     Attributes:
         context_bytes: of the driver and of torch's kernels, before the first tensor.
         cublas_workspace_bytes: of each cuBLAS handle on each stream; training has two, inference one.
-        conv_forward_staging: of a dense convolution with a kernel above 1, as a multiple of the bytes of its input and
-            output together.
+        conv_forward_staging: of a dense convolution of 16 channels and more with a kernel above 1, as a multiple of the
+            bytes of its input and output together.
         conv_backward_staging: of its backward pass, as a multiple of the bytes of its input and output gradient.
         conv_pointwise_staging: the same multiple for the backward pass of kernels of size 1.
         conv_grouped_staging: the same multiple for the backward pass of grouped convolutions with 16 channels a group
@@ -165,20 +166,24 @@ def _events_of(use: WorkspaceUse, workspace: WorkspaceMemory, block: int) -> Ite
 
 
 def _convolution(kernel: ConvolutionKernel, workspace: WorkspaceMemory) -> float:
-    if kernel.groups > 1 or kernel.kernel_size == 1 or kernel.channels_last:
+    if kernel.groups > 1 or kernel.kernel_size == 1 or _takes_tensors_as_they_lie(kernel):
         return 0
     return (kernel.input_bytes + kernel.output_bytes) * workspace.conv_forward_staging.value
 
 
 def _convolution_backward(kernel: ConvolutionKernel, workspace: WorkspaceMemory) -> float:
     """Return the copies that cuDNN makes where its Tensor Core kernels want another layout than the tensors have."""
-    if kernel.channels_last or (kernel.groups > 1 and kernel.channels_per_group < _WIDE_GROUP):
+    if _takes_tensors_as_they_lie(kernel):
         return 0
     if kernel.groups > 1:
         staging = workspace.conv_grouped_staging
     else:
         staging = workspace.conv_pointwise_staging if kernel.kernel_size == 1 else workspace.conv_backward_staging
     return (kernel.input_bytes + kernel.output_bytes) * staging.value
+
+
+def _takes_tensors_as_they_lie(kernel: ConvolutionKernel) -> bool:
+    return kernel.channels_last or kernel.channels_per_group < _WIDE_GROUP
 
 
 def _attention_backward(kernel: AttentionKernel, workspace: WorkspaceMemory) -> tuple[float, ...]:
