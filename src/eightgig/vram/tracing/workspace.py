@@ -27,8 +27,8 @@ from eightgig.vram.allocator.kernels import (
 )
 
 Generation = Literal["ampere", "ada", "hopper", "blackwell", "none"]
-# Channels a group. Of fewer (a first layer's colours, narrow groups), cuDNN has kernels without Tensor Cores, which take
-# tensors as they lie.
+# Channels a group. Of fewer (a first layer's colours, narrow groups), cuDNN has kernels without Tensor Cores, which
+# take tensors as they lie.
 _WIDE_GROUP = 16
 PACKAGED = Path(__file__).parent / "calibration.json"
 
