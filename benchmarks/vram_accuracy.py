@@ -130,8 +130,9 @@ def predict(rows: Iterable[Row], tracer: Tracer, constants: Constants) -> Iterat
         if traced is None:
             continue
         begun = time.perf_counter()
-        events = with_workspace(traced[0], workspace).events
-        reserved, cap = replay(events).peak_reserved, min_memory_limit(events)
+        trace = with_workspace(traced[0], workspace)
+        reserved = replay(trace.events).peak_reserved
+        cap = min_memory_limit(trace.events, dispensable=trace.dispensable)
         seconds = traced[1] + time.perf_counter() - begun
         yield Predicted(row, reserved / MIB + constants.overhead_mib, cap / MIB + constants.overhead_mib, seconds)
 

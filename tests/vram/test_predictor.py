@@ -181,7 +181,8 @@ def test_hopper_has_larger_workspaces(predict):
 
 def test_the_cap_lies_between_the_peaks(predict):
     made = predict("convolutional", micro_batch=64)
-    assert made.peak_allocated <= made.min_memory_limit <= made.peak_reserved
+    # Where the workspaces of convolutions do not fit, cuDNN takes algorithms without them.
+    assert made.peak_allocated - made.at_peak["workspace"] <= made.min_memory_limit <= made.peak_reserved
     assert 0 <= made.fragmentation < 1
 
 

@@ -133,6 +133,36 @@ def test_a_cap_below_a_failing_one_is_not_given():
     assert min_memory_limit(events) == 352 * MIB
 
 
+def test_what_a_run_can_do_without_is_left_out_where_it_does_not_fit():
+    # a (12 MiB) is held; b (40 MiB) is a workspace; c (20 MiB) comes after it.
+    events = trace("+a 12", "+b 40", "-b", "+c 20")
+    workspace = {1}
+    assert replay(events).peak_reserved == replay(events, dispensable=workspace).peak_reserved == 52 * MIB
+    with pytest.raises(SimulatedOutOfMemoryError):
+        replay(events, 50 * MIB)
+    assert replay(events, 50 * MIB, dispensable=workspace).peak_reserved == 32 * MIB
+    assert min_memory_limit(events) == 52 * MIB
+    assert min_memory_limit(events, dispensable=workspace) == 32 * MIB
+
+
+def test_asking_in_vain_gives_free_segments_back_as_a_real_attempt_does():
+    # 30 MiB are free when b asks for 60: they go before it is given up, so that c (30 MiB) needs a new segment.
+    events = trace("+a 30", "-a", "+b 60", "-b", "+c 30")
+    found = replay(events, 40 * MIB, dispensable={events[2].block})
+    assert (found.peak_reserved, found.num_retries) == (30 * MIB, 1)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_the_smallest_cap_with_dispensable_blocks_holds_and_2_mib_less_does_not(seed):
+    events = random_trace(seed)
+    dispensable = {number for number, size in events if size and number % 3 == 0}
+    cap = min_memory_limit(events, dispensable=dispensable)
+    assert cap <= min_memory_limit(events)
+    replay(events, cap, dispensable=dispensable)
+    with pytest.raises(SimulatedOutOfMemoryError):
+        replay(events, cap - 2 * MIB, dispensable=dispensable)
+
+
 def test_twenty_thousand_events_take_no_time():
     # 0.05 s on the machine it was written on; a scan over all free blocks would take seconds.
     chance = random.Random(1)

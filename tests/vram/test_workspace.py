@@ -68,6 +68,13 @@ def test_other_workspaces_are_gone_after_their_op():
     assert made.events == (Event(0, 100), Event(1, 1500), Event(1, 0), Event(0, 0))
 
 
+def test_only_the_workspaces_of_convolutions_can_be_done_without():
+    workspace = constants(conv_forward_staging=1)
+    assert with_workspace(trace_of(convolution("convolution")), workspace).dispensable == {1}
+    assert with_workspace(trace_of(CublasHandle()), workspace).dispensable == frozenset()
+    assert with_workspace(trace_of(attention("flash_attention_backward", 2)), workspace).dispensable == frozenset()
+
+
 @pytest.mark.parametrize(
     ("kernel", "expected"),
     [

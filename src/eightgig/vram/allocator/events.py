@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from eightgig.vram.allocator.kernels import CublasHandle, WorkspaceKernel
+from eightgig.vram.allocator.kernels import ConvolutionKernel, CublasHandle, WorkspaceKernel
 from eightgig.vram.plan import Category, Precision
 
 
@@ -35,6 +35,14 @@ class WorkspaceUse(NamedTuple):
     kernel: WorkspaceKernel
 
     @property
+    def is_dispensable(self) -> bool:
+        """Whether the op goes on without it: torch takes cuDNN's next algorithm where one's workspace does not fit.
+
+        Source: `try_plans` in aten/src/ATen/native/cudnn/Conv_v8.cpp, which takes out of memory for a no.
+        """
+        return isinstance(self.kernel, ConvolutionKernel)
+
+    @property
     def is_kept(self) -> bool:
         """Whether the workspace is taken once and never given back; all others are gone when their op is done."""
         return isinstance(self.kernel, CublasHandle)
@@ -62,6 +70,7 @@ class AllocationTrace:
         marks: where phases begin.
         steps: where optimizer steps begin, and where the last one ended.
         workspaces: where kernels take workspace memory, whose size depends on the GPU.
+        dispensable: blocks that a kernel asks for and does without where they do not fit.
         costs: of the ops of the last step.
         has_batch_norm: whether the network uses the batch's own statistics in training.
         largest_block: bytes of the weights of its largest block, or of what is in none, if that is more.
@@ -73,6 +82,7 @@ class AllocationTrace:
     marks: tuple[Mark, ...]
     steps: tuple[StepBoundary, ...] = ()
     workspaces: tuple[WorkspaceUse, ...] = ()
+    dispensable: frozenset[int] = frozenset()
     costs: tuple[OpCost, ...] = ()
     has_batch_norm: bool = False
     largest_block: int = 0

@@ -1,6 +1,6 @@
 """What a trace reserves, and the smallest cap under which it does not run out."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -45,15 +45,27 @@ class _CapInterval:
     last_cap: int | None
 
 
-def replay(events: Iterable[Event], limit_bytes: int | None = None, segments: Segments = "native") -> Replay:
+def replay(
+    events: Iterable[Event],
+    limit_bytes: int | None = None,
+    segments: Segments = "native",
+    *,
+    dispensable: Collection[int] = (),
+) -> Replay:
     """Return the peaks of a trace under a cap (None: no cap). `segments="expandable"` is unproven.
+
+    Args:
+        events: of the trace.
+        limit_bytes: the cap.
+        segments: the kind that the allocator makes.
+        dispensable: blocks without which the run goes on where they do not fit (see `AllocationTrace`).
 
     Raises:
         SimulatedOutOfMemoryError: it does not fit under the cap.
         DataError: an event gives back a block that is not held, or takes one that is.
     """
     allocator = CachingAllocator(limit_bytes, segments=segments)
-    peak_position = _run(allocator, events)
+    peak_position = _run(allocator, events, dispensable)
     reserved = allocator.peak_reserved
     return Replay(
         peak_allocated=allocator.peak_allocated,
@@ -66,7 +78,9 @@ def replay(events: Iterable[Event], limit_bytes: int | None = None, segments: Se
     )
 
 
-def min_memory_limit(events: Iterable[Event], segments: Segments = "native") -> int:
+def min_memory_limit(
+    events: Iterable[Event], segments: Segments = "native", *, dispensable: Collection[int] = ()
+) -> int:
     """Return the smallest cap in bytes, a multiple of 2 MiB, under which a trace does not run out.
 
     A larger cap can fail where a smaller one holds: giving back segments earlier can leave better room later. The
@@ -75,15 +89,19 @@ def min_memory_limit(events: Iterable[Event], segments: Segments = "native") -> 
     failing cap further up is not excluded; the peak reserved without a cap always holds (of native segments). Of 487
     random traces 32 had such a cap: bisection alone was misled by 12 of them, with three intervals tried by none.
 
+    Args:
+        events: of the trace.
+        segments: the kind that the allocator makes.
+        dispensable: as for `replay`.
+
     Raises:
         DataError: as for `replay`.
     """
-    trace = tuple(events)
-    uncapped = _interval_of(trace, None, segments)
-    fails, holds = _round_up(_peak_of_requests(trace)) - SEGMENT_STEP, _round_up(uncapped.first_cap)
+    search = _CapSearch(tuple(events), segments, frozenset(dispensable))
+    fails, holds = _round_up(search.peak_of_requests()) - SEGMENT_STEP, _round_up(search.interval_of(None).first_cap)
     while True:
-        cap, last_good = _bisect(trace, segments, fails, holds)
-        worse = _failing_above(trace, segments, last_good, holds)
+        cap, last_good = search.bisect(fails, holds)
+        worse = search.failing_above(last_good, holds)
         if worse is None:
             return cap
         fails = worse
@@ -94,74 +112,88 @@ class _SmallestCap(NamedTuple):
     last_good: int  # up to where caps surely hold
 
 
-def _bisect(trace: Sequence[Event], segments: Segments, fails: int, holds: int) -> _SmallestCap:
-    """Narrow down between a cap that fails and one that holds."""
-    last_good = holds
-    while holds - fails > SEGMENT_STEP:
-        interval = _interval_of(trace, fails + (holds - fails) // SEGMENT_STEP // 2 * SEGMENT_STEP, segments)
-        if interval.fits:
-            holds, last_good = max(_round_up(interval.first_cap), fails + SEGMENT_STEP), _last_step(interval, holds)
+@dataclass(frozen=True, slots=True)
+class _CapSearch:
+    trace: Sequence[Event]
+    segments: Segments
+    dispensable: frozenset[int]
+
+    def bisect(self, fails: int, holds: int) -> _SmallestCap:
+        """Narrow down between a cap that fails and one that holds."""
+        last_good = holds
+        while holds - fails > SEGMENT_STEP:
+            interval = self.interval_of(fails + (holds - fails) // SEGMENT_STEP // 2 * SEGMENT_STEP)
+            if interval.fits:
+                holds, last_good = max(_round_up(interval.first_cap), fails + SEGMENT_STEP), _last_step(interval, holds)
+            else:
+                fails = _last_step(interval, holds - SEGMENT_STEP)
+        return _SmallestCap(holds, last_good)
+
+    def failing_above(self, last_good: int, surely_holds: int) -> int | None:
+        """Return the largest cap of the first failing interval above `last_good`, or None where none was found."""
+        for _ in range(INTERVALS_TRIED_ABOVE):
+            if last_good + SEGMENT_STEP >= surely_holds:
+                return None
+            interval = self.interval_of(last_good + SEGMENT_STEP)
+            last_good = _last_step(interval, surely_holds)
+            if not interval.fits:
+                return min(last_good, surely_holds - SEGMENT_STEP)
+        return None
+
+    def interval_of(self, limit_bytes: int | None) -> _CapInterval:
+        """Return how a replay under a cap goes, and the caps under which it goes the same way."""
+        allocator = CachingAllocator(limit_bytes, segments=self.segments)
+        try:
+            _run(allocator, self.trace, self.dispensable)
+        except SimulatedOutOfMemoryError:
+            fits = False
         else:
-            fails = _last_step(interval, holds - SEGMENT_STEP)
-    return _SmallestCap(holds, last_good)
+            fits = True
+        refused = allocator.card.lowest_refused
+        return _CapInterval(fits, allocator.card.highest_granted, None if refused is None else refused - 1)
+
+    def peak_of_requests(self) -> int:
+        """Return the peak of the rounded requests: no cap below it can hold, whatever the allocator does."""
+        options = AllocatorOptions()
+        sizes: dict[int, int] = {}
+        total = peak = 0
+        for number, num_bytes in self.trace:
+            if number in self.dispensable:
+                continue
+            if num_bytes > 0:
+                sizes[number] = options.round_size(num_bytes)
+                total += sizes[number]
+                peak = max(peak, total)
+            else:
+                total -= sizes[number]
+        return peak
 
 
-def _failing_above(trace: Sequence[Event], segments: Segments, last_good: int, surely_holds: int) -> int | None:
-    """Return the largest cap of the first failing interval above `last_good`, or None where none was found."""
-    for _ in range(INTERVALS_TRIED_ABOVE):
-        if last_good + SEGMENT_STEP >= surely_holds:
-            return None
-        interval = _interval_of(trace, last_good + SEGMENT_STEP, segments)
-        last_good = _last_step(interval, surely_holds)
-        if not interval.fits:
-            return min(last_good, surely_holds - SEGMENT_STEP)
-    return None
-
-
-def _interval_of(trace: Sequence[Event], limit_bytes: int | None, segments: Segments) -> _CapInterval:
-    allocator = CachingAllocator(limit_bytes, segments=segments)
-    try:
-        _run(allocator, trace)
-    except SimulatedOutOfMemoryError:
-        fits = False
-    else:
-        fits = True
-    refused = allocator.card.lowest_refused
-    return _CapInterval(fits, allocator.card.highest_granted, None if refused is None else refused - 1)
-
-
-def _run(allocator: CachingAllocator, events: Iterable[Event]) -> int:
-    held: dict[int, Block] = {}
+def _run(allocator: CachingAllocator, events: Iterable[Event], dispensable: Collection[int]) -> int:
+    held: dict[int, Block | None] = {}
     peak, peak_position = 0, -1
     malloc, free = allocator.malloc, allocator.free
     for position, (number, num_bytes) in enumerate(events):
         if num_bytes > 0:
             if number in held:
                 raise DataError(f"event {position} takes block {number}, which is held already: not a trace.")
-            held[number] = malloc(num_bytes)
+            held[number] = _malloc_or_none(allocator, num_bytes) if number in dispensable else malloc(num_bytes)
             if allocator.allocated > peak:
                 peak, peak_position = allocator.allocated, position
         else:
-            block = held.pop(number, None)
-            if block is None:
+            if number not in held:
                 raise DataError(f"event {position} gives back block {number}, which is not held: not a trace.")
-            free(block)
+            block = held.pop(number)
+            if block is not None:
+                free(block)
     return peak_position
 
 
-def _peak_of_requests(trace: Sequence[Event]) -> int:
-    """Return the peak of the rounded requests: no cap below it can hold, whatever the allocator does."""
-    options = AllocatorOptions()
-    sizes: dict[int, int] = {}
-    total = peak = 0
-    for number, num_bytes in trace:
-        if num_bytes > 0:
-            sizes[number] = options.round_size(num_bytes)
-            total += sizes[number]
-            peak = max(peak, total)
-        else:
-            total -= sizes[number]
-    return peak
+def _malloc_or_none(allocator: CachingAllocator, num_bytes: int) -> Block | None:
+    try:
+        return allocator.malloc(num_bytes)
+    except SimulatedOutOfMemoryError:
+        return None
 
 
 def _last_step(interval: _CapInterval, at_most: int) -> int:

@@ -21,7 +21,8 @@ class Prediction(Record):
         peak_allocated: of all blocks at most, rounded as the allocator rounds; the figure of
             `torch.cuda.max_memory_allocated`.
         peak_reserved: what the allocator takes from the card without a cap; `torch.cuda.max_memory_reserved`.
-        min_memory_limit: the smallest cap under which the step does not run out: "fits" is decided on this.
+        min_memory_limit: the smallest cap under which the step does not run out: "fits" is decided on this. Below
+            `peak_allocated` where cuDNN would do without workspaces.
         at_peak: bytes by category when `peak_allocated` is reached.
         largest: who holds most at the peak.
         timeline: the last step over its course, for a chart.
@@ -46,7 +47,7 @@ def predict_from(trace: AllocationTrace, phase: Literal["train", "validate"]) ->
         phase=phase,
         peak_allocated=replayed.peak_allocated,
         peak_reserved=replayed.peak_reserved,
-        min_memory_limit=min_memory_limit(trace.events),
+        min_memory_limit=min_memory_limit(trace.events, dispensable=trace.dispensable),
         num_segments=replayed.num_segments,
         fragmentation=replayed.fragmentation,
         at_peak=_by_category(trace, blocks),

@@ -120,7 +120,7 @@ def _load(path: Path) -> Calibration:
 def with_workspace(trace: AllocationTrace, workspace: WorkspaceMemory) -> AllocationTrace:
     """Return the trace with workspace memory as events of its own, of the category `workspace`."""
     events: list[Event] = []
-    categories, owners = dict(trace.categories), dict(trace.owners)
+    categories, owners, dispensable = dict(trace.categories), dict(trace.owners), set[int]()
     due = iter(trace.workspaces)
     coming = next(due, None)
     moved: dict[int, int] = {}
@@ -130,13 +130,23 @@ def with_workspace(trace: AllocationTrace, workspace: WorkspaceMemory) -> Alloca
             for event in _events_of(coming, workspace, len(owners)):
                 categories[event.block], owners[event.block] = "workspace", coming.kernel.kind
                 events.append(event)
+                if coming.is_dispensable:
+                    dispensable.add(event.block)
             coming = next(due, None)
         if position in positions:
             moved[position] = len(events)
         if position < len(trace.events):
             events.append(trace.events[position])
     marks = tuple(mark._replace(position=moved[mark.position]) for mark in trace.marks)
-    return replace(trace, events=tuple(events), categories=categories, owners=owners, marks=marks, workspaces=())
+    return replace(
+        trace,
+        events=tuple(events),
+        categories=categories,
+        owners=owners,
+        marks=marks,
+        workspaces=(),
+        dispensable=frozenset(dispensable),
+    )
 
 
 def workspace_bytes(kernel: WorkspaceKernel, workspace: WorkspaceMemory) -> tuple[float, ...]:
