@@ -59,7 +59,7 @@ ROOMS = {
     ),
     "export/precision": Room(
         ("export/precision.py",),
-        ("export/test_precision.py", "export/test_hostile_cards.py", "export/test_dynamic_int8.py"),
+        ("export/test_precision.py", "export/test_precision_by_hand.py", "export/test_dynamic_int8.py"),
     ),
     "tracking": Room(("tracking/*.py",), ("tracking",)),
     "training": Room(
