@@ -26,8 +26,12 @@ ACCEPTED = PROJECT / "tests" / "mutants_survived.toml"
 ENOUGH = 0.85  # killed, of what is not accepted: the rest of a sample of 60 is 9 mutants, few enough to look at each
 # Beside the code and its tests, what tests read of the project. Links, so that a room's folder is made in no time.
 READ_BY_TESTS = ("src", "tests", "conf", "benchmarks", "docs", "Makefile", "requirements.lock")
-# mutmut's detour at each call makes the allocator fifteen times slower than this test of speed allows.
-SPEED_LEFT_OUT = "--deselect=tests/vram/test_replay.py::test_twenty_thousand_events_take_no_time"
+LEFT_OUT = (
+    # mutmut's detour at each call makes the allocator fifteen times slower than this test of speed allows.
+    "tests/vram/test_replay.py::test_twenty_thousand_events_take_no_time",
+    # Imports MLflow in processes of its own: as long as all others of its room together, for each mutant.
+    "tests/tracking/test_run.py::test_a_process_that_leaves_without_ending_its_run_was_killed",
+)
 SURVIVED, NO_TESTS, NO_RESULT = 0, 33, 255  # mutmut's own, beside pytest's; 255: pytest could not begin
 TIMEOUTS = (-24, -9)  # ended by the limit of processor time
 
@@ -37,6 +41,7 @@ class Room(NamedTuple):
 
     code: tuple[str, ...]  # patterns below src/eightgig/
     tests: tuple[str, ...]  # files and folders below tests/
+    options: tuple[str, ...] = ()  # of pytest
 
 
 ROOMS = {
@@ -61,7 +66,7 @@ ROOMS = {
         ("export/precision.py",),
         ("export/test_precision.py", "export/test_precision_by_hand.py", "export/test_dynamic_int8.py"),
     ),
-    "tracking": Room(("tracking/*.py",), ("tracking",)),
+    "tracking": Room(("tracking/*.py",), ("tracking",), ("-p", "tests.tracking.with_mlflow")),
     "training": Room(
         ("training/train_step.py", "training/train_state.py", "training/forward_backward.py", "training/recovery.py"),
         ("training",),
@@ -151,11 +156,12 @@ def _make_folder(name: str) -> Path:
     (folder / "mutants" / "src").mkdir(parents=True)  # Python takes no note of a path that came to be after its start
     for part in READ_BY_TESTS:
         (folder / part).symlink_to(PROJECT / part)
+    left_out = [f"--deselect={test}" for test in LEFT_OUT]
     settings = {
         "source_paths": ["src"],
         "only_mutate": [f"src/eightgig/{pattern}" for pattern in ROOMS[name].code],
-        "pytest_add_cli_args_test_selection": [f"tests/{path}" for path in ROOMS[name].tests] + [SPEED_LEFT_OUT],
-        "pytest_add_cli_args": ["--hypothesis-profile=unshrunk"],
+        "pytest_add_cli_args_test_selection": [f"tests/{path}" for path in ROOMS[name].tests],
+        "pytest_add_cli_args": ["--hypothesis-profile=unshrunk", *ROOMS[name].options, *left_out],
         "also_copy": list(READ_BY_TESTS[2:]),
         "process_isolation": "forkserver",  # torch refuses a backward pass in a fork of a process that has run one
         "use_git_change_detection": False,

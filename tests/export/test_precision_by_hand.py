@@ -129,6 +129,12 @@ def test_weights_too_large_to_be_looked_at_have_their_type():
     assert precisions(model) == [("product", "fp16", 1200)]
 
 
+def test_weights_that_are_cast_are_counted_as_what_they_become():
+    cast = helper.make_node("Cast", ["w"], ["wide"], "widen", to=FLOAT)
+    model = graph_of(cast, product(("x", "wide")), constants=[("w", np.ones((3, 4), np.float16))])
+    assert precisions(model) == [("product", "fp32", 12)]
+
+
 def test_types_are_followed_through_functions_of_the_model():
     opset = [helper.make_opsetid("", 20)]
     twice = helper.make_function("mine", "Twice", ["a"], ["b"], [helper.make_node("Add", ["a", "a"], ["b"])], opset)
