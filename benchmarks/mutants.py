@@ -29,7 +29,8 @@ READ_BY_TESTS = ("src", "tests", "conf", "benchmarks", "docs", "Makefile", "requ
 LEFT_OUT = (
     # mutmut's detour at each call makes the allocator fifteen times slower than this test of speed allows.
     "tests/vram/test_replay.py::test_twenty_thousand_events_take_no_time",
-    # Imports MLflow in processes of its own: as long as all others of its room together, for each mutant.
+    # These work in processes that import torch or MLflow anew: as long as all others of a room, for each mutant.
+    "tests/training/test_lone_samples.py::test_the_planner_traces_a_micro_batch_of_one",
     "tests/tracking/test_run.py::test_a_process_that_leaves_without_ending_its_run_was_killed",
 )
 SURVIVED, NO_TESTS, NO_RESULT = 0, 33, 255  # mutmut's own, beside pytest's; 255: pytest could not begin
@@ -69,7 +70,10 @@ ROOMS = {
     "tracking": Room(("tracking/*.py",), ("tracking",), ("-p", "tests.tracking.with_mlflow")),
     "training": Room(
         ("training/train_step.py", "training/train_state.py", "training/forward_backward.py", "training/recovery.py"),
-        ("training",),
+        (
+            *("training/test_trainer.py", "training/test_recovery.py", "training/test_in_backward.py"),
+            *("training/test_mixed_precision.py", "training/test_average.py", "training/test_lone_samples.py"),
+        ),
     ),
 }
 

@@ -88,3 +88,19 @@ def test_a_store_of_classes_has_neither_boxes_nor_masks(make_store):
     with pytest.raises(StoreError) as caught:
         store.mask(0)
     assert str(caught.value) == f"{store.path}: wanted masks, but this store holds classes. Ingest masks."
+
+
+def test_a_disk_that_is_full_when_the_shards_are_listed_leaves_nothing(tmp_path, images, monkeypatch):
+    root, manifest = images
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("eightgig.data.store.writer.write_list", full)
+    with pytest.raises(StoreError) as caught:
+        write_store(tmp_path / "s.h5", manifest, root, ("daisy", "rose"), shard_bytes=3_000)
+    assert str(caught.value).startswith(
+        f"{tmp_path / 's.h5'}: writing failed after the space was checked (No space left on device); nothing was left "
+        f"there. The store needs {manifest['byte_count'].sum()} bytes ("
+    )
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".s.h5.lock", "photos"]
