@@ -73,6 +73,7 @@ ROOMS = {
         (
             *("training/test_trainer.py", "training/test_recovery.py", "training/test_in_backward.py"),
             *("training/test_mixed_precision.py", "training/test_average.py", "training/test_lone_samples.py"),
+            "training/test_going_on.py",
         ),
     ),
 }

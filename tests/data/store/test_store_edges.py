@@ -90,13 +90,14 @@ def test_a_store_of_classes_has_neither_boxes_nor_masks(make_store):
     assert str(caught.value) == f"{store.path}: wanted masks, but this store holds classes. Ingest masks."
 
 
-def test_a_disk_that_is_full_when_the_shards_are_listed_leaves_nothing(tmp_path, images, monkeypatch):
+@pytest.mark.parametrize("moment", ["_parts_folder", "write_list"])  # the first thing that is made, and the last
+def test_a_disk_that_is_full_leaves_nothing(tmp_path, images, monkeypatch, moment):
     root, manifest = images
 
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("eightgig.data.store.writer.write_list", full)
+    monkeypatch.setattr(f"eightgig.data.store.writer.{moment}", full)
     with pytest.raises(StoreError) as caught:
         write_store(tmp_path / "s.h5", manifest, root, ("daisy", "rose"), shard_bytes=3_000)
     assert str(caught.value).startswith(

@@ -1,0 +1,128 @@
+"""A trainer made anew from another's state goes on as that one would have: weights, average, scale, what was found."""
+
+import copy
+import io
+
+import pytest
+import torch
+from torch import nn
+
+from eightgig.core.tracker import NoTracker
+from eightgig.training.parameters import TrainParameters
+from eightgig.training.trainer import Trainer
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+@pytest.fixture
+def make_trainer(objective, make_memory_plan):
+    def make(*, tracker=None, micro_batch=8, **recipe):
+        torch.manual_seed(3)
+        module = nn.Sequential(nn.Linear(6, 16), nn.BatchNorm1d(16), nn.Dropout(0.3), nn.Linear(16, 3))
+        parameters = TrainParameters(epochs=1, learning_rate=0.05, **recipe)
+        plan = make_memory_plan(micro_batch=micro_batch, gradient_accumulation_steps=1)
+        return Trainer(module, objective, plan=plan, parameters=parameters, steps=6, tracker=tracker or NoTracker())
+
+    return make
+
+
+@pytest.fixture
+def batches(make_loader):
+    return list(make_loader(48, 8))
+
+
+def run_out_once(trainer, monkeypatch):
+    """Let the next micro-batch run out of memory."""
+    whole = trainer.objective.loss_sum
+
+    def fails(*_):
+        monkeypatch.setattr(trainer.objective, "loss_sum", whole)
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB.")
+
+    monkeypatch.setattr(trainer.objective, "loss_sum", fails)
+
+
+@pytest.mark.parametrize("recipe", [{}, {"ema_decay": 0.9, "ema_ramp_steps": 4}], ids=["plain", "averaged"])
+def test_it_goes_on_as_if_it_had_not_stopped(make_trainer, batches, recipe):
+    first = make_trainer(**recipe)
+    for batch in batches[:3]:
+        first.step([batch])
+    state = copy.deepcopy(first.state())
+    other = make_trainer(**recipe)
+    other.restore(state)
+    assert (other.num_steps, other.learning_rate()) == (3, first.learning_rate())
+    assert [first.step([batch]) for batch in batches[3:]] == [other.step([batch]) for batch in batches[3:]]
+    expected, found = first.state(), other.state()
+    assert expected["average"] is None if not recipe else expected["average"]["num_steps"] == 6
+    for kind in ("weights", "optimizer", "average"):
+        one, two = list(tensors(expected[kind])), list(tensors(found[kind]))
+        assert len(one) == len(two)
+        assert all(torch.equal(a, b) for a, b in zip(one, two, strict=True)), kind
+
+
+def tensors(value):
+    if isinstance(value, torch.Tensor):
+        yield value
+    elif isinstance(value, dict):
+        for each in value.values():
+            yield from tensors(each)
+
+
+def test_what_was_recovered_from_goes_with_it(make_trainer, batches, monkeypatch):
+    first = make_trainer()
+    run_out_once(first, monkeypatch)
+    first.step([batches[0]])
+    other = make_trainer()
+    other.restore(copy.deepcopy(first.state()))
+    assert (other.plan.micro_batch, other.plan.gradient_accumulation_steps, other.plan.eval_batch) == (4, 2, 9)
+    assert other.recovered == first.recovered
+    ((phase, failed, batch),) = ((each.phase, each.failed_batch, each.batch) for each in other.recovered)
+    assert (phase, failed, batch) == ("train", 8, 4)
+    assert [(each.code, each.message) for each in other.plan.findings] == [
+        (
+            "VRAM101",
+            "memory ran out in optimizer step 0 at micro-batch 8: the step was done again with micro-batch 4 x 2 "
+            "accumulation, as all later ones, at the same effective batch; BatchNorm now sees 4 samples at a time",
+        )
+    ]
+
+
+def test_a_plan_that_is_smaller_by_itself_stays_as_it_is(make_trainer, batches, monkeypatch):
+    first = make_trainer()
+    run_out_once(first, monkeypatch)
+    first.step([batches[0]])
+    smaller = make_trainer(micro_batch=2)
+    smaller.restore(copy.deepcopy(first.state()))
+    assert (smaller.plan.micro_batch, smaller.plan.gradient_accumulation_steps) == (2, 1)
+
+
+def test_a_recovery_is_tracked_by_its_phase(make_trainer, batches, monkeypatch):
+    told = []
+
+    class Tracker(NoTracker):
+        def log_metrics(self, metrics, step=None):
+            told.append((metrics, step))
+
+    trainer = make_trainer(tracker=Tracker())
+    run_out_once(trainer, monkeypatch)
+    trainer.step([batches[0]])
+    assert told == [({"out_of_memory": 1.0, "micro_batch": 4.0}, 0)]
+
+
+def test_an_average_takes_the_weights_once_more_on_the_disk(make_trainer, batches):
+    plain, averaged, written = make_trainer(), make_trainer(ema_decay=0.9), io.BytesIO()
+    for trainer in (plain, averaged):
+        trainer.step([batches[0]])
+    # 195 weights and BatchNorm's 2 x 16 statistics of 4 bytes, its count of 8, and 1 KiB for the names.
+    assert averaged.state_bytes() - plain.state_bytes() == 4 * (195 + 32) + 8 + 1024
+    torch.save(plain.state(), written)
+    assert plain.state_bytes() > written.tell()
+
+
+def test_a_closed_trainer_gives_the_network_back(make_trainer, batches):
+    trainer = make_trainer()
+    trainer.step([batches[0]])
+    module = trainer.module
+    trainer.close()
+    assert all(parameter.grad is None and parameter.device.type == "cpu" for parameter in module.parameters())
+    assert not trainer.optimizer.state
