@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import nn
 
+from eightgig.core.errors import TrainingError
 from eightgig.core.tracker import NoTracker
 from eightgig.training.parameters import TrainParameters
 from eightgig.training.trainer import Trainer
@@ -126,3 +127,19 @@ def test_a_closed_trainer_gives_the_network_back(make_trainer, batches):
     trainer.close()
     assert all(parameter.grad is None and parameter.device.type == "cpu" for parameter in module.parameters())
     assert not trainer.optimizer.state
+
+
+def test_a_window_without_a_micro_batch_of_its_own_adds_nothing(make_trainer, batches):
+    trainer = make_trainer()
+    with pytest.raises(TrainingError) as caught:
+        trainer.step([], count=8)
+    assert str(caught.value) == (
+        "process 0 of 1 never gets a micro-batch: there are too few training samples for "
+        "train.distributed.nproc_per_node"
+    )
+    trainer.step([batches[0]])
+    before = copy.deepcopy(trainer.module[1].state_dict())
+    assert trainer.step([], count=8) == (0.0, 0.0)
+    found = trainer.module[1].state_dict()
+    assert all(torch.equal(found[name], before[name]) for name in ("running_mean", "running_var"))
+    assert found["num_batches_tracked"] == 1
