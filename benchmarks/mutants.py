@@ -109,7 +109,7 @@ def measure(name: str, num_sampled: int, seed: int) -> dict[str, Any]:
     codes = _exit_codes(folder, sample)
     survivors = {mutant: _change(folder, mutant) for mutant in sample if codes[mutant] in (SURVIVED, NO_TESTS)}
     accepted = {Change(row["function"], row["was"], row["now"]) for row in accepted_survivors()}
-    row = {
+    row: dict[str, Any] = {
         "mutants": len(every),
         "sampled": len(sample),
         "killed": len(sample) - len(survivors),
