@@ -124,6 +124,7 @@ def test_a_closed_trainer_gives_the_network_back(make_trainer, batches):
     trainer = make_trainer()
     trainer.step([batches[0]])
     module = trainer.module
+    module(batches[1]["inputs"]).sum().backward()  # as after a step that was broken off
     trainer.close()
     assert all(parameter.grad is None and parameter.device.type == "cpu" for parameter in module.parameters())
     assert not trainer.optimizer.state
