@@ -31,7 +31,7 @@ faults: environment  ## the long tests: 25 kills of each case study, 10,000 dama
 
 mutants: environment  ## do the tests test? Small faults put into the code, a sample a room: ROOM=vram/allocator, SAMPLE=60, SEED=1
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --requirements pyproject.toml --extra mutants
-	$(BIN)/python benchmarks/mutants.py --sample $(SAMPLE) --seed $(SEED) $(if $(ROOM),--room $(ROOM),--out benchmarks/results/mutants.json)
+	$(BIN)/python benchmarks/mutants.py --sample $(SAMPLE) --seed $(SEED) $(if $(ROOM),--room $(ROOM)) --out benchmarks/results/mutants.json
 
 soak: environment  ## train and evaluate for an hour: does anything grow?
 	$(BIN)/python benchmarks/soak.py --minutes $(MINUTES)

@@ -97,7 +97,7 @@ def main() -> int:
     chosen = parser.parse_args()
     rooms = {name: measure(name, chosen.sample, chosen.seed) for name in chosen.room or ROOMS}
     if chosen.out:
-        chosen.out.write_text(json.dumps(_result(rooms, chosen.seed), indent=2, ensure_ascii=False) + "\n", "utf-8")
+        _keep(chosen.out, rooms)
     return 0 if all(room["share_killed"] >= ENOUGH for room in rooms.values()) else 1
 
 
@@ -110,6 +110,7 @@ def measure(name: str, num_sampled: int, seed: int) -> dict[str, Any]:
     survivors = {mutant: _change(folder, mutant) for mutant in sample if codes[mutant] in (SURVIVED, NO_TESTS)}
     accepted = {Change(row["function"], row["was"], row["now"]) for row in accepted_survivors()}
     row: dict[str, Any] = {
+        **_origin(seed),
         "mutants": len(every),
         "sampled": len(sample),
         "killed": len(sample) - len(survivors),
@@ -218,11 +219,15 @@ def _print_room(name: str, row: dict[str, Any]) -> None:
         print(f"  {change['function']}\n    - {change['was']}\n    + {change['now']}", flush=True)
 
 
-def _result(rooms: dict[str, Any], seed: int) -> dict[str, Any]:
+def _origin(seed: int) -> dict[str, Any]:
     commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=PROJECT, capture_output=True, text=True, check=False)  # noqa: S607
-    return {"tool": f"mutmut {importlib.metadata.version('mutmut')}", "commit": commit.stdout.strip(), "seed": seed} | {
-        "rooms": rooms
-    }
+    return {"tool": f"mutmut {importlib.metadata.version('mutmut')}", "commit": commit.stdout.strip(), "seed": seed}
+
+
+def _keep(out: Path, rooms: dict[str, Any]) -> None:
+    """Write the rooms that were measured, beside what the file holds of others."""
+    others = json.loads(out.read_text("utf-8")) if out.exists() else {}
+    out.write_text(json.dumps(others | rooms, indent=2, ensure_ascii=False) + "\n", "utf-8")
 
 
 if __name__ == "__main__":
