@@ -5,8 +5,10 @@ RUNS ?= runs.csv
 OUT ?= conf/local/calibration.json
 MINUTES ?= 60
 DATA ?= data
+SAMPLE ?= 60
+SEED ?= 1
 
-.PHONY: help demo test test-all check doctor environment bench-data bench-train bench-vram bench-gpu gpu-day bench-int8 bench-runners bench-compression bench-video bench-ingest bench-tiles bench-padding bench-levers bench-agents bench-checkpoints faults soak replay calibrate lock clean
+.PHONY: help demo test test-all check doctor environment bench-data bench-train bench-vram bench-gpu gpu-day bench-int8 bench-runners bench-compression bench-video bench-ingest bench-tiles bench-padding bench-levers bench-agents bench-checkpoints faults mutants soak replay calibrate lock clean
 
 help:  ## say what can be made
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed 's/:.*## /\t/' | expand -t 16
@@ -26,6 +28,10 @@ test-all: environment  ## the same, with whole pipelines, killed runs and notebo
 faults: environment  ## the long tests: 25 kills of each case study, 10,000 damaged inputs of each reader (hours)
 	EIGHTGIG_FUZZ_INPUTS=10000 $(BIN)/pytest tests/fuzz
 	$(BIN)/pytest -m slow
+
+mutants: environment  ## do the tests test? Small faults put into the code, a sample a room: ROOM=vram/allocator, SAMPLE=60, SEED=1
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --requirements pyproject.toml --extra mutants
+	$(BIN)/python benchmarks/mutants.py --sample $(SAMPLE) --seed $(SEED) $(if $(ROOM),--room $(ROOM)) --out benchmarks/results/mutants.json
 
 soak: environment  ## train and evaluate for an hour: does anything grow?
 	$(BIN)/python benchmarks/soak.py --minutes $(MINUTES)

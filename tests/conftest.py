@@ -5,11 +5,13 @@ import os
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
+from hypothesis import Phase, settings
 
 # The same examples in every run, so that a change is judged by what it changes; `--hypothesis-profile=default` draws
 # new ones.
 settings.register_profile("steady", derandomize=True)
+# For `make mutants`: a failure is enough, and it may take its time.
+settings.register_profile("unshrunk", derandomize=True, deadline=None, phases=(Phase.explicit, Phase.generate))
 settings.load_profile("steady")
 
 os.environ.setdefault("GOMP_SPINCOUNT", "10000")  # as the project's settings do, before torch is imported

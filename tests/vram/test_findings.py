@@ -72,28 +72,69 @@ def test_a_plan_as_asked_for_has_none():
         (
             "VRAM001",
             {"micro_batch": 16, "gradient_accumulation_steps": 8},
-            "micro-batch 32 does not fit: 16 with 8 accumulation",
+            "micro-batch 32 does not fit: 16 with 8 accumulation steps, the same effective batch of 128",
         ),
-        ("VRAM002", {"activation_checkpointing": "full"}, "up to a third more time a step"),
+        (
+            "VRAM002",
+            {"activation_checkpointing": "full"},
+            "whole blocks are recomputed in the backward pass (checkpointing): up to a third more time a step",
+        ),
         ("VRAM004", {"eval_batch": 32}, "validation with 64 samples at a time does not fit: 32 at a time"),
-        ("VRAM005", {"device": "cpu"}, "no GPU here"),
-        ("VRAM006", {"activation_checkpointing": "selective"}, "normalisation and activations are recomputed"),
-        ("VRAM012", {"processes": 2}, "that of one of 2 processes"),
-        ("VRAM011", {"optimizer_in_backward": True}, "the run ends instead of going on"),
-        ("VRAM007", {"offload": True}, "each crosses PCI Express twice a step"),
-        ("VRAM008", {"margin_bytes": 100 * MIB}, "only 100.0 MiB are left"),
-        ("VRAM009", {"predicted_reserved_bytes": 8 * GIB}, "would reserve 8.0 GiB where 7.5 GiB are usable"),
-        ("VRAM010", {"largest": owned("head/mm", GIB)}, "head/mm alone holds 1.0 GiB of 3.0 GiB"),
+        (
+            "VRAM005",
+            {"device": "cpu"},
+            "no GPU here: the plan is for the card of the budget, the run itself uses the CPU's memory",
+        ),
+        (
+            "VRAM006",
+            {"activation_checkpointing": "selective"},
+            "normalisation and activations are recomputed in the backward pass: up to a third more time a step",
+        ),
+        (
+            "VRAM007",
+            {"offload": True},
+            "activations wait in the machine's memory: each crosses PCI Express twice a step, and as much pinned "
+            "memory of the machine is taken",
+        ),
+        (
+            "VRAM008",
+            {"margin_bytes": 100 * MIB},
+            "only 100.0 MiB are left beside the margin: close what else uses the card, or set train.batch_size lower",
+        ),
+        (
+            "VRAM009",
+            {"predicted_reserved_bytes": 8 * GIB},
+            "the allocator would reserve 8.0 GiB where 7.5 GiB are usable: it will give segments back and ask again, "
+            "which costs a little time; PYTORCH_CUDA_ALLOC_CONF=expandable_segments:True avoids most of it",
+        ),
+        (
+            "VRAM010",
+            {"largest": owned("head/mm", GIB)},
+            "head/mm alone holds 1.0 GiB of 3.0 GiB at the peak: look there first to save",
+        ),
+        (
+            "VRAM011",
+            {"optimizer_in_backward": True},
+            "weights are stepped while the backward pass runs, so that gradients are never all there: where memory "
+            "runs out in that pass, or gradients are not finite, the run ends instead of going on",
+        ),
+        (
+            "VRAM012",
+            {"processes": 2},
+            "memory is that of one of 2 processes, on a card of its own; the buffers of NCCL, which lie outside of "
+            "torch's allocator, are not counted and have not been measured",
+        ),
     ],
 )
 def test_one_finding(code, changes, said):
-    messages = found(a_plan(**changes))
-    assert set(messages) == {code}
-    assert said in messages[code]
+    assert found(a_plan(**changes)) == {code: said}
 
 
 def test_batch_norm_with_few_samples():
-    assert set(found(a_plan(micro_batch=4, gradient_accumulation_steps=32), micro_batch=4)) == {"VRAM003"}
+    assert found(a_plan(micro_batch=4, gradient_accumulation_steps=32), micro_batch=4) == {
+        "VRAM003": "BatchNorm sees only 4 samples at a time: accumulation does not widen its statistics, "
+        "expect lower accuracy below 8"
+    }
     assert found(a_plan(micro_batch=4, gradient_accumulation_steps=32), micro_batch=4, batch_norm=False) == {}
     assert found(a_plan(micro_batch=8, gradient_accumulation_steps=16), micro_batch=8) == {}
 
@@ -101,7 +142,10 @@ def test_batch_norm_with_few_samples():
 def test_validation_that_needs_most():
     plan = a_plan()
     wide = plan.phase("validate").model_copy(update={"min_memory_limit_bytes": 4 * GIB})
-    assert set(found(a_plan(predicted=(plan.phase("train"), wide)))) == {"VRAM004"}
+    assert found(a_plan(predicted=(plan.phase("train"), wide))) == {
+        "VRAM004": "validation needs more memory than training: a lower train.eval_batch_size costs nothing but a "
+        "little time"
+    }
 
 
 def test_one_holder_must_be_a_module_and_large():
@@ -112,15 +156,20 @@ def test_one_holder_must_be_a_module_and_large():
 @pytest.mark.parametrize(
     ("memory", "said"),
     [
-        ({"total_bytes": 6 * GIB}, "asks for 8 GiB, but the RTX 2060 has 6.00 GiB for programs"),
-        ({"free_bytes": 7 * GIB, "spills": True}, "asks for 8 GiB, but 7.00 GiB of the RTX 2060 are free"),
+        (
+            {"total_bytes": 6 * GIB},
+            "the RTX 2060 has 6.00 GiB for programs: the plan and the run's cap are for that",
+        ),
+        (
+            {"free_bytes": 7 * GIB, "spills": True},
+            "7.00 GiB of the RTX 2060 are free, and beyond that its driver would move tensors to main memory: the plan "
+            "and the run's cap are for what is free; close programs that use the card to have more",
+        ),
     ],
 )
 def test_a_budget_that_the_card_does_not_have(memory, said):
     of = CardMemory(**{"card": "RTX 2060", "total_bytes": 8 * GIB, "free_bytes": 8 * GIB, **memory})
-    messages = found(a_plan(), budget_gib=8.0, memory=of)
-    assert set(messages) == {"VRAM013"}
-    assert said in messages["VRAM013"]
+    assert found(a_plan(), budget_gib=8.0, memory=of) == {"VRAM013": f"plan.budget_gib asks for 8 GiB, but {said}"}
     assert found(a_plan(), budget_gib=6.0, memory=of) == {}
 
 
@@ -128,12 +177,14 @@ def test_a_card_of_which_others_hold_what_is_needed():
     memory = CardMemory(card="RTX 3070", total_bytes=8 * GIB, free_bytes=7 * GIB // 2)  # 3 and a context of 0.5
     assert found(a_plan(), budget_gib=8.0, memory=memory) == {}
     less = memory.model_copy(update={"free_bytes": 3 * GIB})
-    messages = found(a_plan(), budget_gib=8.0, memory=less)
-    assert set(messages) == {"VRAM014"}
-    assert messages["VRAM014"].startswith(
-        "3.5 GiB are planned with the CUDA context, but other programs leave only 3.0"
-    )
+    assert found(a_plan(), budget_gib=8.0, memory=less) == {
+        "VRAM014": "3.5 GiB are planned with the CUDA context, but other programs leave only 3.0 GiB of the RTX 3070: "
+        "end them (make doctor names them), or lower plan.budget_gib; a step that runs out is done again with a "
+        "smaller micro-batch"
+    }
     assert found(a_plan(), budget_gib=8.0, memory=memory.model_copy(update={"free_bytes": None})) == {}
+    # Where the driver does not say what this process's context takes, it is as the plan says: 3 and 0.5 are enough.
+    assert found(a_plan(), budget_gib=8.0, memory=less.model_copy(update={"context_bytes": None})) == {}
 
 
 def test_the_price_of_recomputing_is_read_off_the_plans_considered():

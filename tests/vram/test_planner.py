@@ -102,6 +102,11 @@ def test_the_margin_is_added_to_what_is_needed():
     assert plan(StraightLines(), 8, margin_fraction=0.05).needed_bytes == round(3600 * MIB * 1.05)
 
 
+def test_a_context_that_is_given_is_taken_off_the_budget():
+    made = plan(StraightLines(), 8, context_gib=1.5)
+    assert (made.context_bytes, made.budget_bytes) == (1.5 * GIB, 6.5 * GIB)
+
+
 def test_a_smaller_micro_batch_comes_first_at_the_same_effective_batch():
     made = plan(StraightLines(), 2.8)  # 2.3 GiB usable = 2355 MiB: 400 + 16 x 100 fits, 400 + 32 x 100 does not
     assert (made.micro_batch, made.gradient_accumulation_steps, made.activation_checkpointing) == (16, 8, "none")
@@ -110,6 +115,11 @@ def test_a_smaller_micro_batch_comes_first_at_the_same_effective_batch():
     assert made.findings[0].message == (
         "micro-batch 32 does not fit: 16 with 8 accumulation steps, the same effective batch of 128"
     )
+
+
+def test_a_micro_batch_that_takes_the_budget_to_the_byte_is_taken():
+    made = plan(StraightLines(), 0.5 + 2000 / 1024)  # 2000 MiB usable: 400 + 16 x 100
+    assert (made.micro_batch, made.margin_bytes, made.fits) == (16, 0, True)
 
 
 def test_recomputing_comes_before_a_batch_that_starves_batch_norm():
@@ -316,6 +326,71 @@ def test_time_is_by_the_card_of_the_request():
     fast, slow = (plan(StraightLines(), 8, request(card=card_named(name))) for name in ("RTX 3090", "RTX 3070"))
     assert fast.seconds_per_step < slow.seconds_per_step
     assert plan(StraightLines(), 8, request(card=None)).seconds_per_step is None
+
+
+def test_a_text_is_written_one_at_a_time_in_the_weights_own_precision():
+    lines = StraightLines()
+    made = plan(lines, 8, request(generation_workload=WorkloadSpec(factory="nowhere:write")))
+    (writing,) = (options for options in lines.asked if options.precision == "fp32")
+    assert (writing.phase, writing.micro_batch) == ("validate", 1)
+    assert made.phase("generate").model_dump(include={"device", "parameters", "temporaries", "optimizer"}) == {
+        "device": "cuda",
+        "parameters": 100 * MIB,
+        "temporaries": 1 * MIB,
+        "optimizer": 0,
+    }
+
+
+@pytest.mark.parametrize(
+    ("changes", "loss_scale"),
+    [
+        ({"precisions": ("fp16",), "loss_scale": 1024.0}, 1024.0),
+        ({"precisions": ("bf16",)}, None),
+        ({"precisions": ("fp16",), "task": "infer", "effective_batch": 32}, None),
+    ],
+)
+def test_only_training_in_fp16_scales_its_loss(changes, loss_scale):
+    assert plan(StraightLines(), 8, request(**changes)).loss_scale == loss_scale
+
+
+def test_a_plan_names_its_card_and_its_layout():
+    made = plan(StraightLines(), 8)
+    assert (made.card, made.device_name, made.memory_format) == ("RTX 3070", "card", "contiguous")
+    assert plan(StraightLines(), 8, request(card=None)).card is None
+
+
+def test_a_request_for_a_card_that_need_not_be_there():
+    asked = PlanRequest.for_card(
+        "RTX 4070",
+        "mymodel:make",
+        batch_size=48,
+        precisions=("bf16", "fp32"),
+        optimizer="sgd",
+        clips_gradients=False,
+        channels_last=True,
+    )
+    assert asked == PlanRequest(
+        name="mymodel:make",
+        workload=WorkloadSpec(factory="mymodel:make"),
+        sample="one sample",
+        effective_batch=48,
+        micro_batch=48,
+        eval_batch=48,
+        precisions=("bf16", "fp32"),
+        optimizer="sgd",
+        clips_gradients=False,
+        channels_last=True,
+        device="cuda",
+        device_name="RTX 4070",
+        card=card_named("RTX 4070"),
+    )
+    plain = PlanRequest.for_card("RTX 4070", "mymodel:make", batch_size=48)
+    assert (plain.precisions, plain.optimizer, plain.clips_gradients, plain.channels_last) == (
+        ("fp16",),
+        "adamw",
+        True,
+        False,
+    )
 
 
 def test_a_plan_survives_json():

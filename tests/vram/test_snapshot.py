@@ -343,7 +343,8 @@ def with_settings(content, **changes):
     return content | {"allocator_settings": content["allocator_settings"] | changes}
 
 
-def test_settings_are_read(tmp_path):
+@pytest.mark.parametrize("variable", ["PYTORCH_CUDA_ALLOC_CONF", "PYTORCH_ALLOC_CONF"])  # until torch 2.9, and since
+def test_settings_are_read(tmp_path, variable):
     # 1200 KiB are rounded to 1280 KiB with four divisions; segments of 64 MiB.
     text = "roundup_power2_divisions:4,large_segment_size_mb:64"
     divisions = {str(2**power): 4 for power in range(16)}
@@ -359,7 +360,7 @@ def test_settings_are_read(tmp_path):
         entry | {"action": "alloc", "addr": address, "size": 1200 * KIB},
         {"action": "snapshot", "addr": 0, "size": 1280 * KIB, "stream": 0},
     ]
-    config = {"PYTORCH_CUDA_ALLOC_CONF": text, "roundup_power2_divisions": divisions}
+    config = {variable: text, "roundup_power2_divisions": divisions}
     content = {"segments": [segment | {"blocks": blocks}], "device_traces": [trace], "allocator_settings": config}
     check_exact(written(tmp_path, content), (1280 * KIB, 64 * MIB, 1))
 
@@ -520,6 +521,40 @@ def test_expandable_lives_are_followed(tmp_path_factory, seed, begin):
     assert later.measured_peak_reserved <= peaks[1]
 
 
+def test_an_expandable_segment_with_a_gap_is_taken_up_where_recording_begins(tmp_path):
+    # Three pages of 20 MiB; the middle one is unmapped before the recording begins, and mapped again in it.
+    naive = NaiveExpandable(1)
+    _, middle, _ = (naive.malloc(20 * MIB) for _ in range(3))
+    naive.request_free(middle)
+    naive.complete_free(middle)
+    naive.empty_cache()
+    begin = len(naive.entries)
+    naive.malloc(20 * MIB)
+    content, peaks = naive.snapshot(begin=begin)
+    assert peaks[:2] == (60 * MIB, 60 * MIB)
+    found = compare_snapshot(written(tmp_path, content))
+    assert (found.exact, found.num_entries) == (True, 2)
+    assert (found.simulated_peak_allocated, found.simulated_peak_reserved) == peaks[:2]
+
+
+def test_ten_small_pages_at_once_are_not_taken_for_a_large_one(tmp_path):
+    # Both are 20 MiB. What is near tells them apart: the small page behind them, not the large one far below.
+    naive = NaiveExpandable(1)
+    naive.malloc(2 * MIB)
+    small = [naive.malloc(MIB) for _ in range(21)]
+    for address in small[:20]:
+        naive.request_free(address)
+        naive.complete_free(address)
+    begin = len(naive.entries)
+    naive.empty_cache()
+    naive.malloc(MIB)  # fills the page behind them
+    assert naive.malloc(MIB) == small[0]
+    content, peaks = naive.snapshot(begin=begin)
+    assert peaks[:2] == (5 * MIB, 42 * MIB)
+    found = compare_snapshot(written(tmp_path, content))
+    assert (found.exact, found.first_difference) == (True, None)
+
+
 # Files that are not what they should be.
 
 
@@ -577,11 +612,12 @@ def test_a_damaged_file_says_so(tmp_path, raw):
     )
 
 
-def test_a_pickle_of_something_else_says_what_is_missing(tmp_path):
+@pytest.mark.parametrize(("there", "missing"), [("segments", "device_traces"), ("device_traces", "segments")])
+def test_a_pickle_of_something_else_says_what_is_missing(tmp_path, there, missing):
     with pytest.raises(DataError) as caught:
-        compare_snapshot(written(tmp_path, {"segments": []}))
+        compare_snapshot(written(tmp_path, {there: []}))
     assert str(caught.value) == (
-        "snapshot.pickle: has no list 'device_traces'; this is no snapshot of _dump_snapshot, or it is damaged."
+        f"snapshot.pickle: has no list '{missing}'; this is no snapshot of _dump_snapshot, or it is damaged."
     )
 
 
@@ -602,6 +638,40 @@ def test_a_trace_that_contradicts_the_segments_says_where(tmp_path):
     assert str(caught.value).startswith("snapshot.pickle, device 0: entry ")
     assert "contradicts what follows" in str(caught.value)
     assert str(caught.value).endswith("Was the trace cut in the middle, recorded with skip_actions, or changed?")
+
+
+@pytest.mark.parametrize(
+    ("entries", "position", "why"),
+    [
+        ([("segment_alloc", 0, 20), ("alloc", 0, 4)], 1, "the block is smaller than what was asked for"),
+        ([("alloc", 4, 1)], 0, "the block is not held so"),
+        ([("free_requested", 0, 3)], 0, "the block is not held so"),
+        ([("free_completed", 0, 3)], 0, "the block is held again, or still"),
+        ([("free_completed", 3, 18)], 0, "the block reaches into the next one"),
+        ([("segment_alloc", 0, 40), ("alloc", 0, 3)], 0, "the segment has another size"),
+        ([("segment_alloc", 0, 20)], 0, "a block is held in the segment before there was one"),
+        ([("segment_free", 0, 20)], 0, "it overlaps another segment"),
+        ([("segment_free", 10, 20)], 0, "it overlaps another segment"),
+        ([("alloc", 20, 1)], 0, "there is no segment at this address"),
+    ],
+)
+def test_each_contradiction_is_called_by_its_name(tmp_path, entries, position, why):
+    # In the end there is one segment of 20 MiB with one block, of 3 MiB, at its beginning. Sizes in MiB.
+    base = 1 << 40
+    blocks = [{"size": 3 * MIB, "state": "active_allocated"}, {"size": 17 * MIB, "state": "inactive"}]
+    segment = {"device": 0, "address": base, "total_size": 20 * MIB, "stream": 0, "segment_type": "large"}
+    trace = [
+        {"action": action, "addr": base + offset * MIB, "size": size * MIB, "stream": 0}
+        for action, offset, size in entries
+    ]
+    content = {"segments": [segment | {"blocks": blocks}], "device_traces": [trace]}
+    with pytest.raises(DataError) as caught:
+        compare_snapshot(written(tmp_path, content))
+    action, offset, _ = entries[position]
+    assert str(caught.value) == (
+        f"snapshot.pickle, device 0: entry {position} ({action} at {base + offset * MIB:#x}) contradicts what follows: "
+        f"{why}. Was the trace cut in the middle, recorded with skip_actions, or changed?"
+    )
 
 
 def test_mixed_kinds_of_segments_are_refused(tmp_path):

@@ -257,7 +257,11 @@ def _publish(temporary: Path, parts: Path, target: Path, count: int) -> None:
     files = [f"{number:05d}.h5" for number in range(count)]
     hashes = [read_index(parts / name)[0].sha256() for name in files]
     parts.replace(target)
-    write_list(temporary, [f"{target.name}/{name}" for name in files], hashes)
+    try:
+        write_list(temporary, [f"{target.name}/{name}" for name in files], hashes)
+    except OSError:
+        target.replace(parts)  # unfinished again, and cleared away as such
+        raise
 
 
 def _lay_out(temporary: Path, index: Index) -> int:
