@@ -8,7 +8,7 @@ DATA ?= data
 SAMPLE ?= 60
 SEED ?= 1
 
-.PHONY: help demo test test-all check doctor environment bench-data bench-train bench-vram bench-gpu gpu-day bench-int8 bench-runners bench-compression bench-video bench-ingest bench-tiles bench-padding bench-levers bench-agents bench-checkpoints faults mutants soak replay calibrate lock clean
+.PHONY: help demo test test-all check doctor environment bench-data bench-train bench-vram bench-scoreboard bench-gpu gpu-day bench-int8 bench-runners bench-compression bench-video bench-ingest bench-tiles bench-padding bench-levers bench-agents bench-checkpoints faults mutants soak replay calibrate lock clean
 
 help:  ## say what can be made
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed 's/:.*## /\t/' | expand -t 16
@@ -68,6 +68,9 @@ bench-train: environment  ## one epoch through the pipeline against a bare loop
 
 bench-vram: environment  ## the memory predictor against measured runs: RUNS=runs.csv
 	$(BIN)/python benchmarks/vram_accuracy.py $(RUNS)
+
+bench-scoreboard: environment  ## memory predicted of public runs, ours beside others': RUNS=folder; writes docs/scoreboard.md
+	$(BIN)/python benchmarks/scoreboard.py $(RUNS)
 
 bench-gpu: environment  ## the memory predictor against the GPU at hand: MINUTES=60, resumes
 	$(BIN)/python benchmarks/vram_gpu.py --minutes $(MINUTES)

@@ -18,6 +18,7 @@ from eightgig.tasks.detection.reading import MAX_LIST_BYTES, numbered_lines, rea
 from eightgig.tasks.detection.yolo_lines import Keypoints, LineForm, LineRules
 
 _MAX_YAML_BYTES = 2**20
+_MAX_OPEN = 1000  # brackets that nothing closes: no file is read with as many, and PyYAML takes seconds to find out
 _NOTHING = ("", "~", "null")
 _TASKS: dict[str, LineForm] = {"detect": "boxes", "segment": "polygons", "pose": "keypoints", "obb": "oriented"}
 
@@ -82,7 +83,10 @@ def load_mapping(path: Path) -> dict[str, object]:
         DataError: it cannot be read, or is not a mapping.
     """
     try:
-        content = yaml.load(read_label_text(path, _MAX_YAML_BYTES), Loader=yaml.BaseLoader)  # noqa: S506 - only text
+        text = read_label_text(path, _MAX_YAML_BYTES)
+        if text.count("[") + text.count("{") - text.count("]") - text.count("}") > _MAX_OPEN:
+            raise ValueError("it is nested too deeply")
+        content = yaml.load(text, Loader=yaml.BaseLoader)  # noqa: S506 - only text
     except ImageRejectedError as error:
         raise DataError(f"{path}: {error.detail}. Mend it, or set data.annotations to the right file.") from error
     except (yaml.YAMLError, RecursionError, ValueError) as error:

@@ -1,0 +1,232 @@
+"""Holds predictions of memory against public runs, ours beside others': `make bench-scoreboard RUNS=folder`.
+
+Writes `results/scoreboard.json` and `docs/scoreboard.md`. Nothing is fitted here: constants are the packaged ones.
+"""
+
+import argparse
+import json
+import statistics
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from public_runs import Asked, CappedRun, MeasuredRun, capped_runs, measured_runs
+
+from eightgig.core.device import describe_device
+from eightgig.core.errors import EightgigError
+from eightgig.core.units import GIB
+from eightgig.vram.allocator.events import AllocationTrace
+from eightgig.vram.tracing.predictor import Predictor
+
+_HERE = Path(__file__).parent
+_PAGE = _HERE.parent / "docs" / "scoreboard.md"
+_WORST = 12  # rows that the page names
+_ADAM_COPIES = 4  # accelerate estimate-memory's rule for training: weights, gradients, two moments
+
+
+class Answer(NamedTuple):
+    """What is predicted of a run, in bytes beside the CUDA context."""
+
+    reserved: int
+    needed: int
+    tensors: int
+    weights: int
+    seconds: float
+
+
+class Row(NamedTuple):
+    """A measured run with all that was predicted of it, by tool."""
+
+    asked: Asked
+    measured: int
+    predicted: dict[str, int]
+
+    def error(self, tool: str) -> float:
+        """Return the signed share by which a tool's prediction is off."""
+        return self.predicted[tool] / self.measured - 1
+
+
+class Verdict(NamedTuple):
+    """Whether a run was said to fit under a cap, and whether it ran."""
+
+    asked: Asked
+    cap: int
+    needed: int
+    ran: bool
+
+    @property
+    def fits(self) -> bool:
+        """What was said."""
+        return self.needed <= self.cap
+
+
+class Oracle:
+    """Predicts runs, each kind once."""
+
+    def __init__(self, predictor: Predictor, log: Callable[[str], None]) -> None:
+        self._predictor, self._log = predictor, log
+        self._answers: dict[str, Answer | None] = {}
+
+    def __call__(self, asked: Asked) -> Answer | None:
+        """Return the answer; None where the run cannot be predicted, which is said."""
+        generation = asked.card.generation
+        key = f"{asked.workload.model_dump_json()} {asked.options.model_dump_json()} {generation}"
+        if key not in self._answers:
+            begun = time.perf_counter()
+            try:
+                made = self._predictor.predict(asked.workload, asked.options, generation=generation)
+                trace = self._predictor.trace(asked.workload, asked.options)
+            except EightgigError as error:
+                self._log(f"{asked.name}: {error}")
+                self._answers[key] = None
+            else:
+                seconds = time.perf_counter() - begun
+                self._answers[key] = Answer(
+                    made.peak_reserved,
+                    made.min_memory_limit,
+                    peak_of_tensors(trace),
+                    made.at_peak["parameters"],
+                    seconds,
+                )
+                self._log(f"{asked.name}: {made.peak_reserved / GIB:.2f} GiB")
+        return self._answers[key]
+
+    def seconds(self) -> list[float]:
+        """Return how long each prediction took."""
+        return [answer.seconds for answer in self._answers.values() if answer is not None]
+
+
+def peak_of_tensors(trace: AllocationTrace) -> int:
+    """Return the most bytes that live tensors hold at once: what counting fake tensors alone would say."""
+    sizes: dict[int, int] = {}
+    held = peak = 0
+    for block, num_bytes in trace.events:
+        held += num_bytes if num_bytes else -sizes[block]
+        sizes[block] = num_bytes
+        peak = max(peak, held)
+    return peak
+
+
+def rows_of(runs: Iterable[MeasuredRun], oracle: Oracle) -> Iterator[Row]:
+    """Yield runs with what is predicted of them."""
+    for asked, measured, published in runs:
+        answer = oracle(asked)
+        if answer is not None:
+            own = {"eightgig": answer.reserved, "live tensors": answer.tensors}
+            adam = asked.options.optimizer in ("Adam", "AdamW")
+            rule = {"accelerate estimate-memory": _ADAM_COPIES * answer.weights} if adam else {}
+            yield Row(asked, measured, own | rule | published)
+
+
+def verdicts_of(runs: Iterable[CappedRun], oracle: Oracle) -> Iterator[Verdict]:
+    """Yield capped runs with the smallest cap that is predicted of them."""
+    for asked, cap, ran in runs:
+        answer = oracle(asked)
+        if answer is not None:
+            yield Verdict(asked, cap, answer.needed, ran)
+
+
+def errors_of(rows: Sequence[Row], tool: str) -> dict[str, Any] | None:
+    """Return median and 90th percentile of a tool's errors over the rows that it has; None where it has none."""
+    errors = [row.error(tool) for row in rows if tool in row.predicted]
+    if not errors:
+        return None
+    sizes = sorted(map(abs, errors))
+    return {
+        "rows": len(errors),
+        "median": round(statistics.median(sizes), 4),
+        "p90": round(sizes[min(len(sizes) - 1, int(0.9 * len(sizes)))], 4),
+        "signed": round(statistics.median(errors), 4),
+    }
+
+
+def groups_of(rows: Sequence[Row]) -> dict[str, list[Row]]:
+    """Return the rows by what they have in common: all, each kind, each card."""
+    groups = {"all": list(rows)}
+    for row in rows:
+        for name in (row.asked.kind, f"{row.asked.kind}, {row.asked.card.name}"):
+            groups.setdefault(name, []).append(row)
+    return groups
+
+
+def result_of(rows: Sequence[Row], verdicts: Sequence[Verdict], seconds: Sequence[float]) -> dict[str, Any]:
+    """Return all figures as plain values."""
+    tools = list(dict.fromkeys(tool for row in rows for tool in row.predicted))
+    table = {
+        group: {tool: found for tool in tools if (found := errors_of(members, tool)) is not None}
+        for group, members in groups_of(rows).items()
+    }
+    worst = sorted(rows, key=lambda row: -abs(row.error("eightgig")))[:_WORST]
+    wrong = [verdict for verdict in verdicts if verdict.fits != verdict.ran]
+    return {
+        "predicted_on": describe_device("cpu"),
+        "errors": table,
+        "worst": [[row.asked.name, round(row.error("eightgig"), 4)] for row in worst],
+        "capped": {
+            "runs": len(verdicts),
+            "right": round(1 - len(wrong) / len(verdicts), 4) if verdicts else None,
+            "said_fits_and_died": sum(verdict.fits for verdict in wrong),
+            "refused_and_ran": sum(not verdict.fits for verdict in wrong),
+            "wrong": [f"{verdict.asked.name}: cap {verdict.cap / GIB:.2f} GiB" for verdict in wrong],
+        },
+        "seconds": {"median": round(statistics.median(seconds), 2), "most": round(max(seconds), 2)} if seconds else {},
+    }
+
+
+def page_of(result: dict[str, Any]) -> str:
+    """Return the page, in Markdown."""
+    lines = [
+        "# Scoreboard",
+        "",
+        "Predictions of training memory against public runs that others measured. Made by `make bench-scoreboard`",
+        f"(predictions: {result['predicted_on']}); no constant is fitted on these rows. Sources, and what counts as a",
+        "fair row: `benchmarks/public_runs.py`. Error: predicted over measured peak, less 1, beside the CUDA context.",
+        "",
+        "| rows | tool | number | median | 90th percentile | median, signed |",
+        "|---|---|---|---|---|---|",
+    ]
+    for group, tools in result["errors"].items():
+        for tool, found in sorted(tools.items(), key=lambda item: item[1]["median"]):
+            shown = f"**{tool}**" if tool == "eightgig" else tool
+            figures = " | ".join(f"{100 * found[name]:.1f} %" for name in ("median", "p90", "signed"))
+            lines.append(f"| {group} | {shown} | {found['rows']} | {figures} |")
+    capped = result["capped"]
+    lines += [
+        "",
+        "`live tensors` counts fake tensors alone; `accelerate estimate-memory` is its rule of four times the weights.",
+        "The predictions of xMem, DNNMem, SchedTune and LLMem are those that the source publishes with its rows.",
+        "",
+        f"**Does it fit under a cap?** {capped['runs']} capped runs: right for {100 * capped['right']:.1f} %; "
+        f"{capped['said_fits_and_died']} were said to fit and died, {capped['refused_and_ran']} were refused and ran.",
+        "",
+        "The largest errors:",
+        "",
+        "| run | error |",
+        "|---|---|",
+        *(f"| {name} | {100 * error:+.1f} % |" for name, error in result["worst"]),
+        "",
+        f"A prediction took {result['seconds']['median']} s in the median, {result['seconds']['most']} s at most.",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Run from the command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("folder", type=Path, help="with xmem_runs.csv and xmem_capped_runs.csv")
+    parser.add_argument("--out", type=Path, default=_HERE / "results" / "scoreboard.json")
+    parser.add_argument("--page", type=Path, default=_PAGE)
+    options = parser.parse_args()
+    with Predictor() as predictor:
+        oracle = Oracle(predictor, lambda line: print(line, flush=True))
+        rows = list(rows_of(measured_runs(options.folder), oracle))
+        verdicts = list(verdicts_of(capped_runs(options.folder), oracle))
+        result = result_of(rows, verdicts, oracle.seconds())
+    options.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    options.page.write_text(page_of(result), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

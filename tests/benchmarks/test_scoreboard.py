@@ -1,0 +1,115 @@
+"""The scoreboard: which public rows are fair, and its figures by hand."""
+
+import importlib
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from eightgig.core.errors import PredictionError
+from eightgig.vram.allocator.events import AllocationTrace, Event
+
+GB = 10**9
+RUNS = """gpu,model,batch_size,optimizer,measured_peak_bytes,oom,xmem_bytes,dnnmem_bytes,schedtune_bytes,llmem_bytes
+NVIDIA GeForce RTX 4060,MnasNet,395,AdamW,4000000000,False,4400000000,2000000000,,
+NVIDIA GeForce RTX 3060,MnasNet,300,SGD,2000000000,False,1000000000,,,-1
+NVIDIA GeForce RTX 4060,MnasNet,500,SGD,7800000000,False,7000000000,,,
+NVIDIA GeForce RTX 4060,MnasNet,600,SGD,5000000000,True,7000000000,,,
+NVIDIA GeForce RTX 4060,T5-small,14,AdamW,3000000000,False,3000000000,,,
+NVIDIA GeForce RTX 4060,T5-small,15,AdamW,3000000000,False,3300000000,,,3000000000
+NVIDIA GeForce RTX 4060,SomethingElse,15,AdamW,3000000000,False,3000000000,,,
+"""
+CAPPED = """gpu,model,batch_size,optimizer,cap_bytes,capped_run_oom
+NVIDIA GeForce RTX 4060,MnasNet,395,AdamW,3500000000,False
+NVIDIA GeForce RTX 4060,MnasNet,395,AdamW,2900000000,True
+NVIDIA GeForce RTX 4060,MnasNet,395,AdamW,2800000000,False
+NVIDIA GeForce RTX 3060,MnasNet,300,SGD,3100000000,True
+"""
+
+
+@pytest.fixture
+def board(project_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(project_path / "benchmarks"))
+    return importlib.import_module("scoreboard")
+
+
+@pytest.fixture
+def folder(tmp_path):
+    (tmp_path / "xmem_runs.csv").write_text(RUNS, encoding="utf-8")
+    (tmp_path / "xmem_capped_runs.csv").write_text(CAPPED, encoding="utf-8")
+    return tmp_path
+
+
+class FakePredictor:
+    """Says 5 GB of MnasNet on Ada, 2 on Ampere, and knows no T5; 3 GB are enough of either."""
+
+    def __init__(self) -> None:
+        self.asked: list[Any] = []
+
+    def predict(self, workload, options, *, generation):
+        self.asked.append((workload.options["name"], options, generation))
+        if "T5" in workload.options["name"]:
+            raise PredictionError("it cannot be traced")
+        reserved = 5 * GB if generation == "ada" else 2 * GB
+        return SimpleNamespace(peak_reserved=reserved, min_memory_limit=3 * GB, at_peak={"parameters": GB // 4})
+
+    def trace(self, workload, options):
+        events = (Event(0, GB), Event(1, GB), Event(0, 0), Event(2, GB // 2), Event(1, 0), Event(2, 0))
+        return AllocationTrace(events=events, categories={}, owners={}, marks=())
+
+
+def test_rows_that_died_were_squeezed_or_vary_are_left_out(board, folder):
+    rows = list(board.measured_runs(folder))
+    assert [(row.asked.name, row.measured_bytes) for row in rows] == [
+        ("MnasNet, AdamW, 395, RTX 4060", 4 * GB),
+        ("MnasNet, SGD, 300, RTX 3060", 2 * GB),
+        ("T5-small, AdamW, 15, RTX 4060", 3 * GB),
+    ]
+    assert [row.published for row in rows] == [
+        {"xMem": 4_400_000_000, "DNNMem": 2 * GB},
+        {"xMem": GB},
+        {"xMem": 3_300_000_000, "LLMem": 3 * GB},
+    ]
+    assert [row.asked.card.generation for row in rows] == ["ada", "ampere", "ada"]
+
+
+def test_the_optimizer_is_the_runs_own(board, folder):
+    adamw, sgd, _ = (row.asked.options for row in board.measured_runs(folder))
+    assert (adamw.optimizer, adamw.optimizer_arguments, adamw.clips_gradients) == ("AdamW", {}, False)
+    assert (sgd.optimizer, sgd.optimizer_arguments) == ("SGD", {"momentum": 0, "weight_decay": 0})
+
+
+def test_the_figures_by_hand(board, folder):
+    said: list[str] = []
+    oracle = board.Oracle(FakePredictor(), said.append)
+    rows = list(board.rows_of(board.measured_runs(folder), oracle))
+    verdicts = list(board.verdicts_of(board.capped_runs(folder), oracle))
+    assert "T5-small, AdamW, 15, RTX 4060: it cannot be traced" in said
+    result = board.result_of(rows, verdicts, [1.0, 3.0])
+    # 5 of 4 GB is +25 %, 2 of 2 GB is 0.
+    assert result["errors"]["all"]["eightgig"] == {"rows": 2, "median": 0.125, "p90": 0.25, "signed": 0.125}
+    assert result["errors"]["convolutions, RTX 3060"]["eightgig"]["median"] == 0.0
+    assert result["errors"]["all"]["xMem"]["median"] == 0.3  # +10 % and -50 %
+    assert result["errors"]["all"]["live tensors"]["rows"] == 2  # 2 GB held at most
+    assert result["errors"]["convolutions, RTX 4060"]["live tensors"]["signed"] == -0.5
+    assert result["errors"]["all"]["accelerate estimate-memory"] == {
+        "rows": 1,  # SGD has no moments
+        "median": 0.75,
+        "p90": 0.75,
+        "signed": -0.75,
+    }
+    assert result["worst"][0] == ["MnasNet, AdamW, 395, RTX 4060", 0.25]
+    # 3 GB are needed: fits 3.5 and ran; 2.9 refused and died; 2.8 refused and ran; 3.1 said to fit and died.
+    capped = result["capped"]
+    assert (capped["runs"], capped["right"], capped["said_fits_and_died"], capped["refused_and_ran"]) == (4, 0.5, 1, 1)
+    page = board.page_of(result)
+    assert "| all | **eightgig** | 2 | 12.5 % | 25.0 % | 12.5 % |" in page
+    assert "4 capped runs: right for 50.0 %; 1 were said to fit and died, 1 were refused and ran." in page
+
+
+def test_the_same_run_is_predicted_once(board, folder):
+    predictor = FakePredictor()
+    oracle = board.Oracle(predictor, lambda _: None)
+    list(board.rows_of(board.measured_runs(folder), oracle))
+    list(board.verdicts_of(board.capped_runs(folder), oracle))
+    assert len(predictor.asked) == 3
