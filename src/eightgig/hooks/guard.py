@@ -33,7 +33,7 @@ class GuardHook:
 
     @hook_impl
     def before_pipeline_run(self, pipeline: Pipeline) -> None:
-        """Check the folder, take the locks, and listen to signals.
+        """Check the folder, listen to signals, and take the locks.
 
         Raises:
             BusyError: another run makes the same things.
@@ -41,10 +41,10 @@ class GuardHook:
         """
         self._held.close()  # of a run in this process that was stopped
         require_writable(self._folder)
+        self._held.enter_context(stop_by_signals())  # before a lock says that a run is there to be stopped
         for case in sorted(set(_cases_made(pipeline))):
             lock = self._folder / ".locks" / case
             self._held.enter_context(only_one(lock, f"{case} is being run in {self._folder}"))
-        self._held.enter_context(stop_by_signals())
 
     @hook_impl
     def after_pipeline_run(self) -> None:
