@@ -8,7 +8,6 @@ from tests.plans import make_plan as any_plan
 
 from eightgig.core.units import MIB
 from eightgig.vram.plan import PhaseMemory
-from eightgig.vram.runtime import measure
 from eightgig.vram.runtime.diagnosis import OomDiagnosis, Recovered
 from eightgig.vram.runtime.measure import MeasuredPhase, MemoryMeter
 from eightgig.vram.trace import VramTrace
@@ -40,7 +39,7 @@ def test_a_peak_between_start_and_stop_is_seen():
 
 def test_several_spans_count_as_one_phase(monkeypatch):
     clock = iter((10.0, 10.5, 20.0, 20.25))  # each span's beginning and end
-    monkeypatch.setattr(measure.time, "perf_counter", lambda: next(clock))
+    monkeypatch.setattr("eightgig.vram.runtime.measure.time.perf_counter", lambda: next(clock))
     meter = MemoryMeter("train", "cpu")
     for _ in range(2):
         with meter:
