@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from public_runs import Asked, CappedRun, MeasuredRun, capped_runs, measured_runs
+from vram_accuracy import quantile
 
 from eightgig.core.device import describe_device
 from eightgig.core.errors import EightgigError
@@ -132,11 +133,11 @@ def errors_of(rows: Sequence[Row], tool: str) -> dict[str, Any] | None:
     errors = [row.error(tool) for row in rows if tool in row.predicted]
     if not errors:
         return None
-    sizes = sorted(map(abs, errors))
+    sizes = [abs(error) for error in errors]
     return {
         "rows": len(errors),
         "median": round(statistics.median(sizes), 4),
-        "p90": round(sizes[min(len(sizes) - 1, int(0.9 * len(sizes)))], 4),
+        "p90": round(quantile(sizes, 0.9), 4),
         "signed": round(statistics.median(errors), 4),
     }
 

@@ -149,7 +149,7 @@ def fit(rows: list[Row], tracer: Tracer) -> Constants:
                 abs(mib + overhead - row.measured_mib) / row.measured_mib
                 for mib, (row, _) in zip(reserved, traces, strict=True)
             ]
-            score = statistics.median(errors) + _quantile(errors, 0.9) / 4
+            score = statistics.median(errors) + quantile(errors, 0.9) / 4
             if best is None or score < best[0]:
                 best = score, Constants(overhead, *staging)
     if best is None:
@@ -157,7 +157,8 @@ def fit(rows: list[Row], tracer: Tracer) -> Constants:
     return best[1]
 
 
-def _quantile(values: Iterable[float], share: float) -> float:
+def quantile(values: Iterable[float], share: float) -> float:
+    """Return the value that a share of the values lies below."""
     ordered = sorted(values)
     return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
 
@@ -177,13 +178,13 @@ def report(predictions: list[Predicted], constants: Constants, excluded: list[Ro
         "models": len({p.row.model for p in whole}),
         "median_error": round(statistics.median(sizes), 4),
         "mean_error": round(statistics.fmean(sizes), 4),
-        "p90_error": round(_quantile(sizes, 0.9), 4),
+        "p90_error": round(quantile(sizes, 0.9), 4),
         "median_signed_error": round(statistics.median(errors.values()), 4),
         "fits_judged": len(predictions),
         "fits_right": round(1 - len(wrong) / len(predictions), 4),
         "fits_wrong": [f"{p.row.model}, {p.row.batch_size}: {p.row.verdict}, {p.needed_mib:.0f} MiB" for p in wrong],
         "seconds_median": round(statistics.median(seconds), 2),
-        "seconds_p95": round(_quantile(seconds, 0.95), 2),
+        "seconds_p95": round(quantile(seconds, 0.95), 2),
         "worst": {name: round(errors[name], 3) for name in sorted(errors, key=lambda n: -abs(errors[n]))[:20]},
         "excluded": [f"{row.model}, {row.batch_size}: {row.reason}" for row in excluded],
     }

@@ -17,7 +17,7 @@ from typing import IO, Any, BinaryIO, NamedTuple
 
 from eightgig.core.errors import EightgigError, PredictionError
 from eightgig.vram.allocator.events import AllocationTrace
-from eightgig.vram.tracing.failures import failure_of
+from eightgig.vram.tracing.failures import failure_of, untraceable
 from eightgig.vram.tracing.options import StepOptions
 from eightgig.vram.tracing.spec import WorkloadSpec
 
@@ -107,10 +107,7 @@ class ChildProcess:
         if answer is None:
             message = self._last_lines()
             self.close()
-            raise PredictionError(
-                f"{workload.factory} cannot be traced ({options.phase}, micro-batch {options.micro_batch}, "
-                f"checkpointing {options.activation_checkpointing}): {message}"
-            )
+            raise untraceable(workload, options, message)
         if isinstance(answer, EightgigError):
             raise answer
         return answer

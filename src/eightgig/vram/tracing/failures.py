@@ -26,9 +26,14 @@ _VALUE_ERRORS = ("DataDependentOutputException", "DynamicOutputShapeException", 
 
 def failure_of(error: Exception, workload: WorkloadSpec, options: StepOptions) -> PredictionError:
     """Return the error that says where a step could not be traced, why, and the way out."""
-    where = f"{options.phase}, micro-batch {options.micro_batch}, checkpointing {options.activation_checkpointing}"
     said = ". ".join(part for part in (_line_of(error) + _said_by(error), _remedy(error)) if part)
-    return PredictionError(f"{workload.factory} cannot be traced ({where}): {said}")
+    return untraceable(workload, options, said)
+
+
+def untraceable(workload: WorkloadSpec, options: StepOptions, why: str) -> PredictionError:
+    """Return the error that names a step that cannot be traced."""
+    where = f"{options.phase}, micro-batch {options.micro_batch}, checkpointing {options.activation_checkpointing}"
+    return PredictionError(f"{workload.factory} cannot be traced ({where}): {why}")
 
 
 def _line_of(error: Exception) -> str:
