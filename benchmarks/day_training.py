@@ -198,6 +198,7 @@ def plan_by_hand(
         "context_bytes": 0,
         "budget_bytes": bytes_from_gib(gib),
         "predicted": tuple(PhaseMemory(phase=phase, device=device) for phase in phases),
+        "expected_bytes": 0,
         "needed_bytes": 0,
         "predicted_reserved_bytes": 0,
         "margin_bytes": 0,

@@ -22,6 +22,7 @@ def make_plan(**changes: object) -> MemoryPlan:
         context_bytes=0,
         budget_bytes=8 * 2**30,
         predicted=phases,
+        expected_bytes=1040,
         needed_bytes=1080,
         predicted_reserved_bytes=1080,
         margin_bytes=8 * 2**30 - 1080,

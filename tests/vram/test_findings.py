@@ -33,6 +33,7 @@ def a_plan(**changes):
         "context_bytes": GIB // 2,
         "budget_bytes": 15 * GIB // 2,
         "predicted": (train, validate),
+        "expected_bytes": 3 * GIB,
         "needed_bytes": 3 * GIB,
         "predicted_reserved_bytes": 4 * GIB,
         "margin_bytes": 9 * GIB // 2,
@@ -99,7 +100,14 @@ def test_a_plan_as_asked_for_has_none():
         (
             "VRAM008",
             {"margin_bytes": 100 * MIB},
-            "only 100.0 MiB are left beside the margin: close what else uses the card, or set train.batch_size lower",
+            "only 100.0 MiB are left beside what is planned for: close what else uses the card, or set "
+            "train.batch_size lower",
+        ),
+        (
+            "VRAM016",
+            {"margin_bytes": -100 * MIB, "expected_bytes": 7 * GIB, "needed_bytes": 15 * GIB // 2 + 100 * MIB},
+            "7.0 GiB are expected of 7.5 GiB, but runs may need up to 7.6 GiB: a step that runs out is done again with "
+            "a smaller micro-batch; close what else uses the card, or take smaller samples to be sure",
         ),
         (
             "VRAM009",

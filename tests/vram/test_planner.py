@@ -45,6 +45,8 @@ class StraightLines:
             at_peak=held,
             largest=(),
             timeline=(),
+            kind="convolutions",
+            error_above=0.1,
         )
 
     def trace(self, workload, options):
@@ -100,6 +102,29 @@ def test_what_fits_is_left_alone():
 
 def test_the_margin_is_added_to_what_is_needed():
     assert plan(StraightLines(), 8, margin_fraction=0.05).needed_bytes == round(3600 * MIB * 1.05)
+
+
+def test_what_is_planned_for_is_the_range_of_its_kind_where_no_margin_is_asked_for():
+    made = plan(StraightLines(), 8, margin_fraction=None)
+    assert (made.expected_bytes, made.needed_bytes) == (3600 * MIB, round(3600 * MIB * 1.1))
+    assert (made.verdict, made.phase("train").upper_limit_bytes) == ("fits", made.needed_bytes)
+
+
+def test_what_fits_inside_the_range_alone_is_planned_and_told():
+    # 800 MiB are usable; 400 + 392 are expected, and a tenth more may be needed.
+    lines = StraightLines(none=392, selective=392, full=392, batch_norm=False)
+    made = plan(
+        lines, 0.5 + 800 / 1024, request(micro_batch=1, effective_batch=8), offload="never", margin_fraction=None
+    )
+    assert (made.expected_bytes, made.needed_bytes) == (792 * MIB, round(792 * MIB * 1.1))
+    assert (made.fits, made.verdict, made.margin_bytes < 0) == (True, "fits barely", True)
+    assert "VRAM016" in codes(made)
+    assert "fits barely" in made.sentence()
+
+
+def test_a_way_that_surely_fits_comes_before_one_that_fits_barely():
+    made = plan(StraightLines(), 0.5 + 3700 / 1024, margin_fraction=None)  # 3600 are expected of the first, up to 3960
+    assert (made.micro_batch, made.verdict) == (16, "fits")
 
 
 def test_a_context_that_is_given_is_taken_off_the_budget():
@@ -420,6 +445,6 @@ def test_steps_that_take_the_same_are_traced_once():
 
 def test_the_sentence_says_it_all():
     assert plan(StraightLines(), 8).sentence() == (
-        "micro-batch 32 x 4 accumulation, fp16, checkpointing none: 3.5 GiB of 7.5 GiB usable on a 8 GiB card, "
-        "fits with 4.0 GiB to spare"
+        "micro-batch 32 x 4 accumulation, fp16, checkpointing none: 3.5 GiB expected, 3.5 GiB planned for, of "
+        "7.5 GiB usable on a 8 GiB card: fits, 4.0 GiB to spare"
     )

@@ -25,6 +25,8 @@ def prediction(**changes):
         "at_peak": {**held, "workspace": 0},
         "largest": (),
         "timeline": (),
+        "kind": "attention",
+        "error_above": 0.05,
     }
     return Prediction(**{**values, **changes})
 

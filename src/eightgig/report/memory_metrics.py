@@ -14,6 +14,7 @@ def plan_metrics(plan: MemoryPlan) -> dict[str, float]:
         peaks
         | time
         | {
+            "expected_gib": gib(plan.expected_bytes),
             "needed_gib": gib(plan.needed_bytes),
             "margin_gib": gib(plan.margin_bytes),
             "usable_gib": gib(plan.budget_bytes),

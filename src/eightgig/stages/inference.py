@@ -54,6 +54,7 @@ def inference_plan(plan: PlanParameters) -> MemoryPlan:
         context_bytes=0,
         budget_bytes=bytes_from_gib(plan.budget_gib),
         predicted=(),
+        expected_bytes=0,
         needed_bytes=0,
         predicted_reserved_bytes=0,
         margin_bytes=0,

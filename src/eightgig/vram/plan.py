@@ -19,6 +19,7 @@ OptimizerName = Literal["adamw", "adam", "sgd", "adamw8bit"]
 OptimizerKernel = Literal["fused", "foreach"]
 MemoryFormat = Literal["channels_last", "contiguous"]
 Tf32 = Literal["never", "convolutions", "always"]
+Verdict = Literal["fits", "fits barely", "does not fit"]
 
 
 # As torch.profiler's memory timeline has them, but for workspace memory, which it does not see.
@@ -94,13 +95,15 @@ class PhaseMemory(HeldMemory):
             length, whose keys and values count as activations).
         device: where the phase runs; a phase on the CPU takes nothing of the card.
         reserved_bytes: what the allocator would take from the card, were there no cap.
-        min_memory_limit_bytes: the smallest cap under which the phase does not run out: it decides what fits.
+        min_memory_limit_bytes: the smallest cap under which the phase does not run out.
+        upper_limit_bytes: the cap that 95 % of runs stay below, which is planned for.
     """
 
     phase: Phase
     device: DeviceKind
     reserved_bytes: int = 0
     min_memory_limit_bytes: int = 0
+    upper_limit_bytes: int = 0
 
     @property
     def peak_bytes(self) -> int:
@@ -172,8 +175,10 @@ class MemoryPlan(StepConfig):
         sample: the size of one sample, for a person: `300 px`, `1024 tokens`.
         eval_batch: samples at a time where no gradients are needed.
         budget_bytes: what may be allocated: the card less its context.
-        needed_bytes: the smallest cap of the phase that needs most, with the margin for what was not foreseen.
-        margin_bytes: budget less `needed_bytes`; negative when the plan does not fit.
+        expected_bytes: the smallest cap under which no phase runs out, as predicted: the middle of what runs need.
+        needed_bytes: what 95 % of runs stay below, which is planned for.
+        margin_bytes: budget less `needed_bytes`; negative where the plan fits barely, or not.
+        fits: whether `expected_bytes` are there; by how much says `verdict`.
         predicted: of one process.
         predicted_reserved_bytes: what the allocator takes of the card where nothing stops it.
         timeline: what is held over one training step.
@@ -199,6 +204,7 @@ class MemoryPlan(StepConfig):
     context_bytes: int
     budget_bytes: int
     predicted: tuple[PhaseMemory, ...]
+    expected_bytes: int
     needed_bytes: int
     predicted_reserved_bytes: int
     margin_bytes: int
@@ -210,6 +216,13 @@ class MemoryPlan(StepConfig):
     considered: tuple[CandidateResult, ...] = ()
     findings: tuple[Finding, ...] = ()
     method: str
+
+    @property
+    def verdict(self) -> Verdict:
+        """Whether it fits: surely for 95 % of runs, or only inside the range of the prediction's error."""
+        if not self.fits:
+            return "does not fit"
+        return "fits" if self.margin_bytes >= 0 else "fits barely"
 
     @property
     def effective_batch(self) -> int:
@@ -233,9 +246,9 @@ class MemoryPlan(StepConfig):
             f"{f' x {self.processes} processes' if self.processes > 1 else ''}, {self.precision}, "
             f"checkpointing {self.activation_checkpointing}{', activations offloaded' if self.offload else ''}"
             f"{', optimizer in the backward pass' if self.optimizer_in_backward else ''}: "
-            f"{format_bytes(self.needed_bytes)} of {format_bytes(self.budget_bytes)} usable on a {self.budget_gib:g} "
-            f"GiB card, {'fits with' if self.fits else 'short of'} {format_bytes(abs(self.margin_bytes))}"
-            f"{' to spare' if self.fits else ''}"
+            f"{format_bytes(self.expected_bytes)} expected, {format_bytes(self.needed_bytes)} planned for, of "
+            f"{format_bytes(self.budget_bytes)} usable on a {self.budget_gib:g} GiB card: {self.verdict}, "
+            f"{format_bytes(abs(self.margin_bytes))} {'to spare' if self.margin_bytes >= 0 else 'short'}"
         )
 
 

@@ -72,6 +72,7 @@ def make_plan(**changes) -> MemoryPlan:
             PhaseMemory(phase="checkpoint", device=device, parameters=GIB, optimizer=2 * GIB),
             PhaseMemory(phase="export", device="cpu", parameters=3 * GIB),
         ),
+        expected_bytes=5 * GIB,
         needed_bytes=6 * GIB,
         predicted_reserved_bytes=6 * GIB,
         margin_bytes=GIB + GIB // 2,

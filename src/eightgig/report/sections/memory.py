@@ -85,12 +85,16 @@ def _decided(plan: MemoryPlan, trace: VramTrace, history: Table) -> "report.Fact
     return Facts(
         [
             Fact(
-                "fits",
-                plan.fits,
-                f"{margin} to spare" if plan.fits else f"short of {margin}",
+                "verdict",
+                plan.verdict,
+                f"{margin} to spare" if plan.margin_bytes >= 0 else f"short of {margin}",
                 "good" if plan.fits else "bad",
             ),
-            Fact("needs", format_bytes(plan.needed_bytes), f"of {format_bytes(plan.budget_bytes)} usable"),
+            Fact(
+                "planned for",
+                format_bytes(plan.needed_bytes),
+                f"of {format_bytes(plan.budget_bytes)} usable; {format_bytes(plan.expected_bytes)} expected",
+            ),
             Fact("card", f"{plan.budget_gib:g} GiB", context),
             Fact("micro-batches", _batches(plan), f"effective batch {plan.effective_batch}"),
             Fact("validation batch", plan.eval_batch),

@@ -107,11 +107,11 @@ def offloading(asked: PlanCheck) -> str | None:
 def tight(asked: PlanCheck) -> str | None:
     """Little is left."""
     plan = asked.plan
-    if plan.margin_bytes > _TIGHT_FRACTION * plan.budget_bytes:
+    if not 0 <= plan.margin_bytes <= _TIGHT_FRACTION * plan.budget_bytes:
         return None
     return (
-        f"only {format_bytes(plan.margin_bytes)} are left beside the margin: close what else uses the card, or set "
-        "train.batch_size lower"
+        f"only {format_bytes(plan.margin_bytes)} are left beside what is planned for: close what else uses the card, "
+        "or set train.batch_size lower"
     )
 
 
@@ -202,6 +202,18 @@ def shared_card(asked: PlanCheck) -> str | None:
     )
 
 
+def fits_barely(asked: PlanCheck) -> str | None:
+    """It fits as predicted, but not with the error that predictions of its kind have."""
+    plan = asked.plan
+    if plan.verdict != "fits barely":
+        return None
+    return (
+        f"{format_bytes(plan.expected_bytes)} are expected of {format_bytes(plan.budget_bytes)}, but runs may need up "
+        f"to {format_bytes(plan.needed_bytes)}: a step that runs out is done again with a smaller micro-batch; close what "
+        "else uses the card, or take smaller samples to be sure"
+    )
+
+
 def _price(plan: MemoryPlan) -> str:
     """How much longer a step takes than without, where the roofline knows both."""
     bare = [c.seconds_per_step for c in plan.considered if c.activation_checkpointing == "none" and c.seconds_per_step]
@@ -225,4 +237,5 @@ FINDINGS: dict[str, Callable[[PlanCheck], str | None]] = {
     "VRAM012": several_processes,
     "VRAM013": less_than_the_budget,
     "VRAM014": shared_card,
+    "VRAM016": fits_barely,
 }

@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from eightgig.core.device import DeviceKind
 from eightgig.vram.cards.roofline import StepTime, step_seconds
 from eightgig.vram.parameters import PlanParameters
 from eightgig.vram.plan import CATEGORIES, Phase, PhaseMemory, StepConfig
@@ -52,19 +51,19 @@ class PhasePredictor:
             costs, self._request.card, micro_steps=step.gradient_accumulation_steps, tf32=self._parameters.tf32
         )
 
-    def with_margin(self, num_bytes: int) -> int:
-        """Return bytes with what is kept free for what a prediction does not see."""
-        return round(num_bytes * (1 + self._parameters.margin_fraction))
+    def upper_bytes(self, prediction: Prediction) -> int:
+        """Return what is planned for: the upper end of a prediction's range, or the margin that was asked for."""
+        margin = self._parameters.margin_fraction
+        return prediction.upper_limit if margin is None else round(prediction.min_memory_limit * (1 + margin))
 
     def phases(self, step: StepConfig, budget_bytes: int) -> PlannedPhases:
         """Return all phases of a run, validation with a batch that fits the budget."""
-        device = self._request.device
         if self._request.task == "infer":
-            return PlannedPhases(step.micro_batch, (_phase("validate", device, self.predict(step)),))
-        train = _phase("train", device, self.predict(step))
+            return PlannedPhases(step.micro_batch, (self._phase("validate", self.predict(step)),))
+        train = self._phase("train", self.predict(step))
         eval_batch = self._request.eval_batch
         validate = self._validation(step, eval_batch, train)
-        while eval_batch > 1 and self.with_margin(validate.min_memory_limit_bytes) > budget_bytes:
+        while eval_batch > 1 and validate.upper_limit_bytes > budget_bytes:
             eval_batch //= 2
             validate = self._validation(step, eval_batch, train)
         phases = (train, validate, _checkpoint(train), _export(train), *self._generation_phase(step))
@@ -73,7 +72,7 @@ class PhasePredictor:
     def _validation(self, step: StepConfig, eval_batch: int, train: PhaseMemory) -> PhaseMemory:
         prediction = self._of_one_process(self._request.options(step).without_gradients(eval_batch))
         # Gradients are gone while it validates, the optimizer's state stays.
-        return _phase("validate", self._request.device, prediction, optimizer=train.optimizer)
+        return self._phase("validate", prediction, optimizer=train.optimizer)
 
     def _generation_phase(self, step: StepConfig) -> Iterator[PhaseMemory]:
         workload = self._request.generation_workload
@@ -83,7 +82,19 @@ class PhasePredictor:
         # No autocast: the workload has its weights in what it writes in.
         options = options.model_copy(update={"precision": "fp32"})
         prediction = self._predictor.predict(workload, options, generation=self._generation)
-        yield _phase("generate", self._request.device, prediction)
+        yield self._phase("generate", prediction)
+
+    def _phase(self, name: Phase, prediction: Prediction, *, optimizer: int = 0) -> PhaseMemory:
+        held = {category: prediction.at_peak.get(category, 0) for category in CATEGORIES}
+        held["optimizer"] += optimizer
+        return PhaseMemory(
+            phase=name,
+            device=self._request.device,
+            reserved_bytes=prediction.peak_reserved + optimizer,
+            min_memory_limit_bytes=prediction.min_memory_limit + optimizer,
+            upper_limit_bytes=self.upper_bytes(prediction) + optimizer,
+            **held,
+        )
 
     def _of_one_process(self, options: StepOptions) -> Prediction:
         request = self._request
@@ -92,18 +103,6 @@ class PhasePredictor:
             return prediction
         largest_block = self._predictor.trace(request.workload, options).largest_block
         return sharded_over(prediction, request.processes, largest_block)
-
-
-def _phase(name: Phase, device: DeviceKind, prediction: Prediction, *, optimizer: int = 0) -> PhaseMemory:
-    held = {category: prediction.at_peak.get(category, 0) for category in CATEGORIES}
-    held["optimizer"] += optimizer
-    return PhaseMemory(
-        phase=name,
-        device=device,
-        reserved_bytes=prediction.peak_reserved + optimizer,
-        min_memory_limit_bytes=prediction.min_memory_limit + optimizer,
-        **held,
-    )
 
 
 def _checkpoint(train: PhaseMemory) -> PhaseMemory:
@@ -116,6 +115,7 @@ def _checkpoint(train: PhaseMemory) -> PhaseMemory:
         optimizer=train.optimizer,
         reserved_bytes=held,
         min_memory_limit_bytes=held,
+        upper_limit_bytes=held,
     )
 
 

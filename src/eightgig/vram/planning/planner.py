@@ -69,6 +69,9 @@ class _Search:
         for candidate in candidates:
             if self._needed_bytes(candidate) <= self._budget_bytes:
                 return self._as_plan(candidate)
+        for candidate in self._considered:  # inside the range of the prediction's error: better than none
+            if self._phases.predict(candidate).min_memory_limit <= self._budget_bytes:
+                return self._as_plan(candidate)
         if not self._considered and self._refusal is not None:
             raise self._refusal
         raise BudgetError(self._nothing_fits())
@@ -97,7 +100,7 @@ class _Search:
             if self._refusal is None:
                 self._refusal = error
             return self._budget_bytes + 1
-        needed = self._phases.with_margin(prediction.min_memory_limit)
+        needed = self._phases.upper_bytes(prediction)
         if step not in self._considered:
             time = self._phases.time(step)
             self._considered[step] = CandidateResult.from_records(
@@ -112,7 +115,8 @@ class _Search:
         request, prediction, time = self._request, self._phases.predict(step), self._phases.time(step)
         planned = self._phases.phases(step, self._budget_bytes)
         on_device = [phase for phase in planned.phases if phase.device == request.device]
-        needed = max(self._phases.with_margin(phase.min_memory_limit_bytes) for phase in on_device)
+        expected = max(phase.min_memory_limit_bytes for phase in on_device)
+        needed = max(phase.upper_limit_bytes for phase in on_device)
         plan = MemoryPlan.from_records(
             request,
             step,
@@ -125,10 +129,11 @@ class _Search:
             context_bytes=self._context_bytes,
             budget_bytes=self._budget_bytes,
             predicted=planned.phases,
+            expected_bytes=expected,
             needed_bytes=needed,
             predicted_reserved_bytes=max(phase.reserved_bytes for phase in on_device),
             margin_bytes=self._budget_bytes - needed,
-            fits=needed <= self._budget_bytes,
+            fits=expected <= self._budget_bytes,
             timeline=prediction.timeline,
             largest=prediction.largest,
             seconds_per_step=None if time is None else time.seconds,

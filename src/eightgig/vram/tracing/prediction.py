@@ -5,9 +5,11 @@ from typing import Literal
 
 from eightgig.core.records import Record
 from eightgig.vram.allocator.blocks import AllocatorOptions
+from eightgig.vram.allocator.caching import SimulatedOutOfMemoryError
 from eightgig.vram.allocator.events import AllocationTrace
-from eightgig.vram.allocator.replay import min_memory_limit, replay
+from eightgig.vram.allocator.replay import Replay, min_memory_limit, replay
 from eightgig.vram.plan import CATEGORIES, Category, MemorySample, OwnedBytes
+from eightgig.vram.tracing.accuracy import NetworkKind, kind_of, load_accuracy
 
 _TIMELINE_POINTS = 240  # as many as a chart shows apart
 _LARGEST_OWNERS = 12  # a page shows eight of them, those that are modules
@@ -20,9 +22,12 @@ class Prediction(Record):
     Attributes:
         peak_allocated: of all blocks at most, rounded as the allocator rounds; the figure of
             `torch.cuda.max_memory_allocated`.
-        peak_reserved: what the allocator takes from the card without a cap; `torch.cuda.max_memory_reserved`.
+        peak_reserved: what the allocator takes from the card without a cap; `torch.cuda.max_memory_reserved`. Of a card
+            whose memory was named, no more than there is: cached blocks and cuDNN's workspaces give way first.
         min_memory_limit: the smallest cap under which the step does not run out: "fits" is decided on this. Below
             `peak_allocated` where cuDNN would do without workspaces.
+        kind: of the network, whose range `error_above` is.
+        error_above: 95 % of measured runs of its kind took no more than is predicted and this share of it.
         at_peak: bytes by category when `peak_allocated` is reached.
         largest: who holds most at the peak.
         timeline: the last step over its course, for a chart.
@@ -37,23 +42,50 @@ class Prediction(Record):
     at_peak: dict[Category, int]
     largest: tuple[OwnedBytes, ...]
     timeline: tuple[MemorySample, ...]
+    kind: NetworkKind
+    error_above: float
+
+    @property
+    def upper_limit(self) -> int:
+        """The cap that 95 % of runs do not run out under."""
+        return round(self.min_memory_limit * (1 + self.error_above))
 
 
-def predict_from(trace: AllocationTrace, phase: Literal["train", "validate"]) -> Prediction:
-    """Return the prediction of a trace that has its workspace memory among its events (`workspace.with_workspace`)."""
+def predict_from(
+    trace: AllocationTrace, phase: Literal["train", "validate"], usable_bytes: int | None = None
+) -> Prediction:
+    """Return the prediction of a trace that has its workspace memory among its events (`workspace.with_workspace`).
+
+    Args:
+        trace: of steps.
+        phase: that was traced.
+        usable_bytes: of the card, for tensors; None where no card is meant.
+    """
     replayed = replay(trace.events)
+    kind = kind_of(trace)
     blocks = _held_at(trace, replayed.peak_position)
     return Prediction(
         phase=phase,
         peak_allocated=replayed.peak_allocated,
-        peak_reserved=replayed.peak_reserved,
+        peak_reserved=_reserved_on_card(trace, replayed, usable_bytes),
         min_memory_limit=min_memory_limit(trace.events, dispensable=trace.dispensable),
         num_segments=replayed.num_segments,
         fragmentation=replayed.fragmentation,
         at_peak=_by_category(trace, blocks),
         largest=_largest(trace, blocks),
         timeline=_timeline(trace),
+        kind=kind,
+        error_above=load_accuracy().kinds[kind].above,
     )
+
+
+def _reserved_on_card(trace: AllocationTrace, uncapped: Replay, usable_bytes: int | None) -> int:
+    if usable_bytes is None or uncapped.peak_reserved <= usable_bytes:
+        return uncapped.peak_reserved
+    try:
+        return replay(trace.events, usable_bytes, dispensable=trace.dispensable).peak_reserved
+    except SimulatedOutOfMemoryError:
+        return uncapped.peak_reserved
 
 
 def _held_at(trace: AllocationTrace, position: int) -> dict[int, int]:

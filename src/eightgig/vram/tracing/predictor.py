@@ -31,7 +31,7 @@ class Predictor:
         self._calibration = calibration or load_calibration()
         self._child = None if in_process else ChildProcess()
         self._traces: dict[str, AllocationTrace | EightgigError] = {}
-        self._predictions: dict[tuple[str, str], Prediction] = {}
+        self._predictions: dict[tuple[str, str, int | None], Prediction] = {}
 
     def __enter__(self) -> "Predictor":
         return self
@@ -39,17 +39,31 @@ class Predictor:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
         self.close()
 
-    def predict(self, workload: WorkloadSpec, options: StepOptions, *, generation: Generation = "ampere") -> Prediction:
+    def predict(
+        self,
+        workload: WorkloadSpec,
+        options: StepOptions,
+        *,
+        generation: Generation = "ampere",
+        usable_bytes: int | None = None,
+    ) -> Prediction:
         """Return what a step takes on a GPU of a generation; `none` leaves out what only GPUs take.
+
+        Args:
+            workload: the network, its loss and its batches.
+            options: how a step is done.
+            generation: of the GPU.
+            usable_bytes: what a card has for tensors, for what is reserved of it without a cap; None where no card is
+                meant.
 
         Raises:
             ConfigurationError: the workload cannot be built.
             PredictionError: the step cannot be traced; the message ends with what the child process said.
         """
-        key = (_key(workload, options), generation)
+        key = (_key(workload, options), generation, usable_bytes)
         if key not in self._predictions:
             trace = with_workspace(self.trace(workload, options), self._calibration.of(generation))
-            self._predictions[key] = predict_from(trace, options.phase)
+            self._predictions[key] = predict_from(trace, options.phase, usable_bytes)
         return self._predictions[key]
 
     def costs(self, workload: WorkloadSpec, options: StepOptions) -> tuple[OpCost, ...]:
