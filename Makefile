@@ -69,8 +69,12 @@ bench-train: environment  ## one epoch through the pipeline against a bare loop
 bench-vram: environment  ## the memory predictor against measured runs: RUNS=runs.csv
 	$(BIN)/python benchmarks/vram_accuracy.py $(RUNS)
 
-bench-scoreboard: environment  ## memory predicted of public runs, ours beside others': RUNS=folder; writes docs/scoreboard.md
-	$(BIN)/python benchmarks/scoreboard.py $(RUNS)
+# With the transformers that the language models' runs had, beside the environment's: other versions hold other tensors.
+build/transformers: | environment
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --target $@ --no-deps transformers==4.51.3 tokenizers==0.21.1 huggingface_hub==0.30.2
+
+bench-scoreboard: build/transformers  ## memory predicted of public runs, ours beside others': RUNS=folder; writes docs/scoreboard.md
+	PYTHONPATH=build/transformers $(BIN)/python benchmarks/scoreboard.py $(RUNS)
 
 bench-gpu: environment  ## the memory predictor against the GPU at hand: MINUTES=60, resumes
 	$(BIN)/python benchmarks/vram_gpu.py --minutes $(MINUTES)

@@ -3,20 +3,27 @@
 The tables are not part of the project; the readers take a folder that has them. A row that says nothing about what a
 run needs is left out: one that died, one at the card's limit, a language model's with so few texts that the longest of
 a batch varies from run to run.
+
+- `xmem_runs.csv`, `xmem_capped_runs.csv`: Stone-ResearchLife/xMem (arXiv 2510.21048), torch 2.6, transformers 4.51.3,
+  float32; the card's used memory less its first sample.
+- `gpu_memory_runs.csv`: itu-rad/GPUMemNet, timm's training script in float32; all memory of the process.
 """
 
 import csv
+import json
+import random
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
+from gpu_memory_runs import NEARLY_FULL_MIB, read_runs
 from public_workloads import IMAGE_MODELS, TEXT_MODELS
+from vram_accuracy import CAPACITY_MIB, timm_options, timm_spec
 
+from eightgig.core.units import MIB
 from eightgig.vram.tracing.options import StepOptions
 from eightgig.vram.tracing.spec import WorkloadSpec
 from eightgig.vram.tracing.workspace import Generation
-
-Kind = Literal["convolutions", "attention"]
 
 # From this number on a batch of wikitext lines has one of 128 tokens in all repeats of a run.
 _STEADY_TEXTS = 15
@@ -28,13 +35,16 @@ class PublicCard(NamedTuple):
 
     name: str
     generation: Generation
+    memory_gib: float
     nearly_full: float
 
 
 _CARDS = {
-    "NVIDIA GeForce RTX 4060": PublicCard("RTX 4060", "ada", 7.7e9),
-    "NVIDIA GeForce RTX 3060": PublicCard("RTX 3060", "ampere", 11.9e9),
+    "NVIDIA GeForce RTX 4060": PublicCard("RTX 4060", "ada", 7.747, 7.7e9),
+    "NVIDIA GeForce RTX 3060": PublicCard("RTX 3060", "ampere", 11.755, 11.9e9),
 }
+_A100 = PublicCard("A100 40 GB", "ampere", CAPACITY_MIB / 1024, NEARLY_FULL_MIB * MIB)
+_ACCURACY = Path(__file__).parent / "results" / "vram_accuracy-a100.json"
 
 
 class Asked(NamedTuple):
@@ -43,7 +53,6 @@ class Asked(NamedTuple):
     source: str
     card: PublicCard
     model: str
-    kind: Kind
     workload: WorkloadSpec
     options: StepOptions
 
@@ -88,6 +97,27 @@ def capped_runs(folder: Path) -> Iterator[CappedRun]:
             yield CappedRun(asked, int(line["cap_bytes"]), ran=line["capped_run_oom"] != "True")
 
 
+def gpumemnet_runs(folder: Path, *, num_models: int, seed: int = 0) -> Iterator[MeasuredRun]:
+    """Yield one whole run each of some models of GPUMemNet's table; nothing where the folder has none.
+
+    What a process takes beside its tensors was fitted on other models (`vram_accuracy.py`).
+    """
+    path = folder / "gpu_memory_runs.csv"
+    if not path.exists():
+        return
+    beside = json.loads(_ACCURACY.read_text(encoding="utf-8"))["constants"]["overhead_mib"]
+    whole = {
+        model: [row for row in rows if row.verdict == "whole run"]
+        for model, rows in read_runs(path, CAPACITY_MIB).items()
+    }
+    named = sorted(model for model, rows in whole.items() if rows)
+    models = random.Random(seed).sample(named, len(named))
+    for model in models[:num_models]:
+        row = random.Random(f"{seed} {model}").choice(whole[model])
+        asked = Asked("GPUMemNet", _A100, model, timm_spec(row), timm_options(row))
+        yield MeasuredRun(asked, (row.measured_mib - beside) * MIB, {})
+
+
 def _lines(path: Path) -> Iterator[dict[str, str]]:
     with path.open(encoding="utf-8", newline="") as file:
         yield from csv.DictReader(file)
@@ -108,9 +138,8 @@ def _asked(line: dict[str, str]) -> Asked | None:
         clips_gradients=False,
     )
     workload = WorkloadSpec(factory=f"public_workloads:{factory}", options={"name": model})
-    kind: Kind = "attention" if factory == "text_model" else "convolutions"
-    return Asked("xMem", _CARDS[line["gpu"]], model, kind, workload, options)
+    return Asked("xMem", _CARDS[line["gpu"]], model, workload, options)
 
 
 def _is_unsteady(asked: Asked) -> bool:
-    return asked.kind == "attention" and asked.options.micro_batch < _STEADY_TEXTS
+    return asked.model in TEXT_MODELS and asked.options.micro_batch < _STEADY_TEXTS

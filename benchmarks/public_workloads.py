@@ -51,6 +51,7 @@ def text_model(name: str) -> tuple[Any, Any, Any]:
     import torch
     import transformers
 
+    _keep_masks()
     kind = getattr(transformers, TEXT_MODELS[name][0])
     # T5 had no fused attention in transformers 4.51, which the runs had.
     eager = {"attn_implementation": "eager"} if "T5" in TEXT_MODELS[name][0] else {}
@@ -66,3 +67,12 @@ def text_model(name: str) -> tuple[Any, Any, Any]:
         return outputs[0].loss
 
     return kind(config), loss, batch
+
+
+def _keep_masks() -> None:
+    """Have transformers 4 build attention masks, as for the runs' padded texts: whether one is needed it reads."""
+    try:
+        from transformers.modeling_attn_mask_utils import AttentionMaskConverter
+    except ImportError:  # transformers 5 decides without values
+        return
+    AttentionMaskConverter._ignore_causal_mask_sdpa = staticmethod(lambda *_, **__: False)

@@ -1,6 +1,8 @@
 """Holds predictions of memory against public runs, ours beside others': `make bench-scoreboard RUNS=folder`.
 
-Writes `results/scoreboard.json` and `docs/scoreboard.md`. Nothing is fitted here: constants are the packaged ones.
+Writes `results/scoreboard.json` and `docs/scoreboard.md`. No constant of a prediction is fitted here: they are the
+packaged ones. The range that predictions come with is made from half of the models with `--ranges`, and held against
+the other half.
 """
 
 import argparse
@@ -8,21 +10,25 @@ import json
 import statistics
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from public_runs import Asked, CappedRun, MeasuredRun, capped_runs, measured_runs
+from public_runs import Asked, CappedRun, MeasuredRun, capped_runs, gpumemnet_runs, measured_runs
+from ranges import SHARE, Judged, halves_of, held, ranges_of
 from vram_accuracy import quantile
 
 from eightgig.core.device import describe_device
 from eightgig.core.errors import EightgigError
-from eightgig.core.units import GIB
+from eightgig.core.units import GIB, bytes_from_gib
 from eightgig.vram.allocator.events import AllocationTrace
+from eightgig.vram.tracing.accuracy import PACKAGED, NetworkKind, load_accuracy
 from eightgig.vram.tracing.predictor import Predictor
 
 _HERE = Path(__file__).parent
 _PAGE = _HERE.parent / "docs" / "scoreboard.md"
 _WORST = 12  # rows that the page names
+_A100_MODELS = 100
 _ADAM_COPIES = 4  # accelerate estimate-memory's rule for training: weights, gradients, two moments
 
 
@@ -33,6 +39,7 @@ class Answer(NamedTuple):
     needed: int
     tensors: int
     weights: int
+    kind: NetworkKind
     seconds: float
 
 
@@ -40,8 +47,14 @@ class Row(NamedTuple):
     """A measured run with all that was predicted of it, by tool."""
 
     asked: Asked
+    kind: NetworkKind
     measured: int
     predicted: dict[str, int]
+
+    @property
+    def judged(self) -> Judged:
+        """The run beside our prediction of it."""
+        return Judged(self.asked.source, self.asked.model, self.kind, self.measured, self.predicted["eightgig"])
 
     def error(self, tool: str) -> float:
         """Return the signed share by which a tool's prediction is off."""
@@ -72,11 +85,14 @@ class Oracle:
     def __call__(self, asked: Asked) -> Answer | None:
         """Return the answer; None where the run cannot be predicted, which is said."""
         generation = asked.card.generation
-        key = f"{asked.workload.model_dump_json()} {asked.options.model_dump_json()} {generation}"
+        key = f"{asked.workload.model_dump_json()} {asked.options.model_dump_json()} {asked.card.name}"
         if key not in self._answers:
             begun = time.perf_counter()
             try:
-                made = self._predictor.predict(asked.workload, asked.options, generation=generation)
+                usable = bytes_from_gib(asked.card.memory_gib) - self._predictor.context_bytes(generation)
+                made = self._predictor.predict(
+                    asked.workload, asked.options, generation=generation, usable_bytes=usable
+                )
                 trace = self._predictor.trace(asked.workload, asked.options)
             except EightgigError as error:
                 self._log(f"{asked.name}: {error}")
@@ -88,6 +104,7 @@ class Oracle:
                     made.min_memory_limit,
                     peak_of_tensors(trace),
                     made.at_peak["parameters"],
+                    made.kind,
                     seconds,
                 )
                 self._log(f"{asked.name}: {made.peak_reserved / GIB:.2f} GiB")
@@ -117,7 +134,7 @@ def rows_of(runs: Iterable[MeasuredRun], oracle: Oracle) -> Iterator[Row]:
             own = {"eightgig": answer.reserved, "live tensors": answer.tensors}
             adam = asked.options.optimizer in ("Adam", "AdamW")
             rule = {"accelerate estimate-memory": _ADAM_COPIES * answer.weights} if adam else {}
-            yield Row(asked, measured, own | rule | published)
+            yield Row(asked, answer.kind, measured, own | rule | published)
 
 
 def verdicts_of(runs: Iterable[CappedRun], oracle: Oracle) -> Iterator[Verdict]:
@@ -143,12 +160,33 @@ def errors_of(rows: Sequence[Row], tool: str) -> dict[str, Any] | None:
 
 
 def groups_of(rows: Sequence[Row]) -> dict[str, list[Row]]:
-    """Return the rows by what they have in common: all, each kind, each card."""
-    groups = {"all": list(rows)}
+    """Return the rows by what they have in common: each source, and in it each kind and card."""
+    groups: dict[str, list[Row]] = {}
     for row in rows:
-        for name in (row.asked.kind, f"{row.asked.kind}, {row.asked.card.name}"):
+        source = row.asked.source
+        for name in (source, f"{source}, {row.kind}", f"{source}, {row.kind}, {row.asked.card.name}"):
             groups.setdefault(name, []).append(row)
     return groups
+
+
+def ranges_held(rows: Sequence[Row]) -> dict[str, Any]:
+    """Return how often the packaged ranges hold, over the models that they were not made from."""
+    _, others = halves_of(row.judged for row in rows)
+    ranges: dict[NetworkKind, Any] = {name: kind.model_dump() for name, kind in load_accuracy().kinds.items()}
+    return {"above": {name: kind["above"] for name, kind in ranges.items()}, "held": held(others, ranges)}
+
+
+def write_ranges(rows: Sequence[Row], path: Path) -> None:
+    """Write the ranges that one half of the models gives."""
+    makers, _ = halves_of(row.judged for row in rows)
+    how = (
+        f"{SHARE:.0%} of measured runs took no more than the predicted peak and this share of it; made by "
+        "benchmarks/scoreboard.py --ranges from half of the models of each source, drawn with a seed "
+        "(benchmarks/ranges.py); none of these runs recomputed activations, and a run that does is taken to be of its "
+        "network's kind"
+    )
+    path.write_text(json.dumps({"how": how, "kinds": ranges_of(makers)}, indent=2) + "\n", encoding="utf-8")
+    load_accuracy.cache_clear()
 
 
 def result_of(rows: Sequence[Row], verdicts: Sequence[Verdict], seconds: Sequence[float]) -> dict[str, Any]:
@@ -161,8 +199,9 @@ def result_of(rows: Sequence[Row], verdicts: Sequence[Verdict], seconds: Sequenc
     worst = sorted(rows, key=lambda row: -abs(row.error("eightgig")))[:_WORST]
     wrong = [verdict for verdict in verdicts if verdict.fits != verdict.ran]
     return {
-        "predicted_on": describe_device("cpu"),
+        "predicted_on": f"{describe_device('cpu')}, torch {version('torch')}, transformers {version('transformers')}",
         "errors": table,
+        "ranges": ranges_held(rows),
         "worst": [[row.asked.name, round(row.error("eightgig"), 4)] for row in worst],
         "capped": {
             "runs": len(verdicts),
@@ -181,8 +220,9 @@ def page_of(result: dict[str, Any]) -> str:
         "# Scoreboard",
         "",
         "Predictions of training memory against public runs that others measured. Made by `make bench-scoreboard`",
-        f"(predictions: {result['predicted_on']}); no constant is fitted on these rows. Sources, and what counts as a",
-        "fair row: `benchmarks/public_runs.py`. Error: predicted over measured peak, less 1, beside the CUDA context.",
+        f"(predictions: {result['predicted_on']}); no constant is fitted on",
+        "these rows. Sources, and what counts as a fair row: `benchmarks/public_runs.py`. Error: predicted over",
+        "measured peak, less 1, beside the CUDA context.",
         "",
         "| rows | tool | number | median | 90th percentile | median, signed |",
         "|---|---|---|---|---|---|",
@@ -192,6 +232,19 @@ def page_of(result: dict[str, Any]) -> str:
             shown = f"**{tool}**" if tool == "eightgig" else tool
             figures = " | ".join(f"{100 * found[name]:.1f} %" for name in ("median", "p90", "signed"))
             lines.append(f"| {group} | {shown} | {found['rows']} | {figures} |")
+    above = ", ".join(f"{name} {100 * share:.1f} %" for name, share in result["ranges"]["above"].items())
+    lines += [
+        "",
+        f"**The stated range** (how far above a prediction 95 % of runs stay: {above}),",
+        "over the models that it was not made from:",
+        "",
+        "| rows | number | below the upper end |",
+        "|---|---|---|",
+        *(
+            f"| {name} | {found['rows']} | {100 * found['held']:.1f} % |"
+            for name, found in result["ranges"]["held"].items()
+        ),
+    ]
     capped = result["capped"]
     lines += [
         "",
@@ -219,10 +272,15 @@ def main() -> None:
     parser.add_argument("folder", type=Path, help="with xmem_runs.csv and xmem_capped_runs.csv")
     parser.add_argument("--out", type=Path, default=_HERE / "results" / "scoreboard.json")
     parser.add_argument("--page", type=Path, default=_PAGE)
+    parser.add_argument("--a100-models", type=int, default=_A100_MODELS, help="of GPUMemNet's table, one run each")
+    parser.add_argument("--ranges", action="store_true", help=f"make {PACKAGED.name} anew")
     options = parser.parse_args()
     with Predictor() as predictor:
         oracle = Oracle(predictor, lambda line: print(line, flush=True))
-        rows = list(rows_of(measured_runs(options.folder), oracle))
+        runs = (*measured_runs(options.folder), *gpumemnet_runs(options.folder, num_models=options.a100_models))
+        rows = list(rows_of(runs, oracle))
+        if options.ranges:
+            write_ranges(rows, PACKAGED)
         verdicts = list(verdicts_of(capped_runs(options.folder), oracle))
         result = result_of(rows, verdicts, oracle.seconds())
     options.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")

@@ -87,7 +87,7 @@ class Tracer:
             return found
         begun = time.perf_counter()
         try:
-            trace = self._predictor.trace(_spec(row), _options(row))
+            trace = self._predictor.trace(timm_spec(row), timm_options(row))
         except EightgigError as error:
             print(f"{row.model}: {error}", file=sys.stderr)
             return None
@@ -98,11 +98,13 @@ class Tracer:
         return made
 
 
-def _spec(row: Row) -> WorkloadSpec:
+def timm_spec(row: Row) -> WorkloadSpec:
+    """Return what a row's run trained."""
     return WorkloadSpec(factory="vram_accuracy:timm_workload", options={"name": row.model})
 
 
-def _options(row: Row) -> StepOptions:
+def timm_options(row: Row) -> StepOptions:
+    """Return how it trained."""
     return StepOptions(
         micro_batch=row.batch_size, optimizer="sgd", clips_gradients=False, prefetched_batches=PREFETCHED_BATCHES
     )

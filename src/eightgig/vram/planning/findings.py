@@ -209,8 +209,8 @@ def fits_barely(asked: PlanCheck) -> str | None:
         return None
     return (
         f"{format_bytes(plan.expected_bytes)} are expected of {format_bytes(plan.budget_bytes)}, but runs may need up "
-        f"to {format_bytes(plan.needed_bytes)}: a step that runs out is done again with a smaller micro-batch; close what "
-        "else uses the card, or take smaller samples to be sure"
+        f"to {format_bytes(plan.needed_bytes)}: a step that runs out is done again with a smaller micro-batch; close "
+        "what else uses the card, or take smaller samples to be sure"
     )
 
 

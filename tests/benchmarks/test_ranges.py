@@ -1,0 +1,72 @@
+"""The range of a prediction, by hand: made from one half of the models, held against the other."""
+
+import importlib
+
+import pytest
+
+
+@pytest.fixture
+def ranges(project_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(project_path / "benchmarks"))
+    return importlib.import_module("ranges")
+
+
+def runs_of(ranges, shares, *, source="there", kind="attention", model="net"):
+    return [
+        ranges.Judged(source, f"{model}{i}", kind, round(1000 * (1 + share)), 1000) for i, share in enumerate(shares)
+    ]
+
+
+def test_no_model_makes_the_range_that_it_is_judged_by(ranges):
+    runs = [
+        *runs_of(ranges, [0.1] * 40),
+        *runs_of(ranges, [0.2] * 40),
+        *runs_of(ranges, [0.1] * 10, source="elsewhere"),
+    ]
+    makers, others = ranges.halves_of(runs)
+    assert {run.model for run in makers if run.source == "there"}.isdisjoint(
+        run.model for run in others if run.source == "there"
+    )
+    assert (len(makers), len(others)) == (45, 45)
+    assert sum(run.source == "elsewhere" for run in makers) == 5
+    assert ranges.halves_of(runs) == (makers, others)
+
+
+def test_the_upper_end_is_what_95_of_100_runs_stay_below(ranges):
+    made = ranges.ranges_of(runs_of(ranges, [i / 1000 for i in range(1, 100)]))  # 0.1 % to 9.9 % above
+    assert made["attention"] == {"above": 0.095, "num_runs": 99, "source": "there (99)"}
+
+
+def test_a_kind_with_too_few_runs_takes_the_widest_over(ranges):
+    runs = [
+        *runs_of(ranges, [0.01] * 30),
+        *runs_of(ranges, [0.05] * 30, kind="convolutions"),
+        *runs_of(ranges, [0.5] * 19, kind="recurrent"),
+    ]
+    made = ranges.ranges_of(runs)
+    assert {kind: stated["above"] for kind, stated in made.items()} == {
+        "attention": 0.01,
+        "convolutions": 0.05,
+        "recurrent": 0.05,
+    }
+    assert made["recurrent"]["source"] == "no public runs of this kind: that of convolutions"
+
+
+def test_a_prediction_that_is_always_above_has_no_negative_range(ranges):
+    assert ranges.ranges_of(runs_of(ranges, [-0.1] * 30))["attention"]["above"] == 0.0
+
+
+def test_without_enough_runs_nothing_is_stated(ranges):
+    with pytest.raises(SystemExit, match="no kind of network has 20 runs"):
+        ranges.ranges_of(runs_of(ranges, [0.1] * 19))
+
+
+def test_how_often_it_holds(ranges):
+    stated = {"attention": {"above": 0.05}, "convolutions": {"above": 0.1}}
+    runs = [*runs_of(ranges, [0.04, 0.05, 0.06]), *runs_of(ranges, [0.09], kind="convolutions", source="elsewhere")]
+    assert ranges.held(runs, stated) == {
+        "there": {"rows": 3, "held": 0.667},
+        "there, attention": {"rows": 3, "held": 0.667},
+        "elsewhere": {"rows": 1, "held": 1.0},
+        "elsewhere, convolutions": {"rows": 1, "held": 1.0},
+    }
