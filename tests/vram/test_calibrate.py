@@ -152,15 +152,22 @@ def test_a_kernel_without_an_accumulator_is_told_from_one_with():
 
 @pytest.mark.parametrize(
     ("capability", "generation"),
-    [((8, 0), "ampere"), ((8, 6), "ampere"), ((8, 9), "ada"), ((9, 0), "hopper"), ((10, 0), "blackwell")],
+    [
+        ((7, 5), "turing"),
+        ((8, 0), "ampere"),
+        ((8, 6), "ampere"),
+        ((8, 9), "ada"),
+        ((9, 0), "hopper"),
+        ((10, 0), "blackwell"),
+    ],
 )
 def test_generations(capability, generation):
     assert generation_of(capability, "card") == generation
 
 
 def test_a_card_of_an_older_generation_is_refused():
-    with pytest.raises(ConfigurationError, match=r"the Tesla T4 has compute capability 7\.5; constants are kept for"):
-        generation_of((7, 5), "Tesla T4")
+    with pytest.raises(ConfigurationError, match=r"the Tesla V100 has compute capability 7\.0; constants are kept for"):
+        generation_of((7, 0), "Tesla V100")
 
 
 def test_each_op_is_shown_beside_what_the_constants_say_of_it():

@@ -9,6 +9,7 @@ from tests.present import present
 
 from eightgig.vram.cards.catalog import card_named
 from eightgig.vram.cards.found import card_found, catalog_card
+from eightgig.vram.tracing.workspace import generation_on
 
 MIB = 1024**2
 
@@ -196,3 +197,20 @@ def test_the_card_that_is_found_is_the_one_that_torch_uses():
             found, name = card_found(), torch.cuda.get_device_name()
             assert found is not None
             assert name == found.name or name in found.nvml_names
+
+
+@pytest.mark.parametrize(
+    ("name", "capability", "architecture", "generation"),
+    [
+        ("Tesla T4", (7, 5), "Turing", "turing"),
+        ("Tesla V100-SXM2-16GB", (7, 0), "Volta", "ampere"),
+        ("NVIDIA GeForce RTX 3060 Ti", (8, 6), "Ampere", "ampere"),
+        ("NVIDIA GeForce RTX 4060", (8, 9), "Ada", "ada"),
+        ("NVIDIA GeForce RTX 5060", (12, 0), "Blackwell", "blackwell"),
+    ],
+)
+def test_a_card_outside_of_the_catalog_is_of_its_own_generation(driver, name, capability, architecture, generation):
+    driver(predictions(name, 8192, nvmlDeviceGetCudaComputeCapability=capability))
+    card = present(card_found())
+    assert card.generation == architecture
+    assert generation_on("cuda", card.generation) == generation

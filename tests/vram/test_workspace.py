@@ -129,7 +129,7 @@ def test_every_constant_has_a_source():
 
 
 def test_an_unknown_generation_is_named():
-    with pytest.raises(ConfigurationError, match="GPU generation 'volta': there are ampere, ada"):
+    with pytest.raises(ConfigurationError, match="GPU generation 'volta': there are turing, ampere, ada"):
         load_calibration().of("volta")
 
 

@@ -15,7 +15,8 @@ _CORES_PER_SM = {(6, 0): 64, (6, 1): 128, (7, 0): 64, (7, 5): 64, (8, 0): 64}
 # NVIDIA's whitepapers of Volta, Turing, Ampere (GA100, GA102), Ada, Hopper and RTX Blackwell.
 _TENSOR_FLOP = {7: 1024, 8: 1024, 9: 4096, 10: 8192, 12: 1024}
 _TENSOR_FLOP_GA100 = 2048  # compute capability 8.0; the other Ampere chips are GA102 and smaller
-_GENERATIONS = {6: "Pascal", 7: "Volta or Turing", 8: "Ampere or Ada", 9: "Hopper", 10: "Blackwell", 12: "Blackwell"}
+_GENERATIONS = {6: "Pascal", 7: "Volta", 8: "Ampere", 9: "Hopper", 10: "Blackwell", 12: "Blackwell"}
+_SHARES_A_MAJOR = {(7, 5): "Turing", (8, 9): "Ada"}  # with another generation
 
 
 def card_found() -> Card | None:
@@ -62,7 +63,7 @@ def _built(nvml: Any, handle: Any, name: str, memory_gib: float) -> Card:
     return Card(
         name=name,
         nvml_names=(name,),
-        generation=_GENERATIONS.get(major, "unknown"),
+        generation=_SHARES_A_MAJOR.get((major, minor)) or _GENERATIONS.get(major, "unknown"),
         compute_capability=(major, minor),
         memory_gib=round(memory_gib, 1),
         memory_bus_bits=bus_bits,

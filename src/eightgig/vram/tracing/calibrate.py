@@ -31,6 +31,7 @@ from eightgig.vram.tracing.workspace import (
 )
 
 # Of the compute capability (NVIDIA, CUDA C++ Programming Guide, Compute Capabilities).
+_TURING = (7, 5)  # shares its major number with Volta
 _GENERATION_OF_MAJOR: dict[int, Generation] = {8: "ampere", 9: "hopper", 10: "blackwell", 12: "blackwell"}
 _ADA = (8, 9)  # shares its major number with Ampere
 _SECONDS_AT_MOST = 300  # far above what some hundred kernels take; a card that others use may never get to them
@@ -83,13 +84,14 @@ def generation_of(compute_capability: tuple[int, int], card: str) -> Generation:
     Raises:
         ConfigurationError: no constants are kept for it.
     """
+    exactly: dict[tuple[int, int], Generation] = {_TURING: "turing", _ADA: "ada"}
     major = compute_capability[0]
-    if compute_capability != _ADA and major not in _GENERATION_OF_MAJOR:
+    if compute_capability not in exactly and major not in _GENERATION_OF_MAJOR:
         raise ConfigurationError(
-            f"the {card} has compute capability {major}.{compute_capability[1]}; constants are kept for Ampere, Ada, "
-            "Hopper and Blackwell (8.0 and above). Predictions for it use those of Ampere."
+            f"the {card} has compute capability {major}.{compute_capability[1]}; constants are kept for Turing, "
+            "Ampere, Ada, Hopper and Blackwell (7.5 and above). Predictions for it use those of Ampere."
         )
-    return "ada" if compute_capability == _ADA else _GENERATION_OF_MAJOR[major]
+    return exactly[compute_capability] if compute_capability in exactly else _GENERATION_OF_MAJOR[major]
 
 
 def calibrated(base: Calibration, measured: CardMeasurements) -> Calibration:

@@ -26,7 +26,7 @@ from eightgig.vram.allocator.kernels import (
     WorkspaceKernel,
 )
 
-Generation = Literal["ampere", "ada", "hopper", "blackwell", "none"]
+Generation = Literal["turing", "ampere", "ada", "hopper", "blackwell", "none"]
 # Channels a group. Of fewer (a first layer's colours, narrow groups), cuDNN has kernels without Tensor Cores, which
 # take tensors as they lie.
 _WIDE_GROUP = 16
@@ -93,7 +93,7 @@ def generation_on(device: DeviceKind, architecture: str) -> Generation:
     """
     if device == "cpu":
         return "none"
-    known: dict[str, Generation] = {"ada": "ada", "hopper": "hopper", "blackwell": "blackwell"}
+    known: dict[str, Generation] = {name: name for name in ("turing", "ada", "hopper", "blackwell")}
     return known.get(architecture.lower(), "ampere")
 
 
