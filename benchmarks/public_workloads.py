@@ -72,7 +72,8 @@ def text_model(name: str) -> tuple[Any, Any, Any]:
 def _keep_masks() -> None:
     """Have transformers 4 build attention masks, as for the runs' padded texts: whether one is needed it reads."""
     try:
-        from transformers.modeling_attn_mask_utils import AttentionMaskConverter
+        from transformers import modeling_attn_mask_utils as masks
     except ImportError:  # transformers 5 decides without values
         return
-    AttentionMaskConverter._ignore_causal_mask_sdpa = staticmethod(lambda *_, **__: False)
+    converter: Any = masks.AttentionMaskConverter
+    converter._ignore_causal_mask_sdpa = staticmethod(lambda *_, **__: False)

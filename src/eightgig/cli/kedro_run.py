@@ -1,5 +1,13 @@
-"""Kedro's own `run`, but for `--params`: texts are taken as they are typed, and several of it add up."""
+"""Kedro's own `run`, but for two things.
 
+`--params` takes texts as they are typed, and several of it add up. An error that a person can mend is told by its
+message alone, with exit status 1.
+"""
+
+import os
+import sys
+from pkgutil import iter_modules
+from traceback import print_exception
 from typing import Any
 
 import click
@@ -40,7 +48,59 @@ def _own_run() -> click.Command:
         else option
         for option in kedro_run.params
     ]
-    return click.Command("run", callback=kedro_run.callback, params=options, help=kedro_run.help)
+    options.append(click.Option(["--traceback"], is_flag=True, help="Show where in the code an error was raised."))
+    return click.Command("run", callback=run_plainly, params=options, help=kedro_run.help)
+
+
+def run_plainly(*, traceback: bool = False, **options: Any) -> Any:
+    """Run as Kedro does; say plainly what went wrong."""
+    from eightgig.cli.plain_errors import REPORT_AT, message_of, write_log
+    from eightgig.core.files import data_folder
+
+    if options["pipeline"] and not options["pipelines"]:  # the same to Kedro, which warns of the first
+        options |= {"pipeline": "", "pipelines": [options["pipeline"]]}
+    _check_pipelines(options["pipelines"])
+    callback: Any = kedro_run.callback
+    try:
+        return callback(**options)
+    except click.ClickException:
+        raise
+    except Exception as error:
+        if traceback or os.environ.get("EIGHTGIG_TRACEBACK"):
+            raise
+        log = write_log(data_folder() / "logs", error)
+        message = message_of(error) or _about_tags(options["tags"], options["pipelines"], error)
+        where = f"The traceback is in {log}." if log else "--traceback shows where."
+        if message is None:
+            print_exception(error)
+            where = f"This was not foreseen. Please report it to {REPORT_AT}: {log or 'above'}"
+        click.secho(message or "", fg="red", err=True)
+        click.echo(where, err=True)
+        sys.exit(1)
+
+
+def _about_tags(tags: Any, names: Any, error: Exception) -> str | None:
+    """Return what is said of tags that no node of the pipelines has, where that is what the error is about."""
+    from kedro.framework.project import pipelines
+
+    from eightgig.cli.plain_errors import unknown_name
+
+    if "Pipeline contains no nodes" not in str(error):
+        return None
+    known = sorted({tag for name in names or ("__default__",) for node in pipelines[name].nodes for tag in node.tags})
+    unknown = [tag for tag in tags or () if tag not in known]
+    return "\n".join(unknown_name("tag", tag, known) for tag in unknown) or str(error)
+
+
+def _check_pipelines(names: Any) -> None:
+    from eightgig import pipelines
+    from eightgig.cli.plain_errors import unknown_name
+
+    known = sorted(module.name for module in iter_modules(pipelines.__path__))
+    for name in names or ():
+        if name not in known and name != "__default__":
+            click.secho(unknown_name("pipeline", name, known), fg="red", err=True)
+            sys.exit(1)
 
 
 @click.group(name="eightgig")
