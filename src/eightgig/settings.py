@@ -2,7 +2,7 @@
 
 import os
 
-from eightgig.hooks import DoctorHook, GuardHook, MlflowHook, NodeMemoryHook, OriginsHook
+from eightgig.hooks import DoctorHook, GuardHook, MlflowHook, NodeMemoryHook, OriginsHook, SummaryHook
 
 # torch's threads wait for one another by spinning, for long: on a busy machine that makes two threads several times
 # slower than one (docs/decisions/0005). Must be set before torch is imported; the environment's own setting wins.
@@ -10,8 +10,9 @@ os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
 _tracking = MlflowHook()
 # Kedro calls hooks last in, first out: a run that is refused is not tracked, and one that is tracked is measured to its
-# end before its MLflow run is closed.
-HOOKS = (_tracking, NodeMemoryHook(on_finished=_tracking.log_metrics), OriginsHook(), DoctorHook(), GuardHook())
+# end before its MLflow run is closed; what it made is said last of all.
+_memory = NodeMemoryHook(on_finished=_tracking.log_metrics)
+HOOKS = (SummaryHook(), _tracking, _memory, OriginsHook(), DoctorHook(), GuardHook())
 DISABLE_HOOKS_FOR_PLUGINS = ("kedro-telemetry",)
 
 CONFIG_LOADER_ARGS = {

@@ -19,6 +19,7 @@ from eightgig.datasets.stores import RawImagesDataset, StoreDataset
 from eightgig.datasets.tracker import TrackerDataset
 from eightgig.datasets.weights import CheckpointFolderDataset, Weights, WeightsDataset
 from eightgig.models.cards import ImageCard
+from eightgig.report.page import Page
 from eightgig.vram.plan import Finding
 
 
@@ -91,8 +92,9 @@ def test_bytes_text_and_images(tmp_path):
     onnx.save(b"\x08\x01")
     assert onnx.load() == b"\x08\x01"
     page = PageDataset(filepath=str(tmp_path / "p.html"))
-    page.save("<p>ä</p>")
-    assert page.load() == "<p>ä</p>"
+    page.save(Page("Flöwers", "five kinds", headline=[], sections=[]))
+    assert "Flöwers" in page.load()
+    assert page.load().startswith("<!doctype html>")
     dataset = ImageDataset(filepath=str(tmp_path / "p.png"))
     image = np.random.default_rng(0).integers(0, 255, (5, 7, 3), np.uint8)
     dataset.save(image)

@@ -46,6 +46,7 @@ from eightgig.datasets.weights import Weights, WeightsDataset
 from eightgig.export.tensorrt.manifest import sealed
 from eightgig.export.tensorrt.records import Engine, EngineManifest, EngineRequest
 from eightgig.models.cards import ImageCard
+from eightgig.report.page import Page
 from eightgig.tasks.text.sources import RawTexts
 
 PHOTOS, WORK = Path(sys.argv[1]), Path(sys.argv[2])
@@ -135,7 +136,12 @@ KINDS: dict[str, tuple[str, Make, Content, Look]] = {
         lambda record: record.root,
     ),
     "text": ("f.txt", lambda path: TextDataset(filepath=path), lambda number: f"text {number}", identity),
-    "page": ("f.html", lambda path: PageDataset(filepath=path), lambda number: f"<p>{number}</p>", identity),
+    "page": (
+        "f.html",
+        lambda path: PageDataset(filepath=path),
+        lambda number: Page(f"page {number}", "", headline=[], sections=[]),
+        identity,
+    ),
     "onnx": ("f.onnx", lambda path: OnnxDataset(filepath=path), lambda number: bytes(range(number * 9)), identity),
     "image": (
         "f.png",

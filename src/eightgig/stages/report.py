@@ -166,9 +166,9 @@ def write_page(
     train: TrainParameters,
     compression: CompressionReport | None = None,
     **shown: Any,
-) -> str:
+) -> "pages.Page":
     """Return the page: what was trained on what, the plan, the training, the results, the variants, the errors."""
-    from eightgig.report.page import Page, render_page
+    from eightgig.report.page import Page
 
     card = weights.card
     sections = [
@@ -190,12 +190,10 @@ def write_page(
         *results.images(store, shown),
         page.making_section(card, {"data": data, "model": model, "train": train}),
     ]
-    return render_page(
-        Page(
-            title=title,
-            subtitle=f"{card.model} on {raw.origin}; trained on {card.trained_on}.",
-            headline=page.headline(results.headline(shown), card, memory_plan, vram_trace, benchmark, results.unit),
-            sections=sections,
-            footer=f"eightgig {card.eightgig_version}",
-        )
+    return Page(
+        title=title,
+        subtitle=f"{card.model} on {raw.origin}; trained on {card.trained_on}.",
+        headline=page.headline(results.headline(shown), card, memory_plan, vram_trace, benchmark, results.unit),
+        sections=sections,
+        footer=f"eightgig {card.eightgig_version}",
     )

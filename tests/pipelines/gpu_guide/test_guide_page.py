@@ -4,7 +4,7 @@ from eightgig.pipelines.gpu_guide.buying import buying_section, several_cards_se
 from eightgig.pipelines.gpu_guide.cells import fits_cells, speed_cells
 from eightgig.pipelines.gpu_guide.nodes import answer_claims, draw_figures, write_page
 from eightgig.pipelines.gpu_guide.page import cards_section, headline
-from eightgig.report.page import Table
+from eightgig.report.page import Table, render_page
 from eightgig.vram.parameters import PlanParameters
 
 
@@ -15,7 +15,7 @@ def claims(guide):
 
 @pytest.fixture
 def page(guide, claims) -> str:
-    return write_page("What fits", guide, claims, *draw_figures(guide), PlanParameters())
+    return render_page(write_page("What fits", guide, claims, *draw_figures(guide), PlanParameters()))
 
 
 def test_cells_say_what_a_person_looks_for(guide):

@@ -12,6 +12,7 @@ from eightgig.vram.cards.found import card_found
 from eightgig.vram.parameters import PlanParameters
 
 if TYPE_CHECKING:
+    from eightgig.report import page as report
     from eightgig.vram.planning.request import PlanRequest
     from eightgig.vram.tracing.predictor import Predictor
 
@@ -79,10 +80,10 @@ def draw_figures(guide: Guide) -> tuple[Figure, Figure]:
 
 def write_page(
     title: str, guide: Guide, claims: Table, fits_figure: Figure, speed_figure: Figure, plan: PlanParameters
-) -> str:
+) -> "report.Page":
     """Return the guide's page."""
     from eightgig.pipelines.gpu_guide import buying, page
-    from eightgig.report.page import Page, render_page
+    from eightgig.report.page import Page
 
     sections = [
         page.fits_section(guide, fits_figure),
@@ -94,7 +95,7 @@ def write_page(
         page.method_section(guide, plan),
     ]
     subtitle = "Every case study on every card: the plan that fits, its memory, its time. Predicted, not measured."
-    return render_page(Page(title=title, subtitle=subtitle, headline=page.headline(guide, claims), sections=sections))
+    return Page(title=title, subtitle=subtitle, headline=page.headline(guide, claims), sections=sections)
 
 
 def _cards(compare: CompareParameters) -> tuple[tuple[Card, ...], Card | None]:

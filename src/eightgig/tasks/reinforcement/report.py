@@ -80,29 +80,27 @@ def write_page(
     learning_figure: Figure,
     signs_figure: Figure,
     parts_figure: Figure,
-) -> str:
+) -> "report.Page":
     """Return the page."""
-    from eightgig.report.page import Page, render_page
+    from eightgig.report.page import Page
     from eightgig.report.sections.training import making_section
 
     card = weights.card
-    return render_page(
-        Page(
-            title=title,
-            subtitle=f"PPO in {environment.name}, {card.steps:,} steps; trained on {card.trained_on}.",
-            headline=_headline(exploration, metrics, memory_plan, parts_table),
-            sections=[
-                _environment(environment, exploration),
-                _training(train, history, learning_figure, signs_figure),
-                _results(metrics, exploration),
-                _film(film),
-                _memory(memory_plan),
-                _speed(parts_table, latency_table, parts_figure),
-                _exported(parity),
-                making_section(card, {"environment": environment, "agent": agent, "train": train}),
-            ],
-            footer=f"eightgig {card.eightgig_version}",
-        )
+    return Page(
+        title=title,
+        subtitle=f"PPO in {environment.name}, {card.steps:,} steps; trained on {card.trained_on}.",
+        headline=_headline(exploration, metrics, memory_plan, parts_table),
+        sections=[
+            _environment(environment, exploration),
+            _training(train, history, learning_figure, signs_figure),
+            _results(metrics, exploration),
+            _film(film),
+            _memory(memory_plan),
+            _speed(parts_table, latency_table, parts_figure),
+            _exported(parity),
+            making_section(card, {"environment": environment, "agent": agent, "train": train}),
+        ],
+        footer=f"eightgig {card.eightgig_version}",
     )
 
 
