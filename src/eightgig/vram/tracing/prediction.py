@@ -26,6 +26,7 @@ class Prediction(Record):
         at_peak: bytes by category when `peak_allocated` is reached.
         largest: who holds most at the peak.
         timeline: the last step over its course, for a chart.
+        predicted_as: what was taken for something else that is known, in sentences; empty for most networks.
     """
 
     phase: Literal["train", "validate"]
@@ -37,6 +38,7 @@ class Prediction(Record):
     at_peak: dict[Category, int]
     largest: tuple[OwnedBytes, ...]
     timeline: tuple[MemorySample, ...]
+    predicted_as: tuple[str, ...] = ()
 
 
 def predict_from(trace: AllocationTrace, phase: Literal["train", "validate"]) -> Prediction:
@@ -53,6 +55,7 @@ def predict_from(trace: AllocationTrace, phase: Literal["train", "validate"]) ->
         at_peak=_by_category(trace, blocks),
         largest=_largest(trace, blocks),
         timeline=_timeline(trace),
+        predicted_as=trace.predicted_as,
     )
 
 

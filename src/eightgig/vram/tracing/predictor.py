@@ -95,6 +95,7 @@ def predict_memory(
     micro_batch: int,
     *,
     precision: Precision = "fp32",
+    weights: Precision = "fp32",
     optimizer: str = "adamw",
     optimizer_arguments: Mapping[str, JsonValue] | None = None,
     zero_grad: ZeroGrad = "after_step",
@@ -122,6 +123,8 @@ def predict_memory(
             maker of batches; `WorkloadSpec` gives it arguments.
         micro_batch: samples that pass through the network at a time.
         precision: of the computation; fp16 brings a gradient scaler.
+        weights: what the network is turned into first, as `module.to(torch.bfloat16)` does; fp32 leaves it as it is
+            built.
         optimizer: `adamw`, `adam`, `sgd` (with momentum) or `adamw8bit` as recipes have them; a class of `torch.optim`
             by its name, with torch's defaults; one of your own as `package.module:Class`; or `none`.
         optimizer_arguments: of its constructor, beside the weights.
@@ -137,6 +140,7 @@ def predict_memory(
     options = StepOptions(
         micro_batch=micro_batch,
         precision=precision,
+        weights=weights,
         optimizer=optimizer,
         optimizer_arguments=dict(optimizer_arguments or {}),
         zero_grad=zero_grad,
