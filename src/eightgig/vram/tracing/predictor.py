@@ -1,7 +1,8 @@
 """Predicts what steps take, without a GPU and without touching one: traces are made in a child process."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import TracebackType
+from typing import Any
 
 from pydantic import JsonValue
 
@@ -91,7 +92,7 @@ class Predictor:
 
 
 def predict_memory(
-    network: str | WorkloadSpec,
+    network: str | WorkloadSpec | Callable[..., Any],
     micro_batch: int,
     *,
     precision: Precision = "fp32",
@@ -120,7 +121,7 @@ def predict_memory(
 
     Args:
         network: the import path of a function, `package.module:function`, that gives the network, its loss and a
-            maker of batches; `WorkloadSpec` gives it arguments.
+            maker of batches; `WorkloadSpec` gives it arguments. Or the function itself, of a notebook for instance.
         micro_batch: samples that pass through the network at a time.
         precision: of the computation; fp16 brings a gradient scaler.
         weights: what the network is turned into first, as `module.to(torch.bfloat16)` does; fp32 leaves it as it is
