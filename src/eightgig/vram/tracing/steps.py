@@ -21,10 +21,12 @@ from eightgig.vram.runtime.in_backward import StepsInBackward
 from eightgig.vram.runtime.offload import ActivationOffload
 from eightgig.vram.runtime.recompute import blocks_of
 from eightgig.vram.tracing.attention import fused_attention
+from eightgig.vram.tracing.compiled import noting_compiled, refuse_compiled
 from eightgig.vram.tracing.fake_device import DEVICE, fake_device
 from eightgig.vram.tracing.optimizers import make_optimizer
 from eightgig.vram.tracing.options import StepOptions, ZeroGrad
 from eightgig.vram.tracing.quantized import quantized_kernels
+from eightgig.vram.tracing.recurrent import fused_cells, remark_of
 from eightgig.vram.tracing.spec import WorkloadSpec
 from eightgig.vram.tracing.subclasses import on_device
 from eightgig.vram.tracing.timeline import repeat_last_step
@@ -70,8 +72,18 @@ def _without_collections() -> Iterator[None]:
 def _trace(workload: Workload, options: StepOptions) -> AllocationTrace:
     tracer = Tracer()
     module = _prepared(workload, options)
-    kernels = (fused_attention(options.attention), quantized_kernels(tracer.remark))
-    with FakeTensorMode(allow_non_fake_inputs=True), kernels[0], kernels[1], tracer, torch.device(DEVICE):
+    refuse_compiled(module)
+    if said := remark_of(module):
+        tracer.remark(said)
+    with (
+        FakeTensorMode(allow_non_fake_inputs=True),
+        fused_attention(options.attention),
+        fused_cells(),
+        quantized_kernels(tracer.remark),
+        noting_compiled(tracer.remark),
+        tracer,
+        torch.device(DEVICE),
+    ):
         _move(module, HALF.get(options.weights))
         tracer.categorize_live("parameters")  # with what stands beside quantized weights
         copies = BufferCopies(module)

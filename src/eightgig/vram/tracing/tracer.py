@@ -26,6 +26,8 @@ _IN_PLACE_ON_A_GPU = {"aten::scatter_add", "aten::index_put", "aten::index_add",
 _DEVICE_OF = torch.ops.prim.device.default
 _VALUE_OF = torch.ops.aten._local_scalar_dense.default
 _STEP_COUNT = 10.5  # read of a step counter, which has no value: any serves that no optimizer divides by zero for
+_KNOWN = {"aten", "prims", "bitsandbytes"}  # of the last, kernels are in `quantized.py`
+_SPARSE_ARGUMENT = {"aten::embedding": 4, "aten::_embedding_bag": 5}  # the place of `sparse`
 _COMPUTE_NOTHING = {"profiler", "prim"}  # marks, and questions about a tensor
 # They write into their inputs and take nothing, and torch has none of them for tensors without values.
 _FUSED_STEPS = {"aten::_fused_sgd_", "aten::_fused_adagrad_"}
@@ -34,6 +36,12 @@ _FUSED_STEPS = {"aten::_fused_sgd_", "aten::_fused_adagrad_"}
 @lru_cache
 def _unpacks_itself(kind: Any) -> bool:
     return hasattr(kind, "__tensor_flatten__") and kind.__torch_dispatch__ is not FakeTensor.__torch_dispatch__
+
+
+def _refuse_sparse(op: str, args: Any) -> None:
+    # Autograd of a tensor without values ends the process where a gradient is sparse.
+    if torch.is_grad_enabled() and args[0].requires_grad and args[_SPARSE_ARGUMENT[op] :][:1] == (True,):
+        raise NotImplementedError(f"gradients are sparse ({op}), and how large they are depends on values")
 
 
 class _Block(NamedTuple):
@@ -158,8 +166,12 @@ class Tracer(TorchDispatchMode):
         self._settle_sum()
         if self._phase == "optimizer" and (func is _VALUE_OF or func.name() in _FUSED_STEPS):
             return _STEP_COUNT if func is _VALUE_OF else None
-        out = func(*args, **(kwargs or {}))
         facts = facts_of(func)
+        if facts.name in _SPARSE_ARGUMENT:
+            _refuse_sparse(facts.name, args)
+        if func.namespace not in _KNOWN:
+            self.remark(f"{facts.name}: counted by its results alone; what its kernel takes beside them is not known")
+        out = func(*args, **(kwargs or {}))
         if facts.is_view:
             return out
         self._record(facts, args, out)
