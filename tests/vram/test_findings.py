@@ -43,7 +43,7 @@ def a_plan(**changes):
     return MemoryPlan(**{**plain, **changes})
 
 
-def found(plan, *, micro_batch=32, batch_norm=True, budget_gib=8.0, memory=None):
+def found(plan, *, micro_batch=32, batch_norm=True, budget_gib=8.0, memory=None, predicted_as=()):
     request = PlanRequest(
         name="net",
         workload=WorkloadSpec(factory="nowhere:make"),
@@ -55,7 +55,7 @@ def found(plan, *, micro_batch=32, batch_norm=True, budget_gib=8.0, memory=None)
         device_name="card",
         memory=memory,
     )
-    check = PlanCheck(plan, request, batch_norm=batch_norm, budget_gib=budget_gib)
+    check = PlanCheck(plan, request, batch_norm=batch_norm, budget_gib=budget_gib, predicted_as=predicted_as)
     return {finding.code: finding.message for finding in findings_of(check)}
 
 
@@ -193,6 +193,13 @@ def test_a_card_of_which_others_hold_what_is_needed():
     assert found(a_plan(), budget_gib=8.0, memory=memory.model_copy(update={"free_bytes": None})) == {}
     # Where the driver does not say what this process's context takes, it is as the plan says: 3 and 0.5 are enough.
     assert found(a_plan(), budget_gib=8.0, memory=less.model_copy(update={"context_bytes": None})) == {}
+
+
+def test_what_is_predicted_as_something_else():
+    said = ("GRU: predicted as torch's own cells", "a::b: counted by its results alone")
+    assert found(a_plan(), predicted_as=said) == {
+        "VRAM015": "GRU: predicted as torch's own cells; a::b: counted by its results alone"
+    }
 
 
 def test_the_price_of_recomputing_is_read_off_the_plans_considered():

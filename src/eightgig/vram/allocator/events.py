@@ -74,6 +74,7 @@ class AllocationTrace:
         costs: of the ops of the last step.
         has_batch_norm: whether the network uses the batch's own statistics in training.
         largest_block: bytes of the weights of its largest block, or of what is in none, if that is more.
+        predicted_as: what was taken for something else that is known, in sentences.
     """
 
     events: tuple[Event, ...]
@@ -86,3 +87,4 @@ class AllocationTrace:
     costs: tuple[OpCost, ...] = ()
     has_batch_norm: bool = False
     largest_block: int = 0
+    predicted_as: tuple[str, ...] = ()

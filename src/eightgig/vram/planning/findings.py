@@ -24,12 +24,14 @@ class PlanCheck:
     Attributes:
         batch_norm: whether the network uses the batch's own statistics.
         budget_gib: that was asked for.
+        predicted_as: what the prediction takes for something else.
     """
 
     plan: MemoryPlan
     request: PlanRequest
     batch_norm: bool
     budget_gib: float
+    predicted_as: tuple[str, ...] = ()
 
 
 def findings_of(asked: PlanCheck) -> tuple[Finding, ...]:
@@ -202,6 +204,11 @@ def shared_card(asked: PlanCheck) -> str | None:
     )
 
 
+def predicted_as(asked: PlanCheck) -> str | None:
+    """Something in the network is predicted as something else."""
+    return "; ".join(asked.predicted_as) or None
+
+
 def fits_barely(asked: PlanCheck) -> str | None:
     """It fits as predicted, but not with the error that predictions of its kind have."""
     plan = asked.plan
@@ -237,5 +244,6 @@ FINDINGS: dict[str, Callable[[PlanCheck], str | None]] = {
     "VRAM012": several_processes,
     "VRAM013": less_than_the_budget,
     "VRAM014": shared_card,
+    "VRAM015": predicted_as,
     "VRAM016": fits_barely,
 }

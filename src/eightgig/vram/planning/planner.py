@@ -141,7 +141,13 @@ class _Search:
             considered=tuple(self._considered.values()),
             method=METHOD,
         )
-        check = PlanCheck(plan, request, batch_norm=self._has_batch_norm(), budget_gib=self._parameters.budget_gib)
+        check = PlanCheck(
+            plan,
+            request,
+            batch_norm=self._has_batch_norm(),
+            budget_gib=self._parameters.budget_gib,
+            predicted_as=prediction.predicted_as,
+        )
         return plan.model_copy(update={"findings": findings_of(check)})
 
     def _nothing_fits(self) -> str:

@@ -26,6 +26,8 @@ _WATCH_SECONDS = 2.0  # soon enough for a person, and no load
 _LAST_LINES = 6  # of its standard error: the error of a traceback, and the call that raised it
 # Far above what any network takes (a trace takes seconds); a constructor that waits for values would never end.
 _LIMIT_SECONDS = 300
+# Set in the child: a module that it imports and that predicts in its turn would start processes without end.
+_MARK = "EIGHTGIG_IN_CHILD"
 
 
 class Request(NamedTuple):
@@ -137,13 +139,23 @@ class ChildProcess:
         return answer
 
     def _start(self) -> "subprocess.Popen[bytes]":
+        if _MARK in os.environ:
+            raise PredictionError(
+                "a module that is imported for a prediction predicts itself, when it is imported: guard the call by "
+                "if __name__ == '__main__'"
+            )
         self._stderr = tempfile.TemporaryFile()  # noqa: SIM115  closed with the process
         self._process = subprocess.Popen(
             [sys.executable, "-W", "ignore", "-m", "eightgig.vram.tracing.child"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._stderr,
-            env={**os.environ, "CUDA_VISIBLE_DEVICES": "-1", "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+            env={
+                **os.environ,
+                "CUDA_VISIBLE_DEVICES": "-1",
+                "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
+                _MARK: "1",
+            },
         )
         if read_frame(self._process.stdout) != "ready":  # type: ignore[arg-type]
             message = self._last_lines()

@@ -19,6 +19,10 @@ _READS_VALUES = (
 _REMEDIES = {
     "does not require grad": "No weight of it wants a gradient: leave one trainable, or predict phase='validate'",
     "no fake impl": "Give the op a fake kernel (torch.library.register_fake), which says the shapes of its results",
+    "gradients are sparse": "Predict it with sparse=False: its gradient has the size of the weight, which is the most "
+    "that a sparse one comes to",
+    "Expected mat_a to be BFloat16": "Grouped matrix products take bfloat16 alone: predict with weights='bf16', as it "
+    "trains",
     "Cannot access data pointer": "An op without a fake kernel reads memory: give it one (torch.library.register_fake)",
 }
 _VALUE_ERRORS = ("DataDependentOutputException", "DynamicOutputShapeException", "GuardOnDataDependentSymNode")

@@ -31,8 +31,8 @@ _RULE_OF_MACRO: dict[str, _CastRule] = {
     "FP32_SET_OPT_DTYPE": "float32",
     "PROMOTE": "widest",
 }
-# On CUDA these read half precision and write float32 in one kernel, so no float32 copy of the input is made
-# (aten/src/ATen/native/SoftMax.cpp, `half_to_float`).
+# On CUDA these read float16 and write float32 in one kernel, so no float32 copy of the input is made; one of bfloat16
+# is (aten/src/ATen/native/SoftMax.cpp, `half_to_float`).
 _FUSED_UPCASTS = {"softmax": "_softmax", "log_softmax": "_log_softmax"}
 # Torch has one kernel of these for CUDA and decomposes them for devices that it does not know.
 _FUSED_BACKWARD = ("silu_backward", "mish_backward")
@@ -219,7 +219,7 @@ def _autocast_kernel(operator: Any, rule: _CastRule) -> Callable[..., Any]:
 
     def kernel(*args: Any, **options: Any) -> Any:
         with torch._C._ExcludeDispatchKeyGuard(below):
-            if upcast is not None and _is_half(args[0]) and _asks_float32(args, options):
+            if upcast is not None and _is_float16(args[0]) and _asks_float32(args, options):
                 return upcast(args[0], args[1], True)
             cast = _Cast(_target(rule, args))
             return operator(*[cast(value) for value in args], **{name: cast(v) for name, v in options.items()})
@@ -232,8 +232,8 @@ def _asks_float32(args: tuple[Any, ...], options: dict[str, Any]) -> bool:
     return isinstance(args[1], int) and dtype in (None, torch.float32)
 
 
-def _is_half(value: Any) -> bool:
-    return isinstance(value, Tensor) and is_on_device(value) and value.dtype in (torch.float16, torch.bfloat16)
+def _is_float16(value: Any) -> bool:
+    return isinstance(value, Tensor) and is_on_device(value) and value.dtype == torch.float16
 
 
 def _target(rule: _CastRule, args: tuple[Any, ...]) -> torch.dtype:

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch._ops import HigherOrderOperator
 from torch.utils._pytree import tree_iter
 from torch.utils.flop_counter import flop_registry
 
@@ -79,6 +80,8 @@ def _convolution_flops(inputs: Tensor, weight: Tensor, outputs: Tensor, *, trans
 @lru_cache(maxsize=4096)
 def facts_of(func: Any) -> OpFacts:
     """Return the facts of an op's overload."""
+    if isinstance(func, HigherOrderOperator):
+        return OpFacts(func.name(), is_view=False, is_matmul=False, moves_nothing=False, packet=func, workspace=None)
     schema = func._schema
     aliases = [out.alias_info for out in schema.returns]
     is_view = bool(aliases) and all(alias is not None and not alias.is_write for alias in aliases)

@@ -17,6 +17,8 @@ class StepOptions(Record):
         micro_batch: samples that pass through the network at a time.
         accumulates: whether gradients are held while more micro-batches pass.
         precision: of the computation; fp16 brings a gradient scaler.
+        weights: what the network and floating inputs are turned into, as `module.to(torch.bfloat16)` does; fp32 leaves
+            them as they are built.
         optimizer: a recipe's; a class of `torch.optim` by its name, or one as `package.module:Class`; or `none`.
         optimizer_arguments: of its constructor, beside the weights.
         optimizer_kernel: for all weights at once, fused or not; `plain` takes one weight after the other.
@@ -31,6 +33,7 @@ class StepOptions(Record):
     micro_batch: int = Field(ge=1)
     accumulates: bool = False
     precision: Precision = "fp32"
+    weights: Precision = "fp32"
     attention: Attention = "sdpa"
     optimizer: str = "adamw"
     optimizer_arguments: dict[str, JsonValue] = Field(default_factory=dict)

@@ -31,6 +31,7 @@ class Prediction(Record):
         at_peak: bytes by category when `peak_allocated` is reached.
         largest: who holds most at the peak.
         timeline: the last step over its course, for a chart.
+        predicted_as: what was taken for something else that is known, in sentences; empty for most networks.
     """
 
     phase: Literal["train", "validate"]
@@ -44,6 +45,7 @@ class Prediction(Record):
     timeline: tuple[MemorySample, ...]
     kind: NetworkKind
     error_above: float
+    predicted_as: tuple[str, ...] = ()
 
     @property
     def upper_limit(self) -> int:
@@ -76,6 +78,7 @@ def predict_from(
         timeline=_timeline(trace),
         kind=kind,
         error_above=load_accuracy().kinds[kind].above,
+        predicted_as=trace.predicted_as,
     )
 
 

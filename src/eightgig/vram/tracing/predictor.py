@@ -1,7 +1,8 @@
 """Predicts what steps take, without a GPU and without touching one: traces are made in a child process."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import TracebackType
+from typing import Any
 
 from pydantic import JsonValue
 
@@ -105,10 +106,11 @@ class Predictor:
 
 
 def predict_memory(
-    network: str | WorkloadSpec,
+    network: str | WorkloadSpec | Callable[..., Any],
     micro_batch: int,
     *,
     precision: Precision = "fp32",
+    weights: Precision = "fp32",
     optimizer: str = "adamw",
     optimizer_arguments: Mapping[str, JsonValue] | None = None,
     zero_grad: ZeroGrad = "after_step",
@@ -133,9 +135,11 @@ def predict_memory(
 
     Args:
         network: the import path of a function, `package.module:function`, that gives the network, its loss and a
-            maker of batches; `WorkloadSpec` gives it arguments.
+            maker of batches; `WorkloadSpec` gives it arguments. Or the function itself, of a notebook for instance.
         micro_batch: samples that pass through the network at a time.
         precision: of the computation; fp16 brings a gradient scaler.
+        weights: what the network is turned into first, as `module.to(torch.bfloat16)` does; fp32 leaves it as it is
+            built.
         optimizer: `adamw`, `adam`, `sgd` (with momentum) or `adamw8bit` as recipes have them; a class of `torch.optim`
             by its name, with torch's defaults; one of your own as `package.module:Class`; or `none`.
         optimizer_arguments: of its constructor, beside the weights.
@@ -151,6 +155,7 @@ def predict_memory(
     options = StepOptions(
         micro_batch=micro_batch,
         precision=precision,
+        weights=weights,
         optimizer=optimizer,
         optimizer_arguments=dict(optimizer_arguments or {}),
         zero_grad=zero_grad,

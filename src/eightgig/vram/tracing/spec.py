@@ -1,7 +1,11 @@
 """Where a workload comes from, so that a child process can build it; importing this imports no torch."""
 
+import base64
 import importlib
+import pickle
+import sys
 from collections.abc import Callable
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from pydantic import Field, JsonValue
@@ -25,15 +29,51 @@ class WorkloadSpec(Record):
 
     Attributes:
         factory: `package.module:function`, found from the folder that the program runs in, or installed.
+        function: the function itself (cloudpickle, in base64), where no import finds it; None imports `factory`.
     """
 
     factory: str
     options: dict[str, JsonValue] = Field(default_factory=dict)
+    function: str | None = Field(default=None, repr=False)
 
     @classmethod
-    def of(cls, network: "str | WorkloadSpec") -> "WorkloadSpec":
-        """Return what is traced of a network that is named by its import path alone, or as it is."""
-        return cls(factory=network) if isinstance(network, str) else network
+    def of(cls, network: "str | WorkloadSpec | Callable[..., Any]") -> "WorkloadSpec":
+        """Return what is traced of a network: by its import path, by a function of this program, or as it is.
+
+        A function of the program itself (`__main__`: a notebook, a script) is sent by value with what it uses, since
+        the child process cannot import it.
+
+        Raises:
+            ConfigurationError: it is no function, or holds what cannot be sent.
+        """
+        if isinstance(network, WorkloadSpec):
+            return network
+        if isinstance(network, str):
+            module, _, name = network.partition(":")
+            if module != "__main__":
+                return cls(factory=network)
+            network = _function_of(sys.modules["__main__"], name)
+        return cls._by_value(network)
+
+    @classmethod
+    def _by_value(cls, function: Callable[..., Any]) -> "WorkloadSpec":
+        import cloudpickle
+        from torch import nn
+
+        name = f"{getattr(function, '__module__', None)}:{getattr(function, '__qualname__', type(function).__name__)}"
+        if isinstance(function, nn.Module) or not callable(function):
+            raise ConfigurationError(
+                f"the model is a {type(function).__name__}; expected a function that makes module, loss and batches, "
+                "or its import path as package.module:function"
+            )
+        try:
+            pickled = cloudpickle.dumps(function)
+        except (pickle.PicklingError, TypeError, AttributeError) as error:
+            raise ConfigurationError(
+                f"{name} cannot be sent to the process that predicts ({error}): put it into a module and write it as "
+                "package.module:function, or make what it holds inside of it"
+            ) from error
+        return cls(factory=name, function=base64.b64encode(pickled).decode())
 
     def build(self) -> "Workload":
         """Import the function and call it.
@@ -58,16 +98,24 @@ class WorkloadSpec(Record):
         )
 
     def _function(self) -> Callable[..., Any]:
+        if self.function is not None:
+            sent: Callable[..., Any] = pickle.loads(base64.b64decode(self.function))  # noqa: S301  from `_by_value`
+            return sent
         module_name, _, name = self.factory.partition(":")
         try:
-            found = getattr(importlib.import_module(module_name), name, None)
+            module = importlib.import_module(module_name)
         except ImportError as error:
             raise ConfigurationError(
                 f"the model {self.factory!r} cannot be imported: {error}. Write it as package.module:function, and run "
                 "from the folder that holds the package, or install it"
             ) from error
-        if not callable(found):
-            raise ConfigurationError(
-                f"{module_name!r} has no function {name!r}: write the model as package.module:function"
-            )
-        return found
+        return _function_of(module, name)
+
+
+def _function_of(module: ModuleType, name: str) -> Callable[..., Any]:
+    found = getattr(module, name, None)
+    if not callable(found):
+        raise ConfigurationError(
+            f"{module.__name__!r} has no function {name!r}: write the model as package.module:function"
+        )
+    return found

@@ -21,10 +21,14 @@ from eightgig.vram.runtime.in_backward import StepsInBackward
 from eightgig.vram.runtime.offload import ActivationOffload
 from eightgig.vram.runtime.recompute import blocks_of
 from eightgig.vram.tracing.attention import fused_attention
+from eightgig.vram.tracing.compiled import noting_compiled, refuse_compiled
 from eightgig.vram.tracing.fake_device import DEVICE, fake_device
 from eightgig.vram.tracing.optimizers import make_optimizer
 from eightgig.vram.tracing.options import StepOptions, ZeroGrad
+from eightgig.vram.tracing.quantized import quantized_kernels
+from eightgig.vram.tracing.recurrent import fused_cells, remark_of
 from eightgig.vram.tracing.spec import WorkloadSpec
+from eightgig.vram.tracing.subclasses import on_device
 from eightgig.vram.tracing.timeline import repeat_last_step
 from eightgig.vram.tracing.tracer import Tracer
 from eightgig.vram.tracing.workload import Workload, skip_initialization
@@ -68,9 +72,20 @@ def _without_collections() -> Iterator[None]:
 def _trace(workload: Workload, options: StepOptions) -> AllocationTrace:
     tracer = Tracer()
     module = _prepared(workload, options)
-    with FakeTensorMode(allow_non_fake_inputs=True), fused_attention(options.attention), tracer, torch.device(DEVICE):
-        _move(module)
-        tracer.categorize((*module.parameters(), *module.buffers()), "parameters")
+    refuse_compiled(module)
+    if said := remark_of(module):
+        tracer.remark(said)
+    with (
+        FakeTensorMode(allow_non_fake_inputs=True),
+        fused_attention(options.attention),
+        fused_cells(),
+        quantized_kernels(tracer.remark),
+        noting_compiled(tracer.remark),
+        tracer,
+        torch.device(DEVICE),
+    ):
+        _move(module, HALF.get(options.weights))
+        tracer.categorize_live("parameters")  # with what stands beside quantized weights
         copies = BufferCopies(module)
         if options.copies_buffers:
             copies.take()
@@ -99,7 +114,7 @@ def _prepared(workload: Workload, options: StepOptions) -> nn.Module:
     return module.train(options.phase == "train")
 
 
-def _move(module: nn.Module) -> None:
+def _move(module: nn.Module, dtype: torch.dtype | None) -> None:
     # As `module.to(device)` does, tied weights staying tied; done by hand, for weights cannot change type in place.
     moved: dict[int, Tensor] = {}
     for part in module.modules():
@@ -108,13 +123,8 @@ def _move(module: nn.Module) -> None:
             for name, tensor in tensors.items():
                 if tensor is not None:
                     if id(tensor) not in moved:
-                        moved[id(tensor)] = _on_device(tensor)
+                        moved[id(tensor)] = on_device(tensor, dtype)
                     tensors[name] = moved[id(tensor)]
-
-
-def _on_device(tensor: Tensor) -> Tensor:
-    fake = torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device=DEVICE)
-    return nn.Parameter(fake, requires_grad=tensor.requires_grad) if isinstance(tensor, nn.Parameter) else fake
 
 
 @dataclass
@@ -128,6 +138,7 @@ class _Training:
 
     def run(self) -> None:
         self._weights = [weight for weight in self.module.parameters() if weight.requires_grad]
+        self._check_scaling()
         self._optimizer = make_optimizer(self._weights, self.options)
         self._offload = ActivationOffload(self.module)
         ahead = [self._batch() for _ in range(self.options.prefetched_batches)]
@@ -136,6 +147,13 @@ class _Training:
             step()
         self.tracer.step_boundary()
         del ahead
+
+    def _check_scaling(self) -> None:
+        if self.options.precision == "fp16" and any(weight.dtype == torch.float16 for weight in self._weights):
+            raise ConfigurationError(
+                "trainable weights are in float16, and a gradient scaler unscales no float16 gradients: train with "
+                "precision fp32 or bf16, or keep these weights in float32"
+            )
 
     def _step(self) -> None:
         for is_last in (False, True):
@@ -232,6 +250,7 @@ def _make_batch(workload: Workload, options: StepOptions, tracer: Tracer) -> Any
         if not isinstance(leaf, Tensor):
             return leaf
         leaf = leaf if leaf.device.type == DEVICE else leaf.to(DEVICE)
+        leaf = leaf.to(HALF.get(options.weights, leaf.dtype)) if leaf.is_floating_point() else leaf
         return leaf.to(memory_format=torch.channels_last) if options.channels_last and leaf.dim() == 4 else leaf
 
     batch = tree_map(place, workload.batch(options.micro_batch))

@@ -4,10 +4,12 @@ import threading
 import weakref
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
 
@@ -16,6 +18,7 @@ from eightgig.vram.allocator.kernels import CublasHandle
 from eightgig.vram.plan import Category
 from eightgig.vram.tracing.fake_device import is_on_device
 from eightgig.vram.tracing.op_facts import OpFacts, facts_of
+from eightgig.vram.tracing.subclasses import parts_of
 
 # In the backward pass these write into their first input on a real GPU. Torch makes a copy first only because a fake
 # tensor is a tensor subclass (`areAnyTensorSubclassLike` in torch/csrc/autograd/FunctionsManual.cpp).
@@ -23,8 +26,22 @@ _IN_PLACE_ON_A_GPU = {"aten::scatter_add", "aten::index_put", "aten::index_add",
 _DEVICE_OF = torch.ops.prim.device.default
 _VALUE_OF = torch.ops.aten._local_scalar_dense.default
 _STEP_COUNT = 10.5  # read of a step counter, which has no value: any serves that no optimizer divides by zero for
+_KNOWN = {"aten", "prims", "bitsandbytes"}  # of the last, kernels are in `quantized.py`
+_SPARSE_ARGUMENT = {"aten::embedding": 4, "aten::_embedding_bag": 5}  # the place of `sparse`
+_COMPUTE_NOTHING = {"profiler", "prim"}  # marks, and questions about a tensor
 # They write into their inputs and take nothing, and torch has none of them for tensors without values.
 _FUSED_STEPS = {"aten::_fused_sgd_", "aten::_fused_adagrad_"}
+
+
+@lru_cache
+def _unpacks_itself(kind: Any) -> bool:
+    return hasattr(kind, "__tensor_flatten__") and kind.__torch_dispatch__ is not FakeTensor.__torch_dispatch__
+
+
+def _refuse_sparse(op: str, args: Any) -> None:
+    # Autograd of a tensor without values ends the process where a gradient is sparse.
+    if torch.is_grad_enabled() and args[0].requires_grad and args[_SPARSE_ARGUMENT[op] :][:1] == (True,):
+        raise NotImplementedError(f"gradients are sparse ({op}), and how large they are depends on values")
 
 
 class _Block(NamedTuple):
@@ -48,6 +65,8 @@ class _GradientSum(NamedTuple):
 class Tracer(TorchDispatchMode):
     """Records storages of the fake accelerator from the op that makes them to the moment when nothing holds them."""
 
+    supports_higher_order_operators = True
+
     def __init__(self) -> None:
         super().__init__()
         self.records_costs = False
@@ -64,6 +83,11 @@ class Tracer(TorchDispatchMode):
         self._phase = "build"
         self._modules: dict[int, list[str]] = {}
         self._threads_with_matmul: set[int] = set()
+        self._predicted_as: dict[str, None] = {}
+
+    def remark(self, predicted_as: str) -> None:
+        """Note what is predicted as something else, in a sentence."""
+        self._predicted_as[predicted_as] = None
 
     def trace(self) -> AllocationTrace:
         """Return what was recorded so far."""
@@ -76,6 +100,7 @@ class Tracer(TorchDispatchMode):
             steps=tuple(self._steps),
             workspaces=tuple(self._workspaces),
             costs=tuple(self._costs),
+            predicted_as=tuple(self._predicted_as),
         )
 
     def step_boundary(self) -> None:
@@ -119,9 +144,10 @@ class Tracer(TorchDispatchMode):
     def categorize(self, tensors: Iterable[Tensor | None], category: Category) -> None:
         """Say what the blocks behind these tensors are for."""
         for tensor in tensors:
-            block = self._live.get(tensor.untyped_storage()._cdata) if tensor is not None else None
-            if block is not None:
-                self._categories[block.number] = category
+            for part in parts_of(tensor) if tensor is not None else ():
+                block = self._live.get(part.untyped_storage()._cdata)
+                if block is not None:
+                    self._categories[block.number] = category
 
     def categorize_live(self, category: Category, *, of: Category = "temporaries") -> None:
         """Say what all live blocks of another category are for: after a forward pass, what the backward pass needs."""
@@ -133,16 +159,19 @@ class Tracer(TorchDispatchMode):
         """Run one op and record what it did."""
         if func is _DEVICE_OF and not args[0].fake_mode.in_kernel_invocation:
             return args[0].fake_device  # asked more often than anything is computed
-        if func.namespace != "aten":  # marks of the profiler, and the like
+        if any(issubclass(kind, Tensor) and _unpacks_itself(kind) for kind in types):
+            return NotImplemented  # comes back with the tensors that it wraps
+        if func.namespace in _COMPUTE_NOTHING:
             return func(*args, **(kwargs or {}))
         self._settle_sum()
-        if self._phase == "optimizer":
-            if func is _VALUE_OF:
-                return _STEP_COUNT
-            if func._schema.name in _FUSED_STEPS:
-                return None
-        out = func(*args, **(kwargs or {}))
+        if self._phase == "optimizer" and (func is _VALUE_OF or func.name() in _FUSED_STEPS):
+            return _STEP_COUNT if func is _VALUE_OF else None
         facts = facts_of(func)
+        if facts.name in _SPARSE_ARGUMENT:
+            _refuse_sparse(facts.name, args)
+        if func.namespace not in _KNOWN:
+            self.remark(f"{facts.name}: counted by its results alone; what its kernel takes beside them is not known")
+        out = func(*args, **(kwargs or {}))
         if facts.is_view:
             return out
         self._record(facts, args, out)
