@@ -27,7 +27,8 @@ def plan_everything(
 ) -> tuple[Guide, Table]:
     """Return the guide, and its rows as a table: every workload on every card, and as the article runs it.
 
-    A model of the user's is planned alone, unless `own_model` asks for the others beside it. What does not fit a card is a row that says so, with what would.
+    A model of the user's is planned alone, unless `own_model` asks for the others beside it. What does not fit a card
+    is a row that says so, with what would.
     """
     from eightgig.vram.tracing.predictor import Predictor
 
