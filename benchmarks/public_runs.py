@@ -63,11 +63,19 @@ class Asked(NamedTuple):
 
 
 class MeasuredRun(NamedTuple):
-    """A run and the most memory that it took beside the context; `published` are others' predictions of it."""
+    """A run and the most memory that was measured.
+
+    Attributes:
+        asked: what it did.
+        measured_bytes: by the source.
+        published: others' predictions of it.
+        beside_bytes: what the figure holds that no step takes: the context, libraries.
+    """
 
     asked: Asked
     measured_bytes: int
     published: dict[str, int]
+    beside_bytes: int = 0
 
 
 class CappedRun(NamedTuple):
@@ -115,7 +123,7 @@ def gpumemnet_runs(folder: Path, *, num_models: int, seed: int = 0) -> Iterator[
     for model in models[:num_models]:
         row = random.Random(f"{seed} {model}").choice(whole[model])
         asked = Asked("GPUMemNet", _A100, model, timm_spec(row), timm_options(row))
-        yield MeasuredRun(asked, (row.measured_mib - beside) * MIB, {})
+        yield MeasuredRun(asked, row.measured_mib * MIB, {}, beside * MIB)
 
 
 def _lines(path: Path) -> Iterator[dict[str, str]]:

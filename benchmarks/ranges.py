@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, get_args
 from eightgig.vram.tracing.accuracy import NetworkKind
 
 SHARE = 0.95
-_FEWEST = 20  # runs whose 95th percentile is not their maximum
+_FEWEST = 10  # runs; of fewer than 20 the largest error counts
 
 
 class Judged(NamedTuple):

@@ -128,12 +128,12 @@ def peak_of_tensors(trace: AllocationTrace) -> int:
 
 def rows_of(runs: Iterable[MeasuredRun], oracle: Oracle) -> Iterator[Row]:
     """Yield runs with what is predicted of them."""
-    for asked, measured, published in runs:
+    for asked, measured, published, beside in runs:
         answer = oracle(asked)
         if answer is not None:
-            own = {"eightgig": answer.reserved, "live tensors": answer.tensors}
+            own = {"eightgig": answer.reserved + beside, "live tensors": answer.tensors + beside}
             adam = asked.options.optimizer in ("Adam", "AdamW")
-            rule = {"accelerate estimate-memory": _ADAM_COPIES * answer.weights} if adam else {}
+            rule = {"accelerate estimate-memory": _ADAM_COPIES * answer.weights + beside} if adam else {}
             yield Row(asked, answer.kind, measured, own | rule | published)
 
 
@@ -222,7 +222,7 @@ def page_of(result: dict[str, Any]) -> str:
         "Predictions of training memory against public runs that others measured. Made by `make bench-scoreboard`",
         f"(predictions: {result['predicted_on']}); no constant is fitted on",
         "these rows. Sources, and what counts as a fair row: `benchmarks/public_runs.py`. Error: predicted over",
-        "measured peak, less 1, beside the CUDA context.",
+        "measured peak, less 1; xMem's beside the CUDA context, GPUMemNet's of the whole process.",
         "",
         "| rows | tool | number | median | 90th percentile | median, signed |",
         "|---|---|---|---|---|---|",

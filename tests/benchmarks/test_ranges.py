@@ -41,7 +41,7 @@ def test_a_kind_with_too_few_runs_takes_the_widest_over(ranges):
     runs = [
         *runs_of(ranges, [0.01] * 30),
         *runs_of(ranges, [0.05] * 30, kind="convolutions"),
-        *runs_of(ranges, [0.5] * 19, kind="recurrent"),
+        *runs_of(ranges, [0.5] * 9, kind="recurrent"),
     ]
     made = ranges.ranges_of(runs)
     assert {kind: stated["above"] for kind, stated in made.items()} == {
@@ -57,8 +57,8 @@ def test_a_prediction_that_is_always_above_has_no_negative_range(ranges):
 
 
 def test_without_enough_runs_nothing_is_stated(ranges):
-    with pytest.raises(SystemExit, match="no kind of network has 20 runs"):
-        ranges.ranges_of(runs_of(ranges, [0.1] * 19))
+    with pytest.raises(SystemExit, match="no kind of network has 10 runs"):
+        ranges.ranges_of(runs_of(ranges, [0.1] * 9))
 
 
 def test_how_often_it_holds(ranges):

@@ -19,6 +19,8 @@ STATIC = 400  # MiB: weights 100, gradients 100, AdamW 200
 class StraightLines:
     """Stands for the predictor: memory is 400 MiB and so many MiB a sample, by level of checkpointing."""
 
+    of_weights = ()  # nothing is known of them
+
     def __init__(self, none=100, selective=60, full=20, offload=5, validate=1, *, batch_norm=True, untraceable=()):
         self.mib = {"none": none, "selective": selective, "full": full, "offload": offload, "validate": validate}
         self.batch_norm, self.untraceable = batch_norm, untraceable
@@ -51,6 +53,9 @@ class StraightLines:
 
     def trace(self, workload, options):
         return AllocationTrace((), {}, {}, (), has_batch_norm=self.batch_norm)
+
+    def weights(self, workload, *, looks_at_loss=False):
+        return self.of_weights
 
     def costs(self, workload, options):
         recomputed = {"none": 1.0, "selective": 1.1, "full": 1.3}[options.activation_checkpointing]
@@ -205,6 +210,26 @@ def test_the_largest_that_fits_is_found_where_memory_is_no_straight_line():
 
     made = plan(Bent(), 2.6)  # 16 would fit on the line, and does not
     assert (made.micro_batch, made.activation_checkpointing) == (8, "none")
+
+
+def test_a_level_at_which_one_sample_is_too_much_is_left_after_its_first_trace():
+    lines = StraightLines(500, 400, 20, batch_norm=False)
+    made = plan(lines, 1.2)  # 716 MiB usable: 400 + 500 and 400 + 400 do not fit, as 400 + 32 x 500 / 32 says already
+    assert (made.micro_batch, made.activation_checkpointing) == (8, "full")
+    tried = [(options.activation_checkpointing, options.micro_batch) for options in lines.asked]
+    assert {size for level, size in tried if level == "none" and size != 64} == {32}
+    assert {size for level, size in tried if level == "selective"} == {32}
+
+
+def test_a_search_that_lasts_says_what_it_tried(caplog, monkeypatch):
+    times = iter([0.0, 1.0, 2.5, 3.0])  # as it begins, and at each trace
+    monkeypatch.setattr("eightgig.vram.planning.progress.monotonic", lambda: next(times))
+    with caplog.at_level("INFO", "eightgig.vram.planning.progress"):
+        plan(StraightLines(), 3.1, request(effective_batch=32, micro_batch=32, clips_gradients=True))
+    assert caplog.messages == [  # 32 was too early
+        "plan: micro-batch 8, checkpointing none: 1.2 GiB needed of 2.6 GiB",
+        "plan: micro-batch 16, checkpointing none: 2.0 GiB needed of 2.6 GiB",
+    ]
 
 
 def test_a_level_that_cannot_be_traced_is_passed_over():

@@ -1,5 +1,7 @@
 """Small networks for the child process, by import path: `tiny_workloads:perceptron`."""
 
+import os
+
 import torch
 from torch import nn
 from torch.nn import functional
@@ -166,3 +168,59 @@ def loss_in_a_dict():
 
 def loss_for_each():
     return nn.Linear(8, 8), lambda net, batch: net(batch).sum(1), lambda n: torch.zeros(n, 8)
+
+
+def half_frozen(width=1024):
+    module = nn.Sequential(nn.Linear(width, width, bias=False), nn.Linear(width, width, bias=False))
+    module[0].requires_grad_(False)
+    return module, _mean, lambda n: torch.zeros(n, width)
+
+
+def half_unused(width=1024):
+    module = nn.ModuleList([nn.Linear(width, width, bias=False), nn.Linear(width, width, bias=False)])
+    return module, lambda net, batch: net[0](batch).mean(), lambda n: torch.zeros(n, width)
+
+
+def sparse_rows(rows=4096):
+    module = nn.Embedding(rows, 256, sparse=True)
+    return module, lambda net, batch: net(batch).mean(), lambda n: torch.zeros(n, 4, dtype=torch.long)
+
+
+def bfloat(width=1024):
+    module = nn.Linear(width, width, bias=False).bfloat16()
+    return module, _mean, lambda n: torch.zeros(n, width, dtype=torch.bfloat16)
+
+
+class PackedWeight(nn.Parameter):
+    """Holds itself on a card otherwise than it looks."""
+
+
+def packed():
+    module = nn.Linear(8, 8, bias=False)
+    module.weight = PackedWeight(module.weight.data)
+    return module, _mean, lambda n: torch.zeros(n, 8)
+
+
+def ends_the_process():
+    os._exit(3)
+
+
+def llama_8b(tokens=2048):
+    """As large as Llama 3 8B: 30 GiB of weights, of which no page is touched."""
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    config = LlamaConfig(
+        vocab_size=128_256,
+        hidden_size=4096,
+        intermediate_size=14_336,
+        num_hidden_layers=32,
+        num_attention_heads=32,
+        num_key_value_heads=8,
+        use_cache=False,
+    )
+
+    def batch(n):
+        ids = torch.zeros(n, tokens, dtype=torch.long)
+        return {"input_ids": ids, "labels": ids.clone()}
+
+    return LlamaForCausalLM(config), lambda net, inputs: net(**inputs).loss, batch

@@ -150,13 +150,23 @@ def test_each_card_is_its_own_budget_and_the_article_has_none(planner):
     assert (guide.article_rows[0].card, guide.article_rows[0].as_in_article) == ("RTX 3070", True)
 
 
-def test_a_model_of_the_users_is_one_more_workload(planner):
-    own = OwnModelParameters(effective_batch=16, optimizer="sgd", options={"width": 2})
+def test_a_model_of_the_users_is_planned_alone(planner):
+    guide, table = nodes.plan_everything(COMPARE, PlanParameters(), "my.package:make", OwnModelParameters())
+    assert {request.name for request, _ in planner.asked} == {made.name for made in guide.rows} == {"your_model"}
+    assert (guide.article_rows, len(table)) == ((), 2)
+
+
+BESIDE_OTHERS = OwnModelParameters(with_other_workloads=True)
+
+
+def test_a_model_of_the_users_is_one_more_workload_where_that_is_asked_for(planner):
+    own = BESIDE_OTHERS.model_copy(update={"effective_batch": 16, "optimizer": "sgd", "options": {"width": 2}})
     guide, _ = nodes.plan_everything(COMPARE, PlanParameters(), "my.package:make", own)
     request = next(request for request, _ in planner.asked if request.name == "your_model")
     assert (request.workload.factory, request.workload.options) == ("my.package:make", {"width": 2})
     assert (request.effective_batch, request.micro_batch, request.optimizer) == (16, 16, "sgd")
     assert [made.card for made in guide.rows if made.name == "your_model"] == ["RTX 3070", "RTX 3080"]
+    assert [made.card for made in guide.rows if made.name == "b3"] == ["RTX 3070", "RTX 3080"]
     assert not [made for made in guide.article_rows if made.name == "your_model"]
 
 
@@ -176,7 +186,7 @@ def test_a_network_that_cannot_be_traced_is_a_row_and_the_others_have_theirs(pla
         return planner.make_plan(request, parameters, predictor=predictor)
 
     monkeypatch.setattr("eightgig.vram.planning.planner.make_plan", make_plan)
-    guide, table = nodes.plan_everything(COMPARE, PlanParameters(), "my.package:make", OwnModelParameters())
+    guide, table = nodes.plan_everything(COMPARE, PlanParameters(), "my.package:make", BESIDE_OTHERS)
     rows = {(made.name, made.card): made for made in guide.rows}
     assert rows["b3", "RTX 3080"].fits
     own = rows["your_model", "RTX 3080"]

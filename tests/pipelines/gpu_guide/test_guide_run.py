@@ -36,7 +36,8 @@ def done(session_factory, tmp_path_factory):
         monkeypatch.setenv("EIGHTGIG_DATA", str(folder / "data"))
         monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{(folder / 'mlflow.db').as_posix()}")
         monkeypatch.syspath_prepend(str(folder))
-        own = {"model": "users_package:make", "own_model": {"options": {"width": 64}, "effective_batch": 32}}
+        own_model = {"options": {"width": 64}, "effective_batch": 32, "with_other_workloads": True}
+        own = {"model": "users_package:make", "own_model": own_model}
         with session_factory(env="ci", runtime_params={"gpu_guide": own}) as session:
             run(session)
         yield folder

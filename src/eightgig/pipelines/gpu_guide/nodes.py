@@ -28,14 +28,15 @@ def plan_everything(
 ) -> tuple[Guide, Table]:
     """Return the guide, and its rows as a table: every workload on every card, and as the article runs it.
 
-    What does not fit a card is a row that says so, with what would.
+    A model of the user's is planned alone, unless `own_model` asks for the others beside it. What does not fit a card
+    is a row that says so, with what would.
     """
     from eightgig.vram.tracing.predictor import Predictor
 
     cards, found = _cards(compare)
-    workloads = {name: workload for name, workload in compare.workloads.items() if workload is not None}
-    workloads |= {"your_model": own_model.workload(model)} if model else {}
+    workloads = _workloads(compare, model, own_model)
     reference = next((card for card in cards if card.name == compare.reference_card), cards[0])
+    logger.info("plans %d workloads on %d cards; each new step takes seconds to trace", len(workloads), len(cards))
     with Predictor() as predictor:
         rows = [
             _planned_row(name, workload, card, plan, compare.cores, predictor)
@@ -104,6 +105,15 @@ def _cards(compare: CompareParameters) -> tuple[tuple[Card, ...], Card | None]:
     if found is None or found.name in {card.name for card in chosen}:
         return chosen, found
     return (*chosen, found), found
+
+
+def _workloads(
+    compare: CompareParameters, model: str | None, own_model: OwnModelParameters
+) -> dict[str, WorkloadParameters]:
+    own = {"your_model": own_model.workload(model)} if model else {}
+    if own and not own_model.with_other_workloads:
+        return own
+    return {name: workload for name, workload in compare.workloads.items() if workload is not None} | own
 
 
 def _planned_row(

@@ -64,9 +64,11 @@ class OwnModelParameters(Record):
 
     Attributes:
         options: keyword arguments of the function.
+        with_other_workloads: whether `compare.workloads` are planned beside it, which takes minutes.
     """
 
     options: dict[str, JsonValue] = Field(default_factory=dict)
+    with_other_workloads: bool = False
     sample: str = "one sample"
     effective_batch: int = Field(default=8, ge=1)
     precisions: tuple[Precision, ...] = ("fp16", "fp32")
@@ -83,7 +85,7 @@ class OwnModelParameters(Record):
             factory=factory,
             micro_batch=self.effective_batch,
             eval_batch=self.effective_batch,
-            **{name: getattr(self, name) for name in type(self).model_fields},
+            **{name: getattr(self, name) for name in type(self).model_fields if name != "with_other_workloads"},
         )
 
 

@@ -32,6 +32,7 @@ class Candidates:
         parameters: what may be chosen.
         has_batch_norm: whether the network uses the batch's own statistics.
         needed_bytes: says what a way of running needs.
+        least_bytes: says what a way of running needs at the least with fewer samples at a time, so many.
         budget_bytes: that there are.
     """
 
@@ -42,10 +43,12 @@ class Candidates:
         *,
         has_batch_norm: Callable[[], bool],
         needed_bytes: Callable[[StepConfig], int],
+        least_bytes: Callable[[StepConfig, int], int],
         budget_bytes: int,
     ) -> None:
         self._request, self._parameters = request, parameters
-        self._has_batch_norm, self._needed_bytes, self._budget_bytes = has_batch_norm, needed_bytes, budget_bytes
+        self._has_batch_norm, self._budget_bytes = has_batch_norm, budget_bytes
+        self._needed_bytes, self._least_bytes = needed_bytes, least_bytes
 
     def __iter__(self) -> Iterator[StepConfig]:
         if self._request.task == "infer":
@@ -87,7 +90,9 @@ class Candidates:
         made = {size: _step(self._request, self._parameters, size, level, offload=offload) for size in sizes}
         largest, smallest = made[sizes[0]], made[sizes[-1]]
         yield largest
-        if len(sizes) == 1 or self._needed_bytes(smallest) > self._budget_bytes:
+        if len(sizes) == 1 or self._least_bytes(largest, smallest.micro_batch) > self._budget_bytes:
+            return
+        if self._needed_bytes(smallest) > self._budget_bytes:
             return
         rise = self._needed_bytes(largest) - self._needed_bytes(smallest)
         slope = rise / (largest.micro_batch - smallest.micro_batch)

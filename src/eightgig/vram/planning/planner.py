@@ -7,9 +7,12 @@ from eightgig.core.units import bytes_from_gib, format_bytes, gib
 from eightgig.vram.cards.catalog import cards
 from eightgig.vram.parameters import PlanParameters
 from eightgig.vram.plan import CandidateResult, MemoryPlan, Numerics, StepConfig
+from eightgig.vram.planning.advice import Shortfall, advice
 from eightgig.vram.planning.candidates import Candidates, first_candidate
 from eightgig.vram.planning.findings import PlanCheck, findings_of, limit_of_budget
+from eightgig.vram.planning.lower_bound import LeastMemory, hopeless, least_memory, least_of_smaller
 from eightgig.vram.planning.phases import PhasePredictor
+from eightgig.vram.planning.progress import Progress
 from eightgig.vram.planning.request import PlanRequest
 from eightgig.vram.tracing.predictor import Predictor
 from eightgig.vram.tracing.workspace import load_calibration
@@ -35,7 +38,8 @@ def make_plan(request: PlanRequest, parameters: PlanParameters, *, predictor: Pr
         predictor: shared by plans for several cards, so that each step is traced once; None makes one for this plan.
 
     Raises:
-        BudgetError: nothing fits; the message names what comes nearest and the card on which it would fit.
+        BudgetError: nothing fits; the message names what comes nearest, what would save how much, and the card on
+            which it would fit. Where weights, gradients and optimizer state alone are too much, no step is traced.
         ConfigurationError: the workload cannot be built, or a way of saving was asked for that does not go with the
             recipe.
         PredictionError: the workload cannot be traced.
@@ -48,7 +52,8 @@ def make_plan(request: PlanRequest, parameters: PlanParameters, *, predictor: Pr
 
 class _Search:
     def __init__(self, request: PlanRequest, parameters: PlanParameters, predictor: Predictor) -> None:
-        self._request, self._parameters = request, parameters
+        self._request, self._parameters, self._predictor = request, parameters, predictor
+        self._progress = Progress()
         self._phases = PhasePredictor(request, parameters, predictor)
         context = parameters.context_gib
         self._context_bytes = self._phases.context_bytes() if context is None else bytes_from_gib(context)
@@ -59,11 +64,15 @@ class _Search:
 
     def plan(self) -> MemoryPlan:
         self._check_optimizer_in_backward()
+        least = hopeless(self._request, self._parameters, self._predictor, self._budget_bytes)
+        if least is not None:
+            raise BudgetError(self._not_even(least))
         candidates = Candidates(
             self._request,
             self._parameters,
             has_batch_norm=self._has_batch_norm,
             needed_bytes=self._needed_bytes,
+            least_bytes=self._least_bytes,
             budget_bytes=self._budget_bytes,
         )
         for candidate in candidates:
@@ -102,6 +111,7 @@ class _Search:
             return self._budget_bytes + 1
         needed = self._phases.upper_bytes(prediction)
         if step not in self._considered:
+            self._progress.log_candidate(step, needed, self._budget_bytes)
             time = self._phases.time(step)
             self._considered[step] = CandidateResult.from_records(
                 step,
@@ -110,6 +120,11 @@ class _Search:
                 seconds_per_step=None if time is None else time.seconds,
             )
         return needed
+
+    def _least_bytes(self, step: StepConfig, micro_batch: int) -> int:
+        if self._request.is_sharded or step not in self._considered:
+            return 0
+        return least_of_smaller(self._phases.predict(step), micro_batch / step.micro_batch)
 
     def _as_plan(self, step: StepConfig) -> MemoryPlan:
         request, prediction, time = self._request, self._phases.predict(step), self._phases.time(step)
@@ -151,24 +166,64 @@ class _Search:
         return plan.model_copy(update={"findings": findings_of(check)})
 
     def _nothing_fits(self) -> str:
-        step, nearest = min(self._considered.items(), key=lambda considered: considered[1].needed_bytes)
+        self._needed_bytes(self._smallest(self._nearest()))
+        step = self._nearest()
+        nearest = self._considered[step]
         parts = ", ".join(
             f"{name} {format_bytes(size)}" for name, size in self._phases.predict(step).at_peak.items() if size
         )
-        gap, why = nearest.needed_bytes - self._budget_bytes, ""
-        if self._request.memory is not None:
-            why = limit_of_budget(self._parameters.budget_gib, self._request.memory, self._context_bytes) or ""
+        gap = nearest.needed_bytes - self._budget_bytes
         return (
-            f"{self._request.name} at {self._request.sample} does not fit {self._budget_gib:g} GiB"
-            f"{f' ({why})' if why else ''}: the "
+            f"{self._too_much()}: the "
             f"nearest, micro-batch {nearest.micro_batch} x {nearest.gradient_accumulation_steps}, "
             f"{nearest.precision}, checkpointing "
             f"{nearest.activation_checkpointing}{' with offloading' if nearest.offload else ''}"
             f"{', optimizer in the backward pass' if nearest.optimizer_in_backward else ''}, needs "
             f"{format_bytes(nearest.needed_bytes)} ({parts}); usable are {format_bytes(self._budget_bytes)}, short of "
-            f"{format_bytes(gap)}. It fits {_smallest_card(nearest.needed_bytes + self._context_bytes)}; or take "
-            "smaller samples, or a smaller model."
+            f"{format_bytes(gap)}. {self._advice(gap, step)}It fits "
+            f"{_smallest_card(nearest.needed_bytes + self._context_bytes)}; or take a smaller model."
         )
+
+    def _nearest(self) -> StepConfig:
+        return min(self._considered, key=lambda step: self._considered[step].needed_bytes)
+
+    def _smallest(self, step: StepConfig) -> StepConfig:
+        """Return the same with one sample at a time, where that may be chosen: the search may have passed it over."""
+        if self._request.task == "infer" or step.optimizer_in_backward:
+            return step
+        samples = {"micro_batch": 1, "gradient_accumulation_steps": self._request.effective_batch}
+        return step.model_copy(update=samples)
+
+    def _not_even(self, least: LeastMemory) -> str:
+        parts = ", ".join(f"{name} {format_bytes(size)}" for name, size in least._asdict().items() if size)
+        gap = least.total - self._budget_bytes
+        return (
+            f"{self._too_much()}, whatever the batch: {format_bytes(least.total)} are held at the least ({parts}); "
+            f"usable are {format_bytes(self._budget_bytes)}, short of {format_bytes(gap)}. {self._advice(gap)}These "
+            f"alone fit {_smallest_card(least.total + self._context_bytes)}; or take a smaller model."
+        )
+
+    def _too_much(self) -> str:
+        why = None
+        if self._request.memory is not None:
+            why = limit_of_budget(self._parameters.budget_gib, self._request.memory, self._context_bytes)
+        name, sample = self._request.name, self._request.sample
+        return f"{name} at {sample} does not fit {self._budget_gib:g} GiB{f' ({why})' if why else ''}"
+
+    def _advice(self, missing_bytes: int, step: StepConfig | None = None) -> str:
+        weights = self._predictor.weights(self._request.workload)
+        said = advice(
+            Shortfall(
+                request=self._request,
+                parameters=self._parameters,
+                missing_bytes=missing_bytes,
+                weights=weights,
+                least=least_memory(self._request, self._parameters, weights),
+                step=step,
+                prediction=None if step is None else self._phases.predict(step),
+            )
+        )
+        return f"{said} " if said else ""
 
 
 def _smallest_card(needed_bytes: int) -> str:

@@ -20,6 +20,7 @@ from eightgig.vram.allocator.events import AllocationTrace
 from eightgig.vram.tracing.failures import failure_of, untraceable
 from eightgig.vram.tracing.options import StepOptions
 from eightgig.vram.tracing.spec import WorkloadSpec
+from eightgig.vram.tracing.weights import Weight, WeightsRequest, read_weights
 
 _LENGTH = struct.Struct(">Q")  # before each value: its length in bytes
 _WATCH_SECONDS = 2.0  # soon enough for a person, and no load
@@ -65,7 +66,10 @@ def serve(requests: BinaryIO, traces: BinaryIO) -> None:
         while (request := read_frame(requests)) is not None:
             sys.path[:] = [*dict.fromkeys((*request.search_path, *sys.path))]
             try:
-                write_frame(traces, _trace(request, stack))
+                if isinstance(request, WeightsRequest):
+                    write_frame(traces, read_weights(request.workload, looks_at_loss=request.looks_at_loss))
+                else:
+                    write_frame(traces, _trace(request, stack))
             except EightgigError as error:
                 write_frame(traces, error)
             except Exception as error:  # noqa: BLE001  whatever a user's network raises
@@ -114,6 +118,13 @@ class ChildProcess:
             raise answer
         return answer
 
+    def weights(self, workload: WorkloadSpec, *, looks_at_loss: bool) -> tuple[Weight, ...]:
+        """Return what `read_weights` does; none where the process ended over it."""
+        weights = self._ask(WeightsRequest(workload, looks_at_loss, tuple(sys.path)))
+        if weights is None:
+            self.close()
+        return weights or ()
+
     def close(self) -> None:
         """End the process."""
         process, self._process = self._process, None
@@ -125,13 +136,13 @@ class ChildProcess:
             self._stderr.close()
             self._stderr = None
 
-    def _ask(self, request: Request) -> AllocationTrace | EightgigError | None:
+    def _ask(self, request: Request | WeightsRequest) -> Any:
         process = self._process or self._start()
         limit = threading.Timer(_LIMIT_SECONDS, process.kill)
         limit.start()
         try:
             write_frame(process.stdin, request)  # type: ignore[arg-type]
-            answer: Any = read_frame(process.stdout)  # type: ignore[arg-type]
+            answer = read_frame(process.stdout)  # type: ignore[arg-type]
         except BrokenPipeError:
             answer = None
         finally:

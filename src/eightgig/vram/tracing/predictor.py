@@ -13,6 +13,7 @@ from eightgig.vram.tracing.child import ChildProcess
 from eightgig.vram.tracing.options import StepOptions, ZeroGrad
 from eightgig.vram.tracing.prediction import Prediction, predict_from
 from eightgig.vram.tracing.spec import WorkloadSpec
+from eightgig.vram.tracing.weights import Weight, read_weights
 from eightgig.vram.tracing.workspace import Calibration, Generation, load_calibration, with_workspace
 
 
@@ -33,6 +34,7 @@ class Predictor:
         self._child = None if in_process else ChildProcess()
         self._traces: dict[str, AllocationTrace | EightgigError] = {}
         self._predictions: dict[tuple[str, str, int | None], Prediction] = {}
+        self._weights: dict[tuple[str, bool], tuple[Weight, ...]] = {}
 
     def __enter__(self) -> "Predictor":
         return self
@@ -70,6 +72,20 @@ class Predictor:
     def costs(self, workload: WorkloadSpec, options: StepOptions) -> tuple[OpCost, ...]:
         """Return what each op of one micro-batch and of the optimizer's step computes and moves."""
         return self.trace(workload, options).costs
+
+    def weights(self, workload: WorkloadSpec, *, looks_at_loss: bool = False) -> tuple[Weight, ...]:
+        """Return the weights of a network, read without tracing a step; none where that cannot be done.
+
+        Args:
+            workload: that has the network.
+            looks_at_loss: whether it is found out which of them the loss reaches, which takes as long as a forward
+                pass of shapes.
+        """
+        key = (workload.model_dump_json(), looks_at_loss)
+        if key not in self._weights:
+            read = read_weights if self._child is None else self._child.weights
+            self._weights[key] = read(workload, looks_at_loss=looks_at_loss)
+        return self._weights[key]
 
     def context_bytes(self, generation: Generation) -> int:
         """Return what the CUDA context takes of a card of a generation."""
