@@ -49,6 +49,8 @@ def prediction(activations=0, owner="block", owned=0, lasting=0):
         at_peak=held,
         largest=(OwnedBytes(owner=owner, category="activations", num_bytes=owned),),
         timeline=(),
+        kind="attention",
+        error_above=0.05,
     )
 
 

@@ -13,6 +13,7 @@ from eightgig.vram.tracing.child import ChildProcess
 from eightgig.vram.tracing.options import StepOptions, ZeroGrad
 from eightgig.vram.tracing.prediction import Prediction, predict_from
 from eightgig.vram.tracing.spec import WorkloadSpec
+from eightgig.vram.tracing.timeline import with_validation
 from eightgig.vram.tracing.weights import Weight, read_weights
 from eightgig.vram.tracing.workspace import Calibration, Generation, load_calibration, with_workspace
 
@@ -68,6 +69,24 @@ class Predictor:
             trace = with_workspace(self.trace(workload, options), self._calibration.of(generation))
             self._predictions[key] = predict_from(trace, options.phase, usable_bytes)
         return self._predictions[key]
+
+    def predict_course(
+        self, workload: WorkloadSpec, options: StepOptions, eval_batch: int, *, generation: Generation = "ampere"
+    ) -> Prediction:
+        """Return what a run takes that trains, validates and trains on, with what stays reserved between.
+
+        Args:
+            workload: the network, its loss and its batches.
+            options: how a training step is done.
+            eval_batch: samples at a time of the validation.
+            generation: of the GPU.
+
+        Raises:
+            ConfigurationError, PredictionError: as for `predict`.
+        """
+        validate = self.trace(workload, options.without_gradients(eval_batch))
+        course = with_validation(self.trace(workload, options), validate)
+        return predict_from(with_workspace(course, self._calibration.of(generation)), "train")
 
     def costs(self, workload: WorkloadSpec, options: StepOptions) -> tuple[OpCost, ...]:
         """Return what each op of one micro-batch and of the optimizer's step computes and moves."""
@@ -131,6 +150,7 @@ def predict_memory(
     optimizer_arguments: Mapping[str, JsonValue] | None = None,
     zero_grad: ZeroGrad = "after_step",
     activation_checkpointing: Checkpointing = "none",
+    eval_batch: int | None = None,
     generation: Generation = "ampere",
     in_process: bool = False,
 ) -> Prediction:
@@ -161,6 +181,8 @@ def predict_memory(
         optimizer_arguments: of its constructor, beside the weights.
         zero_grad: when the loop drops gradients: `before_backward` has them beside the activations.
         activation_checkpointing: what is computed again in the backward pass instead of kept.
+        eval_batch: samples at a time of a validation after which training goes on: what is reserved stays reserved, so
+            that the two together may take more than either; None has none.
         generation: of the GPU, for the workspace memory of its kernels.
         in_process: traces here, where a debugger can look on, instead of in a child process.
 
@@ -178,6 +200,8 @@ def predict_memory(
         activation_checkpointing=activation_checkpointing,
     )
     with Predictor(in_process=in_process) as predictor:
+        if eval_batch is not None:
+            return predictor.predict_course(WorkloadSpec.of(network), options, eval_batch, generation=generation)
         return predictor.predict(WorkloadSpec.of(network), options, generation=generation)
 
 

@@ -1,4 +1,4 @@
-"""From two traced steps to the timeline of a run."""
+"""From traced steps and passes to the timeline of a run."""
 
 from bisect import bisect_left
 from collections import defaultdict, deque
@@ -35,6 +35,48 @@ def repeat_last_step(trace: AllocationTrace) -> AllocationTrace:
         marks=(*trace.marks[:last_mark], *(mark._replace(position=moved(mark.position)) for mark in marks)),
         steps=(*trace.steps, StepBoundary(moved(end), last_mark + len(marks))),
         workspaces=(*uses, *(use._replace(position=moved(use.position)) for use in again)),
+    )
+
+
+def with_validation(train: AllocationTrace, validate: AllocationTrace) -> AllocationTrace:
+    """Return a run that validates after its last step and then trains one step more, in one allocator.
+
+    Args:
+        train: of steps, without workspace memory among its events.
+        validate: of passes of the same network, the same.
+    """
+    longer = repeat_last_step(train)
+    begin, first_mark = train.steps[-1]
+    start = next(mark.position for mark in validate.marks if mark.phase == "validate")
+    there = {block for block, _ in validate.events[:start]}  # weights and buffers, which the training has already
+    offset = max(longer.owners, default=-1) + 1
+    between = [Event(offset + block, size) for block, size in validate.events[start:] if block not in there]
+    gone = [position for position in range(start, len(validate.events)) if validate.events[position].block in there]
+
+    def moved(position: int) -> int:
+        return begin + position - start - bisect_left(gone, position)
+
+    def later(position: int) -> int:
+        return position + len(between)
+
+    passes = (use for use in validate.workspaces if use.position > start and not use.is_kept)
+    marks = (mark._replace(position=moved(mark.position)) for mark in validate.marks if mark.position >= start)
+    return replace(
+        longer,
+        events=(*longer.events[:begin], *between, *longer.events[begin:]),
+        categories=longer.categories | {offset + block: kind for block, kind in validate.categories.items()},
+        owners=longer.owners | {offset + block: owner for block, owner in validate.owners.items()},
+        marks=(
+            *longer.marks[:first_mark],
+            *marks,
+            *(mark._replace(position=later(mark.position)) for mark in longer.marks[first_mark:]),
+        ),
+        steps=(*longer.steps[:-1], StepBoundary(later(longer.steps[-1].num_events), longer.steps[-1].num_marks)),
+        workspaces=(
+            *(use for use in longer.workspaces if use.position <= begin),
+            *(use._replace(position=moved(use.position)) for use in passes),
+            *(use._replace(position=later(use.position)) for use in longer.workspaces if use.position > begin),
+        ),
     )
 
 
