@@ -56,8 +56,8 @@ class Shortfall:
 
 def advice(short: Shortfall) -> str:
     """Return the sentence that names what would save, the most first; empty where nothing is known to."""
-    named = "; ".join(f"{saving.way} saves {format_bytes(saving.num_bytes)}" for saving in savings(short))
-    return f"What would help: {named}." if named else ""
+    named = "; ".join(f"{format_bytes(saving.num_bytes)} by {saving.way}" for saving in savings(short))
+    return f"What would save: {named}." if named else ""
 
 
 def savings(short: Shortfall) -> list[Saving]:
@@ -115,7 +115,7 @@ def optimizer_in_backward(short: Shortfall) -> Saving | None:
     if request.task == "infer" or request.processes > 1 or not hindrances:
         return None
     saved = short.least.gradients - max((w.num_bytes for w in short.weights if w.is_trained), default=0)
-    return Saving(saved, f"the optimizer in the backward pass, once it is not that {' and '.join(hindrances)},")
+    return Saving(saved, f"the optimizer in the backward pass (in its way: {'; '.join(hindrances)})")
 
 
 def chunked_loss(short: Shortfall) -> Saving | None:
