@@ -33,6 +33,7 @@ WORKLOAD = WorkloadParameters(
 def made_plan(**values):
     plan = {
         "fits": True,
+        "verdict": "fits",
         "context_bytes": GIB // 2,
         "needed_bytes": 5 * GIB,
         "predicted_reserved_bytes": 6 * GIB,
@@ -55,6 +56,11 @@ def made_plan(**values):
 
 def row(plan=None, workload=WORKLOAD, **options):
     return row_of_plan("b3", workload, card_named("RTX 3070"), plan or made_plan(), **{"cores": 8, **options})
+
+
+def test_a_row_says_where_a_plan_fits_barely():
+    assert not row().fits_barely
+    assert row(made_plan(verdict="fits barely")).fits_barely
 
 
 def test_a_row_counts_the_context_and_the_whole_effective_batch():

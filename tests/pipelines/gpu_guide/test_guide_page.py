@@ -27,6 +27,11 @@ def test_cells_say_what_a_person_looks_for(guide):
     assert cells["fit_code"].tolist() == [0, 0, 0, 1, 0, 0, 2, 2, 0]
 
 
+def test_a_cell_says_where_a_plan_fits_barely(guide):
+    rows = (guide.rows[0].model_copy(update={"fits_barely": True}), *guide.rows[1:])
+    assert fits_cells(guide.model_copy(update={"rows": rows}))["text"][0].endswith("<br>barely")
+
+
 def test_speed_is_against_the_reference_card(guide):
     cells = speed_cells(guide).set_index(["title", "card"])
     assert cells.loc[("flower classifier", "RTX 3090"), "text"] == "2.0 x<br>2.5 min an epoch"

@@ -53,6 +53,7 @@ def _fit_text(row: GuideRow) -> str:
         return "does not fit"
     price = "" if row.activation_checkpointing in (None, "none") else "<br>recomputed"
     price += ", offloaded" if row.offload else ""
+    price += "<br>barely" if row.fits_barely else ""
     return f"{row.memory_gib:.1f} GiB<br>{row.precision}, {row.micro_batch} x {row.gradient_accumulation_steps}{price}"
 
 

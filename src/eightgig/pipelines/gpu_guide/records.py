@@ -18,7 +18,8 @@ class GuideRow(Record):
         fits: whether a plan was found within the card's memory.
         activation_checkpointing: `none` unless activations are recomputed.
         offload: whether activations wait in the machine's memory.
-        memory_gib: what the card must have, the CUDA context and the planner's margin included: it decides what fits.
+        memory_gib: what the card should have, the CUDA context included: the upper end of what is predicted.
+        fits_barely: whether only the middle of what is predicted fits.
         reserved_gib: what the card shows as used where nothing stops the allocator, the context included.
         weight_bytes: of weights and buffers, in float32: as many bytes of gradients would several cards exchange.
         samples_per_second: by the card alone.
@@ -48,6 +49,7 @@ class GuideRow(Record):
     reserved_gib: float | None = None
     card_gib: float
     margin_gib: float | None = None
+    fits_barely: bool = False
     weight_bytes: int | None = None
     seconds_per_step: float | None = None
     samples_per_second: float | None = None

@@ -42,6 +42,7 @@ def row_of_plan(
             "memory_gib": round(gib(plan.context_bytes + plan.needed_bytes), 2),
             "reserved_gib": round(gib(plan.context_bytes + plan.predicted_reserved_bytes), 2),
             "margin_gib": round(gib(plan.margin_bytes), 2),
+            "fits_barely": plan.verdict == "fits barely",
             "weight_bytes": plan.phase("train").parameters if trains else None,
             "seconds_per_step": seconds,
             "samples_per_second": card_rate,
