@@ -7,12 +7,15 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from day_child import Keep, Measure
 
 from eightgig.core.device import DeviceKind
+
+if TYPE_CHECKING:
+    from eightgig.vram.tracing.card_probe import CardMeasurements
 
 _COMPILED_STEPS = 12
 
@@ -25,7 +28,7 @@ def calibration(out: str, *, device: DeviceKind, tiny: bool) -> Measure:  # noqa
     base, path = load_calibration(None), Path(out)
 
     def measure(_: Keep) -> dict[str, Any]:
-        measured = _pretended(card_probe) if device == "cpu" else card_probe.measure_card()
+        measured = _pretended() if device == "cpu" else card_probe.measure_card()
         made = calibrate.write_calibration(path, base, measured)
         generation = calibrate.generation_of(measured.compute_capability, measured.card)
         named = {name: constant.value for name, constant in made.of(generation)}
@@ -35,11 +38,13 @@ def calibration(out: str, *, device: DeviceKind, tiny: bool) -> Measure:  # noqa
     return measure
 
 
-def _pretended(card_probe: Any) -> Any:
+def _pretended() -> "CardMeasurements":
     """On the CPU, to rehearse: run every kind of op at a small size, and claim that none took anything."""
+    from eightgig.vram.tracing import card_probe
+
     small = [card_probe.Convolution(2, 4, 8, 6, 3, stride=2, groups=2), card_probe.Convolution(2, 4, 8, 6, 1)]
-    operations = card_probe.operations("cpu", small, [(1, 2, 16, 8)])
-    scratch, notes = card_probe.measure_operations(operations, lambda operation: 0 * bool(operation() is None))
+    operations = card_probe.operations("cpu", small, [card_probe.Attention(1, 2, 16, 8)])
+    workspaces, notes = card_probe.measure_operations(operations, lambda operation: 0 * bool(operation() is None))
     return card_probe.CardMeasurements(
         card="rehearsed on a CPU",
         compute_capability=(9, 0),
@@ -48,7 +53,7 @@ def _pretended(card_probe: Any) -> Any:
         date=time.strftime("%Y-%m-%d"),
         context_bytes=None,
         cublas_workspace_bytes=0,
-        scratch=scratch,
+        workspaces=workspaces,
         notes=notes,
     )
 

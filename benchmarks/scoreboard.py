@@ -1,8 +1,7 @@
 """Holds predictions of memory against public runs, ours beside others': `make bench-scoreboard RUNS=folder`.
 
 Writes `results/scoreboard.json` and `docs/scoreboard.md`. No constant of a prediction is fitted here: they are the
-packaged ones. The range that predictions come with is made from half of the models with `--ranges`, and held against
-the other half.
+packaged ones. The range that predictions come with is made anew with `--ranges`.
 """
 
 import argparse
@@ -15,7 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from public_runs import Asked, CappedRun, MeasuredRun, capped_runs, gpumemnet_runs, measured_runs
-from ranges import SHARE, Judged, halves_of, held, ranges_of
+from ranges import SHARE, Judged, held, ranges_of
 from vram_accuracy import quantile
 
 from eightgig.core.device import describe_device
@@ -170,22 +169,21 @@ def groups_of(rows: Sequence[Row]) -> dict[str, list[Row]]:
 
 
 def ranges_held(rows: Sequence[Row]) -> dict[str, Any]:
-    """Return how often the packaged ranges hold, over the models that they were not made from."""
-    _, others = halves_of(row.judged for row in rows)
-    ranges: dict[NetworkKind, Any] = {name: kind.model_dump() for name, kind in load_accuracy().kinds.items()}
-    return {"above": {name: kind["above"] for name, kind in ranges.items()}, "held": held(others, ranges)}
+    """Return the packaged ranges, and how often such a range holds for models that it is not made from."""
+    above = {name: kind.above for name, kind in load_accuracy().kinds.items()}
+    return {"above": above, "held": held(row.judged for row in rows)}
 
 
 def write_ranges(rows: Sequence[Row], path: Path) -> None:
-    """Write the ranges that one half of the models gives."""
-    makers, _ = halves_of(row.judged for row in rows)
+    """Write the ranges that the rows give."""
     how = (
         f"{SHARE:.0%} of measured runs took no more than the predicted peak and this share of it; made by "
-        "benchmarks/scoreboard.py --ranges from half of the models of each source, drawn with a seed "
-        "(benchmarks/ranges.py); none of these runs recomputed activations, and a run that does is taken to be of its "
+        "benchmarks/scoreboard.py --ranges (benchmarks/ranges.py); none of these runs recomputed activations, and a run that does is taken to be of its "
         "network's kind"
     )
-    path.write_text(json.dumps({"how": how, "kinds": ranges_of(makers)}, indent=2) + "\n", encoding="utf-8")
+    path.write_text(
+        json.dumps({"how": how, "kinds": ranges_of([row.judged for row in rows])}, indent=2) + "\n", encoding="utf-8"
+    )
     load_accuracy.cache_clear()
 
 
@@ -203,6 +201,7 @@ def result_of(rows: Sequence[Row], verdicts: Sequence[Verdict], seconds: Sequenc
         "errors": table,
         "ranges": ranges_held(rows),
         "worst": [[row.asked.name, round(row.error("eightgig"), 4)] for row in worst],
+        "rows": [[row.asked.source, row.asked.name, row.kind, round(row.error("eightgig"), 4)] for row in rows],
         "capped": {
             "runs": len(verdicts),
             "right": round(1 - len(wrong) / len(verdicts), 4) if verdicts else None,
@@ -235,8 +234,9 @@ def page_of(result: dict[str, Any]) -> str:
     above = ", ".join(f"{name} {100 * share:.1f} %" for name, share in result["ranges"]["above"].items())
     lines += [
         "",
-        f"**The stated range** (how far above a prediction 95 % of runs stay: {above}),",
-        "over the models that it was not made from:",
+        f"**The stated range** (how far above a prediction 95 % of runs stay: {above}).",
+        "How often such a range holds for models that it is not made from (made of half of the models, held against the",
+        "other half, a hundred times):",
         "",
         "| rows | number | below the upper end |",
         "|---|---|---|",

@@ -17,19 +17,18 @@ def runs_of(ranges, shares, *, source="there", kind="attention", model="net"):
     ]
 
 
-def test_no_model_makes_the_range_that_it_is_judged_by(ranges):
+def test_no_model_is_in_both_halves(ranges):
     runs = [
         *runs_of(ranges, [0.1] * 40),
         *runs_of(ranges, [0.2] * 40),
         *runs_of(ranges, [0.1] * 10, source="elsewhere"),
     ]
-    makers, others = ranges.halves_of(runs)
-    assert {run.model for run in makers if run.source == "there"}.isdisjoint(
-        run.model for run in others if run.source == "there"
-    )
-    assert (len(makers), len(others)) == (45, 45)
-    assert sum(run.source == "elsewhere" for run in makers) == 5
-    assert ranges.halves_of(runs) == (makers, others)
+    first, second = ranges.halves_of(runs, 0)
+    assert {(run.source, run.model) for run in first}.isdisjoint((run.source, run.model) for run in second)
+    assert (len(first), len(second)) == (45, 45)
+    assert sum(run.source == "elsewhere" for run in first) == 5
+    assert ranges.halves_of(runs, 0) == (first, second)
+    assert ranges.halves_of(runs, 1) != (first, second)
 
 
 def test_the_upper_end_is_what_95_of_100_runs_stay_below(ranges):
@@ -57,16 +56,21 @@ def test_a_prediction_that_is_always_above_has_no_negative_range(ranges):
 
 
 def test_without_enough_runs_nothing_is_stated(ranges):
-    with pytest.raises(SystemExit, match="no kind of network has 10 runs"):
+    with pytest.raises(ranges.TooFewRunsError, match="no kind of network has 10 runs"):
         ranges.ranges_of(runs_of(ranges, [0.1] * 9))
 
 
-def test_how_often_it_holds(ranges):
-    stated = {"attention": {"above": 0.05}, "convolutions": {"above": 0.1}}
-    runs = [*runs_of(ranges, [0.04, 0.05, 0.06]), *runs_of(ranges, [0.09], kind="convolutions", source="elsewhere")]
-    assert ranges.held(runs, stated) == {
-        "there": {"rows": 3, "held": 0.667},
-        "there, attention": {"rows": 3, "held": 0.667},
-        "elsewhere": {"rows": 1, "held": 1.0},
-        "elsewhere, convolutions": {"rows": 1, "held": 1.0},
+def test_of_too_few_nothing_is_held(ranges):
+    assert ranges.held(runs_of(ranges, [0.1] * 3)) == {}
+
+
+def test_how_often_it_holds_for_other_models(ranges):
+    steady = [*runs_of(ranges, [0.01] * 40), *runs_of(ranges, [0.02] * 40, source="elsewhere", kind="convolutions")]
+    assert ranges.held(steady) == {
+        "there": {"rows": 40, "held": 1.0},
+        "there, attention": {"rows": 40, "held": 1.0},
+        "elsewhere": {"rows": 40, "held": 1.0},
+        "elsewhere, convolutions": {"rows": 40, "held": 1.0},
     }
+    spread = ranges.held(runs_of(ranges, [number / 1000 for number in range(400)]))["there"]["held"]
+    assert 0.92 < spread < 0.98
