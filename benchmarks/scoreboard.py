@@ -178,8 +178,8 @@ def write_ranges(rows: Sequence[Row], path: Path) -> None:
     """Write the ranges that the rows give."""
     how = (
         f"{SHARE:.0%} of measured runs took no more than the predicted peak and this share of it; made by "
-        "benchmarks/scoreboard.py --ranges (benchmarks/ranges.py); none of these runs recomputed activations, and a run that does is taken to be of its "
-        "network's kind"
+        "benchmarks/scoreboard.py --ranges (benchmarks/ranges.py); none of these runs recomputed activations, and one "
+        "that does is taken to be of its network's kind"
     )
     path.write_text(
         json.dumps({"how": how, "kinds": ranges_of([row.judged for row in rows])}, indent=2) + "\n", encoding="utf-8"
@@ -235,8 +235,8 @@ def page_of(result: dict[str, Any]) -> str:
     lines += [
         "",
         f"**The stated range** (how far above a prediction 95 % of runs stay: {above}).",
-        "How often such a range holds for models that it is not made from (made of half of the models, held against the",
-        "other half, a hundred times):",
+        "How often such a range holds for models that it is not made from (made of half of the models, held against",
+        "the other half, a hundred times):",
         "",
         "| rows | number | below the upper end |",
         "|---|---|---|",

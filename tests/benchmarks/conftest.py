@@ -12,7 +12,17 @@ def bench(project_path, monkeypatch):
     """The modules of a day with a card, and a driver with rows of no consequence."""
     for folder in (project_path / "tests" / "benchmarks", project_path / "benchmarks"):
         monkeypatch.syspath_prepend(str(folder))
-    names = ("day_index", "day_rows", "day_schedule", "day_jobs", "day_tests", "gpu_cases", "gpu_training", "runners")
+    names = (
+        "day_card",
+        "day_index",
+        "day_rows",
+        "day_schedule",
+        "day_jobs",
+        "day_tests",
+        "gpu_cases",
+        "gpu_training",
+        "runners",
+    )
     modules = {name: importlib.import_module(name) for name in (*names, "day_driver")}
     yield SimpleNamespace(**modules)
     sys.modules.pop("day_driver", None)

@@ -251,3 +251,9 @@ def test_what_tests_came_to_is_kept_one_by_one_and_what_passed_is_not_run_again(
     assert [item.nodeid for item in left_out] == ["a"]
     again.pytest_collectreport(SimpleNamespace(failed=True, nodeid="d.py", longrepr="x\nNo module named 'kedro'"))
     assert again.value()["not_collected"] == ["d.py: No module named 'kedro'"]
+
+
+def test_calibration_is_rehearsed_with_every_kind_of_op_and_writes_its_files(bench, tmp_path):
+    made = bench.day_card.calibration(str(tmp_path / "constants.json"), device="cpu", tiny=True)(None)
+    assert made["constants"]["attention_backward_accumulator"] in (0, 1)
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(made["files"])

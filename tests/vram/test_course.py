@@ -100,7 +100,6 @@ def test_every_course_gives_back_only_what_it_holds(predictor, name, zero_grad):
 
 
 def test_the_public_function_asks_for_a_course_by_its_batch(tiny_workloads):
-    asked = {"optimizer": "sgd", "in_process": False}
-    alone = predict_memory("tiny_workloads:perceptron", 1024, **asked)
-    course = predict_memory("tiny_workloads:perceptron", 1024, eval_batch=16_384, **asked)
+    alone = predict_memory("tiny_workloads:perceptron", 1024, optimizer="sgd")
+    course = predict_memory("tiny_workloads:perceptron", 1024, optimizer="sgd", eval_batch=16_384)
     assert course.peak_reserved > alone.peak_reserved + OUTPUT
