@@ -36,6 +36,7 @@ class Answer(NamedTuple):
 
     reserved: int
     needed: int
+    surely_needed: int
     tensors: int
     weights: int
     kind: NetworkKind
@@ -66,12 +67,18 @@ class Verdict(NamedTuple):
     asked: Asked
     cap: int
     needed: int
+    surely_needed: int
     ran: bool
 
     @property
     def fits(self) -> bool:
-        """What was said."""
+        """What was said by the middle of the prediction."""
         return self.needed <= self.cap
+
+    @property
+    def surely_fits(self) -> bool:
+        """What was said by its upper end, which plans keep to."""
+        return self.surely_needed <= self.cap
 
 
 class Oracle:
@@ -101,6 +108,7 @@ class Oracle:
                 self._answers[key] = Answer(
                     made.peak_reserved,
                     made.min_memory_limit,
+                    made.upper_limit,
                     peak_of_tensors(trace),
                     made.at_peak["parameters"],
                     made.kind,
@@ -141,7 +149,7 @@ def verdicts_of(runs: Iterable[CappedRun], oracle: Oracle) -> Iterator[Verdict]:
     for asked, cap, ran in runs:
         answer = oracle(asked)
         if answer is not None:
-            yield Verdict(asked, cap, answer.needed, ran)
+            yield Verdict(asked, cap, answer.needed, answer.surely_needed, ran)
 
 
 def errors_of(rows: Sequence[Row], tool: str) -> dict[str, Any] | None:
@@ -207,6 +215,8 @@ def result_of(rows: Sequence[Row], verdicts: Sequence[Verdict], seconds: Sequenc
             "right": round(1 - len(wrong) / len(verdicts), 4) if verdicts else None,
             "said_fits_and_died": sum(verdict.fits for verdict in wrong),
             "refused_and_ran": sum(not verdict.fits for verdict in wrong),
+            "said_to_fit_surely": sum(verdict.surely_fits for verdict in verdicts),
+            "said_to_fit_surely_and_died": sum(verdict.surely_fits and not verdict.ran for verdict in verdicts),
             "wrong": [f"{verdict.asked.name}: cap {verdict.cap / GIB:.2f} GiB" for verdict in wrong],
         },
         "seconds": {"median": round(statistics.median(seconds), 2), "most": round(max(seconds), 2)} if seconds else {},
@@ -253,6 +263,8 @@ def page_of(result: dict[str, Any]) -> str:
         "",
         f"**Does it fit under a cap?** {capped['runs']} capped runs: right for {100 * capped['right']:.1f} %; "
         f"{capped['said_fits_and_died']} were said to fit and died, {capped['refused_and_ran']} were refused and ran.",
+        f"By the upper end of the range, which plans keep to, {capped['said_to_fit_surely']} fit, and "
+        f"{capped['said_to_fit_surely_and_died']} of these died.",
         "",
         "The largest errors:",
         "",

@@ -56,7 +56,11 @@ class FakePredictor:
             raise PredictionError("it cannot be traced")
         reserved = 5 * GB if generation == "ada" else 2 * GB
         return SimpleNamespace(
-            peak_reserved=reserved, min_memory_limit=3 * GB, at_peak={"parameters": GB // 4}, kind="convolutions"
+            peak_reserved=reserved,
+            min_memory_limit=3 * GB,
+            upper_limit=3_200_000_000,
+            at_peak={"parameters": GB // 4},
+            kind="convolutions",
         )
 
     def trace(self, workload, options):
@@ -108,6 +112,8 @@ def test_the_figures_by_hand(board, folder):
     # 3 GB are needed: fits 3.5 and ran; 2.9 refused and died; 2.8 refused and ran; 3.1 said to fit and died.
     capped = result["capped"]
     assert (capped["runs"], capped["right"], capped["said_fits_and_died"], capped["refused_and_ran"]) == (4, 0.5, 1, 1)
+    # By the upper end, 3.2 GB, only the cap of 3.5 is surely enough.
+    assert (capped["said_to_fit_surely"], capped["said_to_fit_surely_and_died"]) == (1, 0)
     page = board.page_of(result)
     assert "| xMem | **eightgig** | 2 | 12.5 % | 25.0 % | 12.5 % |" in page
     assert "4 capped runs: right for 50.0 %; 1 were said to fit and died, 1 were refused and ran." in page
