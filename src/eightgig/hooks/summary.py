@@ -8,6 +8,7 @@ from kedro.framework.hooks import hook_impl
 from kedro.io import DataCatalog
 from kedro.pipeline import Pipeline
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 _WIDTH = 100  # where there is no terminal to ask: a log, a pipe
@@ -48,27 +49,26 @@ class SummaryHook:
     @hook_impl
     def after_pipeline_run(self, pipeline: Pipeline) -> None:
         """Print pages; of a run without one, the answers."""
-        console = Console(highlight=False, soft_wrap=True)
+        console = Console(highlight=False)
         if not console.is_terminal:
             console = Console(highlight=False, width=_WIDTH)
         pages = [made for made in self._made if made.name == "report"]
         for made in pages or self._made:
             console.print()
             for shown in self._page(made, pipeline) if made.name == "report" else _answer(made):
-                console.print(shown)
+                # A command or a path that is broken over two lines cannot be copied.
+                console.print(shown, soft_wrap=isinstance(shown, str))
         self._made = []
 
     def _page(self, made: _Made, pipeline: Pipeline) -> Iterator[Any]:
         figures = _columns()
         for fact in made.data.headline:
-            figures.add_row(f"[bold]{fact.label}", f"[bold green]{_shown(fact.value)}", fact.note)
-        places = _columns()
-        places.add_row("[bold]page", str(made.path))
-        for number, command in enumerate(self._next(made.case, pipeline)):
-            places.add_row("" if number else "[bold]next", command)
-        yield f"[bold]{made.data.title}[/] ({made.case})"
+            figures.add_row(f"[bold]{escape(fact.label)}", f"[bold green]{_shown(fact.value)}", escape(fact.note))
+        yield f"[bold]{escape(made.data.title)}[/] ({made.case})"
         yield figures
-        yield places
+        yield f"[bold]page[/]  {_near(made.path)}"
+        for number, command in enumerate(self._next(made.case, pipeline)):
+            yield f"{'    ' if number else '[bold]next[/]'}  {command}"
 
     def _next(self, case: str, pipeline: Pipeline) -> Iterator[str]:
         catalog: Any = self._catalog
@@ -93,7 +93,7 @@ def _answer(made: _Made) -> Iterator[Any]:
         for name, value in _plain(made.data):
             figures.add_row(name, value)
         yield figures
-    yield f"[bold]all of it[/] {made.path}"
+    yield f"[bold]all of it[/] {_near(made.path)}"
 
 
 def _first_rows(table: Any) -> Iterator[Any]:
@@ -113,13 +113,17 @@ def _plain(record: Any) -> Sequence[tuple[str, str]]:
     return [(name, _shown(value)) for name, value in values.items() if isinstance(value, str | int | float)]
 
 
+def _near(path: Path) -> str:
+    """Return a path as it is typed from here."""
+    here = Path.cwd()
+    return escape(str(path.relative_to(here) if path.is_relative_to(here) else path))
+
+
 def _columns() -> Table:
     return Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
 
 
 def _shown(value: Any) -> str:
-    from rich.markup import escape
-
     if isinstance(value, float):
         return f"{value:,.4g}"
     return escape(str(value))
