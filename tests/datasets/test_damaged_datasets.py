@@ -9,9 +9,8 @@ from kedro.io import DatasetError
 from safetensors.torch import save
 
 from eightgig.core.files import sha256_of
-from eightgig.datasets.files import PageDataset
 from eightgig.datasets.folder import FolderDataset
-from eightgig.datasets.media import ImageDataset
+from eightgig.datasets.media import ImageDataset, PageDataset
 from eightgig.datasets.results import RecordDataset
 from eightgig.datasets.stores import RawImagesDataset
 from eightgig.datasets.weights import WeightsDataset

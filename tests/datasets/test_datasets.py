@@ -12,8 +12,8 @@ from plotly.graph_objects import Figure
 from eightgig.core.tracker import NoTracker
 from eightgig.data.images.parameters import DataParameters
 from eightgig.data.ingest.sources import open_source
-from eightgig.datasets.files import OnnxDataset, PageDataset, TextDataset
-from eightgig.datasets.media import FigureDataset, ImageDataset
+from eightgig.datasets.files import OnnxDataset, TextDataset
+from eightgig.datasets.media import FigureDataset, ImageDataset, PageDataset
 from eightgig.datasets.results import RecordDataset, TableDataset
 from eightgig.datasets.stores import RawImagesDataset, StoreDataset
 from eightgig.datasets.tracker import TrackerDataset

@@ -37,9 +37,9 @@ from eightgig.data.store.content import StoreContent
 from eightgig.data.store.tokenizers import train_bpe
 from eightgig.data.store.tokens import TokenContent
 from eightgig.datasets.engine import EngineDataset
-from eightgig.datasets.files import OnnxDataset, PageDataset, TextDataset
+from eightgig.datasets.files import OnnxDataset, TextDataset
 from eightgig.datasets.folder import FolderDataset
-from eightgig.datasets.media import FigureDataset, FilmDataset, ImageDataset
+from eightgig.datasets.media import FigureDataset, FilmDataset, ImageDataset, PageDataset
 from eightgig.datasets.results import RecordDataset, TableDataset
 from eightgig.datasets.stores import RawImagesDataset, StoreDataset, TokenStoreDataset
 from eightgig.datasets.weights import Weights, WeightsDataset

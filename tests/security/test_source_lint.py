@@ -10,9 +10,15 @@ import pytest
 SOURCE = Path(__file__).parents[2] / "src" / "eightgig"
 TREES = {path.relative_to(SOURCE).as_posix(): ast.parse(path.read_text("utf-8")) for path in SOURCE.rglob("*.py")}
 
-# Unpicklers of this project's own, which import nothing of a file; and the pipe to a child process of its own.
-MAY_IMPORT_PICKLE = {"tasks/detection/pickled_network.py", "vram/allocator/snapshot_file.py", "vram/tracing/child.py"}
-MAY_LOAD_PICKLES = {"vram/tracing/child.py"}
+# Unpicklers of this project's own, which import nothing of a file; the pipe to a child process of its own; and a
+# function of this program that goes through that pipe (no data bring one: tests/vram/test_own_functions.py).
+MAY_IMPORT_PICKLE = {
+    "tasks/detection/pickled_network.py",
+    "vram/allocator/snapshot_file.py",
+    "vram/tracing/child.py",
+    "vram/tracing/spec.py",
+}
+MAY_LOAD_PICKLES = {"vram/tracing/child.py", "vram/tracing/spec.py"}
 MAY_OPEN_HDF5 = {"data/store/foreign.py"}
 # Of files that they have just written themselves into a temporary folder.
 MAY_LOAD_ONNX_BY_PATH = {

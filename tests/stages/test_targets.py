@@ -75,7 +75,7 @@ def requests(monkeypatch):
 
     def make_plan(request, parameters, *, predictor=None):
         asked.append((request, parameters))
-        return SimpleNamespace(device="cpu", sentence=lambda: "fits", findings=())
+        return SimpleNamespace(device="cpu", sentence=lambda: "fits", verdict="fits", findings=())
 
     monkeypatch.setattr("eightgig.vram.planning.planner.make_plan", make_plan)
     monkeypatch.setattr("eightgig.vram.tracing.predictor.Predictor", nullcontext)

@@ -1,9 +1,12 @@
 """Functions of a notebook or a script: sent by value, and never a process that starts another without end."""
 
+import base64
+import pickle
 import subprocess
 import sys
 
 import pytest
+from pydantic import ValidationError
 
 from eightgig.core.errors import ConfigurationError
 from eightgig.core.units import MIB
@@ -67,3 +70,22 @@ def test_what_is_no_function_or_cannot_be_sent():
     opened = (number for number in range(3))
     with pytest.raises(ConfigurationError, match=r"cannot be sent to the process that predicts .*: put it into a mod"):
         WorkloadSpec.of(lambda: opened)
+
+
+class Dangerous:
+    """Would make a file where it is unpickled."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return open, (str(self.path), "w")
+
+
+@pytest.mark.parametrize("field", ["function", "_pickled"])
+def test_no_data_bring_a_function(field, tmp_path):
+    code = pickle.dumps(Dangerous(tmp_path / "made"))
+    for value in (code, base64.b64encode(code).decode(), code.decode("latin-1")):
+        with pytest.raises((ConfigurationError, ValidationError)):
+            WorkloadSpec.model_validate({"factory": "json:dumps", field: value}).build()
+    assert list(tmp_path.iterdir()) == []

@@ -1,14 +1,11 @@
 """The base of this project's datasets: one file, saved atomically, present only when it is whole; and plain files."""
 
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from kedro.io import AbstractDataset, DatasetError
 
 from eightgig.core.files import write_bytes, write_text
-
-if TYPE_CHECKING:
-    from eightgig.report.page import Page
 
 In = TypeVar("In")
 Out = TypeVar("Out")
@@ -53,20 +50,6 @@ class TextDataset(FileDataset[str, str]):
             raise DatasetError(
                 f"{self.path} is no text in UTF-8 ({error}). Run the stage that makes it once more."
             ) from error
-
-
-class PageDataset(FileDataset["Page", str]):
-    """A report page, as one self-contained HTML file; loaded it is that file's text."""
-
-    def save(self, data: "Page") -> None:
-        """Render the page and write it atomically."""
-        from eightgig.report.page import render_page
-
-        write_text(self.path, render_page(data))
-
-    def load(self) -> str:
-        """Read the text."""
-        return TextDataset(filepath=str(self._filepath)).load()
 
 
 class OnnxDataset(FileDataset[bytes, bytes]):

@@ -1,4 +1,4 @@
-"""What people look at: images, films and figures, which kedro-viz shows."""
+"""What people look at: images, films and figures, which kedro-viz shows, and pages."""
 
 import base64
 import json
@@ -9,11 +9,13 @@ from kedro.io import DatasetError
 from kedro_datasets._typing import ImagePreview, PlotlyPreview
 
 from eightgig.core.files import write_bytes, write_text
-from eightgig.datasets.files import FileDataset
+from eightgig.datasets.files import FileDataset, TextDataset
 
 if TYPE_CHECKING:
     import numpy as np
     from plotly.graph_objects import Figure
+
+    from eightgig.report.page import Page
 
 
 _MOST_PIXELS = 32_000_000
@@ -88,3 +90,17 @@ class FigureDataset(FileDataset["Figure", "Figure"]):
     def preview(self) -> PlotlyPreview:
         """Show the figure in kedro-viz."""
         return PlotlyPreview(json.loads(self.path.read_text(encoding="utf-8")))
+
+
+class PageDataset(FileDataset["Page", str]):
+    """A report page, as one self-contained HTML file; loaded it is that file's text."""
+
+    def save(self, data: "Page") -> None:
+        """Render the page and write it atomically."""
+        from eightgig.report.page import render_page
+
+        write_text(self.path, render_page(data))
+
+    def load(self) -> str:
+        """Read the text."""
+        return TextDataset(filepath=str(self._filepath)).load()

@@ -85,12 +85,19 @@ class TilePlanner:
         from eightgig.vram.tracing.workspace import load_calibration
 
         refusals: dict[int, BudgetError] = {}
+        barely: TilePlan | None = None
         with Predictor(load_calibration(self._plan.calibration)) as predictor:
             for grid in self._grids(height, width, overlap_of):
                 try:
-                    return self._largest_batch(grid, predictor)
+                    made = self._largest_batch(grid, predictor)
                 except BudgetError as error:
                     refusals[grid.tile] = error
+                    continue
+                if made.memory.verdict == "fits":
+                    return made
+                barely = barely or made  # a smaller tile may fit surely
+        if barely is not None:
+            return barely
         raise refusals[min(refusals)]
 
     def _grids(self, height: int, width: int, overlap_of: Callable[[int], int]) -> "list[Grid]":
@@ -112,9 +119,11 @@ class TilePlanner:
         sizes = [n for n in sizes if n == 1 or asked or n <= grid.num_tiles]
         for batch in sizes[:-1]:
             try:
-                return self._planned(grid, batch, predictor)
+                made = self._planned(grid, batch, predictor)
             except BudgetError:
                 continue
+            if made.memory.verdict == "fits":
+                return made
         return self._planned(grid, sizes[-1], predictor)
 
     def _planned(self, grid: "Grid", batch: int, predictor: "Predictor") -> TilePlan:

@@ -1,6 +1,6 @@
 """Where a workload comes from, so that a child process can build it; importing this imports no torch."""
 
-import base64
+import hashlib
 import importlib
 import pickle
 import sys
@@ -8,7 +8,7 @@ from collections.abc import Callable
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from pydantic import Field, JsonValue
+from pydantic import Field, JsonValue, PrivateAttr
 
 from eightgig.core.errors import ConfigurationError
 from eightgig.core.records import Record
@@ -29,12 +29,14 @@ class WorkloadSpec(Record):
 
     Attributes:
         factory: `package.module:function`, found from the folder that the program runs in, or installed.
-        function: the function itself (cloudpickle, in base64), where no import finds it; None imports `factory`.
+        function: the hash of a function that no import finds, which is sent itself; None imports `factory`. Parameters
+            and files cannot bring one: what is run is what `of` was given in this program.
     """
 
     factory: str
     options: dict[str, JsonValue] = Field(default_factory=dict)
     function: str | None = Field(default=None, repr=False)
+    _pickled: bytes = PrivateAttr(default=b"")
 
     @classmethod
     def of(cls, network: "str | WorkloadSpec | Callable[..., Any]") -> "WorkloadSpec":
@@ -73,7 +75,9 @@ class WorkloadSpec(Record):
                 f"{name} cannot be sent to the process that predicts ({error}): put it into a module and write it as "
                 "package.module:function, or make what it holds inside of it"
             ) from error
-        return cls(factory=name, function=base64.b64encode(pickled).decode())
+        spec = cls(factory=name, function=hashlib.sha256(pickled).hexdigest())
+        spec._pickled = pickled
+        return spec
 
     def build(self) -> "Workload":
         """Import the function and call it.
@@ -98,9 +102,13 @@ class WorkloadSpec(Record):
         )
 
     def _function(self) -> Callable[..., Any]:
-        if self.function is not None:
-            sent: Callable[..., Any] = pickle.loads(base64.b64decode(self.function))  # noqa: S301  from `_by_value`
+        if self._pickled:
+            sent: Callable[..., Any] = pickle.loads(self._pickled)  # noqa: S301  from `_by_value` of this program
             return sent
+        if self.function is not None:
+            raise ConfigurationError(
+                f"{self.factory} was a function of another program: name it as package.module:function"
+            )
         module_name, _, name = self.factory.partition(":")
         try:
             module = importlib.import_module(module_name)
