@@ -1,7 +1,7 @@
 """What is asked of the planner, and how each way of running it is traced."""
 
-from collections.abc import Iterator
-from typing import Literal
+from collections.abc import Callable, Iterator
+from typing import Any, Literal
 
 from eightgig.core.device import DeviceKind
 from eightgig.core.records import Record
@@ -66,7 +66,7 @@ class PlanRequest(Record):
     def for_card(
         cls,
         card: str,
-        network: str | WorkloadSpec,
+        network: str | WorkloadSpec | Callable[..., Any],
         *,
         batch_size: int,
         precisions: tuple[Precision, ...] = ("fp16",),
