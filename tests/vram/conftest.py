@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from eightgig.vram.tracing.predictor import Predictor
+
 
 @pytest.fixture(scope="module")
 def tiny_workloads():
@@ -12,3 +14,9 @@ def tiny_workloads():
     sys.path.insert(0, str(Path(__file__).parent))
     yield
     sys.path.pop(0)
+
+
+@pytest.fixture(scope="module")
+def predictor(tiny_workloads):
+    with Predictor() as shared:
+        yield shared

@@ -7,7 +7,7 @@ from eightgig.vram.allocator.events import AllocationTrace, Event, Mark, StepBou
 from eightgig.vram.allocator.kernels import CublasHandle, LayerNormKernel
 from eightgig.vram.allocator.replay import replay
 from eightgig.vram.tracing.options import StepOptions
-from eightgig.vram.tracing.predictor import Predictor, predict_memory
+from eightgig.vram.tracing.predictor import predict_memory
 from eightgig.vram.tracing.spec import WorkloadSpec
 from eightgig.vram.tracing.timeline import with_validation
 
@@ -15,12 +15,6 @@ pytestmark = pytest.mark.usefixtures("tiny_workloads")
 WEIGHT = 4 * MIB
 OUTPUT = 64 * MIB  # 16,384 rows of 1,024 numbers
 STEP = StepOptions(micro_batch=16_384, optimizer="sgd", clips_gradients=False)
-
-
-@pytest.fixture(scope="module")
-def predictor(tiny_workloads):
-    with Predictor() as shared:
-        yield shared
 
 
 def by_hand():

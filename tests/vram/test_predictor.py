@@ -10,19 +10,13 @@ import pytest
 from eightgig.core.errors import ConfigurationError, PredictionError
 from eightgig.core.units import MIB
 from eightgig.vram.tracing.options import StepOptions
-from eightgig.vram.tracing.predictor import Predictor, predict_memory
+from eightgig.vram.tracing.predictor import predict_memory
 from eightgig.vram.tracing.spec import WorkloadSpec
 
 CUBLAS = 2 * 8_519_680  # one workspace of the forward and one of the backward thread
 
 
 pytestmark = pytest.mark.usefixtures("tiny_workloads")
-
-
-@pytest.fixture(scope="module")
-def predictor(tiny_workloads):
-    with Predictor() as shared:
-        yield shared
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ import pytest
 from eightgig.core.errors import ConfigurationError
 from eightgig.core.units import MIB
 from eightgig.vram.tracing.options import StepOptions
-from eightgig.vram.tracing.predictor import Predictor, predict_memory
+from eightgig.vram.tracing.predictor import predict_memory
 from eightgig.vram.tracing.spec import WorkloadSpec
 
 pytestmark = pytest.mark.usefixtures("tiny_workloads")
@@ -13,12 +13,6 @@ pytestmark = pytest.mark.usefixtures("tiny_workloads")
 WIDTH, DEPTH, RANK = 1024, 4, 8
 WEIGHTS = WIDTH * WIDTH
 ADAPTERS = DEPTH * 2 * WIDTH * RANK * 4  # in float32
-
-
-@pytest.fixture(scope="module")
-def predictor(tiny_workloads):
-    with Predictor() as shared:
-        yield shared
 
 
 @pytest.fixture

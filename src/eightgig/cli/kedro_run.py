@@ -6,7 +6,6 @@ message alone, with exit status 1.
 
 import os
 import sys
-from pkgutil import iter_modules
 from traceback import print_exception
 from typing import Any
 
@@ -93,10 +92,10 @@ def _about_tags(tags: Any, names: Any, error: Exception) -> str | None:
 
 
 def _check_pipelines(names: Any) -> None:
-    from eightgig import pipelines
     from eightgig.cli.plain_errors import unknown_name
+    from eightgig.cli.typed_parameters import case_names
 
-    known = sorted(module.name for module in iter_modules(pipelines.__path__))
+    known = case_names()
     for name in names or ():
         if name not in known and name != "__default__":
             click.secho(unknown_name("pipeline", name, known), fg="red", err=True)

@@ -10,6 +10,7 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from eightgig.core.errors import EightgigError
+from eightgig.core.files import write_text
 
 REPORT_AT = "the project's issues, with this log"
 _KEPT_LOGS = 20  # of some kilobytes each
@@ -42,9 +43,8 @@ def write_log(folder: Path, error: BaseException) -> Path | None:
     """Write an error with its traceback to a log of its own, and return where; None where nothing can be written."""
     path = folder / f"{datetime.now(UTC):%Y%m%d-%H%M%S-%f}.log"
     try:
-        folder.mkdir(parents=True, exist_ok=True)
         text = "".join(traceback.format_exception(error))
-        path.write_text(f"eightgig {' '.join(sys.argv[1:])}\n\n{text}", encoding="utf-8")
+        write_text(path, f"eightgig {' '.join(sys.argv[1:])}\n\n{text}")
         for old in sorted(folder.glob("*.log"))[:-_KEPT_LOGS]:
             old.unlink(missing_ok=True)
     except OSError as failed:

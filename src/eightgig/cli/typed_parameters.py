@@ -115,10 +115,10 @@ def _put(found: dict[str, Any], keys: list[str], value: Any, name: str) -> None:
 def _kind_of(name: str) -> Literal["text", "maybe text", "texts", "other"]:
     """Return whether the record that holds a parameter takes it as text."""
     case, *keys = name.split(".")
-    if case not in _cases():
+    if case not in case_names():
         raise UnreadableParametersError(
-            f"--params: {name}: there is no case study `{case}`; there are {', '.join(_cases())}. Where this belongs "
-            f"to the text before it: {_BY_FILE}"
+            f"--params: {name}: there is no case study `{case}`; there are {', '.join(case_names())}. Where this "
+            f"belongs to the text before it: {_BY_FILE}"
         )
     records = _records_of(case)
     for length in range(len(keys), 0, -1):
@@ -161,7 +161,8 @@ def _plain(annotation: Any) -> Iterator[Any]:
             yield from _plain(inner)
 
 
-def _cases() -> list[str]:
+def case_names() -> list[str]:
+    """Return the case studies, which have a pipeline each."""
     from eightgig import pipelines
 
     return [module.name for module in iter_modules(pipelines.__path__) if module.ispkg]

@@ -80,12 +80,12 @@ class OwnModelParameters(Record):
 
     def workload(self, factory: str) -> WorkloadParameters:
         """Return the workload of the function at `factory`."""
-        return WorkloadParameters(
+        return WorkloadParameters.from_records(
+            self,
             title=factory,
             factory=factory,
             micro_batch=self.effective_batch,
             eval_batch=self.effective_batch,
-            **{name: getattr(self, name) for name in type(self).model_fields if name != "with_other_workloads"},
         )
 
 

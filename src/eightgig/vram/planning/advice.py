@@ -103,7 +103,7 @@ def eight_bit_states(short: Shortfall) -> Saving | None:
         return None
     trained = [weight for weight in short.weights if weight.is_trained]
     saved = state_bytes(short.request.optimizer, trained) - state_bytes("adamw8bit", trained)
-    return Saving(_of_one_process(saved, short.request), "8-bit optimizer states (train.optimizer: adamw8bit)")
+    return Saving(short.request.of_one_process(saved), "8-bit optimizer states (train.optimizer: adamw8bit)")
 
 
 def optimizer_in_backward(short: Shortfall) -> Saving | None:
@@ -179,7 +179,7 @@ def _saved_by_lora(short: Shortfall) -> int | None:
     if short.request.task == "infer" or not trainable or targets < _TRAINED_SHARE * _held(short.weights):
         return None
     adapters = sum(_RANK * sum(weight.shape) * _ADAPTER_BYTES for weight in adapted)
-    saved = short.least.gradients + short.least.optimizer - _of_one_process(adapters, short.request)
+    saved = short.least.gradients + short.least.optimizer - short.request.of_one_process(adapters)
     return saved if saved > 0 else None
 
 
@@ -192,7 +192,7 @@ def _saved_by_precision(short: Shortfall, linear_bytes: float, *, frozen_alone: 
             continue
         smaller = int(weight.numel * (linear_bytes if id(weight) in adapted else _HALF_BYTES))
         saved += max(0, weight.num_bytes - smaller)
-    return _of_one_process(saved, short.request)
+    return short.request.of_one_process(saved)
 
 
 def _adapted(weights: tuple[Weight, ...]) -> list[Weight]:
@@ -203,10 +203,6 @@ def _adapted(weights: tuple[Weight, ...]) -> list[Weight]:
 
 def _held(weights: tuple[Weight, ...]) -> int:
     return sum(weight.num_bytes for weight in weights)
-
-
-def _of_one_process(num_bytes: int, request: PlanRequest) -> int:
-    return num_bytes // request.processes if request.is_sharded else num_bytes
 
 
 def _passing_bytes(short: Shortfall) -> int:

@@ -38,8 +38,10 @@ def hopeless(
 ) -> LeastMemory | None:
     """Return what a request takes at the least where that alone is over the budget; else None."""
     least = least_memory(request, parameters, predictor.weights(request.workload))
-    if least.total <= budget_bytes or least.parameters > budget_bytes:
-        return least if least.parameters > budget_bytes else None
+    if least.parameters > budget_bytes:
+        return least
+    if least.total <= budget_bytes:
+        return None
     least = least_memory(request, parameters, predictor.weights(request.workload, looks_at_loss=True))
     return least if least.total > budget_bytes else None
 
@@ -49,13 +51,14 @@ def least_memory(request: PlanRequest, parameters: PlanParameters, weights: Iter
     weights = tuple(weights)
     held = sum(weight.num_bytes for weight in weights)
     if request.task == "infer":
-        return LeastMemory(_share(held, request), 0, 0)
+        return LeastMemory(request.of_one_process(held), 0, 0)
     trained = [weight for weight in weights if weight.is_trained]
     gradients = [weight.num_bytes for weight in trained]
+    drops = _may_drop(request, parameters)
     return LeastMemory(
-        parameters=_share(held, request),
-        gradients=max(gradients, default=0) if _may_drop(request, parameters) else _share(sum(gradients), request),
-        optimizer=_share(state_bytes(request.optimizer, trained), request),
+        parameters=request.of_one_process(held),
+        gradients=max(gradients, default=0) if drops else request.of_one_process(sum(gradients)),
+        optimizer=request.of_one_process(state_bytes(request.optimizer, trained)),
     )
 
 
@@ -96,7 +99,3 @@ def _eight_bit_state(weight: Weight) -> int:
 def _may_drop(request: PlanRequest, parameters: PlanParameters) -> bool:
     """Whether the planner may choose a way of running in which gradients are never all there."""
     return parameters.optimizer_in_backward != "never" and not any(request.against_optimizer_in_backward())
-
-
-def _share(num_bytes: int, request: PlanRequest) -> int:
-    return num_bytes // request.processes if request.is_sharded else num_bytes

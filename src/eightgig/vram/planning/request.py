@@ -137,6 +137,10 @@ class PlanRequest(Record):
         made = StepOptions.of(step, clips_gradients=self.clips_gradients, copies_buffers=trains)
         return made if trains else made.without_gradients(step.micro_batch)
 
+    def of_one_process(self, num_bytes: int) -> int:
+        """Return what one process holds of what FSDP2 shards, where it does."""
+        return num_bytes // self.processes if self.is_sharded else num_bytes
+
     def precisions_without_scaler(self) -> tuple[Precision, ...]:
         """Return the allowed precisions that need no gradient scaler."""
         return tuple(precision for precision in self.precisions if precision != "fp16")
