@@ -66,21 +66,6 @@ def test_a_misspelt_name_names_its_neighbour():
     assert "did you mean" not in plain_errors.unknown_name("tag", "zzz", ["ingest", "plan"])
 
 
-def test_the_log_has_the_traceback_and_old_ones_go(tmp_path):
-    folder = tmp_path / "logs"
-    kept = [plain_errors.write_log(folder, raised(ValueError(f"number {index}"))) for index in range(25)]
-    assert len(list(folder.iterdir())) == 20
-    assert kept[-1] is not None
-    text = kept[-1].read_text(encoding="utf-8")
-    assert "Traceback" in text
-    assert "number 24" in text
-
-
-def test_a_folder_that_cannot_be_written_stops_nothing(tmp_path):
-    (tmp_path / "file").touch()
-    assert plain_errors.write_log(tmp_path / "file" / "logs", raised(ValueError("x"))) is None
-
-
 def run(error, monkeypatch, **options):
     def callback(**_):
         raise error

@@ -6,6 +6,7 @@ message alone, with exit status 1.
 
 import os
 import sys
+from pathlib import Path
 from traceback import print_exception
 from typing import Any
 
@@ -52,30 +53,38 @@ def _own_run() -> click.Command:
 
 
 def run_plainly(*, traceback: bool = False, **options: Any) -> Any:
-    """Run as Kedro does; say plainly what went wrong."""
-    from eightgig.cli.plain_errors import REPORT_AT, message_of, write_log
+    """Run as Kedro does, with a log; say plainly what went wrong."""
+    from eightgig.cli.run_log import RunLog, widen_lines
     from eightgig.core.files import data_folder
 
     if options["pipeline"] and not options["pipelines"]:  # the same to Kedro, which warns of the first
         options |= {"pipeline": "", "pipelines": [options["pipeline"]]}
     _check_pipelines(options["pipelines"])
     callback: Any = kedro_run.callback
-    try:
-        return callback(**options)
-    except click.ClickException:
-        raise
-    except Exception as error:
-        if traceback or os.environ.get("EIGHTGIG_TRACEBACK"):
+    widen_lines()
+    with RunLog(data_folder() / "logs") as log:
+        try:
+            return callback(**options)
+        except click.ClickException:
             raise
-        log = write_log(data_folder() / "logs", error)
-        message = message_of(error) or _about_tags(options["tags"], options["pipelines"], error)
-        where = f"The traceback is in {log}." if log else "--traceback shows where."
-        if message is None:
-            print_exception(error)
-            where = f"This was not foreseen. Please report it to {REPORT_AT}: {log or 'above'}"
-        click.secho(message or "", fg="red", err=True)
-        click.echo(where, err=True)
-        sys.exit(1)
+        except Exception as error:
+            log.add(error)
+            if traceback or os.environ.get("EIGHTGIG_TRACEBACK"):
+                raise
+            _say(error, options, log.path)
+            sys.exit(1)
+
+
+def _say(error: Exception, options: dict[str, Any], log: Path | None) -> None:
+    from eightgig.cli.plain_errors import REPORT_AT, message_of
+
+    message = message_of(error) or _about_tags(options["tags"], options["pipelines"], error)
+    where = f"The traceback is in {log}." if log else "--traceback shows where."
+    if message is None:
+        print_exception(error)
+        where = f"This was not foreseen. Please report it to {REPORT_AT}: {log or 'above'}"
+    click.secho(message or "", fg="red", err=True)
+    click.echo(where, err=True)
 
 
 def _about_tags(tags: Any, names: Any, error: Exception) -> str | None:

@@ -1,19 +1,12 @@
 """Errors of a run as a person reads them: what was found, and the way out. Tracebacks go to the run's log."""
 
-import logging
 import re
-import sys
-import traceback
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from difflib import get_close_matches
-from pathlib import Path
 
 from eightgig.core.errors import EightgigError
-from eightgig.core.files import write_text
 
 REPORT_AT = "the project's issues, with this log"
-_KEPT_LOGS = 20  # of some kilobytes each
 # A parameter that its record refuses, as Kedro passes on what pydantic says of it.
 _REFUSED = re.compile(r"^- Parameter '(?P<name>[^']+)': (?P<why>.*?)(?=^- Parameter |\Z)", re.MULTILINE | re.DOTALL)
 _FIELD = re.compile(
@@ -37,20 +30,6 @@ def unknown_name(kind: str, name: str, known: list[str]) -> str:
     near = get_close_matches(name, known, n=1)
     meant = f"did you mean {near[0]}? " if near else ""
     return f"there is no {kind} {name!r}: {meant}There are {', '.join(known)}."
-
-
-def write_log(folder: Path, error: BaseException) -> Path | None:
-    """Write an error with its traceback to a log of its own, and return where; None where nothing can be written."""
-    path = folder / f"{datetime.now(UTC):%Y%m%d-%H%M%S-%f}.log"
-    try:
-        text = "".join(traceback.format_exception(error))
-        write_text(path, f"eightgig {' '.join(sys.argv[1:])}\n\n{text}")
-        for old in sorted(folder.glob("*.log"))[:-_KEPT_LOGS]:
-            old.unlink(missing_ok=True)
-    except OSError as failed:
-        logging.getLogger(__name__).debug("no log could be written: %s", failed)
-        return None
-    return path
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
