@@ -33,6 +33,17 @@ def test_traces_are_those_of_the_child_event_for_event(found):
     assert found["differing"] == []
 
 
+def test_a_step_that_is_recorded_again_is_what_tracing_it_again_gives(found):
+    assert found["repeated_otherwise"] == []
+
+
+def test_steps_that_leave_something_to_the_next_are_traced_twice(found):
+    names = [step.partition(",")[0] for step in found["repeated"]]
+    assert "keeps_its_output" not in names
+    assert "counts_its_passes" not in names
+    assert {"residual", "convolutional", "attention", "swish", "half_unused"} <= set(names)
+
+
 def test_torch_computes_as_before_when_the_fake_device_is_gone(found):
     assert found["is_put_back"]
     assert found["trains_as_before"]

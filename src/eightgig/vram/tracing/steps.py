@@ -27,6 +27,7 @@ from eightgig.vram.tracing.optimizers import make_optimizer
 from eightgig.vram.tracing.options import StepOptions, ZeroGrad
 from eightgig.vram.tracing.quantized import quantized_kernels
 from eightgig.vram.tracing.recurrent import fused_cells, remark_of
+from eightgig.vram.tracing.repetition import HeldGradients, Unchanged
 from eightgig.vram.tracing.spec import WorkloadSpec
 from eightgig.vram.tracing.subclasses import on_device
 from eightgig.vram.tracing.timeline import repeat_last_step
@@ -156,14 +157,30 @@ class _Training:
             )
 
     def _step(self) -> None:
-        for is_last in (False, True):
-            self.tracer.step_boundary()
-            for position in range(2 if self.options.accumulates else 1):
-                with self._costs(is_last and position == 0):
-                    self._micro_step(releases=position == 0)
-            with self.tracer.phase("optimizer"), self._costs(is_last):
-                self._optimize()
-            self._release("after_step")
+        before = Unchanged(self.tracer, self.module, new="optimizer")
+        self.tracer.step_boundary()
+        self._micro_steps()
+        made = self.tracer.here()
+        self._step_optimizer(records_costs=False)
+        gradients = HeldGradients(self.tracer, self._weights)
+        self._release("after_step", gradients)
+        self.tracer.step_boundary()
+        is_made_again = before and gradients.make_again(before.begin, made)
+        del gradients  # which nobody but the weights may hold
+        if not is_made_again:
+            self.tracer.forget_costs()
+            self._micro_steps()
+        self._step_optimizer(records_costs=True)
+        self._release("after_step")
+
+    def _micro_steps(self) -> None:
+        for position in range(2 if self.options.accumulates else 1):
+            with self._costs(position == 0):
+                self._micro_step(releases=position == 0)
+
+    def _step_optimizer(self, *, records_costs: bool) -> None:
+        with self.tracer.phase("optimizer"), self._costs(records_costs):
+            self._optimize()
 
     def _step_in_backward(self) -> None:
         steps = StepsInBackward(
@@ -175,7 +192,7 @@ class _Training:
                 steps.step(weight)
             self._categorize_state()
         with steps.on():
-            for is_last in (False, True):
+            for is_last in (False, True):  # the norms of all gradients stay until the next step
                 self.tracer.step_boundary()
                 with self._costs(is_last):
                     self._micro_step(releases=False)
@@ -201,10 +218,12 @@ class _Training:
             del loss
         self.tracer.categorize((weight.grad for weight in self._weights), "gradients")
 
-    def _release(self, when: ZeroGrad) -> None:
+    def _release(self, when: ZeroGrad, gradients: HeldGradients | None = None) -> None:
         if when == self.options.zero_grad:
             with self.tracer.phase("release"):
                 self._optimizer.zero_grad(set_to_none=True)
+                if gradients is not None:
+                    gradients.let_go()
         if when == "after_step":
             gc.collect()  # what cycles hold goes here, and not at another moment in each run
 
@@ -239,10 +258,19 @@ class _Training:
 
 def _validate(workload: Workload, module: nn.Module, options: StepOptions, tracer: Tracer) -> None:
     evaluate = workload.evaluate or workload.loss
-    for step in range(2):
-        tracer.records_costs = step == 1
+
+    def once() -> None:
+        tracer.records_costs = True
         with tracer.phase("validate"), torch.no_grad(), _autocast(module, options.precision):
             evaluate(module, _make_batch(workload, options, tracer))
+
+    before = Unchanged(tracer, module)
+    once()
+    if before:
+        before.repeat()
+    else:
+        tracer.forget_costs()
+        once()
 
 
 def _make_batch(workload: Workload, options: StepOptions, tracer: Tracer) -> Any:

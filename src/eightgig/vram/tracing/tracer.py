@@ -105,8 +105,62 @@ class Tracer(TorchDispatchMode):
 
     def step_boundary(self) -> None:
         """Note that an optimizer step begins or ends here."""
+        self._steps.append(self.here())
+
+    def here(self) -> StepBoundary:
+        """Return how much was recorded so far."""
         self._settle_sum()
-        self._steps.append(StepBoundary(len(self._events), len(self._marks)))
+        return StepBoundary(len(self._events), len(self._marks))
+
+    def live(self) -> frozenset[int]:
+        """Return the numbers of the blocks that are held."""
+        return frozenset(block.number for block in self._live.values())
+
+    def left_between(self, begin: StepBoundary, end: StepBoundary) -> set[int]:
+        """Return the blocks that were taken between two points and not given back there, or the other way round."""
+        left: set[int] = set()
+        for block, _ in self._events[begin.num_events : end.num_events]:
+            left ^= {block}
+        return left
+
+    def category(self, number: int) -> Category:
+        """Return what a block is for."""
+        return self._categories[number]
+
+    def let_go(self, tensor: Tensor) -> int | None:
+        """Record a tensor's block as given back, though the tensor stays; return the block's number, if it had one."""
+        key = tensor.untyped_storage()._cdata
+        number = self._live[key].number if key in self._live else None
+        self._on_free(key)
+        return number
+
+    def take_up(self, tensor: Tensor, number: int) -> None:
+        """Let a tensor that was let go stand for a block that is held."""
+        storage = tensor.untyped_storage()
+        self._live[storage._cdata] = _Block(number, storage.nbytes())
+        self._watch(storage, storage._cdata)
+
+    def repeat(self, begin: StepBoundary, end: StepBoundary) -> dict[int, int]:
+        """Record once more what was recorded between two points, and return the new numbers of blocks taken there.
+
+        What is still held at the second point has to be taken up by a tensor.
+        """
+        self._settle_sum()
+        events, ahead = self._events[begin.num_events : end.num_events], len(self._events) - begin.num_events
+        numbers = {block: len(self._owners) + place for place, block in enumerate(b for b, size in events if size)}
+        for old, new in numbers.items():
+            self._owners[new], self._categories[new] = self._owners[old], self._categories[old]
+        marks = self._marks[begin.num_marks : end.num_marks]
+        self._marks.extend(mark._replace(position=mark.position + ahead) for mark in marks)
+        self._events.extend(Event(numbers[block], size) for block, size in events)
+        # Workspaces follow the results of their op, so that the first position's belong to what was before.
+        uses = [use for use in self._workspaces if begin.num_events < use.position <= end.num_events]
+        self._workspaces.extend(use._replace(position=use.position + ahead) for use in uses if not use.is_kept)
+        return numbers
+
+    def forget_costs(self) -> None:
+        """Begin the record of costs anew."""
+        self._costs.clear()
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
@@ -133,7 +187,8 @@ class Tracer(TorchDispatchMode):
 
         handles = (
             nn.modules.module.register_module_forward_pre_hook(enter),
-            nn.modules.module.register_module_forward_hook(leave),
+            # Also where a checkpoint ends its recomputation early, by an error.
+            nn.modules.module.register_module_forward_hook(leave, always_call=True),
         )
         try:
             yield
