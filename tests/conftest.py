@@ -21,7 +21,7 @@ if "PYTEST_XDIST_WORKER_COUNT" in os.environ:
     _SHARE = max(1, (os.cpu_count() or 1) // int(os.environ["PYTEST_XDIST_WORKER_COUNT"]))
     os.environ.setdefault("OMP_NUM_THREADS", str(_SHARE))
 
-pytest_plugins = ("tests.image_files", "tests.weight_files")
+pytest_plugins = ("tests.browser", "tests.image_files", "tests.weight_files")
 
 PROJECT = Path(__file__).resolve().parents[1]
 

@@ -8,6 +8,7 @@ import pytest
 from kedro.pipeline import Pipeline, node
 
 from eightgig.core.records import Record
+from eightgig.datasets.media import PageDataset
 from eightgig.hooks.summary import SummaryHook
 from eightgig.report.page import Fact, Page
 
@@ -62,6 +63,18 @@ def test_a_run_with_a_page_ends_with_its_figures_the_page_and_what_comes_next(en
         "      kedro viz run",
         "      mlflow ui --backend-store-uri sqlite:///mlflow.db",
     ]
+
+
+def test_the_page_over_all_pages_is_made_and_named(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "08_reporting" / "net" / "report.html"
+    PageDataset(filepath=str(path)).save(page())
+    hook: Any = SummaryHook()
+    hook.before_pipeline_run(catalog=Catalog({"net.report": SimpleNamespace(_filepath=str(path))}))
+    hook.after_dataset_saved(dataset_name="net.report", data=page())
+    hook.after_pipeline_run(pipeline=pipeline_of("train"))
+    assert "      08_reporting/index.html has all pages" in capsys.readouterr().out.splitlines()
+    assert (tmp_path / "08_reporting" / "index.html").is_file()
 
 
 def test_a_case_that_cannot_be_asked_names_no_command_for_it(ended):

@@ -71,7 +71,7 @@ def test_nothing_is_loaded_from_elsewhere():
 def test_what_comes_from_data_is_escaped_everywhere():
     with_evil, harmless = (Elements(render_page(everything(text))).found for text in (EVIL, "daisy"))
     count = [sum(tag == "script" for tag, _ in found) for found in (with_evil, harmless)]
-    assert count == [3, 3]  # the figure's JSON, plotly.js, and the page's own
+    assert count == [4, 4]  # what it is about, the figure's JSON, plotly.js, and the page's own
     assert EVIL not in render_page(everything(EVIL))
 
 

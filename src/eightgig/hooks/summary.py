@@ -11,6 +11,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from eightgig.report.index import write_index
+
 _WIDTH = 100  # where there is no terminal to ask: a log, a pipe
 _ROWS = 5  # of a table of answers: enough to see that they are right
 # Answers of stages that a person asks something, and what of each is shown: rows, or a record's own words.
@@ -67,6 +69,8 @@ class SummaryHook:
         yield f"[bold]{escape(made.data.title)}[/] ({made.case})"
         yield figures
         yield f"[bold]page[/]  {_near(made.path)}"
+        if made.path.is_file():
+            yield f"      {_near(write_index(made.path.parent.parent))} has all pages"
         for number, command in enumerate(self._next(made.case, pipeline)):
             yield f"{'    ' if number else '[bold]next[/]'}  {command}"
 

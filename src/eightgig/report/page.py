@@ -1,9 +1,10 @@
 """One report page, as plain values and figures, and how it becomes one self-contained HTML file.
 
 A page says nothing about what kind of model it shows, so every case study uses it:
-`Page > Section > Facts | Table | Chart | Gallery | Code | Folded`.
+`Page > Section > Facts | Table | Chart | Gallery | Code | Folded | Links`.
 """
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
@@ -126,7 +127,26 @@ class Folded:
     kind: ClassVar[str] = "folded"
 
 
-Block = Facts | Table | Chart | Gallery | Code | Folded
+@dataclass(frozen=True)
+class Link:
+    """Another page: where it lies from this one, and what it says."""
+
+    address: str
+    title: str
+    text: str = ""
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Links:
+    """Other pages below one another."""
+
+    links: Sequence[Link]
+    caption: str = ""
+    kind: ClassVar[str] = "links"
+
+
+Block = Facts | Table | Chart | Gallery | Code | Folded | Links
 
 
 @dataclass(frozen=True)
@@ -140,13 +160,23 @@ class Section:
 
 @dataclass(frozen=True)
 class Page:
-    """A whole report: its name, one line on what it shows, the headline figures, the sections in order, a last line."""
+    """A whole report.
+
+    Attributes:
+        title: its name.
+        subtitle: one line on what it shows.
+        headline: the figures a person should see first.
+        sections: in their order.
+        footer: the last line.
+        summary: how good it is and what to do next, in plain words.
+    """
 
     title: str
     subtitle: str
     headline: Sequence[Fact]
     sections: Sequence[Section]
     footer: str = ""
+    summary: str = ""
 
 
 def render_page(page: Page) -> str:
@@ -155,7 +185,8 @@ def render_page(page: Page) -> str:
     Everything that comes from data is escaped. It follows the reader's light or dark setting and has a switch.
     """
     has_charts = any(isinstance(block, Chart) for section in page.sections for block in section.blocks)
-    return _template().render(page=page, plotly_js=Markup(get_plotlyjs()) if has_charts else "")  # noqa: S704 - plotly's own
+    about = {"title": page.title, "subtitle": page.subtitle, "summary": page.summary}
+    return _template().render(page=page, about=_as_json(about), plotly_js=Markup(get_plotlyjs()) if has_charts else "")  # noqa: S704 - plotly's own
 
 
 def _template() -> jinja2.Template:
@@ -169,8 +200,16 @@ def _template() -> jinja2.Template:
 
 
 def _figure_json(figure: go.Figure) -> Markup:
-    """Return the figure as JSON that cannot end the script element it stands in."""
-    return Markup(figure.to_json().replace("<", "\\u003c"))  # noqa: S704 - "<" is written as an escape
+    return _in_script(figure.to_json())
+
+
+def _as_json(values: Mapping[str, str]) -> Markup:
+    return _in_script(json.dumps(values))
+
+
+def _in_script(text: str) -> Markup:
+    """Return JSON that cannot end the script element it stands in."""
+    return Markup(text.replace("<", "\\u003c"))  # noqa: S704 - "<" is written as an escape
 
 
 def _heading(name: str) -> str:

@@ -169,8 +169,9 @@ def write_page(
 ) -> "pages.Page":
     """Return the page: what was trained on what, the plan, the training, the results, the variants, the errors."""
     from eightgig.report.page import Page
+    from eightgig.report.sections.summary import in_words
 
-    card = weights.card
+    card, quality = weights.card, results.headline(shown)
     sections = [
         results.data(raw, rejects, store, splits, shown),
         memory_page.memory_section(
@@ -181,7 +182,7 @@ def write_page(
             step=shown["memory_step_figure"],
             phases=shown["memory_phases_figure"],
         ),
-        page.training_section(card, shown["curves_figure"]),
+        page.training_section(card, history, shown["curves_figure"]),
         *results.results(shown),
         export_page.variants_section(benchmark, latency, parity, shown["speed_figure"], results.unit),
         *([compress_page.compression_section(compression, benchmark, results.unit)] if compression else []),
@@ -193,7 +194,8 @@ def write_page(
     return Page(
         title=title,
         subtitle=f"{card.model} on {raw.origin}; trained on {card.trained_on}.",
-        headline=page.headline(results.headline(shown), card, memory_plan, vram_trace, benchmark, results.unit),
+        summary=in_words(quality, card, memory_plan, benchmark, history),
+        headline=page.headline(quality, card, memory_plan, vram_trace, benchmark, results.unit),
         sections=sections,
         footer=f"eightgig {card.eightgig_version}",
     )

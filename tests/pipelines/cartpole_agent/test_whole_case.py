@@ -91,6 +91,10 @@ def test_the_film_moves(done):
         assert getattr(film, "n_frames", 1) > 2
 
 
+def test_the_page_is_sound_in_a_browser(done, browse):
+    assert browse(done / f"08_reporting/{CASE}/report.html") == []
+
+
 def test_the_page_shows_it(done):
     page = (done / f"08_reporting/{CASE}/report.html").read_text(encoding="utf-8")
     for words in ("Results in fresh episodes", "data:image/gif;base64,", "490.0 ± 6.1", "CUDA context"):

@@ -176,6 +176,12 @@ def test_predictions_agree_with_the_metrics(done):
     assert set(rows["index"]) == set(splits.loc[splits["split"] == "test", "index"])
 
 
+def test_the_page_and_that_over_all_pages_are_sound_in_a_browser(done, browse):
+    folder = done / "data/08_reporting"
+    assert browse(folder / CASE / "report.html") == []
+    assert browse(folder / "index.html") == []
+
+
 def test_the_page_needs_no_network_and_shows_all(done):
     page = (done / "data/08_reporting" / CASE / "report.html").read_text(encoding="utf-8")
     for title in (

@@ -87,6 +87,10 @@ def test_claims_are_answered_from_this_run(done, guide):
     assert claims.loc["RTX 3070: INT8 on tensor cores", "verdict"] == "contradicted"
 
 
+def test_the_page_is_sound_in_a_browser(done, browse):
+    assert browse(done / "data/08_reporting/gpu_guide/report.html") == []
+
+
 def test_the_page_and_the_figures(done):
     folder = done / "data/08_reporting/gpu_guide"
     page = (folder / "report.html").read_text(encoding="utf-8")

@@ -28,7 +28,7 @@ def make_imagenet(root):
     return root
 
 
-def test_imagenets_folders_to_a_page(open_session, tmp_path):
+def test_imagenets_folders_to_a_page(open_session, tmp_path, request):
     root = make_imagenet(tmp_path / "imagenet")
     parameters = {"data": {"root": str(root)}, "train": {"augment": None}}
     with open_session(env="ci", runtime_params={CASE: parameters}) as session:
@@ -48,6 +48,8 @@ def test_imagenets_folders_to_a_page(open_session, tmp_path):
     assert "418.6" not in page  # published figures stand beside a GPU's alone
     journal = (data / f"02_intermediate/{CASE}/journal/inspected.jsonl").read_text()
     assert journal.count("\n") == 1 + 66
+    browse = request.getfixturevalue("browse")  # last, as it is skipped where there is no browser
+    assert browse(data / f"08_reporting/{CASE}/report.html") == []
 
 
 def test_the_case_study_is_little_code(project_path):

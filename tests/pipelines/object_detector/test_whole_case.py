@@ -135,6 +135,10 @@ def test_the_video_loses_no_frame(done):
     assert [json.loads(line)["frame"] for line in lines] == list(range(20))
 
 
+def test_the_page_is_sound_in_a_browser(done, browse):
+    assert browse(done / f"08_reporting/{CASE}/report.html") == []
+
+
 def test_the_page_shows_the_detector(done):
     page = (done / f"08_reporting/{CASE}/report.html").read_text(encoding="utf-8")
     for heading in ("Results on held-out images", "Speed against mAP50", "Video", "What it found and what it missed"):

@@ -98,6 +98,10 @@ def test_files_take_a_batch_and_agree(done):
         assert runner.run({"images": images_N3HW})["logits"].shape == (3, 19, 64, 64)
 
 
+def test_the_page_is_sound_in_a_browser(done, browse):
+    assert browse(done / f"08_reporting/{CASE}/report.html") == []
+
+
 def test_the_page_shows_it(done):
     page = (done / f"08_reporting/{CASE}/report.html").read_text(encoding="utf-8")
     for text in (

@@ -93,6 +93,10 @@ def test_engines_take_every_length_where_they_can_be_built(done):
     assert engines.loc["engine_fp16", "status"] == "built"
 
 
+def test_the_page_is_sound_in_a_browser(done, browse):
+    assert browse(done / f"08_reporting/{CASE}/report.html") == []
+
+
 def test_the_page_shows_the_worst_mistakes(done):
     page = (done / f"08_reporting/{CASE}/report.html").read_text(encoding="utf-8")
     for words in (

@@ -81,6 +81,10 @@ def test_keys_and_values_are_in_the_plan(done):
     assert writing["activations"] + writing["temporaries"] >= cache
 
 
+def test_the_page_is_sound_in_a_browser(done, browse):
+    assert browse(done / f"08_reporting/{CASE}/report.html") == []
+
+
 def test_the_page_shows_what_it_writes(done):
     page = (done / f"08_reporting/{CASE}/report.html").read_text(encoding="utf-8")
     for words in ("Bits per byte of held-out text", "What it writes", "kv cache bytes"):

@@ -71,11 +71,14 @@ def test_the_recommended_variant_is_named_and_every_row_says_what_ran(benchmark)
     rows = cells(section, 1)
     assert rows[0]["p50 ms"] == "20.00"
     assert rows[3]["accuracy"] == "80.00%"
-    speed = cells(section, 2)
-    assert [row["variant"] for row in speed] == [row["variant"].lstrip("★ ") for row in rows[:5]]
+    left_out: Any = section.blocks[2]
+    assert left_out.summary == "Variants that could not run here: 1"
+    assert left_out.blocks[0].rows[0][-1] == "built for sm_86; running it waits for a GPU"
+    speed = cells(section, 3)
+    assert [row["variant"] for row in speed] == [row["variant"].lstrip("★ ") for row in rows]
     assert speed[0]["samples/s at batch 1"] == 50.0
     assert speed[0]["samples/s at batch 16"] == 800.0
-    assert cells(section, 3)[0]["verdict"] == "within 1e-02"
+    assert cells(section, 4)[0]["verdict"] == "within 1e-02"
 
 
 def test_int8_shows_each_recipe_and_says_when_the_gate_was_not_kept():

@@ -96,7 +96,13 @@ def write_page(
         page.method_section(guide, plan),
     ]
     subtitle = "Every case study on every card: the plan that fits, its memory, its time. Predicted, not measured."
-    return Page(title=title, subtitle=subtitle, headline=page.headline(guide, claims), sections=sections)
+    return Page(
+        title=title,
+        subtitle=subtitle,
+        summary=page.in_words(guide),
+        headline=page.headline(guide, claims),
+        sections=sections,
+    )
 
 
 def _cards(compare: CompareParameters) -> tuple[tuple[Card, ...], Card | None]:

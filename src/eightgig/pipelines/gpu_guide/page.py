@@ -67,6 +67,18 @@ def headline(guide: Guide, claims: Table) -> "list[report.Fact]":
     ]
 
 
+def in_words(guide: Guide) -> str:
+    """Return what a person wants to know first: what the card of the article runs, and which runs all."""
+    mine = [row for row in guide.rows if row.card == guide.reference_card]
+    small = {row.card for row in guide.rows if not row.fits}
+    enough = sorted((card for card in guide.cards if card.name not in small), key=lambda card: card.memory_gib)
+    all_fit = f" All of them fit the {enough[0].name} ({enough[0].memory_gib:g} GiB)." if enough and small else ""
+    return (
+        f"{sum(row.fits for row in mine)} of {len(mine)} workloads fit the {guide.reference_card} at their effective "
+        f"batch.{all_fit}"
+    )
+
+
 def fits_section(guide: Guide, figure: Figure) -> "report.Section":
     """Show what fits where, and how."""
     from eightgig.report.page import Chart, Section

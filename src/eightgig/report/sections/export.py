@@ -50,8 +50,7 @@ def variants_section(
     from eightgig.report.sections.training import judged_on
 
     judged = judged_on(benchmark, unit)
-    score_name = str(benchmark["score_name"].iloc[0])
-
+    score_name, ran = str(benchmark["score_name"].iloc[0]), benchmark["status"] == "ok"
     return Section(
         f"Speed against {score_name}",
         "\n\n".join(
@@ -66,8 +65,9 @@ def variants_section(
         [
             Chart(speed),
             PageTable.from_frame(
-                _variant_table(benchmark), caption="Every variant", formats={**_FORMATS, score_name: ".2%"}
+                _variant_table(benchmark[ran]), caption="Every variant", formats={**_FORMATS, score_name: ".2%"}
             ),
+            *_not_run(benchmark[~ran]),
             PageTable.from_frame(
                 _speed_table(benchmark, latency, unit),
                 caption="Time and memory of those that ran",
@@ -147,6 +147,16 @@ def _recommendations(benchmark: Table) -> Iterator[str]:
             f"Recommended on this {place}: {row['variant']}, {row['speedup_vs_torch']:.1f} x torch eager in float32 "
             f"({row['gate']})."
         )
+
+
+def _not_run(benchmark: Table) -> "Iterator[report.Folded]":
+    from eightgig.report.page import Folded
+    from eightgig.report.page import Table as PageTable
+
+    if len(benchmark):
+        left_out = benchmark[["variant", "runtime", "device", "precision", "status"]]
+        table = PageTable.from_frame(left_out.rename(columns={"runtime": "runs on", "status": "why not"}))
+        yield Folded(f"Variants that could not run here: {len(benchmark)}", [table])
 
 
 def _variant_table(benchmark: Table) -> Table:

@@ -58,15 +58,26 @@ def judged_on(benchmark: Table, unit: str) -> str:
     return f"{torch} on {judged:,} of the {held_out:,} test {unit}s"
 
 
-def training_section(card: WeightsCard, curves: Figure) -> "report.Section":
-    """Show how the training went."""
+def training_section(card: WeightsCard, history: Table, curves: Figure) -> "report.Section":
+    """Show how the training went: as curves, or as figures where there is one epoch."""
     from eightgig.report.page import Chart, Section
 
     return Section(
         "Training",
         f"Started from: {card.started_from}. The weights kept are those of epoch {card.best_epoch}, the best on the "
         f"validation samples ({card.score_name} {card.val_score:.1%}).",
-        [Chart(curves)],
+        [Chart(curves) if len(history) > 1 else _only_epoch(card, history)],
+    )
+
+
+def _only_epoch(card: WeightsCard, history: Table) -> "report.Facts":
+    from eightgig.report.page import Fact, Facts
+
+    names = {"val_score": f"validation {card.score_name}"}
+    known = history.dropna(axis="columns").to_dict("records")
+    return Facts(
+        [Fact(names.get(name, name.replace("_", " ")), value) for row in known for name, value in row.items()],
+        caption="The only epoch",
     )
 
 

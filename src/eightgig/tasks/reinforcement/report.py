@@ -89,6 +89,7 @@ def write_page(
     return Page(
         title=title,
         subtitle=f"PPO in {environment.name}, {card.steps:,} steps; trained on {card.trained_on}.",
+        summary=_in_words(exploration, metrics),
         headline=_headline(exploration, metrics, memory_plan, parts_table),
         sections=[
             _environment(environment, exploration),
@@ -101,6 +102,14 @@ def write_page(
             making_section(card, {"environment": environment, "agent": agent, "train": train}),
         ],
         footer=f"eightgig {card.eightgig_version}",
+    )
+
+
+def _in_words(exploration: Exploration, metrics: ReturnsReport) -> str:
+    solved = {True: " That counts as solved.", False: " That does not count as solved yet.", None: ""}[metrics.solved]
+    return (
+        f"Over {metrics.num_episodes} fresh episodes the mean return is {metrics.mean_return:.1f}; at random it was "
+        f"{exploration.returns.mean_return:.1f}.{solved}"
     )
 
 
