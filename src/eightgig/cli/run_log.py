@@ -36,21 +36,22 @@ class RunLog:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._handler: logging.FileHandler | None = None
+        self._handler: logging.Handler | None = None
         self.path: Path | None = None
 
     def __enter__(self) -> "RunLog":
         path = self._folder / f"{datetime.now(UTC):%Y%m%d-%H%M%S-%f}.log"
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
-            self._handler = logging.FileHandler(path, encoding="utf-8")
+            self._stream = path.open("w", encoding="utf-8")
             for old in sorted(self._folder.glob("*.log"))[:-_KEPT_LOGS]:
                 old.unlink(missing_ok=True)
         except OSError as failed:
             logging.getLogger(__name__).debug("no log can be written: %s", failed)
             return self
+        self._handler = logging.StreamHandler(self._stream)
         self._handler.setFormatter(logging.Formatter(_LINE))
-        self._handler.stream.write(f"eightgig {' '.join(sys.argv[1:])}\n\n")
+        self._stream.write(f"eightgig {' '.join(sys.argv[1:])}\n\n")
         logging.getLogger().addHandler(self._handler)
         _WARNINGS.addHandler(self._handler)
         self._shown, self._passed_on = _WARNINGS.level, _WARNINGS.propagate
@@ -65,10 +66,10 @@ class RunLog:
             _WARNINGS.removeHandler(self._handler)
             _WARNINGS.setLevel(self._shown)
             _WARNINGS.propagate = self._passed_on
-            self._handler.close()
+            self._stream.close()
 
     def add(self, error: BaseException) -> None:
         """Write an error with its traceback."""
         if self._handler is not None:
-            self._handler.stream.write("\n" + "".join(traceback.format_exception(error)))
-            self._handler.flush()
+            self._stream.write("\n" + "".join(traceback.format_exception(error)))
+            self._stream.flush()

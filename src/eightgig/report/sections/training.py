@@ -74,9 +74,9 @@ def _only_epoch(card: WeightsCard, history: Table) -> "report.Facts":
     from eightgig.report.page import Fact, Facts
 
     names = {"val_score": f"validation {card.score_name}"}
-    known = history.dropna(axis="columns").to_dict("records")
+    known = history.dropna(axis="columns")
     return Facts(
-        [Fact(names.get(name, name.replace("_", " ")), value) for row in known for name, value in row.items()],
+        [Fact(names.get(name, name.replace("_", " ")), known[name].iloc[0]) for name in map(str, known.columns)],
         caption="The only epoch",
     )
 

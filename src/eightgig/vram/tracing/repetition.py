@@ -5,6 +5,7 @@ held after the step, or in what its modules remember.
 """
 
 import sys
+from collections.abc import Iterable
 from typing import Any
 
 from torch import Tensor, nn
@@ -58,10 +59,10 @@ class HeldGradients:
         weights: that have them.
     """
 
-    def __init__(self, tracer: Tracer, weights: list[Tensor]) -> None:
+    def __init__(self, tracer: Tracer, weights: Iterable[Tensor]) -> None:
         self._tracer = tracer
         self._weights = [weight for weight in weights if weight.grad is not None]
-        self._gradients = [weight.grad for weight in self._weights]
+        self._gradients = [weight.grad for weight in self._weights if weight.grad is not None]
         self._numbers: list[int | None] = []
 
     def let_go(self) -> None:
@@ -69,7 +70,7 @@ class HeldGradients:
         # By position: a name for one of them would be a reference more.
         for place in range(len(self._gradients)):
             is_alone = sys.getrefcount(self._gradients[place]) == _NOBODY_ELSE
-            self._numbers.append(self._tracer.let_go(self._gradients[place]) if is_alone else None)  # type: ignore[arg-type]
+            self._numbers.append(self._tracer.let_go(self._gradients[place]) if is_alone else None)
 
     def make_again(self, begin: StepBoundary, end: StepBoundary) -> bool:
         """Record again how they were made, and give them back to their weights; not where more was held at the end."""
