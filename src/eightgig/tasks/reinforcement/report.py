@@ -206,7 +206,8 @@ def _film(film: bytes) -> "report.Section":
     from eightgig.report.page import Gallery, Image, Section
 
     address = f"data:image/gif;base64,{base64.b64encode(film).decode('ascii')}"
-    return Section("The agent at work", "The beginning of one episode.", [Gallery([Image(address)])])
+    image = Image(address, "As the environment draws it")
+    return Section("The agent at work", "The beginning of one episode.", [Gallery([image])])
 
 
 def _memory(plan: MemoryPlan) -> "report.Section":
