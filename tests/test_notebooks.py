@@ -32,3 +32,11 @@ def test_what_cells_write_is_given(run):
 def test_a_failing_cell_is_not_passed_over(run, first):
     with pytest.raises(CellExecutionError, match=r"KeyError\S*: 'val_accuracy'"):
         run(first, "{}['val_accuracy']", "print('never')")
+
+
+def test_planning_a_network_of_ones_own_needs_no_data(project_path):
+    notebook = project_path / "notebooks" / "plan_your_network.ipynb"
+    written = run_notebook(notebook, folder=project_path / "notebooks", environment=dict(os.environ))
+    assert "batch   8:" in written
+    assert "8 GiB of the RTX 3070: micro-batch" in written
+    assert "does not fit 0.6 GiB" in written  # said, with the way out

@@ -272,3 +272,10 @@ def test_the_notebook_runs_on_what_is_there(done, project_path):
     written = run_notebook(notebook, folder=project_path, environment={**os.environ, "KEDRO_ENV": "ci"})
     metrics = read_json(done / "data/07_model_output" / CASE / "metrics.json")
     assert f"accuracy {metrics['accuracy']:.1%} on {metrics['num_images']} held-out images" in written
+
+
+def test_the_notebook_puts_runs_beside_one_another(done, project_path):
+    notebook = project_path / "notebooks" / "compare_runs.ipynb"
+    written = run_notebook(notebook, folder=project_path, environment={**os.environ, "KEDRO_ENV": "ci"})
+    finished = sum(run.info.status == "FINISHED" for run in all_runs(done))
+    assert f"{finished} finished runs in {tracking_uri(done)}" in written
