@@ -8,7 +8,7 @@ DATA ?= data
 SAMPLE ?= 60
 SEED ?= 1
 
-.PHONY: help demo test test-all check doctor environment bench-data bench-train bench-vram bench-scoreboard bench-gpu gpu-day bench-int8 bench-runners bench-compression bench-video bench-ingest bench-tiles bench-padding bench-levers bench-agents bench-checkpoints faults mutants soak replay calibrate lock clean
+.PHONY: help demo test test-all check doctor environment bench-data bench-train bench-vram bench-scoreboard bench-gpu gpu-day bench-int8 bench-runners bench-compression bench-video bench-ingest bench-tiles bench-padding bench-levers bench-agents bench-checkpoints docs pictures faults mutants soak replay calibrate lock clean
 
 help:  ## say what can be made
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed 's/:.*## /\t/' | expand -t 16
@@ -44,6 +44,14 @@ check: environment  ## set up, then lint, types and import directions
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+docs: environment  ## the documentation as a site, in build/site; without any network, and strict
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --requirements pyproject.toml --extra docs
+	$(BIN)/python scripts/codes.py
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+
+pictures: environment  ## the README's pictures anew, from finished runs of flower_classifier and gpu_guide: DATA=data; needs Chromium
+	PYTHONPATH=benchmarks $(BIN)/python scripts/readme_pictures.py --data $(DATA)
 
 doctor: environment  ## say what this machine can run, and what to change
 	$(BIN)/eightgig doctor

@@ -21,6 +21,7 @@ from eightgig.tasks.text.parameters import LoraParameters
 from eightgig.training.parameters import TrainParameters
 from eightgig.vram.cards.catalog import card_named
 from eightgig.vram.parameters import PlanParameters
+from eightgig.vram.plan import MemoryPlan
 from eightgig.vram.planning.planner import make_plan
 from eightgig.vram.planning.target import Target
 from eightgig.vram.tracing.predictor import Predictor
@@ -44,8 +45,12 @@ RECIPES: dict[str, dict[str, Any]] = {
 }
 
 
-def predicted(recipe: dict[str, Any], predictor: Predictor) -> dict[str, Any]:
-    """Return a recipe's plan as a row."""
+def planned(recipe: dict[str, Any], predictor: Predictor) -> MemoryPlan:
+    """Return a recipe's plan.
+
+    Raises:
+        BudgetError: where none fits.
+    """
     asks_bf16 = "plan" in recipe and "optimizer_in_backward" in recipe["plan"]
     train = TrainParameters(
         **{"batch_size": 4, "gradient_accumulation_steps": 4, "eval_batch_size": 4, **recipe.get("train", {})}
@@ -61,8 +66,13 @@ def predicted(recipe: dict[str, Any], predictor: Predictor) -> dict[str, Any]:
         precisions=("bf16",) if asks_bf16 else ("fp16",),
         target=Target(device="cuda", device_name=CARD, card=card_named(CARD), memory=None),
     )
+    return make_plan(request, PlanParameters(card=CARD, **recipe.get("plan", {})), predictor=predictor)
+
+
+def predicted(recipe: dict[str, Any], predictor: Predictor) -> dict[str, Any]:
+    """Return a recipe's plan as a row."""
     try:
-        plan = make_plan(request, PlanParameters(card=CARD, **recipe.get("plan", {})), predictor=predictor)
+        plan = planned(recipe, predictor)
     except BudgetError as error:
         return {"fits": False, "why": str(error)}
     held = plan.phase("train").parts

@@ -52,7 +52,7 @@ def test_joining_a_run_that_does_not_begin(tmp_path, capsys):
     assert capsys.readouterr().err == f"{job}: no run began within 0 s\n"
 
 
-@pytest.mark.parametrize("name", ["README.md", "Makefile", "docs", "src"])
+@pytest.mark.parametrize("name", ["README.md", "README.zh-CN.md", "CONTRIBUTING.md", "Makefile", "docs", "src"])
 def test_no_text_names_a_module_where_there_is_a_command(project_path, name):
     """What a person types is `eightgig ...`; modules of this project are run by its own processes alone."""
     place = project_path / name

@@ -21,7 +21,7 @@ A message says what was wanted, what was found, and the way out.
 class EightgigError(Exception):
     """Root of all errors raised on purpose.
 
-    Example:
+    Examples:
         >>> from eightgig import EightgigError, read_plan
         >>> try:
         ...     read_plan("nowhere.json")

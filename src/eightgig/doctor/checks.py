@@ -35,7 +35,7 @@ CHECKS: tuple[Check, ...] = (
     host_checks.disk_space,
     host_checks.python,
 )
-# README, measured on two cores of an AMD EPYC: the built-in sample's pipeline, and EfficientNet-B3 at 300 px.
+# docs/measured.md, on two cores of an AMD EPYC: the built-in sample's pipeline, and EfficientNet-B3 at 300 px.
 _SAMPLE_MINUTES = 5
 _IMAGES_PER_SECOND = 4
 # What keeps a run off the card: card, driver, torch's build, compute mode.

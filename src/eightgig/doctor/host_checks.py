@@ -14,7 +14,7 @@ _CARD_TAKES = 280
 _WANTED_CORES = 3  # `num_workers: auto` leaves two to training
 
 # Measured on Linux with torch 2.14.1: 0.8 GiB in the training process before its first batch, 0.34 GiB in each loader
-# process that is spawned (13 MiB forked); training EfficientNet-B3 on the CPU at batch 32 added 4.2 GiB (README).
+# process that is spawned (13 MiB forked); EfficientNet-B3 at batch 32 on the CPU added 4.2 GiB (docs/measured.md).
 _WANTED_MEMORY = 7 * GIB  # a machine sold with 8 GB shows a little less
 _WANTED_AVAILABLE = 3 * GIB  # 0.8 + 4 x 0.34 GiB, and some air
 _ARTICLE_STORE = 100_000 * 78_325  # bytes: the article's set at the size of the measured photos

@@ -32,7 +32,7 @@ class Weights:
 def load_weights(path: Path | str) -> Weights:
     """Return trained weights, on the CPU, with their card, after a check that they belong together.
 
-    Example:
+    Examples:
         >>> weights = load_weights("data/06_models/flower_classifier/weights.safetensors")
         >>> weights.card.model, weights.card.classes
         ('efficientnet_lite0', ('daisy', 'rose'))

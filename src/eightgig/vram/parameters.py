@@ -13,7 +13,7 @@ from eightgig.vram.plan import Attention, Checkpointing, Tf32
 class PlanParameters(Record):
     """The budget, and what the planner may choose to stay inside it.
 
-    Example:
+    Examples:
         >>> PlanParameters(budget_gib=6, activation_checkpointing="none", offload="never").activation_checkpointing
         'none'
 

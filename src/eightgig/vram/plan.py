@@ -255,7 +255,7 @@ class MemoryPlan(StepConfig):
 def read_plan(path: Path | str) -> MemoryPlan:
     """Return the memory plan that the plan stage wrote.
 
-    Example:
+    Examples:
         >>> plan = read_plan("data/05_model_input/flower_classifier/memory_plan.json")
         >>> plan.micro_batch, plan.fits
         (4, True)

@@ -32,7 +32,7 @@ class ImageStore:
     HDF5 is used only here, to read the index; images are read from the plain file, opened anew in each process. So
     a store can be pickled, forked and shared by threads.
 
-    Example:
+    Examples:
         >>> store = ImageStore("data/05_model_input/flower_classifier/store.h5")
         >>> len(store), store.classes
         (4, ('daisy', 'rose'))

@@ -121,7 +121,7 @@ class TokenContent:
 class TokenStore:
     """Reads a store; opens the file when a process first needs it, and can be sent to other processes.
 
-    Example:
+    Examples:
         >>> store = TokenStore("data/05_model_input/sentiment_classifier/store.h5")
         >>> len(store), store.text(0), store.tokens(0).tolist()
         (2, 'good film', [0, 2])

@@ -26,7 +26,7 @@ METHOD = (
 def make_plan(request: PlanRequest, parameters: PlanParameters, *, predictor: Predictor | None = None) -> MemoryPlan:
     """Return the first plan that fits, in the order of what it costs.
 
-    Example:
+    Examples:
         >>> request = PlanRequest.for_card("RTX 3070", "mymodel:make", batch_size=32)
         >>> plan = make_plan(request, PlanParameters(budget_gib=8))
         >>> plan.micro_batch, plan.gradient_accumulation_steps, plan.precision, plan.fits

@@ -16,7 +16,7 @@ from eightgig.vram.tracing.workspace import Generation, generation_on
 class PlanRequest(Record):
     """What shall be run, whatever the card.
 
-    Example:
+    Examples:
         >>> request = PlanRequest.for_card("RTX 3070", "mymodel:make", batch_size=32, precisions=("fp16", "fp32"))
         >>> request.device_name, request.effective_batch
         ('RTX 3070', 32)

@@ -156,8 +156,8 @@ def predict_memory(
 ) -> Prediction:
     """Return what one training step of a network takes of a card, traced without a GPU, in bytes.
 
-    Example:
-        mymodel.py lies in the folder that the program runs in::
+    Examples:
+        mymodel.py lies in the folder that the program runs in:
 
             def make():
                 module = torch.nn.Linear(1024, 10)

@@ -22,7 +22,7 @@ class WorkloadSpec(Record):
 
     The function gives a `Workload`, or a tuple of a module, a loss and a batch maker.
 
-    Example:
+    Examples:
         >>> spec = WorkloadSpec(factory="mymodel:make", options={"width": 64})  # mymodel.make(width=64)
         >>> spec.factory
         'mymodel:make'
