@@ -7,8 +7,10 @@ if TYPE_CHECKING:
     from pandas import DataFrame as Table
     from plotly.graph_objects import Figure
 
+    from eightgig.report.page import Page
+
     ImageArray = NDArray[Any]
 else:
-    Figure = ImageArray = Table = Any
+    Figure = ImageArray = Page = Table = Any
 
-__all__ = ["Figure", "ImageArray", "Table"]
+__all__ = ["Figure", "ImageArray", "Page", "Table"]

@@ -43,7 +43,7 @@ def create_pipeline(task: Task) -> Pipeline:
         "tracker": "tracker",
     }
     outputs = ["compressed_weights", "compression"]
-    return stage_pipeline("compress", [stage_node(compress_network, inputs, outputs, task=task)])
+    return stage_pipeline("compress", [stage_node(compress_network, inputs, outputs, task=task, records=task.records)])
 
 
 def compress_network(

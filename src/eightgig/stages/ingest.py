@@ -25,7 +25,7 @@ class IngestKind(Protocol):
 
     @property
     def records(self) -> Records:
-        """The kind's own record in the place of `Record`."""
+        """As `eightgig.stages.task.Task` has them."""
 
     @property
     def doing(self) -> str:
@@ -62,10 +62,11 @@ def source_nodes(kind: IngestKind, *, splits: str = "splits", split_name: str = 
         split_name: of the node that makes it.
     """
     data, tables = {"raw": "raw", "data": "params:data"}, {name: name for name in ("manifest", *kind.tables)}
+    of_kind: Any = {"task": kind, "records": kind.records}
     return [
-        stage_node(collect, {"data": "params:data"}, "raw", task=kind),
-        stage_node(inspect, {**data, "ingest_journal": "ingest_journal"}, [*tables, "rejects"], task=kind),
-        stage_node(split, {**data, **tables, "rejects": "rejects"}, splits, task=kind, name=split_name),
+        stage_node(collect, {"data": "params:data"}, "raw", **of_kind),
+        stage_node(inspect, {**data, "ingest_journal": "ingest_journal"}, [*tables, "rejects"], **of_kind),
+        stage_node(split, {**data, **tables, "rejects": "rejects"}, splits, name=split_name, **of_kind),
     ]
 
 

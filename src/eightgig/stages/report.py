@@ -16,7 +16,7 @@ from eightgig.report.sections import compression as compress_page
 from eightgig.report.sections import export as export_page
 from eightgig.report.sections import memory as memory_page
 from eightgig.report.sections import training as page
-from eightgig.stages.annotations import Figure, Table
+from eightgig.stages.annotations import Figure, Page, Table
 from eightgig.stages.task import Records, stage_node, stage_pipeline
 from eightgig.training.parameters import TrainParameters
 from eightgig.vram.plan import MemoryPlan
@@ -117,7 +117,7 @@ def create_pipeline(results: Results, *, compressed: bool = True) -> Pipeline:
                 task=results,
                 name="draw_results",
             ),
-            stage_node(write_page, page_inputs, "report", task=results),
+            stage_node(write_page, page_inputs, "report", task=results, records=results.records),
         ],
     )
 
@@ -166,7 +166,7 @@ def write_page(
     train: TrainParameters,
     compression: CompressionReport | None = None,
     **shown: Any,
-) -> "pages.Page":
+) -> Page:
     """Return the page: what was trained on what, the plan, the training, the results, the variants, the errors."""
     from eightgig.report.page import Page
 

@@ -1,18 +1,16 @@
 """Ingest: from images and a table of numbers to an HDF5 store, its splits, and a list of what was refused."""
 
 from pathlib import Path
-from typing import ClassVar
 
 from kedro.pipeline import Pipeline
 
 from eightgig.core.errors import DataError
 from eightgig.core.progress import Report
-from eightgig.core.records import Record
 from eightgig.data.ingest.sources import RawImages, Source, UserFolder
 from eightgig.stages.annotations import StoreContent, Table
 from eightgig.stages.ingest import source_nodes
-from eightgig.stages.task import Records, stage_node, stage_pipeline
-from eightgig.tasks.image_regression.parameters import RegressionDataParameters
+from eightgig.stages.task import stage_node, stage_pipeline
+from eightgig.tasks.image_regression.parameters import RECORDS, RegressionDataParameters
 
 
 def create_pipeline() -> Pipeline:
@@ -24,7 +22,7 @@ def create_pipeline() -> Pipeline:
 class MeasuredImages:
     """Images with a number each (see `eightgig.stages.ingest.IngestKind`)."""
 
-    records: ClassVar[Records] = {Record: RegressionDataParameters}
+    records = RECORDS
     doing = "looking at images"
     tables = ()
 

@@ -29,8 +29,4 @@ class RegressionReport(Record):
     mae_of_mean: float
 
 
-RECORDS: Records = {
-    ModelParameters: ImageModelParameters,
-    DataParameters: RegressionDataParameters,
-    TrainParameters: RegressorTrainParameters,
-}
+RECORDS: Records = {"model": ImageModelParameters, "data": RegressionDataParameters, "train": RegressorTrainParameters}

@@ -2,17 +2,16 @@
 
 import logging
 from pathlib import Path
-from typing import ClassVar
 
 from kedro.pipeline import Pipeline
 
 from eightgig.core.progress import Report
-from eightgig.core.records import Record
 from eightgig.data.images.parameters import DataParameters
 from eightgig.data.ingest.sources import RawImages, Source, open_source
 from eightgig.stages.annotations import ClassFolders, StoreContent, Table
 from eightgig.stages.ingest import source_nodes
-from eightgig.stages.task import Records, stage_node, stage_pipeline
+from eightgig.stages.task import stage_node, stage_pipeline
+from eightgig.tasks.classification.task import RECORDS
 
 logger = logging.getLogger(__name__)
 
@@ -26,7 +25,7 @@ def create_pipeline() -> Pipeline:
 class ClassifiedImages:
     """Images in a folder a class, or a public set of such."""
 
-    records: ClassVar[Records] = {Record: DataParameters}
+    records = RECORDS
     doing = "looking at images"
     tables = ()
 

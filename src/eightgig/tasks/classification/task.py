@@ -3,13 +3,14 @@
 from collections.abc import Sequence
 from typing import Any
 
-from eightgig.models.parameters import ImageModelParameters, ModelParameters
+from eightgig.data.images.parameters import DataParameters
+from eightgig.models.parameters import ImageModelParameters
 from eightgig.stages.annotations import Evaluator, ImageNetwork, Objective
 from eightgig.stages.images import ImageTask
 from eightgig.stages.task import Records
-from eightgig.training.parameters import ClassifierTrainParameters, TrainParameters
+from eightgig.training.parameters import ClassifierTrainParameters
 
-RECORDS: Records = {ModelParameters: ImageModelParameters, TrainParameters: ClassifierTrainParameters}
+RECORDS: Records = {"model": ImageModelParameters, "data": DataParameters, "train": ClassifierTrainParameters}
 
 
 class ImageClassifier(ImageTask):

@@ -1,17 +1,17 @@
 """Ingest: from annotated images on disk to an HDF5 store with boxes, its splits, and a list of what is wrong."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 from kedro.pipeline import Pipeline
 
 from eightgig.core.progress import Report
-from eightgig.core.records import Record
 from eightgig.data.ingest.sources import RawImages, Source
 from eightgig.stages.annotations import StoreContent, Table
 from eightgig.stages.ingest import source_nodes
-from eightgig.stages.task import Records, stage_node, stage_pipeline
+from eightgig.stages.task import stage_node, stage_pipeline
 from eightgig.tasks.detection.parameters import DetectionDataParameters
+from eightgig.tasks.detection.task import RECORDS
 
 if TYPE_CHECKING:
     from eightgig.tasks.detection.annotated import DetectionFolder
@@ -29,7 +29,7 @@ def create_pipeline() -> Pipeline:
 class AnnotatedImages:
     """Images with boxes."""
 
-    records: ClassVar[Records] = {Record: DetectionDataParameters}
+    records = RECORDS
     doing = "looking at images and labels"
     tables = ("boxes",)
 

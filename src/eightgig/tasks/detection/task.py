@@ -3,22 +3,16 @@
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from eightgig.data.images.parameters import DataParameters
-from eightgig.models.parameters import ImageModelParameters, ModelParameters
+from eightgig.models.parameters import ImageModelParameters
 from eightgig.stages.annotations import Batches, Evaluator, ImageNetwork, ImageStore, Objective, SoftLoss
 from eightgig.stages.images import ImageTask, letterboxed, loading
 from eightgig.stages.task import Records
 from eightgig.tasks.detection.parameters import DetectionDataParameters, DetectorTrainParameters
-from eightgig.training.parameters import TrainParameters
 
 # What the memory planner counts in each image: more boxes than most have, in tensors that are small all the same.
 _TRACED_BOXES = 64
 
-RECORDS: Records = {
-    ModelParameters: ImageModelParameters,
-    DataParameters: DetectionDataParameters,
-    TrainParameters: DetectorTrainParameters,
-}
+RECORDS: Records = {"model": ImageModelParameters, "data": DetectionDataParameters, "train": DetectorTrainParameters}
 
 
 class ObjectDetector(ImageTask):

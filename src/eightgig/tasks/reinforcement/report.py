@@ -8,7 +8,7 @@ from kedro.pipeline import Pipeline
 from eightgig.core.units import format_bytes
 from eightgig.datasets.weights import Weights
 from eightgig.models.agents import AgentParameters, EnvironmentParameters
-from eightgig.stages.annotations import Figure, Table
+from eightgig.stages.annotations import Figure, Page, Table
 from eightgig.stages.task import stage_node, stage_pipeline
 from eightgig.tasks.reinforcement.metrics import ReturnsReport
 from eightgig.tasks.reinforcement.parameters import Exploration, PolicyParity, PPOParameters
@@ -80,7 +80,7 @@ def write_page(
     learning_figure: Figure,
     signs_figure: Figure,
     parts_figure: Figure,
-) -> "report.Page":
+) -> Page:
     """Return the page."""
     from eightgig.report.page import Page
     from eightgig.report.sections.training import making_section

@@ -1,17 +1,17 @@
 """Ingest: from images with masks on disk to an HDF5 store, its splits, and a list of what is wrong."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 from kedro.pipeline import Pipeline
 
 from eightgig.core.progress import Report
-from eightgig.core.records import Record
 from eightgig.data.ingest.sources import RawImages, Source
 from eightgig.stages.annotations import StoreContent, Table
 from eightgig.stages.ingest import source_nodes
-from eightgig.stages.task import Records, stage_node, stage_pipeline
+from eightgig.stages.task import stage_node, stage_pipeline
 from eightgig.tasks.segmentation.parameters import SegmentationDataParameters
+from eightgig.tasks.segmentation.task import RECORDS
 
 if TYPE_CHECKING:
     from eightgig.tasks.segmentation.layouts import MaskFolder
@@ -26,7 +26,7 @@ def create_pipeline() -> Pipeline:
 class MaskedImages:
     """Images with a mask each."""
 
-    records: ClassVar[Records] = {Record: SegmentationDataParameters}
+    records = RECORDS
     doing = "looking at images and masks"
     tables = ("class_pixels",)
 

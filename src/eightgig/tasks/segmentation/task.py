@@ -3,18 +3,16 @@
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from eightgig.data.images.parameters import DataParameters
-from eightgig.models.parameters import ImageModelParameters, ModelParameters
+from eightgig.models.parameters import ImageModelParameters
 from eightgig.stages.annotations import Batches, Evaluator, ImageNetwork, ImageStore, Objective, SoftLoss
 from eightgig.stages.images import ImageTask, letterboxed, loading
 from eightgig.stages.task import Records
 from eightgig.tasks.segmentation.parameters import SegmentationDataParameters, SegmenterTrainParameters
-from eightgig.training.parameters import TrainParameters
 
 RECORDS: Records = {
-    ModelParameters: ImageModelParameters,
-    DataParameters: SegmentationDataParameters,
-    TrainParameters: SegmenterTrainParameters,
+    "model": ImageModelParameters,
+    "data": SegmentationDataParameters,
+    "train": SegmenterTrainParameters,
 }
 
 
