@@ -7,10 +7,8 @@ if TYPE_CHECKING:
     from pandas import DataFrame as Table
     from plotly.graph_objects import Figure
 
-    from eightgig.report.page import Page
-
     ImageArray = NDArray[Any]
 else:
-    Figure = ImageArray = Page = Table = Any
+    Figure = ImageArray = Table = Any
 
-__all__ = ["Figure", "ImageArray", "Page", "Table"]
+__all__ = ["Figure", "ImageArray", "Table"]

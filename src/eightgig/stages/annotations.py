@@ -6,7 +6,7 @@ importing torch for that would cost seconds at each `kedro` command.
 
 from typing import TYPE_CHECKING, Any
 
-from eightgig.report.annotations import Figure, ImageArray, Page, Table
+from eightgig.report.annotations import Figure, ImageArray, Table
 
 if TYPE_CHECKING:
     from torch.utils.data import DataLoader
@@ -37,7 +37,6 @@ __all__ = [
     "ImageStore",
     "Network",
     "Objective",
-    "Page",
     "SoftLoss",
     "StoreContent",
     "Table",

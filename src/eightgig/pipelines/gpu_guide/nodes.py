@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 from eightgig.core.errors import BudgetError, PredictionError
 from eightgig.pipelines.gpu_guide.parameters import CompareParameters, OwnModelParameters, WorkloadParameters
 from eightgig.pipelines.gpu_guide.records import Guide, GuideRow
-from eightgig.stages.annotations import Figure, Page, Table
+from eightgig.report.page import Page
+from eightgig.stages.annotations import Figure, Table
 from eightgig.vram.cards.catalog import Card, card_named
 from eightgig.vram.cards.found import card_found
 from eightgig.vram.parameters import PlanParameters
@@ -83,7 +84,6 @@ def write_page(
 ) -> Page:
     """Return the guide's page."""
     from eightgig.pipelines.gpu_guide import buying, page
-    from eightgig.report.page import Page
 
     sections = [
         page.fits_section(guide, fits_figure),
