@@ -10,7 +10,7 @@ from kedro.validation import TypeExtractor
 from eightgig.cli.typed_parameters import case_names
 from eightgig.core.errors import ConfigurationError
 from eightgig.data.images.parameters import DataParameters
-from eightgig.stages.task import case_pipeline, stage_node, stage_pipeline
+from eightgig.stages.task import Records, case_pipeline, stage_node, stage_pipeline
 from eightgig.training.parameters import TrainParameters
 
 
@@ -22,7 +22,7 @@ class LoudParameters(DataParameters):
     loudness: int = 11
 
 
-RECORDS = {"data": LoudParameters, "train": TrainParameters}
+RECORDS: Records = {"data": LoudParameters, "train": TrainParameters}
 
 
 class Loud:

@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import wraps
 from inspect import signature
 from types import MethodType
@@ -23,6 +24,23 @@ from eightgig.vram.plan import Precision
 
 Records = Mapping[str, type[Record]]
 """What each group of a task's parameters is read as, by the group's name: `model` for `params:model`."""
+
+
+@dataclass(frozen=True)
+class TrainingSamples:
+    """What a network is trained on.
+
+    Attributes:
+        store: that holds the samples.
+        indices: of those to train on.
+        size: of a sample, in pixels a side or in tokens.
+        train: the recipe, of the task's own record.
+    """
+
+    store: Any
+    indices: list[int]
+    size: int
+    train: Any
 
 
 class TaskData(ABC):
@@ -99,9 +117,7 @@ class TaskNetwork(ABC):
         blank: ModelParameters = model.model_copy(update={"weights": "none"})
         return blank
 
-    def prepare(  # noqa: B027 - of most networks all is learnt
-        self, network: Any, store: Any, indices: list[int], *, size: int, train: Any
-    ) -> None:
+    def prepare(self, network: Any, samples: TrainingSamples) -> None:  # noqa: B027 - of most networks all is learnt
         """Fit to the training samples what of the network is not learnt by gradients, in place."""
 
     def merge_weights(self, network: Any, state: dict[str, Any]) -> dict[str, Any]:  # noqa: ARG002 - trained as it is
@@ -126,15 +142,22 @@ class TaskObjective(ABC):
 
 
 class TaskEvaluation(ABC):
-    """How outputs are read and judged."""
+    """How outputs are read and judged.
+
+    Attributes:
+        target: name in the batches of what is right, where that is one number a sample.
+    """
+
+    target = "labels"
 
     @abstractmethod
     def evaluator(self, classes: Sequence[str]) -> Evaluator:
         """Return what reads the export module's outputs, judges and compares them."""
 
-    @abstractmethod
     def targets(self, batch: Any) -> list[Any]:
         """Return what is right for each sample of an evaluation batch, as the evaluator wants it."""
+        numbers: list[Any] = batch[self.target].tolist()
+        return numbers
 
 
 class Task(TaskData, TaskNetwork, TaskObjective, TaskEvaluation):

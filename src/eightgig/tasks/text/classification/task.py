@@ -98,10 +98,6 @@ class SentimentClassifier(TextTask):
 
         return ClassificationEvaluator(classes)
 
-    def targets(self, batch: Any) -> list[Any]:
-        """Return each text's class, as a position in the classes."""
-        return [int(label) for label in batch["labels"]]
-
     def dummy_batch(self, model: TextModelParameters, num_samples: int) -> dict[str, Any]:
         """Return texts of the full length, with a mask: the loader gives one, and so the kernel is another."""
         import torch
