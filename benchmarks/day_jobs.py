@@ -96,8 +96,6 @@ def parameters_of(name: str) -> dict[str, Any]:
 def recipe_of(case: str, *, device: str, tiny: bool = False, lever: str | None = None, **train: Any) -> Recipe:
     """Return a recipe that needs no network: weights random, `train` changed, and small where it is `tiny`."""
     from eightgig.core.addresses import at_address
-    from eightgig.models.parameters import ModelParameters
-    from eightgig.training.parameters import TrainParameters
     from eightgig.vram.parameters import PlanParameters
 
     study, given = STUDIES[case], parameters_of(case)
@@ -117,8 +115,8 @@ def recipe_of(case: str, *, device: str, tiny: bool = False, lever: str | None =
     records = made.records
     return Recipe(
         made,
-        records.get(ModelParameters, ModelParameters)(**model),
-        records.get(TrainParameters, TrainParameters)(**{**given["train"], **train}),
+        records["model"](**model),
+        records["train"](**{**given["train"], **train}),
         PlanParameters(**plan),
     )
 

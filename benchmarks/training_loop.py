@@ -25,9 +25,9 @@ from eightgig.data.images.parameters import AugmentParameters, DataParameters
 from eightgig.data.images.transforms import DeviceColour
 from eightgig.data.store.reader import ImageStore
 from eightgig.models.parameters import ImageModelParameters
-from eightgig.stages.ingest import inspect, split
+from eightgig.stages.ingest import build_store, inspect, split
 from eightgig.stages.plan import plan_memory
-from eightgig.tasks.classification.ingest import ClassifiedImages, build_store
+from eightgig.tasks.classification.ingest import ClassifiedImages
 from eightgig.tasks.classification.model import build_classifier
 from eightgig.tasks.classification.task import ImageClassifier
 from eightgig.training.epoch_iterator import EpochIterator
@@ -45,7 +45,7 @@ def make_store(folder: Path, num_images: int) -> ImageStore:
     images = ClassifiedImages()
     raw = images.source(data).materialise(folder)
     manifest, rejects = inspect(images, raw, data, folder / "journal")
-    build_store(raw, manifest, split(images, raw, manifest, rejects, data), data).write(folder / "store.h5")
+    build_store(images, raw, manifest, split(images, raw, manifest, rejects, data), data).write(folder / "store.h5")
     return ImageStore(folder / "store.h5")
 
 

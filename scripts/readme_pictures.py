@@ -18,8 +18,9 @@ import plotly.io
 from levers import CARD, RECIPES, TOKENS, planned
 from PIL import Image, ImageChops
 
+from eightgig.report.html import render_page
 from eightgig.report.memory import memory_over_step
-from eightgig.report.page import Chart, Page, Section, render_page
+from eightgig.report.page import Chart, Page, Section
 from eightgig.report.sections.memory import timeline_table
 from eightgig.vram.tracing.predictor import Predictor
 

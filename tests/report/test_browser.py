@@ -3,7 +3,8 @@
 import plotly.graph_objects as go
 import pytest
 
-from eightgig.report.page import Chart, Code, Fact, Facts, Folded, Link, Links, Page, Section, Table, render_page
+from eightgig.report.html import render_page
+from eightgig.report.page import Chart, Code, Fact, Facts, Folded, Link, Links, Page, Section, Table
 
 TABLE = Table(["name", "", "size"], [["a long name of many words " * 3, "x", row] for row in range(60)], "Sizes")
 BLOCKS = (

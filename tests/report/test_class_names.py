@@ -16,7 +16,8 @@ from eightgig.data.store.tokens import TokenContent, TokenStore
 from eightgig.datasets.results import TableDataset
 from eightgig.export.card import TextModelCard
 from eightgig.report import figures
-from eightgig.report.page import Chart, Page, Section, Table, render_page
+from eightgig.report.html import render_page
+from eightgig.report.page import Chart, Page, Section, Table
 from eightgig.tasks.text.manifest import build_manifest
 from eightgig.tasks.text.parameters import TextDataParameters
 from eightgig.tasks.text.sources import open_texts

@@ -7,20 +7,8 @@ import pandas as pd
 import plotly.graph_objects as go
 import pytest
 
-from eightgig.report.page import (
-    Chart,
-    Code,
-    Fact,
-    Facts,
-    Folded,
-    Gallery,
-    Image,
-    Page,
-    Section,
-    Table,
-    render_page,
-    shown,
-)
+from eightgig.report.html import render_page, shown
+from eightgig.report.page import Chart, Code, Fact, Facts, Folded, Gallery, Image, Page, Section, Table
 
 EVIL = "<script>alert('daisy')</script>"
 IMAGE = Image.from_array(np.zeros((8, 8, 3), np.uint8), caption=EVIL, note=EVIL, mark="bad")

@@ -57,9 +57,6 @@ def _train_distributed(asked: dict[str, Any]) -> None:
 def _job(asked: dict[str, Any]) -> Any:
     task, store = _named(asked["task"])(), _named(asked["store"])(Path(asked["store_path"]))
     training_job = import_module("eightgig.stages.training_job")
-    records = {kind.__name__: own for kind, own in task.records.items()}
-    model = records.get("ModelParameters") or training_job.ModelParameters
-    train = records.get("TrainParameters") or training_job.TrainParameters
     return training_job.TrainingJob(
         task=task,
         store=store,
@@ -67,8 +64,8 @@ def _job(asked: dict[str, Any]) -> Any:
         val_indices=asked["val_indices"],
         size=asked["size"],
         plan=training_job.MemoryPlan.model_validate(asked["plan"]),
-        model=model(**asked["model"]),
-        train=train(**asked["train"]),
+        model=task.records["model"](**asked["model"]),
+        train=task.records["train"](**asked["train"]),
         checkpoints=Path(asked["checkpoints"]),
         flight_recorder=Path(asked["checkpoints"]) / "flight_recorder",
         tracker=import_module("eightgig.core.tracker").NoTracker(),

@@ -46,9 +46,6 @@ class SmallCard(nn.Module):
 class NumberTask(ImageClassifier):
     score_name = "accuracy"
 
-    def prepare(self, network, store, indices, *, size, train):
-        pass
-
     def build_network(self, model, num_classes):
         return ImageNetwork(SmallCard(), "small", "timm", "none", (0.5,) * 3, (0.5,) * 3, 8)
 

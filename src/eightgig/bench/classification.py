@@ -13,7 +13,7 @@ from torchmetrics.functional import classification as metrics
 
 from eightgig.bench.records import ClassificationReport, ClassRow
 from eightgig.core.errors import DataError
-from eightgig.export.evaluator import Comparer, ComparerOfAll, Comparison, Judge, JudgeOfAll
+from eightgig.export.evaluator import Comparison, EvaluatorOfAll
 from eightgig.export.runners import Arrays, softmax
 
 _CALIBRATION_BINS = 15
@@ -21,10 +21,10 @@ _CALIBRATION_BINS = 15
 _SMALLEST_PROBABILITY = 1e-12
 
 
-class ClassificationEvaluator:
+class ClassificationEvaluator(EvaluatorOfAll):
     """One class of several an image; an `eightgig.export.evaluator.Evaluator`.
 
-    Its answers are probabilities_K, its truths positions in `classes`.
+    Its answers are probabilities_K, its truths positions in `classes`; all together, for F1 is of classes.
     """
 
     output = "logits"
@@ -36,14 +36,6 @@ class ClassificationEvaluator:
     def predictions(self, outputs: Arrays) -> list[NDArray[np.float64]]:
         """Return the probabilities of each image of logits_NK."""
         return list(softmax(outputs[self.output]))
-
-    def judge(self) -> Judge:
-        """Return what judges all samples together: F1 is of classes."""
-        return JudgeOfAll(self.quality)
-
-    def comparer(self) -> Comparer:
-        """Return what compares all samples together."""
-        return ComparerOfAll(self.compare)
 
     def quality(self, predictions: Sequence[NDArray[np.float64]], targets: Sequence[int]) -> dict[str, float]:
         """Return accuracy, top-5 accuracy and macro F1."""

@@ -10,12 +10,11 @@ from kedro_datasets._typing import ImagePreview, PlotlyPreview
 
 from eightgig.core.files import write_bytes, write_text
 from eightgig.datasets.files import FileDataset, TextDataset
+from eightgig.report.page import Page
 
 if TYPE_CHECKING:
     import numpy as np
     from plotly.graph_objects import Figure
-
-    from eightgig.report.page import Page
 
 
 _MOST_PIXELS = 32_000_000
@@ -92,12 +91,12 @@ class FigureDataset(FileDataset["Figure", "Figure"]):
         return PlotlyPreview(json.loads(self.path.read_text(encoding="utf-8")))
 
 
-class PageDataset(FileDataset["Page", str]):
+class PageDataset(FileDataset[Page, str]):
     """A report page, as one self-contained HTML file; loaded it is that file's text."""
 
-    def save(self, data: "Page") -> None:
+    def save(self, data: Page) -> None:
         """Render the page and write it atomically."""
-        from eightgig.report.page import render_page
+        from eightgig.report.html import render_page
 
         write_text(self.path, render_page(data))
 

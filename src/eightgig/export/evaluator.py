@@ -1,5 +1,6 @@
 """What a network's outputs mean: read, judged and compared in the same way whatever ran it."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
@@ -65,6 +66,26 @@ class Evaluator(Protocol):
 
     def comparer(self) -> Comparer:
         """Return what tells how far one runner is from another."""
+
+
+class EvaluatorOfAll(ABC):
+    """What evaluators answer alike whose measures want all answers together; for answers that are small."""
+
+    @abstractmethod
+    def quality(self, predictions: Sequence[Any], targets: Sequence[Any]) -> dict[str, float]:
+        """Return the figures of all samples by name; the first is the score."""
+
+    @abstractmethod
+    def compare(self, reference: Sequence[Any], found: Sequence[Any]) -> Comparison:
+        """Return how far the answers found are from those of the reference."""
+
+    def judge(self) -> Judge:
+        """Return what judges all samples together."""
+        return JudgeOfAll(self.quality)
+
+    def comparer(self) -> Comparer:
+        """Return what compares all samples together."""
+        return ComparerOfAll(self.compare)
 
 
 class JudgeOfAll:

@@ -9,7 +9,10 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from eightgig.core.errors import WeightsError
+from eightgig.models.heads import head_names
 
+RANDOM = "random initialisation"
+"""Where weights come from that nobody gave."""
 _ENDINGS = (".safetensors", ".pt", ".pth")
 # Side outputs that only help training; a model built here has none, a downloaded file may still carry them.
 _AUXILIARY = ("AuxLogits.", "aux1.", "aux2.")
@@ -29,6 +32,23 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
             "Give such a path, or one of: default, packaged, none."
         )
     return _only_tensors(_read(path), path)
+
+
+def start_from(module: nn.Module, weights: str) -> str:
+    """Load the file that `weights` names, or leave the module random where it is `none`; return which, for a person.
+
+    Raises:
+        WeightsError: the file cannot be read, or is another model's.
+    """
+    if weights == "none":
+        return RANDOM
+    return load_from(module, read_state_dict(Path(weights).expanduser()), origin=f"file {Path(weights).name}")
+
+
+def load_from(module: nn.Module, tensors: Mapping[str, Tensor], *, origin: str) -> str:
+    """Load tensors that may have another head; return their origin, with what was left out, for a person."""
+    left_out = load_matching(module, tensors, head=head_names(module), origin=origin)
+    return f"{origin}; {left_out}" if left_out else origin
 
 
 def load_matching(module: nn.Module, weights: Mapping[str, Tensor], *, head: Sequence[str], origin: str) -> str:

@@ -5,15 +5,14 @@ import io
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from eightgig.core.errors import ConfigurationError
+from eightgig.report.page import Mark
 
-Mark = Literal["plain", "good", "bad"]
 GROUND, INK = (250, 250, 248), (40, 44, 52)
 MARK_COLOURS: dict[Mark, tuple[int, int, int]] = {
     "plain": (205, 209, 214),

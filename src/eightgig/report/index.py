@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from eightgig.core.files import write_text
-from eightgig.report.page import Link, Links, Page, Section, render_page
+from eightgig.report.page import Link, Links, Page, Section
 
 _ABOUT = re.compile(r'<script type="application/json" id="about">(.*?)</script>', re.DOTALL)
 _HEAD_CHARS = 65_536  # of a page, of which the first lines say what it is about
@@ -15,6 +15,8 @@ _NAME = "report.html"
 
 def write_index(folder: Path) -> Path:
     """Write `index.html` over the pages of the folders in a folder, the newest first, and return where."""
+    from eightgig.report.html import render_page
+
     pages = sorted(folder.glob(f"*/{_NAME}"), key=lambda path: path.stat().st_mtime, reverse=True)
     index = Page(
         title="All pages",

@@ -1,26 +1,17 @@
-"""One report page, as plain values and figures, and how it becomes one self-contained HTML file.
+"""One report page, as plain values and figures (`eightgig.report.html` writes it); imports nothing heavy.
 
 A page says nothing about what kind of model it shows, so every case study uses it:
 `Page > Section > Facts | Table | Chart | Gallery | Code | Folded | Links`.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib.resources import files
-from typing import Any, ClassVar
+from typing import ClassVar, Literal
 
-import jinja2
-import numpy as np
-import pandas as pd
-import plotly.graph_objects as go
-from markupsafe import Markup
-from numpy.typing import NDArray
-from plotly.offline import get_plotlyjs
+from eightgig.report.annotations import Figure, ImageArray
+from eightgig.report.annotations import Table as Frame
 
-from eightgig.report.images import Mark, to_data_uri
-
-MISSING = "–"
+Mark = Literal["plain", "good", "bad"]
 Cell = str | float | int | bool | None
 
 
@@ -54,7 +45,7 @@ class Table:
     kind: ClassVar[str] = "table"
 
     @classmethod
-    def from_frame(cls, frame: pd.DataFrame, *, caption: str = "", formats: Mapping[str, str] | None = None) -> "Table":
+    def from_frame(cls, frame: Frame, *, caption: str = "", formats: Mapping[str, str] | None = None) -> "Table":
         """Return the table of a DataFrame: its index left out, `_` in names as spaces.
 
         Args:
@@ -70,14 +61,14 @@ class Table:
     def numeric(self) -> list[bool]:
         """Which columns hold nothing but numbers."""
         columns = list(zip(*self.rows, strict=True)) if self.rows else [() for _ in self.columns]
-        return [all(map(_is_number, cells)) and not all(map(_is_missing, cells)) for cells in columns]
+        return [all(map(_is_number, cells)) and not all(map(is_missing, cells)) for cells in columns]
 
 
 @dataclass(frozen=True)
 class Chart:
     """A plotly figure."""
 
-    figure: go.Figure
+    figure: Figure
     caption: str = ""
     kind: ClassVar[str] = "chart"
 
@@ -92,10 +83,10 @@ class Image:
     mark: Mark = "plain"
 
     @classmethod
-    def from_array(
-        cls, image_HWC: NDArray[np.uint8], caption: str = "", *, note: str = "", mark: Mark = "plain"
-    ) -> "Image":
+    def from_array(cls, image_HWC: ImageArray, caption: str = "", *, note: str = "", mark: Mark = "plain") -> "Image":
         """Return the image of an array (height, width, 3) uint8, at most 360 px a side."""
+        from eightgig.report.images import to_data_uri
+
         return cls(to_data_uri(image_HWC, longest_side_px=360), caption, note, mark)
 
 
@@ -179,67 +170,24 @@ class Page:
     summary: str = ""
 
 
-def render_page(page: Page) -> str:
-    """Return the page as one HTML text that loads nothing: style, figures, images and plotly.js are inside.
-
-    Everything that comes from data is escaped. It follows the reader's light or dark setting and has a switch.
-    """
-    has_charts = any(isinstance(block, Chart) for section in page.sections for block in section.blocks)
-    about = {"title": page.title, "subtitle": page.subtitle, "summary": page.summary}
-    return _template().render(page=page, about=_as_json(about), plotly_js=Markup(get_plotlyjs()) if has_charts else "")  # noqa: S704 - plotly's own
-
-
-def _template() -> jinja2.Template:
-    environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters.update(
-        shown=shown, figure_json=_figure_json, paragraphs=lambda text: text.strip().split("\n\n")
-    )
-    return environment.from_string(files(__package__).joinpath("page.html.j2").read_text(encoding="utf-8"))
-
-
-def _figure_json(figure: go.Figure) -> Markup:
-    return _in_script(figure.to_json())
-
-
-def _as_json(values: Mapping[str, str]) -> Markup:
-    return _in_script(json.dumps(values))
-
-
-def _in_script(text: str) -> Markup:
-    """Return JSON that cannot end the script element it stands in."""
-    return Markup(text.replace("<", "\\u003c"))  # noqa: S704 - "<" is written as an escape
-
-
 def _heading(name: str) -> str:
     """Write a column's name for a person: `size_mib` is `size MiB`."""
     return " ".join({"mib": "MiB", "gib": "GiB"}.get(word, word) for word in name.split("_"))
 
 
-def _is_missing(value: object) -> bool:
+def is_missing(value: object) -> bool:
+    """Return whether a cell holds nothing: an empty text, None, or what pandas takes for missing."""
+    import pandas as pd
+
     return value == "" if isinstance(value, str) else bool(pd.isna(value))  # type: ignore[call-overload]
 
 
 def _is_number(value: object) -> bool:
     """Tell what is set to the right: a number, or a text that starts like one."""
-    return _is_missing(value) or not isinstance(value, str) or value.lstrip("+-−")[:1].isdigit()
+    return is_missing(value) or not isinstance(value, str) or value.lstrip("+-−")[:1].isdigit()
 
 
 def _formatted(value: object, spec: str | None) -> Cell:
-    if spec is None or _is_missing(value) or isinstance(value, str):
+    if spec is None or is_missing(value) or isinstance(value, str):
         return value  # type: ignore[return-value]
     return format(value, spec)
-
-
-def shown(value: Any) -> str:
-    """Write a cell for a person: a dash for what is missing, `1,234` and `0.9123` for numbers, yes and no."""
-    if _is_missing(value):
-        return MISSING
-    if isinstance(value, bool | np.bool_):
-        return "yes" if value else "no"
-    if isinstance(value, int | np.integer):
-        return f"{value:,}"
-    if isinstance(value, float | np.floating):
-        return f"{value:,.0f}" if abs(float(value)) >= 1000 else f"{value:.4g}"
-    return str(value)

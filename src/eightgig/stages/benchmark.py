@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from kedro.pipeline import Node, Pipeline
+from kedro.pipeline import Pipeline
 
 from eightgig.bench.parameters import BenchmarkParameters
 from eightgig.core.progress import track
@@ -24,19 +24,22 @@ if TYPE_CHECKING:
     from eightgig.export.runners import Runner
 
 
-def create_pipeline(task: Task, evaluation: Node) -> Pipeline:
+def create_pipeline(task: Task, evaluate: Callable[..., Any], results: str | list[str]) -> Pipeline:
     """Return the nodes from `weights` and the exported files to the results and `benchmark_table`.
 
     Args:
         task: of the pipeline.
-        evaluation: judges the trained network on the whole test split, in the way of its task.
+        evaluate: judges the trained network on the whole test split in the task's way, of `task`, `weights`, `store`,
+            `splits`, `benchmark` and `plan`.
+        results: names of the datasets that it gives.
     """
     held_out = {"weights": "weights", "store": "store", "splits": "splits", "benchmark": "params:benchmark"}
+    plan = {"plan": "params:plan"}
     files = {name: name for name in (*ONNX_FILES, "compressed_onnx", "engines", "engines_table")}
     tables = ["benchmark_table", "latency_table"]
-    parameters = {"export": "params:export", "plan": "params:plan"}
-    compare = stage_node(compare_variants, {**held_out, **files, **parameters}, tables, task=task)
-    return stage_pipeline("benchmark", [evaluation, compare])
+    judge = stage_node(evaluate, {**held_out, **plan}, results, task=task)
+    inputs = {**held_out, **files, "export": "params:export", **plan}
+    return stage_pipeline("benchmark", [judge, stage_node(compare_variants, inputs, tables, task=task)])
 
 
 def compare_variants(

@@ -2,8 +2,6 @@
 
 from typing import TYPE_CHECKING, Any
 
-from kedro.pipeline import Node
-
 from eightgig.bench.parameters import BenchmarkParameters
 from eightgig.bench.records import ClassificationReport
 from eightgig.core.progress import track
@@ -11,7 +9,7 @@ from eightgig.datasets.weights import Weights
 from eightgig.stages.annotations import ImageStore, Table
 from eightgig.stages.inference import running
 from eightgig.stages.inputs import network_inputs
-from eightgig.stages.task import Task, stage_node
+from eightgig.stages.task import Task
 from eightgig.stages.trained import indices_of
 from eightgig.vram.parameters import PlanParameters
 
@@ -19,12 +17,8 @@ if TYPE_CHECKING:
     from eightgig.export.runners import Runner
 
 
-def evaluation(task: Task) -> Node:
-    """Return the benchmark's node from `weights` to `metrics` and the tables of results."""
-    held_out = {"weights": "weights", "store": "store", "splits": "splits", "benchmark": "params:benchmark"}
-    held_out["plan"] = "params:plan"
-    results = ["metrics", "per_class_table", "confusion_table", "predictions_table"]
-    return stage_node(evaluate, held_out, results, task=task)
+RESULTS = ["metrics", "per_class_table", "confusion_table", "predictions_table"]
+"""The datasets that `evaluate` gives."""
 
 
 def evaluate(

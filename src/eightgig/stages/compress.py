@@ -14,7 +14,7 @@ from eightgig.datasets.weights import Weights
 from eightgig.models.compression import CompressedForm, CompressionReport, CompressParameters, Form
 from eightgig.stages.annotations import ImageStore, Network, Objective, Table, TrainingResult
 from eightgig.stages.inputs import workers_for
-from eightgig.stages.task import Task, stage_node, stage_pipeline
+from eightgig.stages.task import Task, TrainingSamples, stage_node, stage_pipeline
 from eightgig.stages.trained import card_of, indices_of, restore
 from eightgig.training.parameters import TrainParameters
 from eightgig.vram.plan import MemoryPlan
@@ -43,7 +43,7 @@ def create_pipeline(task: Task) -> Pipeline:
         "tracker": "tracker",
     }
     outputs = ["compressed_weights", "compression"]
-    return stage_pipeline("compress", [stage_node(compress_network, inputs, outputs, task=task)])
+    return stage_pipeline("compress", [stage_node(compress_network, inputs, outputs, task=task, records=task.records)])
 
 
 def compress_network(
@@ -165,7 +165,7 @@ class CompressionWork:
         parameters = config_from_card.model_copy(update={"name": student.model, "weights": student.weights})
         network = self.task.build_network(parameters, len(self.weights.card.classes))
         training, size = indices_of(self.splits, "train"), self.weights.card.size
-        self.task.prepare(network, self.store, training, size=size, train=self.train)
+        self.task.prepare(network, TrainingSamples(self.store, training, size, self.train))
         # All forms take the same inputs, so that a program can exchange the files, and a teacher sees what they see.
         changes: Any = {"mean": self.weights.card.mean, "std": self.weights.card.std}
         return replace(network, **changes)

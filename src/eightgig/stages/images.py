@@ -19,8 +19,8 @@ class ImageTask(Task):
     channels_last = True
 
     @abstractmethod
-    def dummy_targets(self, num_images: int, size: int) -> dict[str, Any]:
-        """Return the targets of a training batch, tensors of zeros by name."""
+    def dummy_targets(self, images_N3HW: Any) -> dict[str, Any]:
+        """Return the targets of a training batch of these images, tensors of zeros by name."""
 
     def batch_loader(self) -> Callable[..., Batches]:
         """Return what makes batches of a store: of crops with a label each; without `augment` centre crops."""
@@ -64,7 +64,7 @@ class ImageTask(Task):
 
         size = model.image_size
         images_N3HW = torch.zeros(num_samples, 3, size, size, dtype=torch.uint8)
-        return {"images": images_N3HW, **self.dummy_targets(num_samples, size)}
+        return {"images": images_N3HW, **self.dummy_targets(images_N3HW)}
 
     def train_batches(
         self, store: ImageStore, indices: Iterable[int], *, size: int, batch_size: int, train: Any

@@ -4,17 +4,20 @@ Where memory is short its batches are cut.
 """
 
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from eightgig.core.device import describe_device, resolve_device
 from eightgig.core.errors import BudgetError
+from eightgig.core.progress import track
 from eightgig.core.units import bytes_from_gib
 from eightgig.datasets.weights import Weights
+from eightgig.stages.annotations import Table
+from eightgig.stages.inputs import workers_for
 from eightgig.stages.task import Task
-from eightgig.stages.trained import restore
+from eightgig.stages.trained import indices_of, restore
 from eightgig.vram.parameters import PlanParameters
 from eightgig.vram.plan import MemoryPlan
 
@@ -64,6 +67,16 @@ def inference_plan(plan: PlanParameters) -> MemoryPlan:
     planned = load_calibration(plan.calibration).of(generation_of_plan(made)).context_bytes.value
     context_bytes = int(planned) if plan.context_gib is None else bytes_from_gib(plan.context_gib)
     return made.model_copy(update={"context_bytes": context_bytes, "budget_bytes": made.budget_bytes - context_bytes})
+
+
+def held_out_batches(
+    task: Task, weights: Weights, store: Any, splits: Table, *, batch_size: int
+) -> Iterable[Mapping[str, Any]]:
+    """Return the batches of the whole test split, in its order; progress is told."""
+    task.check_store(weights.card, store)
+    indices = indices_of(splits, "test")
+    how = {"batch_size": batch_size, "num_workers": workers_for(len(indices), batch_size)}
+    return track(task.eval_batches(store, indices, size=weights.card.size, **how), "evaluating")
 
 
 @contextmanager

@@ -9,12 +9,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
-from kedro.pipeline import Node
+from kedro.pipeline import Node, Pipeline
 
 from eightgig.core.progress import Report, progress
 from eightgig.core.records import Record
-from eightgig.stages.annotations import Table
-from eightgig.stages.task import Records, stage_node
+from eightgig.stages.annotations import StoreContent, Table
+from eightgig.stages.task import Records, stage_node, stage_pipeline
 
 logger = logging.getLogger(__name__)
 _MOST_LINES = 12  # of a set in which everything is wrong; all is in the list of rejects
@@ -25,7 +25,7 @@ class IngestKind(Protocol):
 
     @property
     def records(self) -> Records:
-        """The kind's own record in the place of `Record`."""
+        """As `eightgig.stages.task.Task` has them."""
 
     @property
     def doing(self) -> str:
@@ -53,6 +53,40 @@ class IngestKind(Protocol):
         """Returns which row of the manifest is in which split, of `manifest`, `data` and the tables by their names."""
 
 
+class ImageKind(IngestKind, Protocol):
+    """Images, and what is to be stored of them."""
+
+    @property
+    def stored(self) -> tuple[str, ...]:
+        """Names of the tables that the store is made of beside the manifest."""
+
+    @property
+    def content(self) -> Callable[..., StoreContent]:
+        """Returns what the store's dataset writes, of `raw`, the manifest's rows of the splits, `data` and `stored`."""
+
+
+class PlainImages:
+    """What kinds answer alike whose manifest says all that is known of an image; see `IngestKind`."""
+
+    doing = "looking at images"
+    tables: tuple[str, ...] = ()
+    stored: tuple[str, ...] = ()
+
+    def split(self, manifest: Table, data: Any) -> Table:
+        """Return the splits, drawn in each class; copies stay together."""
+        from eightgig.data.ingest.splits import make_splits
+
+        return make_splits(manifest, val_fraction=data.val_fraction, test_fraction=data.test_fraction, seed=data.seed)
+
+
+def image_ingest(kind: ImageKind) -> Pipeline:
+    """Return the nodes from `params:data` to `store` and `splits`."""
+    chosen = {name: name for name in ("raw", "manifest", "splits", *kind.stored)}
+    inputs = {**chosen, "data": "params:data"}
+    store = stage_node(build_store, inputs, "store", task=kind, records=kind.records)
+    return stage_pipeline("ingest", [*source_nodes(kind), store])
+
+
 def source_nodes(kind: IngestKind, *, splits: str = "splits", split_name: str = "split") -> list[Node]:
     """Return the nodes from `params:data` to the manifest, what was refused, and the splits.
 
@@ -62,10 +96,11 @@ def source_nodes(kind: IngestKind, *, splits: str = "splits", split_name: str = 
         split_name: of the node that makes it.
     """
     data, tables = {"raw": "raw", "data": "params:data"}, {name: name for name in ("manifest", *kind.tables)}
+    of_kind: Any = {"task": kind, "records": kind.records}
     return [
-        stage_node(collect, {"data": "params:data"}, "raw", task=kind),
-        stage_node(inspect, {**data, "ingest_journal": "ingest_journal"}, [*tables, "rejects"], task=kind),
-        stage_node(split, {**data, **tables, "rejects": "rejects"}, splits, task=kind, name=split_name),
+        stage_node(collect, {"data": "params:data"}, "raw", **of_kind),
+        stage_node(inspect, {**data, "ingest_journal": "ingest_journal"}, [*tables, "rejects"], **of_kind),
+        stage_node(split, {**data, **tables, "rejects": "rejects"}, splits, name=split_name, **of_kind),
     ]
 
 
@@ -93,6 +128,16 @@ def split(kind: IngestKind, raw: Any, manifest: Table, rejects: Table, data: Rec
     """
     kind.require_usable(raw, manifest, rejects, data, **tables)
     return kind.split(manifest, data, **tables)
+
+
+def build_store(
+    kind: ImageKind, raw: Any, manifest: Table, splits: Table, data: Record, **tables: Table
+) -> StoreContent:
+    """Return what the store's dataset writes: the images of the splits, streamed.
+
+    It waits for the splits, so that a set which is refused replaces no store.
+    """
+    return kind.content(raw, manifest.iloc[splits["index"]], data, **tables)
 
 
 def log_findings(rejects: Table) -> None:

@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 def create_pipeline(task: Task) -> Pipeline:
     """Return the node that makes `memory_plan`."""
     inputs = {"store": "store", "model": "params:model", "train": "params:train", "plan": "params:plan"}
-    return stage_pipeline("plan", [stage_node(plan_memory, inputs, "memory_plan", task=task)])
+    return stage_pipeline("plan", [stage_node(plan_memory, inputs, "memory_plan", task=task, records=task.records)])
 
 
 def plan_memory(

@@ -1,7 +1,7 @@
 """Report: the figures, and one page that shows the whole run."""
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 from kedro.pipeline import Pipeline
 
@@ -12,19 +12,18 @@ from eightgig.export.int8.records import QuantizationReport
 from eightgig.export.parity import ParityTable
 from eightgig.models.compression import CompressionReport
 from eightgig.models.parameters import ModelParameters
+from eightgig.report.page import Fact, Page, Section
 from eightgig.report.sections import compression as compress_page
 from eightgig.report.sections import export as export_page
 from eightgig.report.sections import memory as memory_page
 from eightgig.report.sections import training as page
+from eightgig.report.sections.summary import in_words
 from eightgig.stages.annotations import Figure, Table
 from eightgig.stages.task import Records, stage_node, stage_pipeline
 from eightgig.training.parameters import TrainParameters
 from eightgig.vram.plan import MemoryPlan
 from eightgig.vram.runtime.measure import MeasuredPhase
 from eightgig.vram.trace import VramTrace
-
-if TYPE_CHECKING:
-    from eightgig.report import page as pages
 
 _FIGURES = ("curves", "memory_step", "memory_phases", "speed")
 
@@ -60,16 +59,16 @@ class Results(Protocol):
     def draw(self) -> Callable[..., tuple[Figure, ...]]:
         """The function that gives the figures."""
 
-    def headline(self, shown: Mapping[str, Any]) -> "pages.Fact":
+    def headline(self, shown: Mapping[str, Any]) -> Fact:
         """Return how good the network is, in one figure."""
 
-    def data(self, raw: Any, rejects: Table, store: Any, splits: Table, shown: Mapping[str, Any]) -> "pages.Section":
+    def data(self, raw: Any, rejects: Table, store: Any, splits: Table, shown: Mapping[str, Any]) -> Section:
         """Show what the network learned from."""
 
-    def results(self, shown: Mapping[str, Any]) -> "list[pages.Section]":
+    def results(self, shown: Mapping[str, Any]) -> list[Section]:
         """Show how good the network is; stands before the forms of it."""
 
-    def images(self, store: Any, shown: Mapping[str, Any]) -> "list[pages.Section]":
+    def images(self, store: Any, shown: Mapping[str, Any]) -> list[Section]:
         """Show single samples; stands behind the forms."""
 
 
@@ -117,7 +116,7 @@ def create_pipeline(results: Results, *, compressed: bool = True) -> Pipeline:
                 task=results,
                 name="draw_results",
             ),
-            stage_node(write_page, page_inputs, "report", task=results),
+            stage_node(write_page, page_inputs, "report", task=results, records=results.records),
         ],
     )
 
@@ -166,11 +165,8 @@ def write_page(
     train: TrainParameters,
     compression: CompressionReport | None = None,
     **shown: Any,
-) -> "pages.Page":
+) -> Page:
     """Return the page: what was trained on what, the plan, the training, the results, the variants, the errors."""
-    from eightgig.report.page import Page
-    from eightgig.report.sections.summary import in_words
-
     card, quality = weights.card, results.headline(shown)
     sections = [
         results.data(raw, rejects, store, splits, shown),

@@ -2,13 +2,18 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from types import FunctionType, MethodType
+from dataclasses import dataclass
+from functools import wraps
+from inspect import signature
+from types import MethodType
 from typing import Any, ClassVar
 
 from kedro.pipeline import Node, Pipeline
 from kedro.pipeline import node as kedro_node
+from kedro.validation import TypeExtractor
 
 from eightgig.core.addresses import address_of
+from eightgig.core.errors import ConfigurationError
 from eightgig.core.records import Record
 from eightgig.models.cards import WeightsCard
 from eightgig.models.compression import Shapes
@@ -17,8 +22,25 @@ from eightgig.stages.annotations import Batches, Evaluator, Network, Objective, 
 from eightgig.training.parameters import TrainParameters
 from eightgig.vram.plan import Precision
 
-Records = Mapping[type[Record], type[Record]]
-"""General parameter records, and those that a case has in their place."""
+Records = Mapping[str, type[Record]]
+"""What each group of a task's parameters is read as, by the group's name: `model` for `params:model`."""
+
+
+@dataclass(frozen=True)
+class TrainingSamples:
+    """What a network is trained on.
+
+    Attributes:
+        store: that holds the samples.
+        indices: of those to train on.
+        size: of a sample, in pixels a side or in tokens.
+        train: the recipe, of the task's own record.
+    """
+
+    store: Any
+    indices: list[int]
+    size: int
+    train: Any
 
 
 class TaskData(ABC):
@@ -95,9 +117,7 @@ class TaskNetwork(ABC):
         blank: ModelParameters = model.model_copy(update={"weights": "none"})
         return blank
 
-    def prepare(  # noqa: B027 - of most networks all is learnt
-        self, network: Any, store: Any, indices: list[int], *, size: int, train: Any
-    ) -> None:
+    def prepare(self, network: Any, samples: TrainingSamples) -> None:  # noqa: B027 - of most networks all is learnt
         """Fit to the training samples what of the network is not learnt by gradients, in place."""
 
     def merge_weights(self, network: Any, state: dict[str, Any]) -> dict[str, Any]:  # noqa: ARG002 - trained as it is
@@ -122,28 +142,35 @@ class TaskObjective(ABC):
 
 
 class TaskEvaluation(ABC):
-    """How outputs are read and judged."""
+    """How outputs are read and judged.
+
+    Attributes:
+        target: name in the batches of what is right, where that is one number a sample.
+    """
+
+    target = "labels"
 
     @abstractmethod
     def evaluator(self, classes: Sequence[str]) -> Evaluator:
         """Return what reads the export module's outputs, judges and compares them."""
 
-    @abstractmethod
     def targets(self, batch: Any) -> list[Any]:
         """Return what is right for each sample of an evaluation batch, as the evaluator wants it."""
+        numbers: list[Any] = batch[self.target].tolist()
+        return numbers
 
 
 class Task(TaskData, TaskNetwork, TaskObjective, TaskEvaluation):
     """All that differs between tasks; `tasks/<task>/task.py` has one class of this shape, made without arguments.
 
-    Parameters, cards and networks are of the task's own classes: `train` of the one that `records` names for
-    TrainParameters, `network` of the one that `build_network` gives.
+    Parameters, cards and networks are of the task's own classes: `train` of the one that `records` names so, `network`
+    of the one that `build_network` gives.
 
     Attributes:
-        records: the task's own parameter records.
+        records: what `model`, `data` and `train` are read as.
     """
 
-    records: ClassVar[Records] = {}
+    records: ClassVar[Records]
 
     def workload(
         self,
@@ -177,23 +204,43 @@ class Task(TaskData, TaskNetwork, TaskObjective, TaskEvaluation):
 
 
 def stage_node(
-    function: Callable[..., Any], inputs: dict[str, str], outputs: Any, *, task: Any = None, name: str | None = None
+    function: Callable[..., Any],
+    inputs: dict[str, str],
+    outputs: Any,
+    *,
+    task: Any = None,
+    records: Records | None = None,
+    name: str | None = None,
 ) -> Node:
-    """Make a node of a stage's function, named after it; `task`, where given, becomes its first argument."""
-    bound = MethodType(_with_records_of(task, function), task) if task is not None else function
+    """Return a node of a stage's function, named after it.
+
+    Args:
+        function: of the stage.
+        inputs: datasets by argument.
+        outputs: datasets.
+        task: where given, the function's first argument.
+        records: what the parameters among the inputs are read as, in the place of the general records that the
+            function, which serves all tasks, can name.
+        name: another one than the function's.
+    """
+    bound = MethodType(function, task) if task is not None else function
+    if records:
+        parameters = {f"params:{group}": record for group, record in records.items()}
+        own = {argument: parameters[dataset] for argument, dataset in inputs.items() if dataset in parameters}
+        bound = _reading(bound, own)
     return kedro_node(bound, inputs=inputs, outputs=outputs, name=name or function.__name__)
 
 
-def _with_records_of(task: Any, function: Callable[..., Any]) -> Callable[..., Any]:
-    """Return the function with the case's own records in its annotations: Kedro checks parameters by them."""
-    records = getattr(task, "records", {})
-    own = FunctionType(function.__code__, function.__globals__, function.__name__, function.__defaults__)
-    own.__kwdefaults__, own.__doc__, own.__module__ = function.__kwdefaults__, function.__doc__, function.__module__
-    own.__annotations__ = {
-        name: records.get(kind, kind) if isinstance(kind, type) else kind
-        for name, kind in function.__annotations__.items()
-    }
-    return own
+def _reading(function: Callable[..., Any], records: Records) -> Callable[..., Any]:
+    """Return a function that calls another one, and declares these records: Kedro reads parameters as declared."""
+
+    @wraps(function)
+    def declared(*args: Any, **kwargs: Any) -> Any:
+        return function(*args, **kwargs)
+
+    declared.__annotations__ = {**function.__annotations__, **records}
+    declared.__signature__ = signature(function)  # type: ignore[attr-defined]
+    return declared
 
 
 def stage_pipeline(name: str, nodes: list[Node]) -> Pipeline:
@@ -202,5 +249,23 @@ def stage_pipeline(name: str, nodes: list[Node]) -> Pipeline:
 
 
 def case_pipeline(name: str, stages: Iterable[Pipeline]) -> Pipeline:
-    """Sum the stages under the case study's name, which becomes the prefix of all datasets and parameters."""
-    return Pipeline(sum(stages, Pipeline([])), namespace=name)
+    """Return the sum of the stages under the case study's name, which is the prefix of all datasets and parameters.
+
+    Raises:
+        ConfigurationError: two nodes read one parameter as different records, of which Kedro would take any.
+    """
+    whole = Pipeline(sum(stages, Pipeline([])), namespace=name)
+    _require_one_record_each(whole)
+    return whole
+
+
+def _require_one_record_each(pipeline: Pipeline) -> None:
+    first: dict[str, tuple[type, Node]] = {}
+    for node in pipeline.nodes:
+        for parameter, record in TypeExtractor({"": Pipeline([node])}).extract_types_from_pipelines().items():
+            known, beside = first.setdefault(parameter, (record, node))
+            if known is not record:
+                raise ConfigurationError(
+                    f"parameter `{parameter}`: wanted one record for all nodes, found {known.__name__} in node "
+                    f"`{beside.name}` and {record.__name__} in node `{node.name}`. Give both nodes the same `records`."
+                )

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from eightgig.core.errors import BudgetError
 from eightgig.datasets.weights import Weights
 from eightgig.models.parameters import ImageModelParameters
+from eightgig.report.page import Fact, Facts, Gallery, Image, Section, Table
 from eightgig.stages.annotations import ImageArray, WorkloadSpec
 from eightgig.stages.inference import running
 from eightgig.stages.inputs import feeds_of
@@ -25,7 +26,6 @@ from eightgig.vram.plan import MemoryPlan
 from eightgig.vram.runtime.measure import MeasuredPhase
 
 if TYPE_CHECKING:
-    from eightgig.report import page as pages
     from eightgig.tiles.grid import Grid
     from eightgig.vram.planning.target import Target
     from eightgig.vram.tracing.predictor import Predictor
@@ -244,7 +244,7 @@ def report_of(
     )
 
 
-def tiles_section(report: TilesReport, sheet: ImageArray, *, unit: str, more: str) -> "pages.Section":
+def tiles_section(report: TilesReport, sheet: ImageArray, *, unit: str, more: str) -> Section:
     """Show an image that went through in tiles.
 
     Args:
@@ -255,7 +255,6 @@ def tiles_section(report: TilesReport, sheet: ImageArray, *, unit: str, more: st
     """
     from eightgig.core.units import format_bytes
     from eightgig.report.images import to_data_uri
-    from eightgig.report.page import Fact, Facts, Gallery, Image, Section, Table
 
     memory = "growth of the whole process" if report.device == "cpu" else "allocated"
     facts = [

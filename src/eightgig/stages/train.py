@@ -29,7 +29,7 @@ def create_pipeline(task: Task) -> Pipeline:
         "tracker": "tracker",
     }
     outputs = ["weights", "history", "vram_trace"]
-    return stage_pipeline("train", [stage_node(train_network, inputs, outputs, task=task)])
+    return stage_pipeline("train", [stage_node(train_network, inputs, outputs, task=task, records=task.records)])
 
 
 def train_network(

@@ -13,7 +13,7 @@ from eightgig.models.parameters import ModelParameters
 from eightgig.stages.annotations import ImageStore, Network, TrainingResult
 from eightgig.stages.distributed.config import WorkerConfig, threads_per_process
 from eightgig.stages.distributed.launcher import train_distributed
-from eightgig.stages.task import Task
+from eightgig.stages.task import Task, TrainingSamples
 from eightgig.training.checkpointing.checkpoint import Checkpoint, Checkpoints
 from eightgig.training.checkpointing.code_digest import code_digest
 from eightgig.training.checkpointing.recipe import Recipe
@@ -121,7 +121,7 @@ class TrainingJob:
 
         seed_everything(self.train.seed)
         network = self.task.build_network(self.model, self.task.num_outputs(self.store))
-        self.task.prepare(network, self.store, self.train_indices, size=self.size, train=self.train)
+        self.task.prepare(network, TrainingSamples(self.store, self.train_indices, self.size, self.train))
         return network, self.task.objective(network, self.train)
 
     def result(self, network: Network, objective: "Objective") -> TrainingResult:

@@ -69,9 +69,9 @@ def make_workload(
     from eightgig.vram.tracing.workload import Workload
 
     made: Task = at_address(task)()
-    records: dict[Any, Any] = dict(made.records)
-    parameters = made.without_weights(records.get(ModelParameters, ModelParameters)(**model))
-    recipe = records.get(TrainParameters, TrainParameters)(**train)
+    records: dict[str, Any] = dict(made.records)
+    parameters = made.without_weights(records["model"](**model))
+    recipe = records["train"](**train)
     network = made.build_network(parameters, num_classes)
     if shapes:
         fit_to_shapes(network.module, {name: tuple(shape) for name, shape in shapes.items()})

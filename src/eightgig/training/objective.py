@@ -1,7 +1,7 @@
 """What a training loop needs to know of a task: how a batch reaches the device, its loss, and how good a model is."""
 
 from collections.abc import Iterable, Mapping
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -63,7 +63,12 @@ class ImageObjective:
 
     Args:
         colour: makes normalised float32 of the images.
+
+    Attributes:
+        target: name in the batches of what is right.
     """
+
+    target: ClassVar[str]
 
     def __init__(self, colour: DeviceColour) -> None:
         self._colour = colour
@@ -78,11 +83,21 @@ class ImageObjective:
         outputs: Tensor = module(self._colour(batch["images"].to(device, non_blocking=True))).float()
         return outputs
 
+    def targets(self, batch: Batch, device: torch.device) -> Tensor:
+        """Return what is right, on the device."""
+        targets: Tensor = batch[self.target].to(device, non_blocking=True)
+        return targets
+
+    def run(self, module: nn.Module, batch: Batch, device: torch.device) -> tuple[Tensor, Tensor]:
+        """Return the outputs, and what is right."""
+        targets = self.targets(batch, device)
+        return self.outputs(module, batch, device), targets
+
 
 class ClassificationObjective(ImageObjective):
     """Cross-entropy on images; the score is the accuracy."""
 
-    score_name = "accuracy"
+    score_name, target = "accuracy", "labels"
 
     def __init__(self, colour: DeviceColour, *, label_smoothing: float = 0.0) -> None:
         super().__init__(colour)
@@ -90,7 +105,7 @@ class ClassificationObjective(ImageObjective):
 
     def loss_sum(self, module: nn.Module, batch: Batch, device: torch.device) -> Tensor:
         """Return the summed cross-entropy of `images` (uint8 N3HW) against `labels` (int64 N)."""
-        logits, labels = self._run(module, batch, device)
+        logits, labels = self.run(module, batch, device)
         return functional.cross_entropy(logits, labels, reduction="sum", label_smoothing=self._label_smoothing)
 
     @torch.no_grad()
@@ -99,9 +114,5 @@ class ClassificationObjective(ImageObjective):
         module.eval()
         sums = ClassSums(device)
         for batch in batches:
-            sums.add(*self._run(module, batch, device))
+            sums.add(*self.run(module, batch, device))
         return sums.figures()
-
-    def _run(self, module: nn.Module, batch: Batch, device: torch.device) -> tuple[Tensor, Tensor]:
-        labels: Tensor = batch["labels"].to(device, non_blocking=True)
-        return self.outputs(module, batch, device), labels

@@ -1,32 +1,19 @@
-"""Ingest: from images and a table of numbers to an HDF5 store, its splits, and a list of what was refused."""
+"""Ingest: from images and a table of numbers to what a store is to hold, and a list of what was refused."""
 
 from pathlib import Path
-from typing import ClassVar
-
-from kedro.pipeline import Pipeline
 
 from eightgig.core.errors import DataError
 from eightgig.core.progress import Report
-from eightgig.core.records import Record
 from eightgig.data.ingest.sources import RawImages, Source, UserFolder
 from eightgig.stages.annotations import StoreContent, Table
-from eightgig.stages.ingest import source_nodes
-from eightgig.stages.task import Records, stage_node, stage_pipeline
-from eightgig.tasks.image_regression.parameters import RegressionDataParameters
+from eightgig.stages.ingest import PlainImages
+from eightgig.tasks.image_regression.parameters import RECORDS, RegressionDataParameters
 
 
-def create_pipeline() -> Pipeline:
-    """Return the nodes from `params:data` to `store` and `splits`."""
-    chosen = {"raw": "raw", "manifest": "manifest", "splits": "splits", "data": "params:data"}
-    return stage_pipeline("ingest", [*source_nodes(MeasuredImages()), stage_node(build_store, chosen, "store")])
+class MeasuredImages(PlainImages):
+    """Images with a number each (see `eightgig.stages.ingest.ImageKind`)."""
 
-
-class MeasuredImages:
-    """Images with a number each (see `eightgig.stages.ingest.IngestKind`)."""
-
-    records: ClassVar[Records] = {Record: RegressionDataParameters}
-    doing = "looking at images"
-    tables = ()
+    records = RECORDS
 
     def source(self, data: RegressionDataParameters) -> Source:
         """Return the user's folder."""
@@ -49,16 +36,9 @@ class MeasuredImages:
         if (different := manifest["content_hash"].nunique()) < 3:
             raise DataError(f"{raw.root}: wanted 3 different images with a number, found {different}. Add images.")
 
-    def split(self, manifest: Table, data: RegressionDataParameters) -> Table:
-        """Return the splits, drawn from all images alike; copies stay together."""
-        from eightgig.data.ingest.splits import make_splits
+    def content(self, raw: RawImages, chosen: Table, data: RegressionDataParameters) -> StoreContent:
+        """Return the images with their numbers, of which all are of one class."""
+        from eightgig.data.ingest.manifest import class_names
+        from eightgig.data.store.content import StoreContent
 
-        return make_splits(manifest, val_fraction=data.val_fraction, test_fraction=data.test_fraction, seed=data.seed)
-
-
-def build_store(raw: RawImages, manifest: Table, splits: Table, data: RegressionDataParameters) -> StoreContent:
-    """Return what the store's dataset writes; it waits for the splits, so that a refused set replaces no store."""
-    from eightgig.data.store.content import StoreContent
-
-    chosen = manifest.iloc[splits["index"]]
-    return StoreContent(chosen, Path(raw.root), [str(manifest["class_name"].iloc[0])], data)
+        return StoreContent(chosen, Path(raw.root), class_names(chosen), data)

@@ -1,18 +1,15 @@
 """The table of numbers, and the list of images that are used (manifest) or refused (rejects)."""
 
 import math
-from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 import pandas as pd
 
-from eightgig.core.errors import DataError, ImageRejectedError
+from eightgig.core.errors import DataError
 from eightgig.core.progress import Report
-from eightgig.data.images.decoding import Inspection
-from eightgig.data.ingest.findings import DECODER_WARNING, KEPT, Finding, findings_table
-from eightgig.data.ingest.inspection import FileReader, inspect
-from eightgig.data.ingest.manifest import image_recipe, inspect_below
+from eightgig.data.ingest.findings import Finding, findings_table
+from eightgig.data.ingest.manifest import inspect_images
 from eightgig.data.ingest.splits import contradicting
 from eightgig.data.ingest.walking import files_below, is_image
 from eightgig.tasks.image_regression.parameters import RegressionDataParameters
@@ -34,9 +31,7 @@ def build_manifest(
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Return (manifest, rejects): a row a usable image, and one for all else with its reason."""
     rows, findings = _rows(root, data.table)
-    files, recipe = (lambda row: (row.path,)), image_recipe(root, data)
-    reader = FileReader(root, rows, files, lambda row: inspect_below(root, row.path, data), Inspection, recipe)
-    manifest, found = inspect(reader, _check, _COLUMNS, journal=journal, report=report)
+    manifest, found = inspect_images(root, rows, _COLUMNS, data, journal=journal, report=report)
     is_odd = contradicting(manifest, "value").astype(bool)
     findings += [Finding(path, "conflicting_value", "a copy has another number") for path in manifest["path"][is_odd]]
     rejects = findings_table([*findings, *found], ("path", "reason", "detail", "action"))
@@ -61,12 +56,3 @@ def _rows(root: Path, name: str) -> tuple[list[Row], list[Finding]]:
         else:
             rows.append(Row(path, value, str(table.columns[1])))
     return rows, findings
-
-
-def _check(row: Row, found: Inspection | ImageRejectedError) -> Iterator[Mapping[str, object] | Finding]:
-    if isinstance(found, ImageRejectedError):
-        yield Finding(row.path, found.reason, found.detail)
-        return
-    yield {**dict(found), **row._asdict()}
-    if found.remark:
-        yield Finding(row.path, DECODER_WARNING, found.remark, KEPT)

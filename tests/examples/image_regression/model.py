@@ -1,24 +1,19 @@
 """Any network of timm with one output."""
 
-from pathlib import Path
-
 import timm
 import torch
 from timm.data.config import resolve_data_config
 from torch import Tensor, nn
 
-from eightgig.models.heads import head_names
 from eightgig.models.network import ImageNetwork
-from eightgig.models.weights import load_matching, read_state_dict
+from eightgig.models.weights import start_from
 
 
 def build_regressor(name: str, *, weights: str, dropout: float | None) -> ImageNetwork:
     """Return the network: images_N3HW -> standard scores_N1; its buffers hold the numbers' mean and deviation."""
     name = name.removeprefix("timm/")
     module = timm.create_model(name, pretrained=weights == "default", num_classes=1, drop_rate=dropout or 0.0)
-    source = {"default": "timm (download)", "none": "random initialisation"}.get(weights, Path(weights).name)
-    if weights not in ("default", "none"):
-        load_matching(module, read_state_dict(Path(weights)), head=head_names(module), origin=source)
+    source = "timm (download)" if weights == "default" else start_from(module, weights)
     module.register_buffer("mean_of_values", torch.zeros(()))
     module.register_buffer("std_of_values", torch.ones(()))
     config = resolve_data_config({}, model=module)

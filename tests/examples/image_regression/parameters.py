@@ -1,8 +1,8 @@
 """What may be asked of a regression on images, and what comes out; imports nothing heavy."""
 
 from eightgig.core.records import Record
-from eightgig.data.images.parameters import AugmentParameters, DataParameters, ImageParameters
-from eightgig.models.parameters import ImageModelParameters, ModelParameters
+from eightgig.data.images.parameters import AugmentParameters, ImageParameters
+from eightgig.models.parameters import ImageModelParameters
 from eightgig.stages.task import Records
 from eightgig.training.parameters import TrainParameters
 
@@ -29,8 +29,4 @@ class RegressionReport(Record):
     mae_of_mean: float
 
 
-RECORDS: Records = {
-    ModelParameters: ImageModelParameters,
-    DataParameters: RegressionDataParameters,
-    TrainParameters: RegressorTrainParameters,
-}
+RECORDS: Records = {"model": ImageModelParameters, "data": RegressionDataParameters, "train": RegressorTrainParameters}

@@ -4,15 +4,16 @@ from collections.abc import Sequence
 from typing import Any
 
 from eightgig.models.parameters import ImageModelParameters
-from eightgig.stages.annotations import Evaluator, ImageNetwork, ImageStore, Objective, SoftLoss
+from eightgig.stages.annotations import Evaluator, ImageNetwork, Objective, SoftLoss
 from eightgig.stages.images import ImageTask
+from eightgig.stages.task import TrainingSamples
 from eightgig.tasks.image_regression.parameters import RECORDS, RegressorTrainParameters
 
 
 class ImageRegressor(ImageTask):
     """Any network of timm with one output, on square crops."""
 
-    records = RECORDS
+    records, target = RECORDS, "values"
 
     def build_network(self, model: ImageModelParameters, num_classes: int) -> ImageNetwork:  # noqa: ARG002 - one
         """Return the network."""
@@ -20,9 +21,9 @@ class ImageRegressor(ImageTask):
 
         return build_regressor(model.name, weights=model.weights, dropout=model.dropout)
 
-    def prepare(self, network: Any, store: ImageStore, indices: list[int], **_: Any) -> None:
+    def prepare(self, network: Any, samples: TrainingSamples) -> None:
         """Note mean and deviation of the training images' numbers."""
-        values_N = store.values[indices]
+        values_N = samples.store.values[samples.indices]
         network.module.mean_of_values.fill_(values_N.mean())
         network.module.std_of_values.fill_(values_N.std() or 1.0)
 
@@ -52,12 +53,8 @@ class ImageRegressor(ImageTask):
 
         return RegressionEvaluator()
 
-    def targets(self, batch: Any) -> list[Any]:
-        """Return each image's number."""
-        return [float(value) for value in batch["values"]]
-
-    def dummy_targets(self, num_images: int, size: int) -> dict[str, Any]:  # noqa: ARG002 - a number each
+    def dummy_targets(self, images_N3HW: Any) -> dict[str, Any]:
         """Return zeros."""
         import torch
 
-        return {"values": torch.zeros(num_images)}
+        return {"values": torch.zeros(len(images_N3HW))}

@@ -4,7 +4,8 @@ from eightgig.pipelines.gpu_guide.buying import buying_section, several_cards_se
 from eightgig.pipelines.gpu_guide.cells import fits_cells, speed_cells
 from eightgig.pipelines.gpu_guide.nodes import answer_claims, draw_figures, write_page
 from eightgig.pipelines.gpu_guide.page import cards_section, headline
-from eightgig.report.page import Table, render_page
+from eightgig.report.html import render_page
+from eightgig.report.page import Table
 from eightgig.vram.parameters import PlanParameters
 
 

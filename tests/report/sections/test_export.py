@@ -10,7 +10,8 @@ from eightgig.bench.records import LatencyRow, VariantRow
 from eightgig.export.int8.records import Int8Candidate, Int8Recipe, LayerSensitivity, QuantizationReport
 from eightgig.export.parity import ParityReport, ParityTable
 from eightgig.models.compression import CompressedForm, CompressionReport
-from eightgig.report.page import Page, render_page
+from eightgig.report.html import render_page
+from eightgig.report.page import Page
 from eightgig.report.sections.compression import compression_section
 from eightgig.report.sections.export import engines_section, int8_section, variants_section
 from eightgig.report.sections.training import judged_on
@@ -165,7 +166,7 @@ def test_every_case_says_what_a_sample_is(case, unit):
 
     pipeline = import_module(f"eightgig.pipelines.{case}").create_pipeline()
     (page,) = [node for node in pipeline.nodes if node.name.endswith("write_page")]
-    assert page.func.__self__.unit == unit
+    assert page.func.__wrapped__.__self__.unit == unit
 
 
 def test_the_head_of_a_page_has_the_unit_and_the_number(benchmark):

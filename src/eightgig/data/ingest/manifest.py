@@ -1,8 +1,8 @@
 """The list of usable images in class folders (manifest) and of what is wrong (rejects), of every file read once."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import pandas as pd
 
@@ -19,13 +19,28 @@ from eightgig.data.ingest.findings import (
     require_few_rejects,
 )
 from eightgig.data.ingest.folders import ClassFolders, require_enough
-from eightgig.data.ingest.inspection import FileReader, inspect
+from eightgig.data.ingest.inspection import FileReader, Inspected, inspect
 from eightgig.data.ingest.splits import contradicting, given_splits, judging_split
 
 MANIFEST_COLUMNS = (
     "path", "label", "class_name", "codec", "width", "height", "byte_count", "content_hash", "note", "split",
 )  # fmt: skip
 REJECT_COLUMNS = ("path", "class_name", "reason", "detail", "action")
+
+
+class ImageRow(Protocol):
+    """What is known of an image before it is read: a named tuple with these fields, and others that are columns.
+
+    Attributes:
+        path: relative to the root.
+        class_name: of its label, or what is known of it.
+    """
+
+    @property
+    def path(self) -> str: ...  # noqa: D102
+    @property
+    def class_name(self) -> str: ...  # noqa: D102
+    def _asdict(self) -> dict[str, Any]: ...
 
 
 class _Labelled(NamedTuple):
@@ -58,12 +73,47 @@ def build_manifest(
         journal: where what was found is written down as it goes, so that after a kill no file is opened again that was
             inspected; None does not.
     """
-    reader = _reader(folders, parameters)
-    manifest, findings = inspect(reader, _check, MANIFEST_COLUMNS, journal=journal, report=report)
+    splits = folders.splits or ("",) * len(folders.files)
+    rows = [
+        _Labelled(path, label, folders.classes[label], split)
+        for (path, label), split in zip(folders.files, splits, strict=True)
+    ]
+    how: Any = {"journal": journal, "report": report}
+    manifest, findings = inspect_images(folders.root, rows, MANIFEST_COLUMNS, parameters, **how)
     manifest, conflicts = _split_off_conflicts(manifest)
     manifest, leaked = _split_off_leaks(manifest)
     rejects = pd.concat([findings_table(findings, REJECT_COLUMNS), conflicts, leaked])
     return manifest, rejects.sort_values("path", ignore_index=True)
+
+
+def inspect_images(
+    root: Path,
+    rows: Sequence[ImageRow],
+    columns: Sequence[str],
+    parameters: ImageParameters,
+    *,
+    journal: Path | None = None,
+    report: Report | None = None,
+) -> Inspected:
+    """Return what is kept of images that are known by a row each, with what was found in the file, and the findings.
+
+    Args:
+        root: what the paths are relative to.
+        rows: named tuples: what is known of each image before it is read.
+        columns: of what is kept.
+        parameters: what is refused.
+        journal: as of `eightgig.data.ingest.inspection.inspect`; `report` likewise.
+        report: told (done, all).
+    """
+    reader = FileReader(
+        root=root,
+        entries=rows,
+        files=lambda row: (row.path,),
+        read=lambda row: inspect_below(root, row.path, parameters),
+        record=Inspection,
+        recipe=image_recipe(root, parameters),
+    )
+    return inspect(reader, _check, columns, journal=journal, report=report)
 
 
 def require_usable(root: Path, manifest: pd.DataFrame, rejects: pd.DataFrame, parameters: DataParameters) -> None:
@@ -99,22 +149,7 @@ def image_recipe(root: Path, parameters: ImageParameters) -> str:
     return f"{parameters.max_pixels} {parameters.min_side} {root}"
 
 
-def _reader(folders: ClassFolders, parameters: DataParameters) -> FileReader[_Labelled, Inspection]:
-    splits = folders.splits or ("",) * len(folders.files)
-    return FileReader(
-        root=folders.root,
-        entries=[
-            _Labelled(path, label, folders.classes[label], split)
-            for (path, label), split in zip(folders.files, splits, strict=True)
-        ],
-        files=lambda entry: (entry.path,),
-        read=lambda entry: inspect_below(folders.root, entry.path, parameters),
-        record=Inspection,
-        recipe=image_recipe(folders.root, parameters),
-    )
-
-
-def _check(entry: _Labelled, found: Inspection | ImageRejectedError) -> Iterator[Mapping[str, object] | Finding]:
+def _check(entry: ImageRow, found: Inspection | ImageRejectedError) -> Iterator[Mapping[str, object] | Finding]:
     if isinstance(found, ImageRejectedError):
         yield Finding(entry.path, found.reason, found.detail, class_name=entry.class_name)
         return

@@ -1,20 +1,14 @@
 """The guide's advice as sections: when the bigger card pays, and what a second card is worth (article 4.3, 6.3)."""
 
-from typing import TYPE_CHECKING
-
 from eightgig.pipelines.gpu_guide.advice import card_scores, needs_more_than, several_cards
 from eightgig.pipelines.gpu_guide.records import Guide
+from eightgig.report.page import Section
+from eightgig.report.page import Table as PageTable
 from eightgig.vram.cards.scaling import power_supply_w
 
-if TYPE_CHECKING:
-    from eightgig.report import page as report
 
-
-def buying_section(guide: Guide) -> "report.Section":
+def buying_section(guide: Guide) -> Section:
     """Return when a bigger card pays."""
-    from eightgig.report.page import Section
-    from eightgig.report.page import Table as PageTable
-
     rows = [
         (
             score.card,
@@ -42,11 +36,8 @@ def buying_section(guide: Guide) -> "report.Section":
     return Section("When to buy the bigger card", _buying_words(guide), [PageTable(columns, rows, caption)])
 
 
-def several_cards_section(guide: Guide) -> "report.Section":
+def several_cards_section(guide: Guide) -> Section:
     """Return what a second card is worth, and the power that it asks for."""
-    from eightgig.report.page import Section
-    from eightgig.report.page import Table as PageTable
-
     name = guide.reference_card
     one_board, full = (several_cards(guide, name, 2, shared_lanes=shared) for shared in (True, False))
     scaling = [(title, f"{pair.efficiency:.0%}", f"{full[title].efficiency:.0%}") for title, pair in one_board.items()]

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING
 from eightgig.core.errors import BudgetError, PredictionError
 from eightgig.pipelines.gpu_guide.parameters import CompareParameters, OwnModelParameters, WorkloadParameters
 from eightgig.pipelines.gpu_guide.records import Guide, GuideRow
+from eightgig.report.page import Page
 from eightgig.stages.annotations import Figure, Table
 from eightgig.vram.cards.catalog import Card, card_named
 from eightgig.vram.cards.found import card_found
 from eightgig.vram.parameters import PlanParameters
 
 if TYPE_CHECKING:
-    from eightgig.report import page as report
     from eightgig.vram.planning.request import PlanRequest
     from eightgig.vram.tracing.predictor import Predictor
 
@@ -81,10 +81,9 @@ def draw_figures(guide: Guide) -> tuple[Figure, Figure]:
 
 def write_page(
     title: str, guide: Guide, claims: Table, fits_figure: Figure, speed_figure: Figure, plan: PlanParameters
-) -> "report.Page":
+) -> Page:
     """Return the guide's page."""
     from eightgig.pipelines.gpu_guide import buying, page
-    from eightgig.report.page import Page
 
     sections = [
         page.fits_section(guide, fits_figure),

@@ -1,8 +1,8 @@
 """The guide's sections: each turns a part of the guide into what a person reads."""
 
-from typing import TYPE_CHECKING
-
 from eightgig.pipelines.gpu_guide.records import Guide, GuideRow
+from eightgig.report.page import Chart, Fact, Facts, Section
+from eightgig.report.page import Table as PageTable
 from eightgig.stages.annotations import Figure, Table
 from eightgig.vram.cards.catalog import article_figures
 from eightgig.vram.cards.roofline import (
@@ -12,9 +12,6 @@ from eightgig.vram.cards.roofline import (
     LOADER_IMAGES_PER_CORE_SECOND,
 )
 from eightgig.vram.parameters import PlanParameters
-
-if TYPE_CHECKING:
-    from eightgig.report import page as report
 
 _PLAN_COLUMNS = {
     "title": "workload",
@@ -39,10 +36,8 @@ _TIME_COLUMNS = {
 }
 
 
-def headline(guide: Guide, claims: Table) -> "list[report.Fact]":
+def headline(guide: Guide, claims: Table) -> list[Fact]:
     """Return the figures a person should see first."""
-    from eightgig.report.page import Fact
-
     mine = [row for row in guide.rows if row.card == guide.reference_card]
     counts = claims["verdict"].value_counts()
     fitting = sum(row.fits for row in mine)
@@ -79,10 +74,8 @@ def in_words(guide: Guide) -> str:
     )
 
 
-def fits_section(guide: Guide, figure: Figure) -> "report.Section":
+def fits_section(guide: Guide, figure: Figure) -> Section:
     """Show what fits where, and how."""
-    from eightgig.report.page import Chart, Section
-
     prose = (
         "A cell shows what the card must have: the smallest cap under which the step does not run out of memory, with "
         "the planner's margin and the CUDA context. Uncapped, the allocator may take more. The effective batch is the "
@@ -91,10 +84,8 @@ def fits_section(guide: Guide, figure: Figure) -> "report.Section":
     return Section("What fits", prose, [Chart(figure), _table(guide.rows, _PLAN_COLUMNS, "Every plan")])
 
 
-def speed_section(guide: Guide, figure: Figure) -> "report.Section":
+def speed_section(guide: Guide, figure: Figure) -> Section:
     """Show how fast each card is, and what limits it next."""
-    from eightgig.report.page import Chart, Section
-
     prose = (
         f"Against the {guide.reference_card}, each card with its own plan. The times are a roofline's and right to "
         "about a quarter; the ratios are better than that. An epoch counts the loader where it is slower than the card "
@@ -103,11 +94,8 @@ def speed_section(guide: Guide, figure: Figure) -> "report.Section":
     return Section("How fast", prose, [Chart(figure), _table(guide.rows, _TIME_COLUMNS, "Time")])
 
 
-def claims_section(claims: Table) -> "report.Section":
+def claims_section(claims: Table) -> Section:
     """Show the article's claims and what became of them."""
-    from eightgig.report.page import Section
-    from eightgig.report.page import Table as PageTable
-
     prose = (
         "A claim is supported when the figure found lies in its range, give or take the error of the prediction: 5 % "
         "of memory, 25 % of time. GB are read as GiB, as torch shows them. Claims on accuracy and frames a "
@@ -122,11 +110,8 @@ def claims_section(claims: Table) -> "report.Section":
     return Section("The article, claim by claim", prose, tables)
 
 
-def cards_section(guide: Guide) -> "report.Section":
+def cards_section(guide: Guide) -> Section:
     """Show the catalog's figures, and where the article has others."""
-    from eightgig.report.page import Section
-    from eightgig.report.page import Table as PageTable
-
     columns = (
         "card",
         "GiB",
@@ -171,10 +156,8 @@ def cards_section(guide: Guide) -> "report.Section":
     return Section("The cards", prose, [PageTable(columns, rows)])
 
 
-def method_section(guide: Guide, plan: PlanParameters) -> "report.Section":
+def method_section(guide: Guide, plan: PlanParameters) -> Section:
     """Return how the figures were made, and how far to trust them."""
-    from eightgig.report.page import Fact, Facts, Section
-
     loaders = ", ".join(f"{name} {rate:g}" for name, rate in LOADER_IMAGES_PER_CORE_SECOND.items())
     shares = ", ".join(f"{precision} {share:.0%}" for precision, share in ACHIEVED_COMPUTE.items())
     facts = [
@@ -193,10 +176,8 @@ def method_section(guide: Guide, plan: PlanParameters) -> "report.Section":
     return Section("How it was predicted", prose, [Facts(facts)])
 
 
-def _table(rows: tuple[GuideRow, ...], columns: dict[str, str], caption: str) -> "report.Table":
+def _table(rows: tuple[GuideRow, ...], columns: dict[str, str], caption: str) -> PageTable:
     import pandas as pd
-
-    from eightgig.report.page import Table as PageTable
 
     frame = pd.DataFrame([row.model_dump() for row in rows])[list(columns)].rename(columns=columns)
     formats = {

@@ -1,14 +1,13 @@
 """The report's section on compression: what each smaller form costs and gains, alone and together with INT8."""
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from eightgig.core.units import format_bytes
 from eightgig.models.compression import CompressionReport
 from eightgig.report.annotations import Table
-
-if TYPE_CHECKING:
-    from eightgig.report import page as report
+from eightgig.report.page import Section
+from eightgig.report.page import Table as PageTable
 
 Rows = dict[str, dict[Any, Any]]
 _NAMES = {"pruned": "pruning", "student": "distillation", "pruned_distilled": "pruning + distillation"}
@@ -26,10 +25,8 @@ _HEADER = (
 )
 
 
-def compression_section(compression: CompressionReport, benchmark: Table, unit: str = "image") -> "report.Section":
+def compression_section(compression: CompressionReport, benchmark: Table, unit: str = "image") -> Section:
     """Show the trained network, each smaller form, and both in INT8, on the same test samples and device."""
-    from eightgig.report.page import Section
-    from eightgig.report.page import Table as PageTable
     from eightgig.report.sections.training import judged_on
 
     if not compression.forms:

@@ -1,15 +1,13 @@
 """The report's sections on the exported files: which to use, what they cost, how INT8 was chosen, what was built."""
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 from eightgig.core.units import mib
 from eightgig.export.int8.records import Int8Candidate, QuantizationReport
 from eightgig.export.parity import ParityTable
 from eightgig.report.annotations import Figure, Table
-
-if TYPE_CHECKING:
-    from eightgig.report import page as report
+from eightgig.report.page import Chart, Folded, Section
+from eightgig.report.page import Table as PageTable
 
 _COLUMNS = {
     "variant": "variant",
@@ -43,10 +41,8 @@ _MOST_LAYERS = 12
 
 def variants_section(
     benchmark: Table, latency: Table, parity: ParityTable, speed: Figure, unit: str = "image"
-) -> "report.Section":
+) -> Section:
     """Show every form of the network, the ones that could not be made included, and which one to use."""
-    from eightgig.report.page import Chart, Section
-    from eightgig.report.page import Table as PageTable
     from eightgig.report.sections.training import judged_on
 
     judged = judged_on(benchmark, unit)
@@ -83,11 +79,8 @@ def variants_section(
     )
 
 
-def int8_section(quantization: QuantizationReport, unit: str = "image") -> "report.Section":
+def int8_section(quantization: QuantizationReport, unit: str = "image") -> Section:
     """Show how both INT8 files were chosen."""
-    from eightgig.report.page import Folded, Section
-    from eightgig.report.page import Table as PageTable
-
     gate = 100 * quantization.max_drop
     prose = (
         f"Ranges come from {quantization.num_calibration_samples} training {unit}s; recipes were judged on "
@@ -120,11 +113,8 @@ def _judged_on_validation(quantization: QuantizationReport) -> str:
     return f"{judged:,} validation" if judged == known else f"{judged:,} of the {known:,} validation"
 
 
-def engines_section(engines: Table) -> "report.Section":
+def engines_section(engines: Table) -> Section:
     """Show which TensorRT engines were made, for which card, and what their layers compute in."""
-    from eightgig.report.page import Section
-    from eightgig.report.page import Table as PageTable
-
     names = {
         "built_for": "built for",
         "layers": "matrix layers",
@@ -149,10 +139,7 @@ def _recommendations(benchmark: Table) -> Iterator[str]:
         )
 
 
-def _not_run(benchmark: Table) -> "Iterator[report.Folded]":
-    from eightgig.report.page import Folded
-    from eightgig.report.page import Table as PageTable
-
+def _not_run(benchmark: Table) -> Iterator[Folded]:
     if len(benchmark):
         left_out = benchmark[["variant", "runtime", "device", "precision", "status"]]
         table = PageTable.from_frame(left_out.rename(columns={"runtime": "runs on", "status": "why not"}))

@@ -1,18 +1,16 @@
 """The report's section on memory: what was planned, what came of it, and the tables behind its two figures."""
 
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING
 
 from eightgig.core.units import format_bytes, gib
 from eightgig.report.annotations import Figure, Table
 from eightgig.report.memory_metrics import comparable_error, is_comparable
+from eightgig.report.page import Chart, Fact, Facts, Folded, Section
+from eightgig.report.page import Table as PageTable
 from eightgig.vram.cards.catalog import cards
 from eightgig.vram.plan import CATEGORIES, CandidateResult, MemoryPlan, PhaseMemory, StepConfig
 from eightgig.vram.runtime.measure import MeasuredPhase
 from eightgig.vram.trace import PhaseComparison, VramTrace
-
-if TYPE_CHECKING:
-    from eightgig.report import page as report
 
 _CHECKPOINTING = {"none": "nothing", "selective": "what is cheap", "full": "whole blocks"}
 _MOST_LAYERS = 8
@@ -55,11 +53,8 @@ def phases_table(plan: MemoryPlan, trace: VramTrace, export: MeasuredPhase) -> T
 
 def memory_section(
     plan: MemoryPlan, trace: VramTrace, export: MeasuredPhase, history: Table, *, step: Figure, phases: Figure
-) -> "report.Section":
+) -> Section:
     """Show what the plan promised, what was measured, and what else was looked at."""
-    from eightgig.report.page import Chart, Section
-    from eightgig.report.page import Table as PageTable
-
     sentence = plan.sentence()
     prose = [f"{sentence[0].upper()}{sentence[1:]}.", *_recovery_words(plan, trace)]
     found = [(finding.code, finding.message) for finding in (*plan.findings, *trace.findings)]
@@ -77,8 +72,7 @@ def memory_section(
     )
 
 
-def _decided(plan: MemoryPlan, trace: VramTrace, history: Table) -> "report.Facts":
-    from eightgig.report.page import Fact, Facts
+def _decided(plan: MemoryPlan, trace: VramTrace, history: Table) -> Facts:
 
     margin = format_bytes(abs(plan.margin_bytes))
     context = f"less {format_bytes(plan.context_bytes)} of CUDA context" if plan.context_bytes else ""
@@ -109,10 +103,8 @@ def _decided(plan: MemoryPlan, trace: VramTrace, history: Table) -> "report.Fact
     )
 
 
-def _scale(plan: MemoryPlan, history: Table) -> "Iterator[report.Fact]":
+def _scale(plan: MemoryPlan, history: Table) -> Iterator[Fact]:
     """Yield how the loss of fp16 training was scaled, and how many steps were skipped for it."""
-    from eightgig.report.page import Fact
-
     if plan.loss_scale is None:
         return
     last, skipped = history["loss_scale"].iloc[-1], int(history["skipped_steps"].sum())
@@ -120,10 +112,8 @@ def _scale(plan: MemoryPlan, history: Table) -> "Iterator[report.Fact]":
     yield Fact("loss scale", scale, f"{last:g} at the end, {skipped} steps skipped")
 
 
-def _cache(plan: MemoryPlan, trace: VramTrace) -> "Iterator[report.Fact]":
+def _cache(plan: MemoryPlan, trace: VramTrace) -> Iterator[Fact]:
     """Yield what it cost and brought to give back the allocator's cache."""
-    from eightgig.report.page import Fact
-
     cleared = trace.cache_clearings
     if not plan.empty_cache_every:
         return
@@ -137,10 +127,8 @@ def _optimizer(plan: MemoryPlan) -> str:
     return plan.optimizer if plan.optimizer == "adamw8bit" else f"{plan.optimizer}, {plan.optimizer_kernel}"
 
 
-def _times(plan: MemoryPlan, history: Table) -> "Iterator[report.Fact]":
+def _times(plan: MemoryPlan, history: Table) -> Iterator[Fact]:
     """Yield a step's predicted and measured time, each where it is known."""
-    from eightgig.report.page import Fact
-
     if plan.seconds_per_step is not None:
         limit = f", limited by {plan.bottleneck}" if plan.bottleneck else ""
         yield Fact("a step, predicted", _duration(plan.seconds_per_step), f"on the {plan.card}, by a roofline{limit}")
@@ -182,8 +170,7 @@ def _recovery_words(plan: MemoryPlan, trace: VramTrace) -> list[str]:
     ]
 
 
-def _recoveries(trace: VramTrace) -> "Iterator[report.Table]":
-    from eightgig.report.page import Table as PageTable
+def _recoveries(trace: VramTrace) -> Iterator[PageTable]:
 
     rows = [(r.phase, r.step, r.failed_batch, r.batch, r.diagnosis.sentence) for r in trace.recovered]
     columns = ("phase", "steps done", "samples at a time", "from then on", "why")
@@ -201,8 +188,7 @@ def _step_caption(plan: MemoryPlan) -> str:
     return f"Who holds the memory over one training step (predicted{drawn})"
 
 
-def _details(plan: MemoryPlan, trace: VramTrace, export: MeasuredPhase) -> "Iterator[report.Folded]":
-    from eightgig.report.page import Folded
+def _details(plan: MemoryPlan, trace: VramTrace, export: MeasuredPhase) -> "Iterator[Folded]":
 
     if len(plan.considered) > 1:
         summary = f"What the planner looked at: {len(plan.considered)} ways, in the order of what they cost"
@@ -213,8 +199,7 @@ def _details(plan: MemoryPlan, trace: VramTrace, export: MeasuredPhase) -> "Iter
     yield Folded("The phases in figures", [_figures_table(plan, trace, export)])
 
 
-def _considered_table(plan: MemoryPlan) -> "report.Table":
-    from eightgig.report.page import Table as PageTable
+def _considered_table(plan: MemoryPlan) -> PageTable:
 
     columns = ("micro-batches", "precision", "recomputed", "offloaded", "needs", "fits", "a step", "")
     rows = [
@@ -237,10 +222,8 @@ def _is_chosen(way: CandidateResult, plan: MemoryPlan) -> bool:
     return StepConfig.from_records(way) == StepConfig.from_records(plan)
 
 
-def _layers_table(plan: MemoryPlan) -> "report.Table":
+def _layers_table(plan: MemoryPlan) -> PageTable:
     """Return the modules among the largest owners; one without is an op of the whole model, told by category."""
-    from eightgig.report.page import Table as PageTable
-
     peak = max(phase.peak_bytes for phase in plan.predicted)
     rows = [
         (*_module_and_op(row.owner), format_bytes(row.num_bytes), f"{row.num_bytes / peak:.0%}")
@@ -255,8 +238,7 @@ def _module_and_op(owner: str) -> tuple[str, str]:
     return "outside of its layers" if module == "(whole)" else module, op
 
 
-def _figures_table(plan: MemoryPlan, trace: VramTrace, export: MeasuredPhase) -> "report.Table":
-    from eightgig.report.page import Table as PageTable
+def _figures_table(plan: MemoryPlan, trace: VramTrace, export: MeasuredPhase) -> PageTable:
 
     columns = ("phase", "predicted", "smallest cap", "reserved uncapped", "measured", "measured reserved", "error")
     seen = {compared.phase: compared for compared in _compared(plan, trace, export)}

@@ -2,7 +2,7 @@
 
 from eightgig.models.cards import WeightsCard
 from eightgig.report.annotations import Table
-from eightgig.report.page import Fact, shown
+from eightgig.report.page import Fact
 from eightgig.vram.plan import MemoryPlan
 
 
@@ -16,6 +16,8 @@ def in_words(quality: Fact, card: WeightsCard, plan: MemoryPlan, benchmark: Tabl
         benchmark: one row a variant.
         history: one row an epoch.
     """
+    from eightgig.report.html import shown
+
     said = [
         f"{quality.label}: {shown(quality.value)}.",
         f"Training {plan.verdict} the budget of {plan.budget_gib:g} GiB.",

@@ -1,27 +1,24 @@
 """The report's sections: each turns one stage's results into what a person reads."""
 
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from eightgig.core.records import Record
 from eightgig.core.units import format_bytes
 from eightgig.models.cards import WeightsCard
 from eightgig.report.annotations import Figure, ImageArray, Table
+from eightgig.report.page import Chart, Code, Fact, Facts, Gallery, Image, Section
+from eightgig.report.page import Table as PageTable
 from eightgig.vram.plan import MemoryPlan
 from eightgig.vram.trace import VramTrace
-
-if TYPE_CHECKING:
-    from eightgig.report import page as report
 
 _MOST_IMAGES = 24
 
 
 def headline(
-    quality: "report.Fact", card: WeightsCard, plan: MemoryPlan, trace: VramTrace, benchmark: Table, unit: str
-) -> "list[report.Fact]":
+    quality: Fact, card: WeightsCard, plan: MemoryPlan, trace: VramTrace, benchmark: Table, unit: str
+) -> list[Fact]:
     """Return the figures a person should see first; `quality` is how good the network is, `unit` what a sample is."""
-    from eightgig.report.page import Fact
-
     train = trace.phases[0]
     recommended = [
         Fact(
@@ -58,10 +55,8 @@ def judged_on(benchmark: Table, unit: str) -> str:
     return f"{torch} on {judged:,} of the {held_out:,} test {unit}s"
 
 
-def training_section(card: WeightsCard, history: Table, curves: Figure) -> "report.Section":
+def training_section(card: WeightsCard, history: Table, curves: Figure) -> Section:
     """Show how the training went: as curves, or as figures where there is one epoch."""
-    from eightgig.report.page import Chart, Section
-
     return Section(
         "Training",
         f"Started from: {card.started_from}. The weights kept are those of epoch {card.best_epoch}, the best on the "
@@ -70,9 +65,7 @@ def training_section(card: WeightsCard, history: Table, curves: Figure) -> "repo
     )
 
 
-def _only_epoch(card: WeightsCard, history: Table) -> "report.Facts":
-    from eightgig.report.page import Fact, Facts
-
+def _only_epoch(card: WeightsCard, history: Table) -> Facts:
     names = {"val_score": f"validation {card.score_name}"}
     known = history.dropna(axis="columns")
     return Facts(
@@ -81,11 +74,9 @@ def _only_epoch(card: WeightsCard, history: Table) -> "report.Facts":
     )
 
 
-def new_images_section(table: Table, sheet: ImageArray) -> "report.Section":
+def new_images_section(table: Table, sheet: ImageArray) -> Section:
     """Show what the `predict` stage said last."""
     from eightgig.report.images import to_data_uri
-    from eightgig.report.page import Gallery, Image, Section
-    from eightgig.report.page import Table as PageTable
 
     return Section(
         "Predictions",
@@ -97,12 +88,10 @@ def new_images_section(table: Table, sheet: ImageArray) -> "report.Section":
     )
 
 
-def making_section(card: WeightsCard, parameters: Mapping[str, Record]) -> "report.Section":
+def making_section(card: WeightsCard, parameters: Mapping[str, Record]) -> Section:
     """Show what it takes to do the same again."""
     import platform
     from datetime import UTC, datetime
-
-    from eightgig.report.page import Code, Fact, Facts, Section
 
     made = [
         Fact("made on", datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")),

@@ -18,10 +18,8 @@ from eightgig.core.addresses import at_address
 from eightgig.core.errors import EightgigError, RankOutOfMemoryError
 from eightgig.core.files import write_text
 from eightgig.core.tracker import FileTracker, NoTracker
-from eightgig.models.parameters import ModelParameters
 from eightgig.stages.distributed.config import WorkerConfig, WorkerFailure
 from eightgig.stages.training_job import TrainingJob
-from eightgig.training.parameters import TrainParameters
 
 _POLL_S = 1.0
 
@@ -52,7 +50,6 @@ def _train(config: WorkerConfig, rank: int, folder: Path) -> None:
     if config.plan.device == "cuda":
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
     task, store = at_address(config.task)(), at_address(config.store)(config.store_path)
-    records = task.records
     job = TrainingJob(
         task=task,
         store=store,
@@ -60,8 +57,8 @@ def _train(config: WorkerConfig, rank: int, folder: Path) -> None:
         val_indices=list(config.val_indices),
         size=config.size,
         plan=config.plan,
-        model=records.get(ModelParameters, ModelParameters)(**config.model),
-        train=records.get(TrainParameters, TrainParameters)(**config.train),
+        model=task.records["model"](**config.model),
+        train=task.records["train"](**config.train),
         checkpoints=config.checkpoints,
         flight_recorder=config.flight_recorder if rank == 0 else None,
         tracker=FileTracker(folder / "tracked.jsonl") if rank == 0 else NoTracker(),

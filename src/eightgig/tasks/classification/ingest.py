@@ -2,33 +2,21 @@
 
 import logging
 from pathlib import Path
-from typing import ClassVar
-
-from kedro.pipeline import Pipeline
 
 from eightgig.core.progress import Report
-from eightgig.core.records import Record
 from eightgig.data.images.parameters import DataParameters
 from eightgig.data.ingest.sources import RawImages, Source, open_source
 from eightgig.stages.annotations import ClassFolders, StoreContent, Table
-from eightgig.stages.ingest import source_nodes
-from eightgig.stages.task import Records, stage_node, stage_pipeline
+from eightgig.stages.ingest import PlainImages
+from eightgig.tasks.classification.task import RECORDS
 
 logger = logging.getLogger(__name__)
 
 
-def create_pipeline() -> Pipeline:
-    """Return the nodes from `params:data` to `store` and `splits`."""
-    chosen = {"raw": "raw", "manifest": "manifest", "splits": "splits", "data": "params:data"}
-    return stage_pipeline("ingest", [*source_nodes(ClassifiedImages()), stage_node(build_store, chosen, "store")])
-
-
-class ClassifiedImages:
+class ClassifiedImages(PlainImages):
     """Images in a folder a class, or a public set of such."""
 
-    records: ClassVar[Records] = {Record: DataParameters}
-    doing = "looking at images"
-    tables = ()
+    records = RECORDS
 
     def source(self, data: DataParameters) -> Source:
         """Return the source of images that the parameters name."""
@@ -49,23 +37,13 @@ class ClassifiedImages:
 
         require_usable(Path(raw.root), manifest, rejects, data)
 
-    def split(self, manifest: Table, data: DataParameters) -> Table:
-        """Return the splits, drawn in each class."""
-        from eightgig.data.ingest.splits import make_splits
+    def content(self, raw: RawImages, chosen: Table, data: DataParameters) -> StoreContent:
+        """Return the images, as they are or decoded."""
+        from eightgig.data.ingest.manifest import class_names
+        from eightgig.data.store.content import StoreContent
 
-        return make_splits(manifest, val_fraction=data.val_fraction, test_fraction=data.test_fraction, seed=data.seed)
-
-
-def build_store(raw: RawImages, manifest: Table, splits: Table, data: DataParameters) -> StoreContent:
-    """Return what the store's dataset writes: the images of the splits, streamed.
-
-    It waits for the splits, so that a set which is refused replaces no store.
-    """
-    from eightgig.data.ingest.manifest import class_names
-    from eightgig.data.store.content import StoreContent
-
-    chosen, pixels = manifest.iloc[splits["index"]], {"tier": data.tier, "decoded_side": data.decoded_side}
-    return StoreContent(chosen, _images_root(raw), class_names(chosen), data, pixels)
+        pixels = {"tier": data.tier, "decoded_side": data.decoded_side}
+        return StoreContent(chosen, _images_root(raw), class_names(chosen), data, pixels)
 
 
 def _images_root(raw: RawImages) -> Path:

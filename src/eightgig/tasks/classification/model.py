@@ -4,7 +4,6 @@ import difflib
 import warnings
 from collections.abc import Callable
 from functools import cache
-from pathlib import Path
 from typing import Any, Literal
 
 import timm
@@ -13,9 +12,9 @@ from timm.data.config import resolve_data_config
 from torch import nn
 
 from eightgig.core.errors import ConfigurationError, WeightsError
-from eightgig.models.heads import drop_auxiliary_outputs, head_names, replace_head, set_dropout, start_head_small
+from eightgig.models.heads import drop_auxiliary_outputs, replace_head, set_dropout, start_head_small
 from eightgig.models.network import ImageNetwork
-from eightgig.models.weights import load_matching, read_state_dict
+from eightgig.models.weights import load_from, start_from
 from eightgig.tasks.classification import efficientnet_lite
 
 Library = Literal["torchvision", "timm"]
@@ -88,7 +87,7 @@ def _from_torchvision(name: str, weights: str, num_classes: int, dropout: float 
 def _from_timm(name: str, weights: str, num_classes: int, dropout: float | None) -> ImageNetwork:
     wants_default = weights == "default"
     overrides: dict[str, Any] = {} if dropout is None else {"drop_rate": dropout}
-    # The packaged head has 1,000 classes; built with the wanted count, it is kept or left out by `load_matching`.
+    # The packaged head has 1,000 classes; built with the wanted count, it is kept or left out by `load_from`.
     module = _build(
         lambda: timm.create_model(name, pretrained=wants_default, num_classes=num_classes, **overrides), name, weights
     )
@@ -120,19 +119,14 @@ def _build(create: Callable[[], nn.Module], name: str, weights: str) -> nn.Modul
 
 def _load(module: nn.Module, name: str, weights: str) -> str:
     """Fill `module` with packaged or local weights, or leave it random; tell which."""
-    if weights == "none":
-        return "random initialisation"
-    if weights == "packaged":
-        if not _is_lite0(name):
-            raise WeightsError(
-                f"model `{name}`: no packaged weights. Packaged are those of: {efficientnet_lite.ARCHITECTURE}. "
-                "Choose that model, or weights: default, none or a path."
-            )
-        tensors, origin = efficientnet_lite.packaged_weights(), efficientnet_lite.describe_packaged()
-    else:
-        tensors, origin = read_state_dict(Path(weights).expanduser()), f"file {Path(weights).name}"
-    left_out = load_matching(module, tensors, head=head_names(module), origin=origin)
-    return f"{origin}; {left_out}" if left_out else origin
+    if weights != "packaged":
+        return start_from(module, weights)
+    if not _is_lite0(name):
+        raise WeightsError(
+            f"model `{name}`: no packaged weights. Packaged are those of: {efficientnet_lite.ARCHITECTURE}. "
+            "Choose that model, or weights: default, none or a path."
+        )
+    return load_from(module, efficientnet_lite.packaged_weights(), origin=efficientnet_lite.describe_packaged())
 
 
 def _is_lite0(name: str) -> bool:

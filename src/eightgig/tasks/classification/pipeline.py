@@ -3,10 +3,12 @@
 from kedro.pipeline import Pipeline
 
 from eightgig.stages import benchmark, compress, export, plan, report, train
-from eightgig.stages.class_metrics import evaluation
+from eightgig.stages.class_metrics import RESULTS, evaluate
+from eightgig.stages.ingest import image_ingest
 from eightgig.stages.report import Results
 from eightgig.stages.task import Task, case_pipeline
-from eightgig.tasks.classification import ingest, predict
+from eightgig.tasks.classification import predict
+from eightgig.tasks.classification.ingest import ClassifiedImages
 from eightgig.tasks.classification.report import ClassificationResults
 
 
@@ -21,12 +23,12 @@ def classifier_pipeline(name: str, task: Task, results: Results | None = None) -
     return case_pipeline(
         name,
         [
-            ingest.create_pipeline(),
+            image_ingest(ClassifiedImages()),
             plan.create_pipeline(task),
             train.create_pipeline(task),
             compress.create_pipeline(task),
             export.create_pipeline(task),
-            benchmark.create_pipeline(task, evaluation(task)),
+            benchmark.create_pipeline(task, evaluate, RESULTS),
             predict.create_pipeline(task),
             report.create_pipeline(results or ClassificationResults()),
         ],

@@ -1,17 +1,16 @@
 """What the report shows of a classifier: its classes, its confusions, its errors."""
 
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from eightgig.bench.records import ClassificationReport
 from eightgig.data.ingest.sources import RawImages
+from eightgig.report.page import Chart, Fact, Facts, Gallery, Image, Section
+from eightgig.report.page import Table as PageTable
 from eightgig.report.sections.training import new_images_section
 from eightgig.stages.annotations import Figure, ImageStore, Table
 from eightgig.stages.trained import indices_of
 from eightgig.tasks.classification.task import RECORDS
-
-if TYPE_CHECKING:
-    from eightgig.report import page as report
 
 _MOST_IMAGES = 24
 
@@ -44,10 +43,8 @@ class ClassificationResults:
             figures.class_balance(counts.rename(columns={"class_name": "class"})),
         )
 
-    def headline(self, shown: Mapping[str, Any]) -> "report.Fact":
+    def headline(self, shown: Mapping[str, Any]) -> Fact:
         """Return the accuracy."""
-        from eightgig.report.page import Fact
-
         metrics: ClassificationReport = shown["metrics"]
         return Fact(
             f"Accuracy on {metrics.num_images} held-out images",
@@ -58,15 +55,15 @@ class ClassificationResults:
 
     def data(
         self, raw: RawImages, rejects: Table, store: ImageStore, splits: Table, shown: Mapping[str, Any]
-    ) -> "report.Section":
+    ) -> Section:
         """Show what the network learned from."""
         return data_section(raw, rejects, store, splits, shown["balance_figure"])
 
-    def results(self, shown: Mapping[str, Any]) -> "list[report.Section]":
+    def results(self, shown: Mapping[str, Any]) -> list[Section]:
         """Show how good the network is."""
         return [results_section(shown["metrics"], shown["confusion_figure"], shown["per_class_figure"])]
 
-    def images(self, store: ImageStore, shown: Mapping[str, Any]) -> "list[report.Section]":
+    def images(self, store: ImageStore, shown: Mapping[str, Any]) -> list[Section]:
         """Show what it got wrong, and what it says of single images."""
         return [
             errors_section(store, shown["predictions"]),
@@ -74,11 +71,8 @@ class ClassificationResults:
         ]
 
 
-def data_section(raw: RawImages, rejects: Table, store: ImageStore, splits: Table, balance: Figure) -> "report.Section":
+def data_section(raw: RawImages, rejects: Table, store: ImageStore, splits: Table, balance: Figure) -> Section:
     """Show what the network learned from."""
-    from eightgig.report.page import Chart, Gallery, Section
-    from eightgig.report.page import Table as PageTable
-
     rows = [
         (split, int((splits["split"] == split).sum()), splits.loc[splits["split"] == split, "class_name"].nunique())
         for split in ("train", "val", "test")
@@ -103,10 +97,8 @@ def data_section(raw: RawImages, rejects: Table, store: ImageStore, splits: Tabl
     )
 
 
-def results_section(metrics: ClassificationReport, confusion: Figure, per_class: Figure) -> "report.Section":
+def results_section(metrics: ClassificationReport, confusion: Figure, per_class: Figure) -> Section:
     """Show how good the network is on images that neither training nor the choice of the epoch saw."""
-    from eightgig.report.page import Chart, Fact, Facts, Section
-
     facts = [
         Fact("accuracy", f"{metrics.accuracy:.2%}"),
         Fact("top-5 accuracy", f"{metrics.top5_accuracy:.2%}"),
@@ -120,10 +112,8 @@ def results_section(metrics: ClassificationReport, confusion: Figure, per_class:
     )
 
 
-def errors_section(store: ImageStore, predictions: Table) -> "report.Section":
+def errors_section(store: ImageStore, predictions: Table) -> Section:
     """Show the wrong predictions, the surest ones first."""
-    from eightgig.report.page import Gallery, Image, Section
-
     wrong = predictions[~predictions["correct"]].sort_values("probability", ascending=False)
     images = [
         Image.from_array(
@@ -139,8 +129,7 @@ def errors_section(store: ImageStore, predictions: Table) -> "report.Section":
     return Section("Most confident errors", prose, [Gallery(images)] if images else [])
 
 
-def _samples(store: ImageStore, splits: Table) -> "Iterator[report.Image]":
-    from eightgig.report.page import Image
+def _samples(store: ImageStore, splits: Table) -> Iterator[Image]:
 
     indices = indices_of(splits, "train")
     for index in indices[:: max(1, len(indices) // 12)][:12]:

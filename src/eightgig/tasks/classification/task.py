@@ -3,13 +3,14 @@
 from collections.abc import Sequence
 from typing import Any
 
-from eightgig.models.parameters import ImageModelParameters, ModelParameters
+from eightgig.data.images.parameters import DataParameters
+from eightgig.models.parameters import ImageModelParameters
 from eightgig.stages.annotations import Evaluator, ImageNetwork, Objective
 from eightgig.stages.images import ImageTask
 from eightgig.stages.task import Records
-from eightgig.training.parameters import ClassifierTrainParameters, TrainParameters
+from eightgig.training.parameters import ClassifierTrainParameters
 
-RECORDS: Records = {ModelParameters: ImageModelParameters, TrainParameters: ClassifierTrainParameters}
+RECORDS: Records = {"model": ImageModelParameters, "data": DataParameters, "train": ClassifierTrainParameters}
 
 
 class ImageClassifier(ImageTask):
@@ -37,12 +38,8 @@ class ImageClassifier(ImageTask):
 
         return ClassificationEvaluator(classes)
 
-    def targets(self, batch: Any) -> list[Any]:
-        """Return each image's class, as a position in the classes."""
-        return [int(label) for label in batch["labels"]]
-
-    def dummy_targets(self, num_images: int, size: int) -> dict[str, Any]:  # noqa: ARG002 - a label each
+    def dummy_targets(self, images_N3HW: Any) -> dict[str, Any]:
         """Return the first class for each image."""
         import torch
 
-        return {"labels": torch.zeros(num_images, dtype=torch.int64)}
+        return {"labels": torch.zeros(len(images_N3HW), dtype=torch.int64)}

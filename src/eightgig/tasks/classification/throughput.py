@@ -1,12 +1,10 @@
 """What the page of the image classifier shows beyond that of any classifier: its speed beside published ones."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from eightgig.report.page import Section, Table
 from eightgig.tasks.classification.report import ClassificationResults
-
-if TYPE_CHECKING:
-    from eightgig.report import page as report
 
 # Images a second in training at 224 px on synthetic data: lambdal/deeplearning-benchmark, results/3070 and others.
 _PUBLISHED = {
@@ -29,13 +27,12 @@ class ThroughputResults(ClassificationResults):
         "plan_of_training": "memory_plan",
     }
 
-    def results(self, shown: Mapping[str, Any]) -> "list[report.Section]":
+    def results(self, shown: Mapping[str, Any]) -> list[Section]:
         """Show how good the network is, and how fast it was trained."""
         return [*super().results(shown), _throughput(shown)]
 
 
-def _throughput(shown: Mapping[str, Any]) -> "report.Section":
-    from eightgig.report.page import Section, Table
+def _throughput(shown: Mapping[str, Any]) -> Section:
 
     card, plan = shown["trained"].card, shown["plan_of_training"]
     speed = shown["epochs"]["samples_per_second"].median()

@@ -3,28 +3,20 @@
 from collections.abc import Iterator
 from typing import Any
 
-from kedro.pipeline import Node
-
 from eightgig.bench.parameters import BenchmarkParameters
-from eightgig.core.progress import track
 from eightgig.datasets.weights import Weights
 from eightgig.stages.annotations import ImageStore, Table
-from eightgig.stages.inference import running
-from eightgig.stages.inputs import feeds_of, workers_for
-from eightgig.stages.task import Task, stage_node
-from eightgig.stages.trained import indices_of
+from eightgig.stages.inference import held_out_batches, running
+from eightgig.stages.inputs import feeds_of
+from eightgig.stages.task import Task
 from eightgig.tasks.detection.records import DetectionReport
 from eightgig.vram.parameters import PlanParameters
 
 _COLUMNS = ("index", "path", "kind", "class_name", "score", "x1", "y1", "x2", "y2")
 
 
-def evaluation(task: Task) -> Node:
-    """Return the benchmark's node from `weights` to `metrics` and the tables of results."""
-    held_out = {"weights": "weights", "store": "store", "splits": "splits", "benchmark": "params:benchmark"}
-    held_out["plan"] = "params:plan"
-    results = ["metrics", "per_class_table", "confusion_table", "pr_curve_table", "detections_table"]
-    return stage_node(evaluate, held_out, results, task=task)
+RESULTS = ["metrics", "per_class_table", "confusion_table", "pr_curve_table", "detections_table"]
+"""The datasets that `evaluate` gives."""
 
 
 def evaluate(
@@ -50,13 +42,10 @@ def evaluate(
     from eightgig.tasks.detection.box_matching import confusion_table
     from eightgig.tasks.detection.metrics import mean_average_precision
 
-    indices, evaluator = indices_of(splits, "test"), task.evaluator(weights.card.classes)
+    evaluator = task.evaluator(weights.card.classes)
     found, targets, batches = list[Any](), list[Any](), list[Any]()
-    size, number = weights.card.size, benchmark.batch_size
-    workers = workers_for(len(indices), number)
-    loaded = task.eval_batches(store, indices, size=size, batch_size=number, num_workers=workers)
     with running(task, weights, plan) as runner:
-        for batch in track(loaded, "evaluating", total=len(loaded)):
+        for batch in held_out_batches(task, weights, store, splits, batch_size=benchmark.batch_size):
             found += evaluator.predictions(runner.run(feeds_of(task.inputs(weights.card, batch))))
             targets += task.targets(batch)
             batches.append({name: batch[name] for name in ("indices", "scale", "offset", "sizes")})

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eightgig.data.store.boxes import Boxes
-from eightgig.export.evaluator import Comparer, ComparerOfAll, Comparison, Judge, JudgeOfAll
+from eightgig.export.evaluator import Comparison, EvaluatorOfAll
 from eightgig.export.runners import Arrays
 from eightgig.tasks.detection.box_matching import compare_detections, match
 from eightgig.tasks.detection.detections import Detections, suppress
@@ -17,10 +17,11 @@ from eightgig.tasks.detection.metrics import mean_average_precision
 _IOU_WEIGHT = 0.1
 
 
-class DetectionEvaluator:
+class DetectionEvaluator(EvaluatorOfAll):
     """Boxes of several classes an image; an `eightgig.export.evaluator.Evaluator`.
 
-    Its answers are `Detections`, its truths `Boxes`, both in pixels of the network's canvas.
+    Its answers are `Detections`, its truths `Boxes`, both in pixels of the network's canvas. All count together: so
+    COCO does it, and of two runners whether any box is sure decides which count.
 
     Args:
         classes: names, by label.
@@ -40,14 +41,6 @@ class DetectionEvaluator:
     def predictions(self, outputs: Arrays) -> list[Detections]:
         """Return the detections of each image of predictions_NPK."""
         return suppress(outputs[self.output], confidence=self._confidence, iou=self._iou, multi_label=True)
-
-    def judge(self) -> Judge:
-        """Return what counts as COCO does, over all images together."""
-        return JudgeOfAll(self.quality)
-
-    def comparer(self) -> Comparer:
-        """Return what compares all images together: whether any box is sure decides which count."""
-        return ComparerOfAll(self.compare)
 
     def quality(self, predictions: Sequence[Detections], targets: Sequence[Boxes]) -> dict[str, float]:
         """Return mAP50 and mAP50-95, as COCO counts; zeros where no image has a box."""

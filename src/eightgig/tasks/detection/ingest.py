@@ -1,37 +1,24 @@
 """Ingest: from annotated images on disk to an HDF5 store with boxes, its splits, and a list of what is wrong."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
-
-from kedro.pipeline import Pipeline
+from typing import TYPE_CHECKING
 
 from eightgig.core.progress import Report
-from eightgig.core.records import Record
 from eightgig.data.ingest.sources import RawImages, Source
 from eightgig.stages.annotations import StoreContent, Table
-from eightgig.stages.ingest import source_nodes
-from eightgig.stages.task import Records, stage_node, stage_pipeline
 from eightgig.tasks.detection.parameters import DetectionDataParameters
+from eightgig.tasks.detection.task import RECORDS
 
 if TYPE_CHECKING:
     from eightgig.tasks.detection.annotated import DetectionFolder
 
 
-def create_pipeline() -> Pipeline:
-    """Return the nodes from `params:data` to `store` and `splits`."""
-    chosen = {name: name for name in ("raw", "manifest", "boxes", "splits")}
-    return stage_pipeline(
-        "ingest",
-        [*source_nodes(AnnotatedImages()), stage_node(build_store, {**chosen, "data": "params:data"}, "store")],
-    )
-
-
 class AnnotatedImages:
     """Images with boxes."""
 
-    records: ClassVar[Records] = {Record: DetectionDataParameters}
+    records = RECORDS
     doing = "looking at images and labels"
-    tables = ("boxes",)
+    tables = stored = ("boxes",)
 
     def source(self, data: DetectionDataParameters) -> Source:
         """Return the source of annotated images that the parameters name."""
@@ -63,18 +50,12 @@ class AnnotatedImages:
             manifest, boxes, val_fraction=data.val_fraction, test_fraction=data.test_fraction, seed=data.seed
         )
 
+    def content(self, raw: RawImages, chosen: Table, data: DetectionDataParameters, boxes: Table) -> StoreContent:
+        """Return the images with their boxes."""
+        from eightgig.data.store.content import StoreContent
 
-def build_store(
-    raw: RawImages, manifest: Table, boxes: Table, splits: Table, data: DetectionDataParameters
-) -> StoreContent:
-    """Return what the store's dataset writes: the images of the splits with their boxes, streamed.
-
-    It waits for the splits, so that a set which is refused replaces no store.
-    """
-    from eightgig.data.store.content import StoreContent
-
-    folder = _folder(raw, data)
-    return StoreContent(manifest.iloc[splits["index"]], folder.root, folder.classes, data, {"boxes": boxes})
+        folder = _folder(raw, data)
+        return StoreContent(chosen, folder.root, folder.classes, data, {"boxes": boxes})
 
 
 def _folder(raw: RawImages, data: DetectionDataParameters) -> "DetectionFolder":

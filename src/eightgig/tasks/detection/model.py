@@ -16,9 +16,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from eightgig.core.errors import ConfigurationError, WeightsError
-from eightgig.models.heads import head_names
 from eightgig.models.network import ImageNetwork
-from eightgig.models.weights import load_matching, read_state_dict
+from eightgig.models.weights import RANDOM, load_from, read_state_dict
 from eightgig.tasks.detection.yolov5_checkpoint import is_pickled_network, read_yolov5_checkpoint
 
 RawMaps = tuple[Tensor, ...]
@@ -245,7 +244,7 @@ def build_yolov5(name: str, *, weights: str, num_classes: int, anchors: Anchors 
 def _load(module: YoloV5, name: str, weights: str) -> str:
     """Fill `module` from a file, or leave it random; tell which."""
     if weights == "none":
-        return "random initialisation"
+        return RANDOM
     if weights in ("default", "packaged"):
         raise WeightsError(
             f"model `{name}`: wanted {weights} weights, found none: this project has none to give. "
@@ -255,8 +254,7 @@ def _load(module: YoloV5, name: str, weights: str) -> str:
     official = is_pickled_network(path)
     tensors = read_yolov5_checkpoint(path).state if official else read_state_dict(path)
     origin = f"official checkpoint {path.name}" if official else f"file {path.name}"
-    left_out = load_matching(module, tensors, head=head_names(module), origin=origin)
-    return f"{origin}; {left_out}" if left_out else origin
+    return load_from(module, tensors, origin=origin)
 
 
 def _width(full: int, multiples: Multiples) -> int:

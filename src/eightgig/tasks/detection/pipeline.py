@@ -3,9 +3,11 @@
 from kedro.pipeline import Node, Pipeline
 
 from eightgig.stages import benchmark, compress, export, plan, report, train
+from eightgig.stages.ingest import image_ingest
 from eightgig.stages.task import case_pipeline, stage_node
-from eightgig.tasks.detection import ingest, predict, tiles
-from eightgig.tasks.detection.evaluate import evaluation
+from eightgig.tasks.detection import predict, tiles
+from eightgig.tasks.detection.evaluate import RESULTS, evaluate
+from eightgig.tasks.detection.ingest import AnnotatedImages
 from eightgig.tasks.detection.predict import DetectorPredictParameters
 from eightgig.tasks.detection.report import DetectionResults
 from eightgig.tasks.detection.task import ObjectDetector
@@ -18,12 +20,12 @@ def detector_pipeline(name: str) -> Pipeline:
     return case_pipeline(
         name,
         [
-            ingest.create_pipeline(),
+            image_ingest(AnnotatedImages()),
             plan.create_pipeline(task),
             train.create_pipeline(task),
             compress.create_pipeline(task),
             export.create_pipeline(task, suppression()),
-            benchmark.create_pipeline(task, evaluation(task)),
+            benchmark.create_pipeline(task, evaluate, RESULTS),
             predict.create_pipeline(task),
             video.create_pipeline(),
             tiles.create_pipeline(task),

@@ -1,9 +1,11 @@
 """What the report shows of the detector: its boxes, its curves, what it missed, and how fast the video went."""
 
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from eightgig.data.ingest.sources import RawImages
+from eightgig.report.page import Chart, Fact, Facts, Gallery, Image, Section
+from eightgig.report.page import Table as PageTable
 from eightgig.report.sections.training import new_images_section
 from eightgig.stages.annotations import Figure, ImageArray, ImageStore, Table
 from eightgig.stages.tiles import tiles_section
@@ -11,9 +13,6 @@ from eightgig.stages.trained import indices_of
 from eightgig.tasks.detection.records import DetectionReport
 from eightgig.tasks.detection.task import RECORDS
 from eightgig.tasks.detection.video.records import VideoReport
-
-if TYPE_CHECKING:
-    from eightgig.report import page as report
 
 _MOST_IMAGES = 24
 _MOST_REJECTS = 30
@@ -74,21 +73,16 @@ class DetectionResults:
             detections.milliseconds(stages),
         )
 
-    def headline(self, shown: Mapping[str, Any]) -> "report.Fact":
+    def headline(self, shown: Mapping[str, Any]) -> Fact:
         """Return the mean average precision."""
-        from eightgig.report.page import Fact
-
         metrics: DetectionReport = shown["metrics"]
         note = f"mAP50-95 {metrics.map50_95:.1%}; {metrics.num_boxes} boxes"
         return Fact(f"mAP50 on {metrics.num_images} held-out images", f"{metrics.map50:.1%}", note, mark="good")
 
     def data(
         self, raw: RawImages, rejects: Table, store: ImageStore, splits: Table, shown: Mapping[str, Any]
-    ) -> "report.Section":
+    ) -> Section:
         """Show what the network learned from, and what was wrong with it."""
-        from eightgig.report.page import Chart, Gallery, Section
-        from eightgig.report.page import Table as PageTable
-
         rows = [(split, len(places), _num_boxes(store, places)) for split, places in _by_split(splits)]
         refused = [
             PageTable.from_frame(
@@ -107,10 +101,8 @@ class DetectionResults:
             ],
         )
 
-    def results(self, shown: Mapping[str, Any]) -> "list[report.Section]":
+    def results(self, shown: Mapping[str, Any]) -> list[Section]:
         """Show how good the network is."""
-        from eightgig.report.page import Chart, Fact, Facts, Section
-
         metrics: DetectionReport = shown["metrics"]
         facts = [
             Fact("mAP50", f"{metrics.map50:.2%}"),
@@ -133,7 +125,7 @@ class DetectionResults:
             )
         ]
 
-    def images(self, store: ImageStore, shown: Mapping[str, Any]) -> "list[report.Section]":
+    def images(self, store: ImageStore, shown: Mapping[str, Any]) -> list[Section]:
         """Show hits, misses and false alarms, single images, and the video."""
         return [
             _video_section(shown["video_report"], shown["video_sheet"], shown),
@@ -148,10 +140,9 @@ class DetectionResults:
         ]
 
 
-def _video_section(video: VideoReport, sheet: ImageArray, shown: Mapping[str, Any]) -> "report.Section":
+def _video_section(video: VideoReport, sheet: ImageArray, shown: Mapping[str, Any]) -> Section:
     """Show how fast frames went through, and where the time went."""
     from eightgig.report.images import to_data_uri
-    from eightgig.report.page import Chart, Fact, Facts, Gallery, Image, Section
 
     facts = [
         Fact("frames a second, end to end", f"{video.fps_end_to_end:.1f}"),
@@ -174,10 +165,8 @@ def _video_section(video: VideoReport, sheet: ImageArray, shown: Mapping[str, An
     )
 
 
-def _found_section(store: ImageStore, detections: Table, confidence: float) -> "report.Section":
+def _found_section(store: ImageStore, detections: Table, confidence: float) -> Section:
     """Show the images with most mistakes first, hits, misses and false alarms told apart."""
-    from eightgig.report.page import Gallery, Section
-
     counts = detections["kind"].value_counts()
     hits, misses, alarms = (int(counts.get(kind, 0)) for kind in ("hit", "miss", "false alarm"))
     wrong = detections.assign(wrong=detections["kind"] != "hit").groupby("index")["wrong"].sum()
@@ -190,8 +179,7 @@ def _found_section(store: ImageStore, detections: Table, confidence: float) -> "
     )
 
 
-def _found_image(store: ImageStore, rows: Table) -> "report.Image":
-    from eightgig.report.page import Image
+def _found_image(store: ImageStore, rows: Table) -> Image:
     from eightgig.tasks.detection.figures import draw_found
 
     index = int(rows["index"].iloc[0])
@@ -202,8 +190,7 @@ def _found_image(store: ImageStore, rows: Table) -> "report.Image":
     return Image.from_array(drawn_HWC, note, note=store.paths[index], mark="good" if is_right else "bad")
 
 
-def _samples(store: ImageStore, splits: Table) -> "Iterator[report.Image]":
-    from eightgig.report.page import Image
+def _samples(store: ImageStore, splits: Table) -> Iterator[Image]:
     from eightgig.tasks.detection.figures import draw_truth
 
     indices = indices_of(splits, "train")

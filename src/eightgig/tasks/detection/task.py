@@ -3,22 +3,16 @@
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from eightgig.data.images.parameters import DataParameters
-from eightgig.models.parameters import ImageModelParameters, ModelParameters
+from eightgig.models.parameters import ImageModelParameters
 from eightgig.stages.annotations import Batches, Evaluator, ImageNetwork, ImageStore, Objective, SoftLoss
 from eightgig.stages.images import ImageTask, letterboxed, loading
-from eightgig.stages.task import Records
+from eightgig.stages.task import Records, TrainingSamples
 from eightgig.tasks.detection.parameters import DetectionDataParameters, DetectorTrainParameters
-from eightgig.training.parameters import TrainParameters
 
 # What the memory planner counts in each image: more boxes than most have, in tensors that are small all the same.
 _TRACED_BOXES = 64
 
-RECORDS: Records = {
-    ModelParameters: ImageModelParameters,
-    DataParameters: DetectionDataParameters,
-    TrainParameters: DetectorTrainParameters,
-}
+RECORDS: Records = {"model": ImageModelParameters, "data": DetectionDataParameters, "train": DetectorTrainParameters}
 
 
 class ObjectDetector(ImageTask):
@@ -32,24 +26,19 @@ class ObjectDetector(ImageTask):
 
         return build_yolov5(model.name.removeprefix("eightgig/"), weights=model.weights, num_classes=num_classes)
 
-    def prepare(
-        self,
-        network: ImageNetwork,
-        store: ImageStore,
-        indices: list[int],
-        *,
-        size: int,
-        train: DetectorTrainParameters,
-    ) -> None:
+    def prepare(self, network: ImageNetwork, samples: TrainingSamples) -> None:
         """Fit the anchors to the training boxes where COCO's do not fit; trained weights keep theirs."""
         import logging
 
+        from eightgig.models.weights import RANDOM
         from eightgig.tasks.detection.anchors import fit_anchors
         from eightgig.tasks.detection.task import box_sides
 
-        if not train.autoanchor or network.weights_source != "random initialisation":
+        train, size = samples.train, samples.size
+        if not train.autoanchor or network.weights_source != RANDOM:
             return
-        fit = fit_anchors(box_sides(store, indices, image_size=size), image_size=size, seed=train.seed)
+        sides = box_sides(samples.store, samples.indices, image_size=size)
+        fit = fit_anchors(sides, image_size=size, seed=train.seed)
         anchors: Any = network.module.anchors
         anchors.copy_(anchors.new_tensor(fit.by_level()))
         logging.getLogger(__name__).info(
@@ -125,10 +114,11 @@ class ObjectDetector(ImageTask):
 
         return boxes_in(batch)
 
-    def dummy_targets(self, num_images: int, size: int) -> dict[str, Any]:  # noqa: ARG002 - boxes of any size
+    def dummy_targets(self, images_N3HW: Any) -> dict[str, Any]:
         """Return as many boxes for each image as more than most have."""
         import torch
 
+        num_images = len(images_N3HW)
         return {
             "boxes": torch.zeros(num_images, _TRACED_BOXES, 4),
             "box_labels": torch.zeros(num_images, _TRACED_BOXES, dtype=torch.int64),

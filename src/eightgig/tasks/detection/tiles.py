@@ -10,10 +10,10 @@ from eightgig.datasets.weights import Weights
 from eightgig.stages.annotations import ImageArray, Table
 from eightgig.stages.task import Task, stage_node, stage_pipeline
 from eightgig.stages.tiles import TilePlanner, answering, report_of, source_of
+from eightgig.tasks.detection.parameters import DetectorTrainParameters
 from eightgig.tasks.detection.predict import DetectorPredictParameters
 from eightgig.tiles.parameters import TilesParameters
 from eightgig.tiles.records import TilesReport
-from eightgig.training.parameters import TrainParameters
 from eightgig.vram.parameters import PlanParameters
 
 _SAMPLE_SCENES, _SAMPLE_SIDE_PX = (2, 4), 256
@@ -38,7 +38,7 @@ def create_pipeline(task: Task) -> Pipeline:
 def detect_in_image(
     task: Task,
     weights: Weights,
-    train: TrainParameters,
+    train: DetectorTrainParameters,
     plan: PlanParameters,
     tiles: TilesParameters,
     predict: DetectorPredictParameters,

@@ -1,21 +1,19 @@
 """The report of an agent: learning curves, returns with their confidence, speed by part, a film."""
 
 import base64
-from typing import TYPE_CHECKING
 
 from kedro.pipeline import Pipeline
 
 from eightgig.core.units import format_bytes
 from eightgig.datasets.weights import Weights
 from eightgig.models.agents import AgentParameters, EnvironmentParameters
+from eightgig.report.page import Chart, Fact, Facts, Gallery, Image, Page, Section
+from eightgig.report.page import Table as PageTable
 from eightgig.stages.annotations import Figure, Table
 from eightgig.stages.task import stage_node, stage_pipeline
 from eightgig.tasks.reinforcement.metrics import ReturnsReport
 from eightgig.tasks.reinforcement.parameters import Exploration, PolicyParity, PPOParameters
 from eightgig.vram.plan import MemoryPlan
-
-if TYPE_CHECKING:
-    from eightgig.report import page as report
 
 _PUBLISHED = (
     ("CartPole-v1", "CleanRL, ppo.py", "500,000", "490.0 ± 6.1", "docs.cleanrl.dev/rl-algorithms/ppo"),
@@ -80,9 +78,8 @@ def write_page(
     learning_figure: Figure,
     signs_figure: Figure,
     parts_figure: Figure,
-) -> "report.Page":
+) -> Page:
     """Return the page."""
-    from eightgig.report.page import Page
     from eightgig.report.sections.training import making_section
 
     card = weights.card
@@ -113,8 +110,7 @@ def _in_words(exploration: Exploration, metrics: ReturnsReport) -> str:
     )
 
 
-def _headline(exploration: Exploration, metrics: ReturnsReport, plan: MemoryPlan, parts: Table) -> "list[report.Fact]":
-    from eightgig.report.page import Fact
+def _headline(exploration: Exploration, metrics: ReturnsReport, plan: MemoryPlan, parts: Table) -> list[Fact]:
 
     first = parts.iloc[0]
     return [
@@ -136,8 +132,7 @@ def _headline(exploration: Exploration, metrics: ReturnsReport, plan: MemoryPlan
     ]
 
 
-def _environment(environment: EnvironmentParameters, exploration: Exploration) -> "report.Section":
-    from eightgig.report.page import Section, Table
+def _environment(environment: EnvironmentParameters, exploration: Exploration) -> Section:
 
     spaces, returns = exploration.spaces, exploration.returns
     columns = (exploration.mean, exploration.std, exploration.low, exploration.high)
@@ -150,12 +145,11 @@ def _environment(environment: EnvironmentParameters, exploration: Exploration) -
         f"{environment.name}: {spaces.num_observations} numbers are observed, {acts.format(spaces.num_actions)} "
         f"chosen. Acting at random returns {returns.mean_return:.1f} (95 %: {returns.low:.1f} to {returns.high:.1f}) "
         f"in {returns.mean_length:.1f} steps an episode; {returns.num_episodes} episodes showed these observations.",
-        [Table(("observation", "mean", "deviation", "lowest", "highest"), rows)],
+        [PageTable(("observation", "mean", "deviation", "lowest", "highest"), rows)],
     )
 
 
-def _training(train: PPOParameters, history: Table, learning: Figure, signs: Figure) -> "report.Section":
-    from eightgig.report.page import Chart, Section, Table
+def _training(train: PPOParameters, history: Table, learning: Figure, signs: Figure) -> Section:
 
     last = history.groupby("seed").last()
     rows = [
@@ -169,23 +163,22 @@ def _training(train: PPOParameters, history: Table, learning: Figure, signs: Fig
         "for that, looked at with each checkpoint: a policy may lose later what it had learnt.",
         [
             Chart(learning),
-            Table(("seed", "steps", "episodes", "mean return, last 100", "time"), rows),
+            PageTable(("seed", "steps", "episodes", "mean return, last 100", "time"), rows),
             Chart(signs),
         ],
     )
 
 
-def _results(metrics: ReturnsReport, exploration: Exploration) -> "report.Section":
-    from eightgig.report.page import Section, Table
+def _results(metrics: ReturnsReport, exploration: Exploration) -> Section:
 
     rows = [
         ("this agent", f"{metrics.num_episodes} fresh episodes, best actions", _interval(metrics)),
         ("at random", f"{exploration.returns.num_episodes} episodes", _interval(exploration.returns)),
     ]
-    blocks = [Table(("agent", "judged on", "mean return, 95 %"), rows)]
+    blocks = [PageTable(("agent", "judged on", "mean return, 95 %"), rows)]
     published = [row[1:] for row in _PUBLISHED if row[0] == metrics.environment]
     if published:
-        blocks.append(Table(("published", "steps", "return", "where"), published, "What others publish"))
+        blocks.append(PageTable(("published", "steps", "return", "where"), published, "What others publish"))
     solved = ""
     if metrics.threshold is not None:
         solved = f" It counts as solved from {metrics.threshold:g}: {'solved' if metrics.solved else 'not solved'}."
@@ -202,16 +195,14 @@ def _interval(returns: ReturnsReport) -> str:
     return f"{returns.mean_return:.1f} ({returns.low:.1f} to {returns.high:.1f})"
 
 
-def _film(film: bytes) -> "report.Section":
-    from eightgig.report.page import Gallery, Image, Section
+def _film(film: bytes) -> Section:
 
     address = f"data:image/gif;base64,{base64.b64encode(film).decode('ascii')}"
     image = Image(address, "As the environment draws it")
     return Section("The agent at work", "The beginning of one episode.", [Gallery([image])])
 
 
-def _memory(plan: MemoryPlan) -> "report.Section":
-    from eightgig.report.page import Section, Table
+def _memory(plan: MemoryPlan) -> Section:
 
     train = plan.phase("train")
     whole = plan.context_bytes + train.peak_bytes
@@ -221,13 +212,11 @@ def _memory(plan: MemoryPlan) -> "report.Section":
         "Memory on a GPU",
         f"Predicted for a {plan.device_name}: {format_bytes(whole)} in all, nearly all of it what the driver and torch "
         "take before the first tensor. The article's 1 to 2 GB are not what the networks need.",
-        [Table(("held by", "bytes", "share"), rows)],
+        [PageTable(("held by", "bytes", "share"), rows)],
     )
 
 
-def _speed(parts: Table, latency: Table, figure: Figure) -> "report.Section":
-    from eightgig.report.page import Chart, Section
-    from eightgig.report.page import Table as PageTable
+def _speed(parts: Table, latency: Table, figure: Figure) -> Section:
 
     devices = parts.drop_duplicates("device")
     if len(devices) > 1:
@@ -250,8 +239,7 @@ def _speed(parts: Table, latency: Table, figure: Figure) -> "report.Section":
     )
 
 
-def _exported(parity: PolicyParity) -> "report.Section":
-    from eightgig.report.page import Fact, Facts, Section
+def _exported(parity: PolicyParity) -> Section:
 
     return Section(
         "The exported policy",

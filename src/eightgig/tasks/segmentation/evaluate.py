@@ -2,17 +2,12 @@
 
 from typing import Any
 
-from kedro.pipeline import Node
-
 from eightgig.bench.parameters import BenchmarkParameters
-from eightgig.core.progress import track
 from eightgig.datasets.weights import Weights
 from eightgig.stages.annotations import ImageArray, ImageStore, Table
 from eightgig.stages.images import ImageTask
-from eightgig.stages.inference import running
-from eightgig.stages.inputs import feeds_of, workers_for
-from eightgig.stages.task import stage_node
-from eightgig.stages.trained import indices_of
+from eightgig.stages.inference import held_out_batches, running
+from eightgig.stages.inputs import feeds_of
 from eightgig.tasks.segmentation.predictions import PixelClasses
 from eightgig.tasks.segmentation.records import SegmentationReport
 from eightgig.vram.parameters import PlanParameters
@@ -20,12 +15,8 @@ from eightgig.vram.parameters import PlanParameters
 _SHOWN = 12
 
 
-def evaluation(task: ImageTask) -> Node:
-    """Return the benchmark's node from `weights` to `metrics` and the tables of results."""
-    held_out = {"weights": "weights", "store": "store", "splits": "splits", "benchmark": "params:benchmark"}
-    held_out["plan"] = "params:plan"
-    results = ["metrics", "per_class_table", "confusion_table", "images_table", "overlays_sheet"]
-    return stage_node(evaluate, held_out, results, task=task)
+RESULTS = ["metrics", "per_class_table", "confusion_table", "images_table", "overlays_sheet"]
+"""The datasets that `evaluate` gives."""
 
 
 def evaluate(
@@ -48,14 +39,11 @@ def evaluate(
 
     from eightgig.tasks.segmentation.metrics import confusion_counts, report_of
 
-    indices, evaluator = indices_of(splits, "test"), task.evaluator(weights.card.classes)
+    evaluator = task.evaluator(weights.card.classes)
     num_classes, found = len(store.classes), list[Any]()
     confusion_KK = np.zeros((num_classes, num_classes), np.int64)
-    size, number = weights.card.size, benchmark.batch_size
-    workers = workers_for(len(indices), number)
-    loaded = task.eval_batches(store, indices, size=size, batch_size=number, num_workers=workers)
     with running(task, weights, plan) as runner:
-        for batch in track(loaded, "evaluating", total=len(loaded)):
+        for batch in held_out_batches(task, weights, store, splits, batch_size=benchmark.batch_size):
             predictions = evaluator.predictions(runner.run(feeds_of(task.inputs(weights.card, batch))))
             for index, answer, truth_HW in zip(
                 batch["indices"].tolist(), predictions, task.targets(batch), strict=True
@@ -65,7 +53,7 @@ def evaluate(
                 found.append(_row(store, index, own_KK))
         images = pd.DataFrame(found).sort_values("miou", ignore_index=True)
         sheet = _sheet(PixelClasses(task, weights.card, runner), weights, store, images)
-    report = report_of(confusion_KK, store.classes, len(indices))
+    report = report_of(confusion_KK, store.classes, len(found))
     per_class = pd.DataFrame([row.model_dump() for row in report.per_class]).rename(columns={"name": "class"})
     names = pd.Index(store.classes, name="actual"), pd.Index(store.classes, name="predicted")
     confusion = pd.DataFrame(confusion_KK, index=names[0], columns=names[1]).reset_index()

@@ -1,34 +1,24 @@
 """Ingest: from images with masks on disk to an HDF5 store, its splits, and a list of what is wrong."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
-
-from kedro.pipeline import Pipeline
+from typing import TYPE_CHECKING
 
 from eightgig.core.progress import Report
-from eightgig.core.records import Record
 from eightgig.data.ingest.sources import RawImages, Source
 from eightgig.stages.annotations import StoreContent, Table
-from eightgig.stages.ingest import source_nodes
-from eightgig.stages.task import Records, stage_node, stage_pipeline
 from eightgig.tasks.segmentation.parameters import SegmentationDataParameters
+from eightgig.tasks.segmentation.task import RECORDS
 
 if TYPE_CHECKING:
     from eightgig.tasks.segmentation.layouts import MaskFolder
 
 
-def create_pipeline() -> Pipeline:
-    """Return the nodes from `params:data` to `store` and `splits`."""
-    chosen = {"raw": "raw", "manifest": "manifest", "splits": "splits", "data": "params:data"}
-    return stage_pipeline("ingest", [*source_nodes(MaskedImages()), stage_node(build_store, chosen, "store")])
-
-
 class MaskedImages:
     """Images with a mask each."""
 
-    records: ClassVar[Records] = {Record: SegmentationDataParameters}
+    records = RECORDS
     doing = "looking at images and masks"
-    tables = ("class_pixels",)
+    tables, stored = ("class_pixels",), ()
 
     def source(self, data: SegmentationDataParameters) -> Source:
         """Return the source of images with masks that the parameters name."""
@@ -60,15 +50,11 @@ class MaskedImages:
             manifest, class_pixels, val_fraction=data.val_fraction, test_fraction=data.test_fraction, seed=data.seed
         )
 
+    def content(self, raw: RawImages, chosen: Table, data: SegmentationDataParameters) -> StoreContent:
+        """Return the images with their masks."""
+        from eightgig.tasks.segmentation.store_content import masked_content
 
-def build_store(raw: RawImages, manifest: Table, splits: Table, data: SegmentationDataParameters) -> StoreContent:
-    """Return what the store's dataset writes: the images of the splits with their masks, streamed.
-
-    It waits for the splits, so that a set which is refused replaces no store.
-    """
-    from eightgig.tasks.segmentation.store_content import masked_content
-
-    return masked_content(manifest.iloc[splits["index"]], _folder(raw, data), data)
+        return masked_content(chosen, _folder(raw, data), data)
 
 
 def _folder(raw: RawImages, data: SegmentationDataParameters) -> "MaskFolder":

@@ -11,9 +11,8 @@ import torchvision
 from torch import Tensor, nn
 
 from eightgig.core.errors import ConfigurationError, WeightsError
-from eightgig.models.heads import head_names
 from eightgig.models.network import ImageNetwork
-from eightgig.models.weights import load_matching, read_state_dict
+from eightgig.models.weights import RANDOM, load_from, read_state_dict
 from eightgig.tasks.segmentation.unet import build_unet, is_unet
 
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet, as torchvision's presets have them
@@ -102,15 +101,14 @@ def _from_torchvision(name: str, num_classes: int) -> nn.Module:
 def _load(module: Segmenter, name: str, weights: str) -> str:
     """Fill `module` with weights, or leave it random; tell which."""
     if weights == "none":
-        return "random initialisation"
+        return RANDOM
     if weights == "packaged" or (weights == "default" and is_unet(name)):
         raise WeightsError(f"model `{name}`: there are no {weights} weights of it. Choose weights: none, or a path.")
     if weights == "default":
         tensors, origin = _downloaded(name)
     else:
         tensors, origin = read_state_dict(Path(weights).expanduser()), f"file {Path(weights).name}"
-    left_out = load_matching(module, _by_our_names(tensors, module), head=head_names(module), origin=origin)
-    return f"{origin}; {left_out}" if left_out else origin
+    return load_from(module, _by_our_names(tensors, module), origin=origin)
 
 
 def _by_our_names(tensors: Mapping[str, Tensor], module: Segmenter) -> dict[str, Tensor]:

@@ -25,7 +25,7 @@ class SegmentationObjective(ImageObjective):
         parameters: of the loss.
     """
 
-    score_name = "mIoU"
+    score_name, target = "mIoU", "masks"
 
     def __init__(self, colour: DeviceColour, class_weights: Tensor, parameters: SegmentationLossParameters) -> None:
         super().__init__(colour)
@@ -33,7 +33,7 @@ class SegmentationObjective(ImageObjective):
 
     def loss_sum(self, module: nn.Module, batch: Batch, device: torch.device) -> Tensor:
         """Return the loss summed over the images; each image's is a mean over its pixels."""
-        return self._loss(*self._run(module, batch, device)).sum()
+        return self._loss(*self.run(module, batch, device)).sum()
 
     @torch.no_grad()
     def evaluate(self, module: nn.Module, batches: Iterable[Batch], device: torch.device) -> dict[str, float]:
@@ -43,16 +43,16 @@ class SegmentationObjective(ImageObjective):
         loss = torch.zeros((), dtype=torch.float64, device=device)  # read at the end: to read is to wait for the card
         confusion_KK = torch.zeros(num_classes, num_classes, dtype=torch.int64, device=device)
         for batch in batches:
-            logits_NKHW, labels_NHW = self._run(module, batch, device)
+            logits_NKHW, labels_NHW = self.run(module, batch, device)
             loss += self._loss(logits_NKHW, labels_NHW).sum()
             confusion_KK += confusion_of(logits_NKHW.argmax(1), labels_NHW, num_classes)
             count += self.count(batch)
         score = mean_iou(confusion_KK)
         return {"loss": loss.item() / count, "score": score, "pixel_accuracy": pixel_accuracy(confusion_KK)}
 
-    def _run(self, module: nn.Module, batch: Batch, device: torch.device) -> tuple[Tensor, Tensor]:
-        labels_NHW: Tensor = batch["masks"].to(device, non_blocking=True).long()
-        return self.outputs(module, batch, device), labels_NHW
+    def targets(self, batch: Batch, device: torch.device) -> Tensor:
+        """Return labels_NHW as int64."""
+        return super().targets(batch, device).long()
 
     def _loss(self, logits_NKHW: Tensor, labels_NHW: Tensor) -> Tensor:
         if self._class_weights.device != logits_NKHW.device:

@@ -3,9 +3,11 @@
 from kedro.pipeline import Pipeline
 
 from eightgig.stages import benchmark, compress, export, plan, report, train
+from eightgig.stages.ingest import image_ingest
 from eightgig.stages.task import case_pipeline
-from eightgig.tasks.segmentation import ingest, predict, tiles
-from eightgig.tasks.segmentation.evaluate import evaluation
+from eightgig.tasks.segmentation import predict, tiles
+from eightgig.tasks.segmentation.evaluate import RESULTS, evaluate
+from eightgig.tasks.segmentation.ingest import MaskedImages
 from eightgig.tasks.segmentation.report import SegmentationResults
 from eightgig.tasks.segmentation.task import SemanticSegmenter
 
@@ -16,12 +18,12 @@ def segmenter_pipeline(name: str) -> Pipeline:
     return case_pipeline(
         name,
         [
-            ingest.create_pipeline(),
+            image_ingest(MaskedImages()),
             plan.create_pipeline(task),
             train.create_pipeline(task),
             compress.create_pipeline(task),
             export.create_pipeline(task),
-            benchmark.create_pipeline(task, evaluation(task)),
+            benchmark.create_pipeline(task, evaluate, RESULTS),
             predict.create_pipeline(task),
             tiles.create_pipeline(task),
             report.create_pipeline(SegmentationResults()),

@@ -1,18 +1,17 @@
 """What the report shows of the segmenter: its classes, its masks beside the truth, and a large image in tiles."""
 
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from eightgig.data.ingest.sources import RawImages
+from eightgig.report.page import Chart, Fact, Facts, Gallery, Image, Section
+from eightgig.report.page import Table as PageTable
 from eightgig.report.sections.training import new_images_section
 from eightgig.stages.annotations import Figure, ImageStore, Table
 from eightgig.stages.tiles import tiles_section
 from eightgig.stages.trained import indices_of
 from eightgig.tasks.segmentation.records import SegmentationReport
 from eightgig.tasks.segmentation.task import RECORDS
-
-if TYPE_CHECKING:
-    from eightgig.report import page as report
 
 _MOST_REJECTS = 30
 
@@ -53,21 +52,17 @@ class SegmentationResults:
             segmentation.pixels_by_class(of_split),
         )
 
-    def headline(self, shown: Mapping[str, Any]) -> "report.Fact":
+    def headline(self, shown: Mapping[str, Any]) -> Fact:
         """Return the mean intersection over union."""
-        from eightgig.report.page import Fact
-
         metrics: SegmentationReport = shown["metrics"]
         note = f"{metrics.pixel_accuracy:.1%} of the pixels are right"
         return Fact(f"mIoU on {metrics.num_images} held-out images", f"{metrics.miou:.1%}", note, mark="good")
 
     def data(
         self, raw: RawImages, rejects: Table, store: ImageStore, splits: Table, shown: Mapping[str, Any]
-    ) -> "report.Section":
+    ) -> Section:
         """Show what the network learned from, and what was wrong with it."""
         from eightgig.report.images import to_data_uri
-        from eightgig.report.page import Chart, Gallery, Image, Section
-        from eightgig.report.page import Table as PageTable
         from eightgig.tasks.segmentation.figures import legend
 
         rows = [(split, len(indices_of(splits, split))) for split in ("train", "val", "test")]
@@ -89,10 +84,8 @@ class SegmentationResults:
             ],
         )
 
-    def results(self, shown: Mapping[str, Any]) -> "list[report.Section]":
+    def results(self, shown: Mapping[str, Any]) -> list[Section]:
         """Show how good the network is."""
-        from eightgig.report.page import Chart, Fact, Facts, Section
-
         metrics: SegmentationReport = shown["metrics"]
         facts = [
             Fact("mIoU", f"{metrics.miou:.2%}"),
@@ -115,10 +108,9 @@ class SegmentationResults:
             )
         ]
 
-    def images(self, store: ImageStore, shown: Mapping[str, Any]) -> "list[report.Section]":
+    def images(self, store: ImageStore, shown: Mapping[str, Any]) -> list[Section]:
         """Show masks beside the truth, single images, and what tiles made of a large one."""
         from eightgig.report.images import to_data_uri
-        from eightgig.report.page import Gallery, Image, Section
         from eightgig.tasks.segmentation.figures import legend
 
         return [
@@ -140,8 +132,7 @@ class SegmentationResults:
         ]
 
 
-def _samples(store: ImageStore, splits: Table) -> "Iterator[report.Image]":
-    from eightgig.report.page import Image
+def _samples(store: ImageStore, splits: Table) -> Iterator[Image]:
     from eightgig.tasks.segmentation.figures import overlaid
 
     indices = indices_of(splits, "train")

@@ -3,18 +3,16 @@
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from eightgig.data.images.parameters import DataParameters
-from eightgig.models.parameters import ImageModelParameters, ModelParameters
+from eightgig.models.parameters import ImageModelParameters
 from eightgig.stages.annotations import Batches, Evaluator, ImageNetwork, ImageStore, Objective, SoftLoss
 from eightgig.stages.images import ImageTask, letterboxed, loading
-from eightgig.stages.task import Records
+from eightgig.stages.task import Records, TrainingSamples
 from eightgig.tasks.segmentation.parameters import SegmentationDataParameters, SegmenterTrainParameters
-from eightgig.training.parameters import TrainParameters
 
 RECORDS: Records = {
-    ModelParameters: ImageModelParameters,
-    DataParameters: SegmentationDataParameters,
-    TrainParameters: SegmenterTrainParameters,
+    "model": ImageModelParameters,
+    "data": SegmentationDataParameters,
+    "train": SegmenterTrainParameters,
 }
 
 
@@ -29,15 +27,7 @@ class SemanticSegmenter(ImageTask):
 
         return build_segmenter(model.name, weights=model.weights, num_classes=num_classes)
 
-    def prepare(
-        self,
-        network: ImageNetwork,
-        store: ImageStore,
-        indices: list[int],
-        *,
-        size: int,  # noqa: ARG002 - classes are counted in the stored masks
-        train: SegmenterTrainParameters,
-    ) -> None:
+    def prepare(self, network: ImageNetwork, samples: TrainingSamples) -> None:
         """Weigh the classes by the pixels that the training masks have of them, where the recipe asks for it."""
         import numpy as np
         import torch
@@ -45,14 +35,15 @@ class SemanticSegmenter(ImageTask):
         from eightgig.core.progress import track
         from eightgig.tasks.segmentation.objective import median_frequency_weights
 
-        if train.loss.class_weights == "none":
+        store, loss = samples.store, samples.train.loss
+        if loss.class_weights == "none":
             return
         num_classes = len(store.classes)
         counts = [
             np.bincount(store.mask(index).ravel(), minlength=256)[:num_classes]
-            for index in track(indices, "counting the pixels of classes")
+            for index in track(samples.indices, "counting the pixels of classes")
         ]
-        weights_K = median_frequency_weights(torch.from_numpy(np.stack(counts)), most=train.loss.most_weight)
+        weights_K = median_frequency_weights(torch.from_numpy(np.stack(counts)), most=loss.most_weight)
         module: Any = network.module
         module.class_weights.copy_(weights_K)
 
@@ -112,8 +103,8 @@ class SemanticSegmenter(ImageTask):
         """Return each image's labels_HW on the canvas."""
         return list(batch["masks"].numpy())
 
-    def dummy_targets(self, num_images: int, size: int) -> dict[str, Any]:
+    def dummy_targets(self, images_N3HW: Any) -> dict[str, Any]:
         """Return a mask of the first class for each image."""
         import torch
 
-        return {"masks": torch.zeros(num_images, size, size, dtype=torch.uint8)}
+        return {"masks": torch.zeros_like(images_N3HW[:, 0])}

@@ -10,9 +10,9 @@ from eightgig.stages.annotations import ImageArray
 from eightgig.stages.images import ImageTask
 from eightgig.stages.task import stage_node, stage_pipeline
 from eightgig.stages.tiles import TilePlanner, answering, report_of, source_of
+from eightgig.tasks.segmentation.parameters import SegmenterTrainParameters
 from eightgig.tiles.parameters import TilesParameters
 from eightgig.tiles.records import TilesReport
-from eightgig.training.parameters import TrainParameters
 from eightgig.vram.parameters import PlanParameters
 
 _SAMPLE_WIDTH, _SAMPLE_HEIGHT, _SAMPLE_UNIT_PX = 1536, 320, 0.75
@@ -33,7 +33,7 @@ def create_pipeline(task: ImageTask) -> Pipeline:
 def segment_image(
     task: ImageTask,
     weights: Weights,
-    train: TrainParameters,
+    train: SegmenterTrainParameters,
     plan: PlanParameters,
     tiles: TilesParameters,
     tiles_folder: Path,

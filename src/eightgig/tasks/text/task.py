@@ -11,7 +11,7 @@ from eightgig.core.device import loader_processes
 from eightgig.models.cards import TextCard
 from eightgig.models.parameters import TextModelParameters
 from eightgig.stages.annotations import TextNetwork, TokenStore
-from eightgig.stages.task import Task, stage_node
+from eightgig.stages.task import Task, TrainingSamples, stage_node
 from eightgig.training.parameters import TrainParameters
 
 if TYPE_CHECKING:
@@ -29,15 +29,7 @@ class TextTask(Task):
             name=card.model, weights="none", max_tokens=card.max_tokens, config=config_of(card.config)
         )
 
-    def prepare(
-        self,
-        network: TextNetwork,
-        store: TokenStore,
-        indices: list[int],  # noqa: ARG002 - all of the network is learnt
-        *,
-        size: int,  # noqa: ARG002
-        train: Any,  # noqa: ARG002
-    ) -> None:
+    def prepare(self, network: TextNetwork, samples: TrainingSamples) -> None:
         """Refuse a store whose tokens another tokenizer made."""
         from eightgig.data.store.tokenizers import fingerprint
         from eightgig.data.store.tokens import require_tokenizer
@@ -45,7 +37,7 @@ class TextTask(Task):
 
         parameters = network.parameters
         if parameters.tokenizer or parameters.weights != "none":  # else the store brings the tokenizer
-            require_tokenizer(store, fingerprint(read_tokenizer(parameters)))
+            require_tokenizer(samples.store, fingerprint(read_tokenizer(parameters)))
 
     def card(self, network: TextNetwork, store: TokenStore, *, size: int, common: Mapping[str, Any]) -> TextCard:
         """Return the card, with the configuration and the tokenizer's fingerprint."""

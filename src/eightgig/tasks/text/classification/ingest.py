@@ -1,16 +1,15 @@
 """Ingest: from texts with labels to a store of tokens, its splits, and a list of what was refused."""
 
 from pathlib import Path
-from typing import ClassVar
 
 from kedro.pipeline import Pipeline
 
 from eightgig.core.progress import Report
-from eightgig.core.records import Record
 from eightgig.models.parameters import TextModelParameters
 from eightgig.stages.annotations import Table, TokenContent
 from eightgig.stages.ingest import source_nodes
-from eightgig.stages.task import Records, stage_node, stage_pipeline
+from eightgig.stages.task import stage_node, stage_pipeline
+from eightgig.tasks.text.classification.task import RECORDS
 from eightgig.tasks.text.parameters import TextDataParameters
 from eightgig.tasks.text.sources import RawTexts, open_texts
 
@@ -33,7 +32,7 @@ def create_pipeline() -> Pipeline:
 class LabelledTexts:
     """Texts with a label each."""
 
-    records: ClassVar[Records] = {Record: TextDataParameters}
+    records = RECORDS
     doing = "reading texts"
     tables = ()
 

@@ -3,7 +3,7 @@
 from kedro.pipeline import Pipeline
 
 from eightgig.stages import benchmark, export, plan, report, train
-from eightgig.stages.class_metrics import evaluation
+from eightgig.stages.class_metrics import RESULTS, evaluate
 from eightgig.stages.task import case_pipeline
 from eightgig.tasks.text.classification import ingest, predict
 from eightgig.tasks.text.classification.report import SentimentResults
@@ -21,7 +21,7 @@ def text_classifier_pipeline(name: str) -> Pipeline:
             plan.create_pipeline(task),
             train.create_pipeline(task),
             export.create_pipeline(task, compressed=dynamic_int8()),
-            benchmark.create_pipeline(task, evaluation(task)),
+            benchmark.create_pipeline(task, evaluate, RESULTS),
             predict.create_pipeline(task),
             report.create_pipeline(SentimentResults(), compressed=False),
         ],

@@ -1,16 +1,15 @@
 """What the report shows of the sentiment classifier: its texts, how sure it may be believed, the worst mistakes."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from eightgig.bench.records import ClassificationReport
+from eightgig.report.page import Chart, Fact, Facts, Section
+from eightgig.report.page import Table as PageTable
 from eightgig.stages.annotations import Figure, Table, TokenStore
 from eightgig.stages.trained import indices_of
 from eightgig.tasks.text.classification.task import RECORDS
 from eightgig.tasks.text.sources import RawTexts
-
-if TYPE_CHECKING:
-    from eightgig.report import page as report
 
 _MOST_TEXTS = 12
 _SHOWN_LETTERS = 600
@@ -45,21 +44,16 @@ class SentimentResults:
             texts.lengths(store.lengths, store.max_tokens),
         )
 
-    def headline(self, shown: Mapping[str, Any]) -> "report.Fact":
+    def headline(self, shown: Mapping[str, Any]) -> Fact:
         """Return the accuracy."""
-        from eightgig.report.page import Fact
-
         metrics: ClassificationReport = shown["metrics"]
         note = f"macro F1 {metrics.macro_f1:.3f}, calibration error {metrics.expected_calibration_error:.3f}"
         return Fact(f"Accuracy on {metrics.num_images:,} held-out texts", f"{metrics.accuracy:.1%}", note, mark="good")
 
     def data(
         self, raw: RawTexts, rejects: Table, store: TokenStore, splits: Table, shown: Mapping[str, Any]
-    ) -> "report.Section":
+    ) -> Section:
         """Show what the network learned from, and what was refused."""
-        from eightgig.report.page import Chart, Section
-        from eightgig.report.page import Table as PageTable
-
         rows = [(split, len(indices_of(splits, split))) for split in ("train", "val", "test")]
         refused = [
             PageTable.from_frame(rejects.head(20), caption=f"{len(rejects)} texts were refused (all: rejects.csv)")
@@ -77,11 +71,8 @@ class SentimentResults:
             ],
         )
 
-    def results(self, shown: Mapping[str, Any]) -> "list[report.Section]":
+    def results(self, shown: Mapping[str, Any]) -> list[Section]:
         """Show how good the network is, and how far its probabilities may be believed."""
-        from eightgig.report.page import Chart, Fact, Facts, Section
-        from eightgig.report.page import Table as PageTable
-
         metrics: ClassificationReport = shown["metrics"]
         facts = [
             Fact("accuracy", f"{metrics.accuracy:.2%}"),
@@ -102,10 +93,8 @@ class SentimentResults:
             )
         ]
 
-    def images(self, store: TokenStore, shown: Mapping[str, Any]) -> "list[report.Section]":
+    def images(self, store: TokenStore, shown: Mapping[str, Any]) -> list[Section]:
         """Show the surest mistakes, and what it says of single texts."""
-        from eightgig.report.page import Section
-        from eightgig.report.page import Table as PageTable
         from eightgig.tasks.text.figures import shortened
 
         predictions = shown["predictions"]

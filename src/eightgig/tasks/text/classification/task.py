@@ -3,22 +3,16 @@
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from eightgig.data.images.parameters import DataParameters
 from eightgig.models.cards import TextCard
-from eightgig.models.parameters import ModelParameters, TextModelParameters
+from eightgig.models.parameters import TextModelParameters
 from eightgig.stages.annotations import Batches, Evaluator, Objective, TextNetwork, TokenStore
 from eightgig.stages.inputs import for_evaluation
 from eightgig.stages.task import Records
 from eightgig.tasks.text.classification.parameters import SentimentTrainParameters
 from eightgig.tasks.text.parameters import TextDataParameters
 from eightgig.tasks.text.task import TextTask, loading, padding_in, tokenizer_of
-from eightgig.training.parameters import TrainParameters
 
-RECORDS: Records = {
-    DataParameters: TextDataParameters,
-    ModelParameters: TextModelParameters,
-    TrainParameters: SentimentTrainParameters,
-}
+RECORDS: Records = {"model": TextModelParameters, "data": TextDataParameters, "train": SentimentTrainParameters}
 
 
 class SentimentClassifier(TextTask):
@@ -103,10 +97,6 @@ class SentimentClassifier(TextTask):
         from eightgig.bench.classification import ClassificationEvaluator
 
         return ClassificationEvaluator(classes)
-
-    def targets(self, batch: Any) -> list[Any]:
-        """Return each text's class, as a position in the classes."""
-        return [int(label) for label in batch["labels"]]
 
     def dummy_batch(self, model: TextModelParameters, num_samples: int) -> dict[str, Any]:
         """Return texts of the full length, with a mask: the loader gives one, and so the kernel is another."""

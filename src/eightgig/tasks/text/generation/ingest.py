@@ -1,16 +1,16 @@
 """Ingest: from texts to blocks of tokens in a store, split by document."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 from kedro.pipeline import Pipeline
 
 from eightgig.core.progress import Report
-from eightgig.core.records import Record
 from eightgig.stages.annotations import Table, TokenContent
 from eightgig.stages.ingest import source_nodes
-from eightgig.stages.task import Records, stage_node, stage_pipeline
+from eightgig.stages.task import stage_node, stage_pipeline
 from eightgig.tasks.text.generation.parameters import GeneratorModelParameters, TokenizerParameters
+from eightgig.tasks.text.generation.task import RECORDS
 from eightgig.tasks.text.parameters import CorpusDataParameters
 from eightgig.tasks.text.sources import RawTexts, open_corpus
 
@@ -38,7 +38,7 @@ def create_pipeline() -> Pipeline:
 class PlainTexts:
     """Documents without labels."""
 
-    records: ClassVar[Records] = {Record: CorpusDataParameters}
+    records = RECORDS
     doing = "reading texts"
     tables = ()
 

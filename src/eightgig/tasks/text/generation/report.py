@@ -1,16 +1,15 @@
 """What the report shows of the text generator: its documents, its bits per byte, its own texts and their speed."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from eightgig.report.page import Chart, Code, Fact, Facts, Section
+from eightgig.report.page import Table as PageTable
 from eightgig.stages.annotations import Figure, Table, TokenStore
 from eightgig.stages.trained import indices_of
 from eightgig.tasks.text.generation.records import LanguageReport, WrittenTexts
 from eightgig.tasks.text.generation.task import RECORDS
 from eightgig.tasks.text.sources import RawTexts
-
-if TYPE_CHECKING:
-    from eightgig.report import page as report
 
 _MOST_REJECTS = 20
 
@@ -44,21 +43,16 @@ class GeneratorResults:
         bits = [bits_per_byte(loss * tokens, num_bytes) for loss in history["val_loss"]]
         return texts.bits_by_document(metrics.bits_per_byte_by_document), texts.bits_by_epoch(bits)
 
-    def headline(self, shown: Mapping[str, Any]) -> "report.Fact":
+    def headline(self, shown: Mapping[str, Any]) -> Fact:
         """Return the bits per byte."""
-        from eightgig.report.page import Fact
-
         metrics: LanguageReport = shown["metrics"]
         note = f"perplexity {metrics.perplexity:.1f} a token, {metrics.next_token_accuracy:.1%} of the tokens guessed"
         return Fact("Bits per byte of held-out text", f"{metrics.bits_per_byte:.3f}", note, mark="good")
 
     def data(
         self, raw: RawTexts, rejects: Table, store: TokenStore, splits: Table, shown: Mapping[str, Any]
-    ) -> "report.Section":
+    ) -> Section:
         """Show what the network learned from, and what was refused."""
-        from eightgig.report.page import Section
-        from eightgig.report.page import Table as PageTable
-
         of_documents = shown["document_splits"]["split"].value_counts()
         rows = []
         for split in ("train", "val", "test"):
@@ -75,11 +69,8 @@ class GeneratorResults:
             [PageTable(("split", "documents", "blocks", "bytes"), rows), *(refused if len(rejects) else [])],
         )
 
-    def results(self, shown: Mapping[str, Any]) -> "list[report.Section]":
+    def results(self, shown: Mapping[str, Any]) -> list[Section]:
         """Show how well held-out text is predicted, and how fast text is written."""
-        from eightgig.report.page import Chart, Fact, Facts, Section
-        from eightgig.report.page import Table as PageTable
-
         metrics: LanguageReport = shown["metrics"]
         facts = [
             Fact("bits per byte", f"{metrics.bits_per_byte:.4f}"),
@@ -110,10 +101,8 @@ class GeneratorResults:
             ),
         ]
 
-    def images(self, store: TokenStore, shown: Mapping[str, Any]) -> "list[report.Section]":  # noqa: ARG002
+    def images(self, store: TokenStore, shown: Mapping[str, Any]) -> list[Section]:  # noqa: ARG002
         """Show what it wrote last."""
-        from eightgig.report.page import Code, Section
-
         generated: WrittenTexts = shown["generated"]
         texts = [
             Code(f"{one.prompt}|{one.text}", f"{one.num_tokens} tokens, ended by {one.finish_reason}")

@@ -3,9 +3,7 @@
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from eightgig.data.images.parameters import DataParameters
 from eightgig.models.cards import TextCard
-from eightgig.models.parameters import ModelParameters
 from eightgig.stages.annotations import Batches, Evaluator, Objective, TextNetwork, TokenStore, WorkloadSpec
 from eightgig.stages.inputs import for_evaluation
 from eightgig.stages.task import Records
@@ -17,7 +15,7 @@ from eightgig.vram.plan import Precision
 
 _TRACED_TOKENS = 4
 
-RECORDS: Records = {DataParameters: CorpusDataParameters, ModelParameters: GeneratorModelParameters}
+RECORDS: Records = {"model": GeneratorModelParameters, "data": CorpusDataParameters, "train": TrainParameters}
 
 
 class TextGenerator(TextTask):
