@@ -179,9 +179,15 @@ def _peft(line: dict[str, str]) -> _Run:
     stated, _, flags = rest.partition("}; ")
     trainable = int(re.findall(r"trainable=(\d+)", flags)[0])
     adapter = json.loads(stated + "}")
+    if adapter["peft_type"] not in _WHOLLY_STATED:
+        raise LeftOutError("an adapter with settings beside rank and targets, which are not stated")
     steps = {"optimizer": "AdamW", "zero_grad": "before_backward"}
     arguments = {"side": 512, "adapter": adapter, "trainable": trainable}
     return _Run("flux_with_peft", arguments, steps, name.partition("/")[0], "reserved")
+
+
+# What the rows state of an adapter is all that decides the memory of one of LoRA's; the others have more settings.
+_WHOLLY_STATED = ("LORA",)
 
 
 def _transformers(line: dict[str, str]) -> _Run:

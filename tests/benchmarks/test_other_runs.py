@@ -36,6 +36,15 @@ ROWS = [
     ),
     (
         *(
+            PEFT[0].format("image-gen"),
+            *PEFT[1:],
+            "FLUX",
+            f"c3a/made-up; {ADAPTER.replace('LORA', 'C3A')}; trainable=7",
+        ),
+        *(2, "AdamW", "bfloat16", 9000, "bytes", False),
+    ),
+    (
+        *(
             "huggingface/transformers a.mdx",
             "Tesla V100-SXM2-16GB",
             "15.78",
@@ -74,6 +83,7 @@ def test_every_row_is_predicted_or_left_out_for_a_reason(other_runs, folder):
         "torchtune: sharded over eight cards": 1,
         "torchao: it ran out of memory": 1,
         "peft: sequence lengths vary: the longest batch is not stated": 1,
+        "peft: an adapter with settings beside rank and targets, which are not stated": 1,
         "mmsegmentation: the batch size is not stated": 1,
         "deeplearning-benchmark: at the card's limit": 1,
         "deeplearning-benchmark: network, data and cuDNN's search are a script's, which is not stated": 1,
