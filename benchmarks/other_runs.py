@@ -193,16 +193,18 @@ _WHOLLY_STATED = ("LORA",)
 def _transformers(line: dict[str, str]) -> _Run:
     context = int(re.findall(r"context alone (\d+) MiB", line["baseline"])[0]) - _FIRST_SEGMENT_MIB
     optimizers = {"Adafactor": "transformers.optimization:Adafactor", "bnb Adam8bit": "adamw8bit"}
+    # Of Adafactor, as the Trainer makes it.
+    arguments = {"scale_parameter": False, "relative_step": False} if line["optimizer"] == "Adafactor" else {}
     steps = {
         "precision": "fp16" if "fp16" in line["precision"] else "fp32",
+        "optimizer_arguments": arguments,
         "optimizer": optimizers.get(line["optimizer"], "AdamW"),
         "optimizer_kernel": "plain",  # transformers' own AdamW, the default of its Trainer in 2022
         "accumulates": True,  # torch 1 filled gradients with zeros: they live through the next step too
         "activation_checkpointing": "full" if "checkpointing" in line["setting"] else "none",
     }
-    arguments = {"tokens": 512}
     said = line["setting"].removeprefix("HF Trainer, ")
-    return _Run("bert_large", arguments, steps, said, "reserved", beside_bytes=context * MIB)
+    return _Run("bert_large", {"tokens": 512}, steps, said, "reserved", beside_bytes=context * MIB)
 
 
 def _mmsegmentation(_: dict[str, str]) -> _Run:

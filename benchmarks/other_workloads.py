@@ -10,11 +10,17 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 _RESISC45 = 45  # classes of the data set that torchao's script trains on
-_BERT_LARGE = {"hidden_size": 1024, "num_hidden_layers": 24, "num_attention_heads": 16, "intermediate_size": 4096}
+_BERT_LARGE: dict[str, Any] = {
+    "hidden_size": 1024,
+    "num_hidden_layers": 24,
+    "num_attention_heads": 16,
+    "intermediate_size": 4096,
+    "attn_implementation": "eager",
+}
 # black-forest-labs/FLUX.2-klein-base-4B; with it the number of parameters is the published one.
 _FLUX2_KLEIN = {"num_layers": 5, "num_single_layers": 20, "num_attention_heads": 24, "joint_attention_dim": 7680}
 _FLUX2_KLEIN_DEFAULTS = {"in_channels": 128, "attention_head_dim": 128, "guidance_embeds": False, "mlp_ratio": 3.0}
-_DINO_BASE = {"hidden_size": 768, "num_hidden_layers": 12, "num_attention_heads": 12}
+_DINO_BASE: dict[str, Any] = {"hidden_size": 768, "num_hidden_layers": 12, "num_attention_heads": 12}
 _PROMPT_TOKENS = 512
 # peft's script keeps the encoded prompts and images of its training set on the card: 20 images less 2 and 4.
 _CACHED_PROMPTS = 14
@@ -78,7 +84,7 @@ def bert_large(tokens: int) -> tuple[Any, Any, Any]:
     from transformers import BertConfig, BertForSequenceClassification
 
     with torch.device("meta"):
-        module = BertForSequenceClassification(BertConfig(**_BERT_LARGE, attn_implementation="eager"))
+        module = BertForSequenceClassification(BertConfig(**_BERT_LARGE))
 
     def batch(size: int) -> Any:
         names = ("input_ids", "attention_mask", "token_type_ids")

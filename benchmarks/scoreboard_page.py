@@ -27,7 +27,7 @@ def result_of(kept: Mapping[str, Predicted]) -> dict[str, Any]:
     worst = sorted(rows, key=lambda row: -abs(row.error("eightgig")))[:_WORST]
     seconds = [took for source in kept.values() for took in source.seconds]
     return {
-        "predicted": {name: f"{source.on}, {source.predicted_on}" for name, source in kept.items()},
+        "predicted": {name: f"{source.on}, {source.predicted_on}" for name, source in kept.items() if source.rows},
         "errors": table,
         "ranges": _ranges_held(rows),
         "worst": [[row.name, round(row.error("eightgig"), 4)] for row in worst],

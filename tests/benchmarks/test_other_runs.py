@@ -128,6 +128,7 @@ def test_a_whole_cards_figure_is_compared_beside_the_stated_context(other_runs, 
     assert run.measured_bytes == 100 * 2**20
     assert run.beside_bytes == 40 * 2**20  # less the segment of the tensor that it was measured with
     assert run.asked.options.optimizer == "transformers.optimization:Adafactor"
+    assert run.asked.options.optimizer_arguments == {"scale_parameter": False, "relative_step": False}
     assert (run.asked.options.precision, run.asked.options.activation_checkpointing) == ("fp16", "full")
 
 
