@@ -81,8 +81,16 @@ bench-vram: environment  ## the memory predictor against measured runs: RUNS=run
 build/transformers: | environment
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --target $@ --no-deps transformers==4.51.3 tokenizers==0.21.1 huggingface_hub==0.30.2
 
-bench-scoreboard: build/transformers  ## memory predicted of public runs, ours beside others': RUNS=folder; writes docs/scoreboard.md
-	PYTHONPATH=build/transformers $(BIN)/python benchmarks/scoreboard.py $(RUNS)
+# The libraries of the fine-tuning runs: torchtune of the days when its table was measured, and what it imports.
+build/trainers: | environment
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --target $@ --no-deps torchtune==0.4.0 torchao==0.16.0 diffusers==0.38.0 datasets==4.2.0 dill==0.4.0 multiprocess==0.70.16 xxhash==4.1.0 torchdata==0.11.0 omegaconf==2.3.0 antlr4-python3-runtime==4.9.3 sentencepiece==0.2.3 tiktoken==0.14.0 blobfile==3.3.0 pycryptodomex==3.24.2 kagglehub==0.3.13
+
+SOURCES := xMem GPUMemNet torchtune torchao peft transformers mmsegmentation deeplearning-benchmark
+bench-scoreboard: build/transformers build/trainers  ## memory predicted of public runs, ours beside others': RUNS=folder, SOURCES="xMem peft" for some; writes docs/scoreboard.md
+	for source in $(SOURCES); do \
+		case $$source in xMem|GPUMemNet) libraries=transformers;; *) libraries=trainers;; esac; \
+		PYTHONPATH=build/$$libraries $(BIN)/python benchmarks/scoreboard.py $(RUNS) --sources $$source --track $$source || exit 1; \
+	done
 
 bench-gpu: environment  ## the memory predictor against the GPU at hand: MINUTES=60, resumes
 	$(BIN)/python benchmarks/vram_gpu.py --minutes $(MINUTES)

@@ -14,7 +14,7 @@ import json
 import random
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from gpu_memory_runs import NEARLY_FULL_MIB, read_runs
 from public_workloads import IMAGE_MODELS, TEXT_MODELS
@@ -55,11 +55,13 @@ class Asked(NamedTuple):
     model: str
     workload: WorkloadSpec
     options: StepOptions
+    setting: str = ""
 
     @property
     def name(self) -> str:
         """The run in few words."""
-        return f"{self.model}, {self.options.optimizer}, {self.options.micro_batch}, {self.card.name}"
+        said = f"{self.model}, {self.setting}" if self.setting else self.model
+        return f"{said}, {self.options.optimizer}, {self.options.micro_batch}, {self.card.name}"
 
 
 class MeasuredRun(NamedTuple):
@@ -70,12 +72,14 @@ class MeasuredRun(NamedTuple):
         measured_bytes: by the source.
         published: others' predictions of it.
         beside_bytes: what the figure holds that no step takes: the context, libraries.
+        measure: which of torch's counters the figure is, or is nearest to.
     """
 
     asked: Asked
     measured_bytes: int
     published: dict[str, int]
     beside_bytes: int = 0
+    measure: Literal["allocated", "reserved"] = "reserved"
 
 
 class CappedRun(NamedTuple):

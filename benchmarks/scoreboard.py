@@ -1,21 +1,26 @@
 """Holds predictions of memory against public runs, ours beside others': `make bench-scoreboard RUNS=folder`.
 
-Writes `results/scoreboard.json` and `docs/scoreboard.md`. No constant of a prediction is fitted here: they are the
-packaged ones. The range that predictions come with is made anew with `--ranges`.
+Keeps every prediction in `results/scoreboard_rows.jsonl`, so that a source can be predicted alone (`--sources`), and
+makes `results/scoreboard.json` and `docs/scoreboard.md` of all that is kept (`scoreboard_page.py`). No constant of a
+prediction is fitted here: they are the packaged ones. `--ranges` makes the range anew that predictions come with.
 """
 
 import argparse
+import datetime
 import json
-import statistics
+import random
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
+from mem_tracker import TOOL, tracked_peak
+from other_runs import LIBRARIES, left_out, other_runs
 from public_runs import Asked, CappedRun, MeasuredRun, capped_runs, gpumemnet_runs, measured_runs
-from ranges import SHARE, Judged, held, ranges_of
-from vram_accuracy import quantile
+from ranges import SHARE, ranges_of
+from scoreboard_page import page_of, result_of
+from scoreboard_rows import Predicted, Row, Verdict, read_kept, write_kept
 
 from eightgig.core.device import describe_device
 from eightgig.core.errors import EightgigError
@@ -26,14 +31,17 @@ from eightgig.vram.tracing.predictor import Predictor
 
 _HERE = Path(__file__).parent
 _PAGE = _HERE.parent / "docs" / "scoreboard.md"
-_WORST = 12  # rows that the page names
+_SOURCES = ("xMem", "GPUMemNet", *LIBRARIES)
 _A100_MODELS = 100
+_TRACKED = 12  # runs of a source; the tracker takes longer than a prediction
 _ADAM_COPIES = 4  # accelerate estimate-memory's rule for training: weights, gradients, two moments
+_LIBRARIES = ("torch", "transformers", "torchtune", "diffusers", "peft", "timm")
 
 
 class Answer(NamedTuple):
     """What is predicted of a run, in bytes beside the CUDA context."""
 
+    allocated: int
     reserved: int
     needed: int
     surely_needed: int
@@ -43,79 +51,44 @@ class Answer(NamedTuple):
     seconds: float
 
 
-class Row(NamedTuple):
-    """A measured run with all that was predicted of it, by tool."""
-
-    asked: Asked
-    kind: NetworkKind
-    measured: int
-    predicted: dict[str, int]
-
-    @property
-    def judged(self) -> Judged:
-        """The run beside our prediction of it."""
-        return Judged(self.asked.source, self.asked.model, self.kind, self.measured, self.predicted["eightgig"])
-
-    def error(self, tool: str) -> float:
-        """Return the signed share by which a tool's prediction is off."""
-        return self.predicted[tool] / self.measured - 1
-
-
-class Verdict(NamedTuple):
-    """Whether a run was said to fit under a cap, and whether it ran."""
-
-    asked: Asked
-    cap: int
-    needed: int
-    surely_needed: int
-    ran: bool
-
-    @property
-    def fits(self) -> bool:
-        """What was said by the middle of the prediction."""
-        return self.needed <= self.cap
-
-    @property
-    def surely_fits(self) -> bool:
-        """What was said by its upper end, which plans keep to."""
-        return self.surely_needed <= self.cap
-
-
 class Oracle:
-    """Predicts runs, each kind once."""
+    """Predicts runs, each kind once; `failed` says which could not be, and why."""
 
     def __init__(self, predictor: Predictor, log: Callable[[str], None]) -> None:
         self._predictor, self._log = predictor, log
         self._answers: dict[str, Answer | None] = {}
+        self.failed: dict[str, str] = {}
 
     def __call__(self, asked: Asked) -> Answer | None:
         """Return the answer; None where the run cannot be predicted, which is said."""
-        generation = asked.card.generation
         key = f"{asked.workload.model_dump_json()} {asked.options.model_dump_json()} {asked.card.name}"
         if key not in self._answers:
-            begun = time.perf_counter()
             try:
-                usable = bytes_from_gib(asked.card.memory_gib) - self._predictor.context_bytes(generation)
-                made = self._predictor.predict(
-                    asked.workload, asked.options, generation=generation, usable_bytes=usable
-                )
-                trace = self._predictor.trace(asked.workload, asked.options)
+                self._answers[key] = self._predicted(asked)
             except EightgigError as error:
                 self._log(f"{asked.name}: {error}")
+                self.failed[asked.name] = str(error)
                 self._answers[key] = None
-            else:
-                seconds = time.perf_counter() - begun
-                self._answers[key] = Answer(
-                    made.peak_reserved,
-                    made.min_memory_limit,
-                    made.upper_limit,
-                    peak_of_tensors(trace),
-                    made.at_peak["parameters"],
-                    made.kind,
-                    seconds,
-                )
-                self._log(f"{asked.name}: {made.peak_reserved / GIB:.2f} GiB")
         return self._answers[key]
+
+    def _predicted(self, asked: Asked) -> Answer:
+        begun = time.perf_counter()
+        generation = asked.card.generation
+        usable = bytes_from_gib(asked.card.memory_gib) - self._predictor.context_bytes(generation)
+        made = self._predictor.predict(asked.workload, asked.options, generation=generation, usable_bytes=usable)
+        trace = self._predictor.trace(asked.workload, asked.options)
+        seconds = time.perf_counter() - begun
+        self._log(f"{asked.name}: {made.peak_reserved / GIB:.2f} GiB")
+        return Answer(
+            made.peak_allocated,
+            made.peak_reserved,
+            made.min_memory_limit,
+            made.upper_limit,
+            peak_of_tensors(trace),
+            made.at_peak["parameters"],
+            made.kind,
+            seconds,
+        )
 
     def seconds(self) -> list[float]:
         """Return how long each prediction took."""
@@ -135,13 +108,18 @@ def peak_of_tensors(trace: AllocationTrace) -> int:
 
 def rows_of(runs: Iterable[MeasuredRun], oracle: Oracle) -> Iterator[Row]:
     """Yield runs with what is predicted of them."""
-    for asked, measured, published, beside in runs:
+    for run in runs:
+        asked, beside = run.asked, run.beside_bytes
         answer = oracle(asked)
         if answer is not None:
-            own = {"eightgig": answer.reserved + beside, "live tensors": answer.tensors + beside}
+            mine = answer.allocated if run.measure == "allocated" else answer.reserved
+            own = {"eightgig": mine + beside, "live tensors": answer.tensors + beside}
             adam = asked.options.optimizer in ("Adam", "AdamW")
             rule = {"accelerate estimate-memory": _ADAM_COPIES * answer.weights + beside} if adam else {}
-            yield Row(asked, answer.kind, measured, own | rule | published)
+            predicted = own | rule | run.published
+            yield Row(
+                asked.source, asked.name, asked.model, asked.card.name, answer.kind, run.measured_bytes, predicted
+            )
 
 
 def verdicts_of(runs: Iterable[CappedRun], oracle: Oracle) -> Iterator[Verdict]:
@@ -149,37 +127,51 @@ def verdicts_of(runs: Iterable[CappedRun], oracle: Oracle) -> Iterator[Verdict]:
     for asked, cap, ran in runs:
         answer = oracle(asked)
         if answer is not None:
-            yield Verdict(asked, cap, answer.needed, answer.surely_needed, ran)
+            yield Verdict(asked.name, cap, answer.needed, answer.surely_needed, ran)
 
 
-def errors_of(rows: Sequence[Row], tool: str) -> dict[str, Any] | None:
-    """Return median and 90th percentile of a tool's errors over the rows that it has; None where it has none."""
-    errors = [row.error(tool) for row in rows if tool in row.predicted]
-    if not errors:
-        return None
-    sizes = [abs(error) for error in errors]
-    return {
-        "rows": len(errors),
-        "median": round(statistics.median(sizes), 4),
-        "p90": round(quantile(sizes, 0.9), 4),
-        "signed": round(statistics.median(errors), 4),
-    }
+def runs_of(source: str, folder: Path, a100_models: int) -> list[MeasuredRun]:
+    """Return the runs of a source."""
+    if source == "GPUMemNet":
+        return list(gpumemnet_runs(folder, num_models=a100_models))
+    return list(measured_runs(folder) if source == "xMem" else other_runs(folder, source))
 
 
-def groups_of(rows: Sequence[Row]) -> dict[str, list[Row]]:
-    """Return the rows by what they have in common: each source, and in it each kind and card."""
-    groups: dict[str, list[Row]] = {}
-    for row in rows:
-        source = row.asked.source
-        for name in (source, f"{source}, {row.kind}", f"{source}, {row.kind}, {row.asked.card.name}"):
-            groups.setdefault(name, []).append(row)
-    return groups
+def predicted_of(source: str, folder: Path, oracle: Oracle, a100_models: int) -> Predicted:
+    """Return all that is predicted of a source, with what was predicted with, and when."""
+    rows = tuple(rows_of(runs_of(source, folder, a100_models), oracle))
+    capped = tuple(verdicts_of(capped_runs(folder), oracle)) if source == "xMem" else ()
+    skipped = left_out(folder, source)
+    cannot = {f"cannot be predicted: {name}: {_first_sentence(why)}": 1 for name, why in oracle.failed.items()}
+    oracle.failed.clear()
+    today = datetime.datetime.now(tz=datetime.UTC).date().isoformat()
+    return Predicted(predicted_on(), today, rows, capped, skipped | cannot, tuple(oracle.seconds()))
 
 
-def ranges_held(rows: Sequence[Row]) -> dict[str, Any]:
-    """Return the packaged ranges, and how often such a range holds for models that it is not made from."""
-    above = {name: kind.above for name, kind in load_accuracy().kinds.items()}
-    return {"above": above, "held": held(row.judged for row in rows)}
+def _first_sentence(error: str) -> str:
+    return error.splitlines()[-1].partition(". ")[0]
+
+
+def predicted_on() -> str:
+    """Return the machine, and the libraries that are there."""
+    found = []
+    for name in _LIBRARIES:
+        try:
+            found.append(f"{name} {version(name)}")
+        except PackageNotFoundError:
+            continue
+    return ", ".join([describe_device("cpu"), *found])
+
+
+def tracked_of(runs: Sequence[MeasuredRun], number: int, log: Callable[[str], None]) -> dict[str, int | str]:
+    """Return what `MemTracker` says of some runs, which a seed draws, by name; or its kind of error."""
+    chosen = random.Random(0).sample(list(runs), min(number, len(runs)))
+    said: dict[str, int | str] = {}
+    for run in chosen:
+        peak = tracked_peak(run.asked.workload, run.asked.options)
+        said[run.asked.name] = peak if isinstance(peak, str) else peak + run.beside_bytes
+        log(f"{TOOL}, {run.asked.name}: {peak}")
+    return said
 
 
 def write_ranges(rows: Sequence[Row], path: Path) -> None:
@@ -195,106 +187,37 @@ def write_ranges(rows: Sequence[Row], path: Path) -> None:
     load_accuracy.cache_clear()
 
 
-def result_of(rows: Sequence[Row], verdicts: Sequence[Verdict], seconds: Sequence[float]) -> dict[str, Any]:
-    """Return all figures as plain values."""
-    tools = list(dict.fromkeys(tool for row in rows for tool in row.predicted))
-    table = {
-        group: {tool: found for tool in tools if (found := errors_of(members, tool)) is not None}
-        for group, members in groups_of(rows).items()
-    }
-    worst = sorted(rows, key=lambda row: -abs(row.error("eightgig")))[:_WORST]
-    wrong = [verdict for verdict in verdicts if verdict.fits != verdict.ran]
-    return {
-        "predicted_on": f"{describe_device('cpu')}, torch {version('torch')}, transformers {version('transformers')}",
-        "errors": table,
-        "ranges": ranges_held(rows),
-        "worst": [[row.asked.name, round(row.error("eightgig"), 4)] for row in worst],
-        "rows": [[row.asked.source, row.asked.name, row.kind, round(row.error("eightgig"), 4)] for row in rows],
-        "capped": {
-            "runs": len(verdicts),
-            "right": round(1 - len(wrong) / len(verdicts), 4) if verdicts else None,
-            "said_fits_and_died": sum(verdict.fits for verdict in wrong),
-            "refused_and_ran": sum(not verdict.fits for verdict in wrong),
-            "said_to_fit_surely": sum(verdict.surely_fits for verdict in verdicts),
-            "said_to_fit_surely_and_died": sum(verdict.surely_fits and not verdict.ran for verdict in verdicts),
-            "wrong": [f"{verdict.asked.name}: cap {verdict.cap / GIB:.2f} GiB" for verdict in wrong],
-        },
-        "seconds": {"median": round(statistics.median(seconds), 2), "most": round(max(seconds), 2)} if seconds else {},
-    }
-
-
-def page_of(result: dict[str, Any]) -> str:
-    """Return the page, in Markdown."""
-    lines = [
-        "# Scoreboard",
-        "",
-        "Predictions of training memory against public runs that others measured. Made by `make bench-scoreboard`",
-        f"(predictions: {result['predicted_on']}); no constant is fitted on",
-        "these rows. Sources, and what counts as a fair row: `benchmarks/public_runs.py`. Error: predicted over",
-        "measured peak, less 1; xMem's beside the CUDA context, GPUMemNet's of the whole process.",
-        "",
-        "| rows | tool | number | median | 90th percentile | median, signed |",
-        "|---|---|---|---|---|---|",
-    ]
-    for group, tools in result["errors"].items():
-        for tool, found in sorted(tools.items(), key=lambda item: item[1]["median"]):
-            shown = f"**{tool}**" if tool == "eightgig" else tool
-            figures = " | ".join(f"{100 * found[name]:.1f} %" for name in ("median", "p90", "signed"))
-            lines.append(f"| {group} | {shown} | {found['rows']} | {figures} |")
-    above = ", ".join(f"{name} {100 * share:.1f} %" for name, share in result["ranges"]["above"].items())
-    lines += [
-        "",
-        f"**The stated range** (how far above a prediction 95 % of runs stay: {above}).",
-        "How often such a range holds for models that it is not made from (made of half of the models, held against",
-        "the other half, a hundred times):",
-        "",
-        "| rows | number | below the upper end |",
-        "|---|---|---|",
-        *(
-            f"| {name} | {found['rows']} | {100 * found['held']:.1f} % |"
-            for name, found in result["ranges"]["held"].items()
-        ),
-    ]
-    capped = result["capped"]
-    lines += [
-        "",
-        "`live tensors` counts fake tensors alone; `accelerate estimate-memory` is its rule of four times the weights.",
-        "The predictions of xMem, DNNMem, SchedTune and LLMem are those that the source publishes with its rows.",
-        "",
-        f"**Does it fit under a cap?** {capped['runs']} capped runs: right for {100 * capped['right']:.1f} %; "
-        f"{capped['said_fits_and_died']} were said to fit and died, {capped['refused_and_ran']} were refused and ran.",
-        f"By the upper end of the range, which plans keep to, {capped['said_to_fit_surely']} fit, and "
-        f"{capped['said_to_fit_surely_and_died']} of these died.",
-        "",
-        "The largest errors:",
-        "",
-        "| run | error |",
-        "|---|---|",
-        *(f"| {name} | {100 * error:+.1f} % |" for name, error in result["worst"]),
-        "",
-        f"A prediction took {result['seconds']['median']} s in the median, {result['seconds']['most']} s at most.",
-        "",
-    ]
-    return "\n".join(lines)
+def _log(line: str) -> None:
+    print(line, flush=True)
 
 
 def main() -> None:
     """Run from the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("folder", type=Path, help="with xmem_runs.csv and xmem_capped_runs.csv")
+    parser.add_argument("folder", type=Path, help="with the tables of public_runs.py and other_runs.py")
     parser.add_argument("--out", type=Path, default=_HERE / "results" / "scoreboard.json")
+    parser.add_argument("--kept", type=Path, default=_HERE / "results" / "scoreboard_rows.jsonl")
     parser.add_argument("--page", type=Path, default=_PAGE)
+    parser.add_argument("--sources", nargs="*", default=_SOURCES, help=f"predict these and keep the others: {_SOURCES}")
+    parser.add_argument("--track", nargs="*", default=(), help=f"run {TOOL} on runs of these")
+    parser.add_argument("--tracked", type=int, default=_TRACKED, help="runs of a source that it is asked of")
     parser.add_argument("--a100-models", type=int, default=_A100_MODELS, help="of GPUMemNet's table, one run each")
     parser.add_argument("--ranges", action="store_true", help=f"make {PACKAGED.name} anew")
     options = parser.parse_args()
-    with Predictor() as predictor:
-        oracle = Oracle(predictor, lambda line: print(line, flush=True))
-        runs = (*measured_runs(options.folder), *gpumemnet_runs(options.folder, num_models=options.a100_models))
-        rows = list(rows_of(runs, oracle))
-        if options.ranges:
-            write_ranges(rows, PACKAGED)
-        verdicts = list(verdicts_of(capped_runs(options.folder), oracle))
-        result = result_of(rows, verdicts, oracle.seconds())
+    kept = read_kept(options.kept)
+    for source in options.sources:
+        with Predictor() as predictor:
+            made = predicted_of(source, options.folder, Oracle(predictor, _log), options.a100_models)
+        tracked = kept[source].tracked if source in kept else {}
+        kept[source] = made._replace(tracked=tracked)
+        write_kept(kept, options.kept)
+    for source in options.track:
+        runs = runs_of(source, options.folder, options.a100_models)
+        kept[source] = kept[source]._replace(tracked=tracked_of(runs, options.tracked, _log))
+        write_kept(kept, options.kept)
+    if options.ranges:
+        write_ranges([row for source in kept.values() for row in source.rows if row.makes_ranges], PACKAGED)
+    result = result_of(kept)
     options.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     options.page.write_text(page_of(result), encoding="utf-8")
 

@@ -56,6 +56,7 @@ class FakePredictor:
             raise PredictionError("it cannot be traced")
         reserved = 5 * GB if generation == "ada" else 2 * GB
         return SimpleNamespace(
+            peak_allocated=reserved - GB,
             peak_reserved=reserved,
             min_memory_limit=3 * GB,
             upper_limit=3_200_000_000,
@@ -95,7 +96,8 @@ def test_the_figures_by_hand(board, folder):
     rows = list(board.rows_of(board.measured_runs(folder), oracle))
     verdicts = list(board.verdicts_of(board.capped_runs(folder), oracle))
     assert "T5-small, AdamW, 15, RTX 4060: it cannot be traced" in said
-    result = board.result_of(rows, verdicts, [1.0, 3.0])
+    kept = {"xMem": board.Predicted("here", "today", tuple(rows), tuple(verdicts), seconds=(1.0, 3.0))}
+    result = board.result_of(kept)
     # 5 of 4 GB is +25 %, 2 of 2 GB is 0.
     assert result["errors"]["xMem"]["eightgig"] == {"rows": 2, "median": 0.125, "p90": 0.25, "signed": 0.125}
     assert result["errors"]["xMem, convolutions, RTX 3060"]["eightgig"]["median"] == 0.0
@@ -125,3 +127,43 @@ def test_the_same_run_is_predicted_once(board, folder):
     list(board.rows_of(board.measured_runs(folder), oracle))
     list(board.verdicts_of(board.capped_runs(folder), oracle))
     assert len(predictor.asked) == 3
+
+
+def test_what_is_kept_comes_back_as_it_was(board, folder, tmp_path):
+    oracle = board.Oracle(FakePredictor(), lambda _: None)
+    made = board.predicted_of("xMem", folder, oracle, 0)
+    assert made.left_out == {"cannot be predicted: T5-small, AdamW, 15, RTX 4060: it cannot be traced": 1}
+    assert [row.error("eightgig") for row in made.rows] == [0.25, 0.0]
+    made = made._replace(seconds=(1.25,))
+    kept = {"xMem": made._replace(tracked={"a": 3, "b": "ValueError"}), "peft": made._replace(rows=())}
+    board.write_kept(kept, tmp_path / "rows.jsonl")
+    assert board.read_kept(tmp_path / "rows.jsonl") == kept
+    assert board.read_kept(tmp_path / "none.jsonl") == {}
+
+
+def test_allocated_is_compared_with_allocated(board, folder):
+    first, *_ = board.measured_runs(folder)
+    oracle = board.Oracle(FakePredictor(), lambda _: None)
+    (row,) = board.rows_of([first._replace(measure="allocated", beside_bytes=7)], oracle)
+    assert row.predicted["eightgig"] == 4 * GB + 7
+
+
+def test_the_tracker_is_judged_on_the_rows_it_answered(board, folder):
+    oracle = board.Oracle(FakePredictor(), lambda _: None)
+    made = board.predicted_of("xMem", folder, oracle, 0)
+    first, second = (row.name for row in made.rows)
+    result = board.result_of({"xMem": made._replace(tracked={first: GB, second: "ValueError"})})
+    assert result["errors"]["xMem"]["torch MemTracker"] == {"rows": 1, "median": 0.75, "p90": 0.75, "signed": -0.75}
+    page = board.page_of(result)
+    assert "`torch MemTracker` was run on 2 rows of xMem that a seed drew; it failed on: ValueError (1)." in page
+    assert "| cannot be predicted: T5-small, AdamW, 15, RTX 4060: it cannot be traced | 1 |" in page
+
+
+def test_a_group_that_is_all_of_another_is_not_told_twice(board, folder):
+    oracle = board.Oracle(FakePredictor(), lambda _: None)
+    rows = list(board.rows_of(board.measured_runs(folder), oracle))
+    assert list(importlib.import_module("scoreboard_page").groups_of(rows)) == [
+        "xMem",
+        "xMem, convolutions, RTX 4060",
+        "xMem, convolutions, RTX 3060",
+    ]
