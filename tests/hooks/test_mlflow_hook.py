@@ -1,12 +1,17 @@
 """What the hook tells MLflow of a Kedro run, and that a run without MLflow is the same run."""
 
+import json
+import os
+import re
 import shutil
+import threading
+import time
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from kedro.framework.hooks.manager import _create_hook_manager
-from kedro.io import DataCatalog, DatasetError, MemoryDataset
+from kedro.io import AbstractDataset, DataCatalog, DatasetError, MemoryDataset
 from kedro.pipeline import Pipeline, node
 from kedro.runner import SequentialRunner
 from kedro_datasets.json import JSONDataset
@@ -29,13 +34,36 @@ class Recipe(Record):
     inner: dict[str, int]
 
 
+class Numbers:
+    """Stands for a store: as long as its data, and named by its hash."""
+
+    sha256 = "ab" * 32
+
+    def __len__(self):
+        return 7
+
+
+class StoreDataset(AbstractDataset[None, Numbers]):
+    metadata: ClassVar = {"mlflow": "input"}
+
+    def load(self):
+        return Numbers()
+
+    def save(self, data):
+        raise NotImplementedError
+
+    def _describe(self):
+        return {}
+
+
 class Found(Record):
     accuracy: float
     name: str
     phases: tuple[dict[str, float | str], ...] = ()
 
 
-def train(recipe, tracker):
+def train(recipe, tracker, store):
+    assert len(store) == 7
     for epoch in range(recipe.inner["epochs"]):
         tracker.log_metrics({"loss": recipe.rate / (epoch + 1)}, step=epoch)
     return Found(accuracy=0.75, name="net", phases=({"phase": "train", "gib": 1.5},)), {"a": 1}
@@ -80,14 +108,21 @@ def catalog(project):
             "params:case.train": MemoryDataset(Recipe(inner={"epochs": 2})),
             "case.tracker": TrackerDataset(),
             "case.found": RecordDataset(
-                filepath=found, record=f"{__name__}.Found", metadata={"mlflow": ["artifact", "metrics"]}
+                filepath=found,
+                record=f"{__name__}.Found",
+                metadata={"mlflow": ["artifact", "metrics"], "mlflow_main": ["accuracy"]},
             ),
+            "case.store": StoreDataset(),
+            "case.raw": MemoryDataset(SimpleNamespace(root="/photos")),
+            "params:case.model": MemoryDataset(SimpleNamespace(name="timm/net_b0")),
             "case.other": JSONDataset(filepath=other),
         }
     )
 
 
-PIPELINE = Pipeline([node(train, ["params:train", "tracker"], ["found", "other"])], namespace="case")
+PIPELINE = Pipeline(
+    [node(train, ["params:train", "tracker", "store"], ["found", "other"], tags="train")], namespace="case"
+)
 ASKED = {"pipeline_names": ["case"], "env": "ci", "tags": ["train"], "node_names": ()}
 
 
@@ -96,7 +131,7 @@ def run(hook, catalog):
     manager = _create_hook_manager()
     manager.register(hook)
     SequentialRunner().run(PIPELINE, catalog, hook_manager=manager)
-    hook.log_metrics({"seconds.train": 2.0})
+    hook.log_metrics({"seconds/train": 2.0})
 
 
 def tracked(project, experiment="case"):
@@ -114,10 +149,10 @@ def test_a_run_is_told_as_a_whole(make_hook, catalog, project):
     run(hook, catalog)
     hook.after_pipeline_run()
     client, (kept,) = tracked(project)
-    assert (kept.info.status, kept.info.run_name) == ("FINISHED", "case")
+    assert kept.info.status == "FINISHED"
     assert kept.data.params == {"case.train.rate": "0.5", "case.train.inner.epochs": "2"}
     assert kept.data.metrics == {
-        "loss": 0.25, "found.accuracy": 0.75, "found.phases.train.gib": 1.5, "seconds.train": 2.0
+        "loss": 0.25, "accuracy": 0.75, "found/accuracy": 0.75, "found/phases.train.gib": 1.5, "seconds/train": 2.0
     }  # fmt: skip
     assert [point.step for point in client.get_metric_history(kept.info.run_id, "loss")] == [0, 1]
     assert {key: kept.data.tags[key] for key in ("env", "tags")} == {"env": "ci", "tags": "['train']"}
@@ -125,6 +160,122 @@ def test_a_run_is_told_as_a_whole(make_hook, catalog, project):
     assert [item.path for item in client.list_artifacts(kept.info.run_id)] == ["found"]
     assert (project / "mlruns" / "case" / kept.info.run_id / "artifacts" / "found" / "found.json").is_file()
     assert list((project / "data" / "09_tracking").iterdir()) == []
+
+
+def test_a_runs_name_tells_it_from_others(make_hook, catalog, project):
+    def with_a_model(recipe, model, tracker):
+        return recipe, model, tracker
+
+    hook, inputs = make_hook(), ["params:train", "params:model", "tracker"]
+    pipeline = Pipeline([node(with_a_model, inputs, ["a", "b", "c"])], namespace="case")
+    hook.before_pipeline_run(ASKED, pipeline, catalog)
+    hook.after_pipeline_run()
+    _, (kept,) = tracked(project)
+    assert re.fullmatch(r"case net_b0 \d{4}-\d\d-\d\d \d\d:\d\d:\d\d", kept.info.run_name)
+
+
+def test_a_run_is_described_and_its_data_named(make_hook, catalog, project):
+    hook = make_hook()
+    run(hook, catalog)
+    hook.after_pipeline_run()
+    _, (kept,) = tracked(project)
+    note = kept.data.tags["mlflow.note.content"]
+    assert note.splitlines()[0] == "**case**"
+    assert "Stages: train." in note
+    assert "| accuracy | 0.75 |  |" in note
+    (data,) = kept.inputs.dataset_inputs
+    assert (data.dataset.name, data.dataset.digest) == ("case.store", "ab" * 18)
+    assert json.loads(data.dataset.source) == {"uri": "/photos"}
+    assert {tag.key: tag.value for tag in data.tags} == {
+        "mlflow.data.context": "training", "eightgig.sha256": "ab" * 32
+    }  # fmt: skip
+
+
+def test_a_run_that_fails_is_described_as_well(make_hook, catalog, project):
+    hook = make_hook()
+    hook.before_pipeline_run(ASKED, PIPELINE, catalog)
+    hook.on_pipeline_error(ValueError("no such flower"))
+    _, (kept,) = tracked(project)
+    assert "Stages: train." in kept.data.tags["mlflow.note.content"]
+
+
+def test_an_experiment_opens_as_one_of_machine_learning(make_hook, catalog, project):
+    hook = make_hook()
+    hook.before_pipeline_run(ASKED, PIPELINE, catalog)
+    hook.after_pipeline_run()
+    client, _ = tracked(project)
+    tags = client.get_experiment_by_name("case").tags
+    assert tags["mlflow.experimentKind"] == "custom_model_development"
+
+
+def train_with_mlflow(recipe):
+    import mlflow
+
+    mlflow.log_metric("mine", recipe.rate, step=3)
+    mlflow.log_param("how", "by hand")
+    return str(mlflow.active_run().info.run_id)
+
+
+@pytest.fixture
+def of_a_user():
+    """A pipeline whose node knows MLflow alone, and its catalog."""
+    pipeline = Pipeline([node(train_with_mlflow, "params:train", "id")], namespace="case")
+    parts = {"params:case.train": MemoryDataset(Recipe(inner={})), "case.id": MemoryDataset()}
+    return pipeline, DataCatalog(parts)
+
+
+def test_mlflow_itself_writes_into_the_run_from_a_node(make_hook, of_a_user, project, monkeypatch):
+    import mlflow
+
+    pipeline, catalog = of_a_user
+    earlier = mlflow.get_tracking_uri()
+    hook = make_hook()
+    hook.before_pipeline_run(ASKED, pipeline, catalog)
+    manager = _create_hook_manager()
+    manager.register(hook)
+    SequentialRunner().run(pipeline, catalog, hook_manager=manager)
+    assert mlflow.active_run() is None
+    assert mlflow.get_tracking_uri() == earlier
+    assert "MLFLOW_TRACKING_URI" not in os.environ
+    hook.after_pipeline_run()
+    client, (kept,) = tracked(project)
+    assert kept.info.run_id == catalog.load("case.id")
+    assert (kept.info.status, kept.data.metrics, kept.data.params["how"]) == ("FINISHED", {"mine": 0.5}, "by hand")
+    assert [point.step for point in client.get_metric_history(kept.info.run_id, "mine")] == [3]
+    assert experiments(project) == ["case", "Default"]
+
+
+def test_mlflow_itself_says_that_a_dead_server_does_not_answer(make_hook, of_a_user):
+    import mlflow
+
+    pipeline, catalog = of_a_user
+    hook = make_hook(tracking_uri="http://127.0.0.1:9", patience_s=0.2)
+    hook.before_pipeline_run(ASKED, pipeline, catalog)
+    manager = _create_hook_manager()
+    manager.register(hook)
+    with pytest.raises(ConnectionError, match=r"has not answered within 0\.2 s.*`tracker` dataset wait for no server"):
+        SequentialRunner().run(pipeline, catalog, hook_manager=manager)
+    hook.on_pipeline_error(ConnectionError())
+    assert mlflow.active_run() is None
+
+
+def test_the_machine_is_read_while_a_run_goes_on(make_hook, catalog, project):
+    hook = make_hook(system_metrics_s=0.05)
+    hook.before_pipeline_run(ASKED, PIPELINE, catalog)
+    time.sleep(1.0)
+    hook.after_pipeline_run()
+    client, (kept,) = tracked(project)
+    assert 0 < kept.data.metrics["system/system_memory_usage_percentage"] < 100
+    history = client.get_metric_history(kept.info.run_id, "system/cpu_utilization_percentage")
+    assert [point.step for point in history] == list(range(len(history)))
+    assert len(history) > 1
+
+
+def test_the_machine_is_not_read_where_that_is_not_wanted(make_hook, catalog, project):
+    hook = make_hook(system_metrics_s=0)
+    hook.before_pipeline_run(ASKED, PIPELINE, catalog)
+    assert "system metrics" not in [thread.name for thread in threading.enumerate()]
+    hook.after_pipeline_run()
 
 
 def test_an_error_is_told_in_its_words(make_hook, catalog, project):

@@ -36,7 +36,9 @@ def test_what_is_logged_is_there_at_the_end(begin, held, event_logs, tmp_path):
     ]  # fmt: skip
     assert (kept.info.status, kept.info.run_name) == ("FINISHED", "case")
     assert kept.data.params == {"rate": "0.1"}
-    assert {"env", "mlflow.user", "mlflow.source.name", "eightgig.process", "eightgig.host"} <= set(kept.data.tags)
+    assert {"env", "mlflow.user", "mlflow.source.name", "mlflow.eightgig.process", "mlflow.eightgig.host"} <= set(
+        kept.data.tags
+    )
     assert kept.info.start_time <= points[0][3] <= kept.info.end_time
     assert files == {"report/page.html"}
     assert (tmp_path / "mlruns" / "case" / kept.info.run_id / "artifacts" / "report" / "page.html").is_file()

@@ -9,6 +9,7 @@ import pytest
 
 from eightgig.tracking import server as server_module
 from eightgig.tracking.event_log import EventLog
+from eightgig.tracking.events import LoggedDataset
 from eightgig.tracking.server import TrackingServer
 from eightgig.tracking.uploader import Uploader
 
@@ -29,6 +30,9 @@ def deliver():
     return send
 
 
+PHOTOS = LoggedDataset(name="photos", sha256="c" * 64, source="/photos", num_samples=7)
+
+
 def fill(event_log, folder):
     """A run with all kinds of events, as a case study has them."""
     events = event_log.events
@@ -38,6 +42,7 @@ def fill(event_log, folder):
         events.append({"kind": "metrics", "ms": 2_000 + epoch, "step": epoch, "metrics": metrics})
     (folder / "page.html").write_text("page", encoding="utf-8")
     events.append(event_log.keep(folder / "page.html", "report"))
+    events.append({"kind": "dataset", "dataset": PHOTOS.model_dump()})
     events.append({"kind": "tags", "tags": {"env": "ci"}})
     events.append({"kind": "metrics", "ms": 3_000, "step": 0, "metrics": {"seconds": 3.5}})
     events.append({"kind": "end", "ms": 4_000, "status": "FINISHED", "killed_by": None})
@@ -61,6 +66,8 @@ def assert_whole(held):
     assert run.info.run_name == "case"
     assert run.data.tags["env"] == "ci"
     assert "eightgig.killed_by" not in run.data.tags
+    (told,) = run.inputs.dataset_inputs
+    assert (told.dataset.name, told.dataset.digest) == ("photos", "c" * 36)
 
 
 def test_all_lands_as_it_was_written(database, make_spool, deliver, held, tmp_path):
@@ -92,7 +99,8 @@ class KilledServer(TrackingServer):
 
 
 @pytest.mark.parametrize(
-    ("name", "num_spared"), [("find_or_create_run", 0), ("send", 0), ("send", 1), ("upload", 0), ("end", 0)]
+    ("name", "num_spared"),
+    [("find_or_create_run", 0), ("send", 0), ("send", 1), ("upload", 0), ("log_dataset", 0), ("end", 0)],
 )
 def test_a_kill_between_sending_and_noting_doubles_nothing(
     database, make_spool, deliver, held, tmp_path, name, num_spared
@@ -188,6 +196,17 @@ def test_a_torn_line_costs_itself_alone(database, make_spool, deliver, held, cap
     deliver(event_log, start, TrackingServer(database))
     assert held()[1] == [("loss", 1, 1.0, 2_000), ("loss", 3, 3.0, 2_000)]
     assert "cut short" in caplog.text
+
+
+def test_data_that_is_refused_holds_up_nothing(database, make_spool, deliver, held, caplog, monkeypatch):
+    event_log, start = make_spool(database)
+    event_log.events.append({"kind": "dataset", "dataset": PHOTOS.model_dump()})
+    event_log.events.append({"kind": "metrics", "ms": 2_000, "step": 1, "metrics": {"loss": 1.0}})
+    server = TrackingServer(database)
+    monkeypatch.setattr(server, "log_dataset", _raise(server_module.RefusedError("name too long")))
+    deliver(event_log, start, server)
+    assert held()[0].data.metrics == {"loss": 1.0}
+    assert "refused the data set photos: name too long" in caplog.text
 
 
 class TestFiles:

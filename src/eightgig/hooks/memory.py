@@ -40,8 +40,8 @@ class NodeMemoryHook:
                 "%-28s %6.1f s, %s at most", phase.phase, phase.seconds, format_bytes(phase.peak_resident_bytes)
             )
         self._on_finished(
-            {f"seconds.{phase.phase}": phase.seconds for phase in self._measured}
-            | {f"peak_resident_gib.{phase.phase}": gib(phase.peak_resident_bytes) for phase in self._measured}
+            {f"seconds/{phase.phase}": phase.seconds for phase in self._measured}
+            | {f"peak_resident_gib/{phase.phase}": gib(phase.peak_resident_bytes) for phase in self._measured}
         )
         self._measured.clear()
 

@@ -2,7 +2,8 @@
 
 import logging
 import os
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,15 +11,16 @@ from kedro.framework.context import KedroContext
 from kedro.framework.hooks import hook_impl
 from kedro.io import DataCatalog
 from kedro.pipeline import Pipeline
-from pydantic import PositiveFloat
+from pydantic import NonNegativeFloat, PositiveFloat
 
 from eightgig.core.records import Record
-from eightgig.report.memory_metrics import plan_metrics, trace_metrics
+from eightgig.hooks.run_page import RunPage, all_figures, leaves, main_figures
 from eightgig.tracking import ShutdownTimeouts, TrackedRun
 from eightgig.tracking.addresses import whole_uri
-from eightgig.tracking.events import Status
-from eightgig.vram.plan import MemoryPlan
-from eightgig.vram.trace import VramTrace
+from eightgig.tracking.events import LoggedDataset, Status
+from eightgig.tracking.fluent import FluentRun
+from eightgig.tracking.server import NOTE_TAG
+from eightgig.tracking.system_metrics import SystemMetrics
 
 logger = logging.getLogger(__name__)
 
@@ -35,6 +37,7 @@ class TrackingParameters(Record):
         spool_folder: where a run is written down until MLflow has it; a relative path begins at the project's folder.
         patience_s: how long the end of a run waits for a server that does not answer.
         busy_limit_s: the same while it answers, or a file is on its way.
+        system_metrics_s: the time between two readings of the machine's load and its GPUs' memory; 0 reads nothing.
     """
 
     enabled: bool = True
@@ -42,13 +45,16 @@ class TrackingParameters(Record):
     spool_folder: Path = Path("data/09_tracking")
     patience_s: PositiveFloat = 3.0
     busy_limit_s: PositiveFloat = 60.0
+    system_metrics_s: NonNegativeFloat = 10.0
 
 
 class MlflowHook:
-    """Keeps one MLflow run for each `kedro run`: parameters, figures, and the files whose catalog entry asks for it.
+    """Keeps one MLflow run for each `kedro run`: parameters, data, figures, and files.
 
-    A catalog entry says `metadata: {mlflow: artifact}` to have its file kept, `{mlflow: metrics}` to have the numbers
-    of its record kept, or names both in a list. A run never waits for MLflow, but for some seconds at its end.
+    A catalog entry says what of it is kept, in `metadata: {mlflow: ...}`, one word or a list: `artifact` its file,
+    `metrics` the numbers of its record, `input` its name and hash where a run takes it. Numbers that are named under
+    `mlflow_main` stand beside the others under their own short names. A run never waits for MLflow, but for some
+    seconds at its end.
     """
 
     def __init__(self) -> None:
@@ -56,6 +62,10 @@ class MlflowHook:
         self._project = Path()
         self._catalog: DataCatalog | None = None
         self._run: TrackedRun | None = None
+        self._fluent: FluentRun | None = None
+        self._system_metrics: SystemMetrics | None = None
+        self._page = RunPage("", "")
+        self._inputs: set[str] = set()
 
     @hook_impl
     def after_context_created(self, context: KedroContext) -> None:
@@ -69,25 +79,55 @@ class MlflowHook:
         self._end("KILLED", "its process began another run")  # one that was left without its end, in a notebook
         if not self._parameters.enabled:
             return
+        pipelines = "+".join(run_params.get("pipeline_names") or [run_params.get("pipeline_name") or "__default__"])
+        self._page = RunPage(pipelines, _stages(pipeline))
         tags = {key: str(run_params[key]) for key in ("env", "tags", "node_names") if run_params.get(key)}
-        self._run = self._start(
-            "+".join(run_params.get("pipeline_names") or [run_params.get("pipeline_name") or "__default__"]), tags
-        )
+        self._run = self._start(pipelines, _run_name(pipelines, pipeline, catalog), tags)
         self._catalog = catalog
         if self._run:
+            self._run.set_tags({NOTE_TAG: self._page.description()})
             self._run.log_params(dict(_run_parameters(pipeline, catalog)))
+
+    @hook_impl
+    def before_node_run(self) -> None:
+        """Let `mlflow.log_metric` and its like in the node write into this run."""
+        if self._fluent:
+            self._fluent.enter()
+
+    @hook_impl
+    def after_node_run(self) -> None:
+        """Leave MLflow's functions as they were."""
+        if self._fluent:
+            self._fluent.leave()
+
+    @hook_impl
+    def after_dataset_loaded(self, dataset_name: str, data: Any) -> None:
+        """Name the data that the run takes, once."""
+        if self._run is None or "input" not in self._wanted(dataset_name) or dataset_name in self._inputs:
+            return
+        self._inputs.add(dataset_name)
+        self._run.log_dataset(
+            LoggedDataset(
+                name=dataset_name, sha256=data.sha256, source=self._source(dataset_name), num_samples=len(data)
+            )
+        )
 
     @hook_impl
     def after_dataset_saved(self, dataset_name: str, data: Any) -> None:
         """Keep the file or the numbers of a dataset whose catalog entry asks for it."""
         if self._run is None or self._catalog is None:
             return
-        dataset: Any = self._catalog.get(dataset_name)
-        wanted, name = (getattr(dataset, "metadata", None) or {}).get("mlflow", ()), dataset_name.rpartition(".")[2]
+        wanted, name = self._wanted(dataset_name), dataset_name.rpartition(".")[2]
         if "artifact" in wanted:
+            dataset: Any = self._catalog.get(dataset_name)
             self._run.keep_file(Path(str(dataset._filepath)), name)
         if "metrics" in wanted:
-            self.log_metrics(_metrics(data, name))
+            self.log_metrics({f"{name}/{key}": value for key, value in all_figures(data).items()})
+        figures = main_figures(name, data, self._metadata(dataset_name).get("mlflow_main", ()))
+        self.log_metrics(figures.numbers)
+        if figures.texts:
+            self._run.set_tags(figures.texts)
+        self._page.add(name, data, figures)
 
     @hook_impl
     def after_pipeline_run(self) -> None:
@@ -110,20 +150,60 @@ class MlflowHook:
         if self._run:
             self._run.log_metrics(metrics)
 
-    def _start(self, name: str, tags: Mapping[str, str]) -> TrackedRun | None:
-        uri = os.environ.get("MLFLOW_TRACKING_URI") or self._parameters.tracking_uri
-        timeouts = ShutdownTimeouts(silent_s=self._parameters.patience_s, busy_s=self._parameters.busy_limit_s)
+    def _start(self, experiment: str, name: str, tags: Mapping[str, str]) -> TrackedRun | None:
+        uri = whole_uri(os.environ.get("MLFLOW_TRACKING_URI") or self._parameters.tracking_uri, self._project)
+        patience_s = self._parameters.patience_s
+        timeouts = ShutdownTimeouts(silent_s=patience_s, busy_s=self._parameters.busy_limit_s)
         event_logs = self._project / self._parameters.spool_folder
         try:
-            return TrackedRun.start(event_logs, whole_uri(uri, self._project), name, tags, timeouts)
+            run = TrackedRun.start(event_logs, uri, experiment, tags, timeouts, name=name)
         except OSError as error:
             logger.warning("this run is not tracked: %s cannot be written (%s)", event_logs, error)
             return None
+        self._fluent = FluentRun(run, uri, patience_s)
+        if self._parameters.system_metrics_s:
+            self._system_metrics = SystemMetrics(run.log_metrics, self._parameters.system_metrics_s)
+            self._system_metrics.start()
+        return run
 
     def _end(self, status: Status, killed_by: str | None = None) -> None:
+        if self._fluent:
+            self._fluent.leave()
+        if self._system_metrics:
+            self._system_metrics.stop()
         if self._run:
+            self._run.set_tags({NOTE_TAG: self._page.description()})
             self._run.end(status, killed_by=killed_by)
-        self._run = self._catalog = None
+        self._run = self._catalog = self._fluent = self._system_metrics = None
+        self._inputs = set()
+
+    def _metadata(self, dataset_name: str) -> Mapping[str, Any]:
+        dataset: Any = self._catalog.get(dataset_name) if self._catalog is not None else None
+        return getattr(dataset, "metadata", None) or {}
+
+    def _wanted(self, dataset_name: str) -> Sequence[str]:
+        wanted: str | list[str] = self._metadata(dataset_name).get("mlflow", ())
+        return [wanted] if isinstance(wanted, str) else wanted
+
+    def _source(self, dataset_name: str) -> str:
+        """Return the folder that a store was made from; the store itself where that is not known."""
+        catalog: Any = self._catalog
+        raw = f"{dataset_name.rpartition('.')[0]}.raw"
+        if raw in catalog and catalog.exists(raw):
+            return str(getattr(catalog.load(raw), "root", ""))
+        return str(getattr(catalog.get(dataset_name), "_filepath", ""))
+
+
+def _run_name(pipelines: str, pipeline: Pipeline, catalog: DataCatalog) -> str:
+    """Return what tells a run from others of its kind: the case, its networks, and when it began."""
+    models = [catalog.load(name) for name in sorted(pipeline.inputs()) if name.endswith(".model")]
+    networks = [str(getattr(model, "name", "")).rpartition("/")[2] for model in models]
+    return " ".join([pipelines, *filter(None, networks), time.strftime("%Y-%m-%d %H:%M:%S")])
+
+
+def _stages(pipeline: Pipeline) -> str:
+    """Return the stages that are run, in their order; a stage's nodes are tagged by its name."""
+    return ", ".join(dict.fromkeys(tag for node in pipeline.nodes for tag in sorted(node.tags)))
 
 
 def _run_parameters(pipeline: Pipeline, catalog: DataCatalog) -> Iterator[tuple[str, str]]:
@@ -131,36 +211,5 @@ def _run_parameters(pipeline: Pipeline, catalog: DataCatalog) -> Iterator[tuple[
         if name.startswith("params:"):
             value = catalog.load(name)
             values = value.model_dump() if isinstance(value, Record) else value
-            for key, leaf in _leaves(values, name.removeprefix("params:")):
+            for key, leaf in leaves(values, name.removeprefix("params:")):
                 yield key, str(leaf)[:_MAX_PARAMETER_LENGTH]
-
-
-def _leaves(value: Any, name: str) -> Iterator[tuple[str, Any]]:
-    if isinstance(value, Mapping):
-        for key, inner in value.items():
-            yield from _leaves(inner, f"{name}.{key}")
-    else:
-        yield name, value
-
-
-def _metrics(record: Record, name: str) -> dict[str, float]:
-    """Return a record's figures by their dotted names: those that its kind is known by, or else all its numbers."""
-    match record:
-        case MemoryPlan():
-            figures = plan_metrics(record)
-        case VramTrace():
-            figures = trace_metrics(record)
-        case _:
-            return dict(_numbers(record.model_dump(), name))
-    return {f"{name}.{key}": value for key, value in figures.items()}
-
-
-def _numbers(value: Any, name: str) -> Iterator[tuple[str, float]]:
-    """Yield a record's numbers by their dotted names; of lists only those by phase, since a class may have any name."""
-    if isinstance(value, list | tuple):
-        value = {item["phase"]: item for item in value if isinstance(item, dict) and "phase" in item}
-    for key, leaf in _leaves(value, name):
-        if isinstance(leaf, list | tuple):
-            yield from _numbers(leaf, key)
-        elif isinstance(leaf, int | float) and not isinstance(leaf, bool):
-            yield key, float(leaf)

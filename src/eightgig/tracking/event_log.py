@@ -63,7 +63,7 @@ class EventLog:
 
     @property
     def name(self) -> str:
-        """The folder's name, which is also the MLflow run's tag `eightgig.spool_id`."""
+        """The folder's name, which is also the MLflow run's tag `mlflow.eightgig.spool_id`."""
         return self.folder.name
 
     def hold(self) -> bool:

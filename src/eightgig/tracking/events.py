@@ -37,6 +37,24 @@ class Start(Record):
     ms: int
 
 
+class LoggedDataset(Record):
+    """Data that a run takes, told by name and hash; the data itself stays where it is.
+
+    Attributes:
+        name: for a person.
+        sha256: of the content.
+        source: the folder or file that it came from.
+        num_samples: how many.
+        context: what the run takes it for.
+    """
+
+    name: str
+    sha256: str
+    source: str
+    num_samples: int
+    context: str = "training"
+
+
 class Written(NamedTuple):
     """An event as it lies in the file.
 

@@ -12,7 +12,7 @@ from eightgig.core.records import Record
 from eightgig.core.stop import Stopped
 from eightgig.tracking.addresses import artifact_location, without_secrets
 from eightgig.tracking.event_log import EventLog, new_spool_id
-from eightgig.tracking.events import Event, EventFile, Start, Status
+from eightgig.tracking.events import Event, EventFile, LoggedDataset, Start, Status
 from eightgig.tracking.old_runs import OldRuns
 from eightgig.tracking.process import Process
 from eightgig.tracking.server import TrackingServer, import_mlflow, tags_of_this_process
@@ -79,22 +79,32 @@ class TrackedRun:
         atexit.register(self._leave)
 
     @classmethod
-    def start(cls, event_logs: Path, uri: str, name: str, tags: Mapping[str, str], timeouts: ShutdownTimeouts) -> Self:
-        """Begin a run in the experiment of its name, and to send it; also what earlier processes have left.
+    def start(
+        cls,
+        event_logs: Path,
+        uri: str,
+        experiment: str,
+        tags: Mapping[str, str],
+        timeouts: ShutdownTimeouts,
+        *,
+        name: str = "",
+    ) -> Self:
+        """Begin a run, and to send it; also what earlier processes have left.
 
         Args:
             event_logs: the folder that holds each run's own.
             uri: MLflow's tracking URI.
-            name: of the run and of its experiment.
+            experiment: its name; made where it is missing.
             tags: more of them than MLflow's own.
             timeouts: how long the end may take.
+            name: of the run; the experiment's unless given.
 
         Raises:
             OSError: the folder cannot be written.
         """
         global _active  # noqa: PLW0603 - as in MLflow: datasets are made by Kedro and have to find the run
         import_mlflow(uri)
-        event_log, start = _new_event_log(event_logs, uri, name)
+        event_log, start = _new_event_log(event_logs, uri, experiment, name or experiment)
         uploader = Uploader(event_log, start, TrackingServer(uri))
         upload_thread = UploadThread(event_log, uploader)
         run = cls(event_log, upload_thread, OldRuns(event_logs, uri, upload_thread.in_contact), timeouts)
@@ -121,12 +131,20 @@ class TrackedRun:
         """Set tags."""
         self._tracker.write({"kind": "tags", "tags": dict(tags)})
 
+    def log_dataset(self, dataset: LoggedDataset) -> None:
+        """Name data that the run takes."""
+        self._tracker.write({"kind": "dataset", "dataset": dataset.model_dump()})
+
     def keep_file(self, path: Path, folder: str) -> None:
         """Keep a file, or a folder of files, as it is now."""
         try:
             self._tracker.write(self._event_log.keep(path, folder))
         except OSError as error:
             logger.warning("tracking: %s is not kept: %s", path, error)
+
+    def mlflow_id(self, patience_s: float) -> str | None:
+        """Return MLflow's id of the run, which its server gives; None where no answer comes in time."""
+        return self._upload_thread.run_id(patience_s)
 
     def end(self, status: Status, *, killed_by: str | None = None) -> None:
         """End the run, and wait for MLflow within bounds; what is left is said, and sent later.
@@ -163,12 +181,12 @@ class TrackedRun:
         )  # fmt: skip
 
 
-def _new_event_log(event_logs: Path, uri: str, name: str) -> tuple[EventLog, Start]:
+def _new_event_log(event_logs: Path, uri: str, experiment: str, name: str) -> tuple[EventLog, Start]:
     start = Start(
         spool_id=new_spool_id(),
         uri=without_secrets(uri),
-        experiment=name,
-        artifact_location=artifact_location(uri, name),
+        experiment=experiment,
+        artifact_location=artifact_location(uri, experiment),
         name=name,
         tags=tags_of_this_process(),
         process=Process.current(),

@@ -1,5 +1,6 @@
-"""MLflow, behind the few questions that tracking has; the only module that knows it."""
+"""MLflow, behind the few questions that tracking has."""
 
+import json
 import logging
 import os
 import re
@@ -8,12 +9,15 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from eightgig.tracking.addresses import is_local, without_secrets
-from eightgig.tracking.events import Start, Status
+from eightgig.tracking.events import LoggedDataset, Start, Status
 from eightgig.tracking.process import Process, this_host
 
-SPOOL_TAG, HOST_TAG, PROCESS_TAG, KILLED_TAG = (
-    f"eightgig.{name}" for name in ("spool_id", "host", "process", "killed_by")
-)
+# MLflow's pages hide tags whose names begin with `mlflow.`: these are for later processes, not for people.
+SPOOL_TAG, HOST_TAG, PROCESS_TAG = (f"mlflow.eightgig.{name}" for name in ("spool_id", "host", "process"))
+KILLED_TAG, NOTE_TAG = "eightgig.killed_by", "mlflow.note.content"
+_KIND = {"mlflow.experimentKind": "custom_model_development"}
+"""Opens an experiment's page on runs and figures; without it MLflow asks whether it is about prompts and agents."""
+_MAX_DIGEST_LENGTH = 36  # MLflow's own limit; the whole hash is in the data set's tag
 _DEFAULTS = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
@@ -148,6 +152,32 @@ class TrackingServer:
                 raise RefusedError(error_message(error)) from error
             raise
 
+    def log_dataset(self, run_id: str, dataset: LoggedDataset) -> None:
+        """Name data that the run takes; named again it is no second one.
+
+        Raises:
+            RefusedError: it cannot be taken.
+            RunGoneError: the run was deleted.
+        """
+        import_mlflow()
+        from mlflow.entities import Dataset, DatasetInput, InputTag
+
+        told = Dataset(
+            name=dataset.name,
+            digest=dataset.sha256[:_MAX_DIGEST_LENGTH],
+            source_type="local",
+            source=json.dumps({"uri": dataset.source}),
+            profile=json.dumps({"num_rows": dataset.num_samples}),
+        )
+        tags = [InputTag("mlflow.data.context", dataset.context), InputTag("eightgig.sha256", dataset.sha256)]
+        try:
+            self._client.log_inputs(run_id, [DatasetInput(told, tags)])
+        except Exception as error:
+            self._raise_if_gone(run_id, error)
+            if getattr(error, "error_code", None) in _REFUSALS:
+                raise RefusedError(error_message(error)) from error
+            raise
+
     def check(self, run_id: str) -> None:
         """Return where the server answers."""
         self._client.get_run(run_id)
@@ -190,7 +220,7 @@ class TrackingServer:
         found = self._client.get_experiment_by_name(start.experiment)
         if found is None:
             try:
-                return self._client.create_experiment(start.experiment, start.artifact_location)
+                return self._client.create_experiment(start.experiment, start.artifact_location, _KIND)
             except Exception:
                 found = self._client.get_experiment_by_name(start.experiment)  # another process may have been faster
                 if found is None:

@@ -49,6 +49,11 @@ class UploadThread:
         self._ended.wait(_LEAVE_S)
         return self._uploader.is_complete or self._is_given_up
 
+    def run_id(self, patience_s: float) -> str | None:
+        """Wait for the first answer, which is MLflow's id of the run; None where none comes in time."""
+        self.in_contact.wait(patience_s)
+        return self._uploader.run_id
+
     def num_left(self) -> int:
         """Count the events that are not sent."""
         return self._uploader.num_left()

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from eightgig.tracking.event_log import EventLog, Progress
-from eightgig.tracking.events import Event, Start, Written
+from eightgig.tracking.events import Event, LoggedDataset, Start, Written
 from eightgig.tracking.server import Entry, RefusedError, RunGoneError, TrackingServer, error_message
 
 logger = logging.getLogger(__name__)
@@ -16,6 +16,8 @@ logger = logging.getLogger(__name__)
 _BATCH_ENTRIES = 1000  # MLflow takes no more at once
 _SLOWEST_UPLOAD = 1e6  # bytes a second
 _NAMED = 8
+_ALONE = ("file", "dataset", "end")
+"""Kinds of events that are a request of their own."""
 
 
 class Uploader:
@@ -71,6 +73,8 @@ class Uploader:
         match (written.event or {}).get("kind"):
             case "file":
                 self._send_new_file(written)
+            case "dataset":
+                self._send_dataset(written)
             case "end":
                 self._end(written)
             case _:
@@ -83,7 +87,7 @@ class Uploader:
         end = self._progress.offset
         for written in self._event_log.events.read(end):
             event = written.event or {}
-            if event.get("kind") in ("file", "end") or len(entries) >= _BATCH_ENTRIES:
+            if event.get("kind") in _ALONE or len(entries) >= _BATCH_ENTRIES:
                 break
             entries.extend(_entries(event))
             end = written.end
@@ -104,6 +108,16 @@ class Uploader:
             middle = len(entries) // 2
             yield from self._refused(entries[:middle])
             yield from self._refused(entries[middle:])
+
+    def _send_dataset(self, written: Written) -> None:
+        event: Mapping[str, Any] = written.event or {}
+        dataset = LoggedDataset.model_validate(event["dataset"])
+        try:
+            self.server.log_dataset(self._run_id, dataset)
+        except RefusedError as refusal:
+            self.server.check(self._run_id)
+            logger.warning("tracking: MLflow refused the data set %s: %s", dataset.name, refusal)
+        self._note(offset=written.end)
 
     def _send_new_file(self, written: Written) -> None:
         """Send a file; one that the server cannot store now must not hold up what comes after it."""
