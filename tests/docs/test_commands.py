@@ -18,7 +18,7 @@ from eightgig.cli import cli, command, main
 
 COMMANDS = list(commands())
 # The shell's own, and what other programs are called by, of which nothing is ours to check.
-OTHERS = {"source", "export", "srun", "if", "then", "fi", "py", ".venvScriptsActivate.ps1"}
+OTHERS = {"docker", "source", "export", "srun", "if", "then", "fi", "py", ".venvScriptsActivate.ps1"}
 # Of examples that a reader writes first.
 NOT_YET = {"pet_classifier"}
 MAKEFILE = (PROJECT / "Makefile").read_text(encoding="utf-8")
