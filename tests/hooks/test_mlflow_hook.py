@@ -154,6 +154,7 @@ def test_a_run_is_told_as_a_whole(make_hook, catalog, project):
     assert kept.data.metrics == {
         "loss": 0.25, "accuracy": 0.75, "found/accuracy": 0.75, "found/phases.train.gib": 1.5, "seconds/train": 2.0
     }  # fmt: skip
+    assert list(kept.data.metrics)[:2] == ["loss", "accuracy"]  # MLflow shows them in this order
     assert [point.step for point in client.get_metric_history(kept.info.run_id, "loss")] == [0, 1]
     assert {key: kept.data.tags[key] for key in ("env", "tags")} == {"env": "ci", "tags": "['train']"}
     assert "node_names" not in kept.data.tags
