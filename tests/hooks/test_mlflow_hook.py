@@ -24,6 +24,7 @@ from eightgig.datasets.tracker import TrackerDataset
 from eightgig.hooks import MlflowHook
 from eightgig.hooks.tracking import TrackingParameters
 from eightgig.tracking import active_run
+from eightgig.tracking.fluent import FluentRun
 from eightgig.tracking.server import KILLED_TAG, import_mlflow
 
 pytestmark = pytest.mark.filterwarnings("default", "error:::eightgig", "ignore:register_new_resolver")
@@ -154,6 +155,7 @@ def test_a_run_is_told_as_a_whole(make_hook, catalog, project):
     assert kept.data.metrics == {
         "loss": 0.25, "accuracy": 0.75, "found/accuracy": 0.75, "found/phases.train.gib": 1.5, "seconds/train": 2.0
     }  # fmt: skip
+    assert list(kept.data.metrics)[:2] == ["loss", "accuracy"]  # MLflow shows them in this order
     assert [point.step for point in client.get_metric_history(kept.info.run_id, "loss")] == [0, 1]
     assert {key: kept.data.tags[key] for key in ("env", "tags")} == {"env": "ci", "tags": "['train']"}
     assert "node_names" not in kept.data.tags
@@ -213,14 +215,15 @@ def train_with_mlflow(recipe):
 
     mlflow.log_metric("mine", recipe.rate, step=3)
     mlflow.log_param("how", "by hand")
-    return str(mlflow.active_run().info.run_id)
+    active: Any = mlflow.active_run()
+    return str(active.info.run_id)
 
 
 @pytest.fixture
 def of_a_user():
     """A pipeline whose node knows MLflow alone, and its catalog."""
     pipeline = Pipeline([node(train_with_mlflow, "params:train", "id")], namespace="case")
-    parts = {"params:case.train": MemoryDataset(Recipe(inner={})), "case.id": MemoryDataset()}
+    parts: Any = {"params:case.train": MemoryDataset(Recipe(inner={})), "case.id": MemoryDataset()}
     return pipeline, DataCatalog(parts)
 
 
@@ -243,6 +246,18 @@ def test_mlflow_itself_writes_into_the_run_from_a_node(make_hook, of_a_user, pro
     assert (kept.info.status, kept.data.metrics, kept.data.params["how"]) == ("FINISHED", {"mine": 0.5}, "by hand")
     assert [point.step for point in client.get_metric_history(kept.info.run_id, "mine")] == [3]
     assert experiments(project) == ["case", "Default"]
+
+
+def test_the_environments_address_is_left_as_it_was(monkeypatch):
+    import mlflow
+
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:///theirs.db")
+    run: Any = None  # is asked for nothing
+    fluent = FluentRun(run, "sqlite:///ours.db", patience_s=1)
+    fluent.enter()
+    assert mlflow.get_tracking_uri() == "sqlite:///ours.db"
+    fluent.leave()
+    assert os.environ["MLFLOW_TRACKING_URI"] == mlflow.get_tracking_uri() == "sqlite:///theirs.db"
 
 
 def test_mlflow_itself_says_that_a_dead_server_does_not_answer(make_hook, of_a_user):

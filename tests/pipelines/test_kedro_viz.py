@@ -27,6 +27,7 @@ def shown(project_path):
     """What Kedro-Viz holds of the project, as it is without a browser."""
     bootstrap_project(project_path)
     with KedroSession.create(project_path=project_path, env="ci") as session:
+        assert isinstance(session, KedroSession)
         catalog = session.load_context().catalog
     manager = managers.DataAccessManager()
     manager.add_catalog(catalog, dict(pipelines))

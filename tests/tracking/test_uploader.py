@@ -1,6 +1,7 @@
 """What an event log holds lands in MLflow once, wherever sending was broken off; what is refused holds up nothing."""
 
 import functools
+import logging
 import math
 import shutil
 import time
@@ -70,12 +71,16 @@ def assert_whole(held):
     assert (told.dataset.name, told.dataset.digest) == ("photos", "c" * 36)
 
 
-def test_all_lands_as_it_was_written(database, make_spool, deliver, held, tmp_path):
+def test_all_lands_as_it_was_written(database, make_spool, deliver, held, tmp_path, caplog):
     event_log, start = make_spool(database)
     fill(event_log, tmp_path)
-    assert deliver(event_log, start, TrackingServer(database)).is_complete
+    with caplog.at_level(logging.INFO):
+        assert deliver(event_log, start, TrackingServer(database)).is_complete
     assert_whole(held)
-    assert held()[0].data.tags["mlflow.user"] == "me"
+    run = held()[0]
+    assert run.data.tags["mlflow.user"] == "me"
+    page = f"#/experiments/{run.info.experiment_id}/runs/{run.info.run_id}?workflowType=machine_learning"
+    assert f"`mlflow ui` shows this run at http://127.0.0.1:5000/{page}" in caplog.text
 
 
 class KilledError(BaseException):

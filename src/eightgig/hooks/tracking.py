@@ -66,6 +66,7 @@ class MlflowHook:
         self._system_metrics: SystemMetrics | None = None
         self._page = RunPage("", "")
         self._inputs: set[str] = set()
+        self._details: dict[str, float] = {}
 
     @hook_impl
     def after_context_created(self, context: KedroContext) -> None:
@@ -122,7 +123,7 @@ class MlflowHook:
             dataset: Any = self._catalog.get(dataset_name)
             self._run.keep_file(Path(str(dataset._filepath)), name)
         if "metrics" in wanted:
-            self.log_metrics({f"{name}/{key}": value for key, value in all_figures(data).items()})
+            self._details |= {f"{name}/{key}": value for key, value in all_figures(data).items()}
         figures = main_figures(name, data, self._metadata(dataset_name).get("mlflow_main", ()))
         self.log_metrics(figures.numbers)
         if figures.texts:
@@ -172,10 +173,12 @@ class MlflowHook:
         if self._system_metrics:
             self._system_metrics.stop()
         if self._run:
+            # Pages of MLflow list figures as they came: all the others' many would bury those that one looks for first.
+            self._run.log_metrics(self._details)
             self._run.set_tags({NOTE_TAG: self._page.description()})
             self._run.end(status, killed_by=killed_by)
         self._run = self._catalog = self._fluent = self._system_metrics = None
-        self._inputs = set()
+        self._inputs, self._details = set(), {}
 
     def _metadata(self, dataset_name: str) -> Mapping[str, Any]:
         dataset: Any = self._catalog.get(dataset_name) if self._catalog is not None else None

@@ -37,17 +37,16 @@ class FluentRun:
         stack[:] = [run for run in stack if run is not self._active]
         chosen, of_environment = self._earlier_uris
         import_mlflow().set_tracking_uri(chosen)
-        if of_environment is None:
-            os.environ.pop(_URI, None)
-        else:
+        if of_environment is not None:  # else MLflow has just taken its own out
             os.environ[_URI] = of_environment
 
 
 def _lazy_run(run: TrackedRun, uri: str, patience_s: float) -> Any:
     """Return an active run of MLflow's that asks for its id when it is first used."""
-    mlflow = import_mlflow(uri)
+    import_mlflow(uri)
+    from mlflow import ActiveRun, MlflowClient
 
-    class ThisRun(mlflow.ActiveRun):  # type: ignore[misc]  # MLflow is imported late, and has no types then
+    class ThisRun(ActiveRun):
         def __init__(self) -> None:
             """Ask nothing yet."""
 
@@ -59,7 +58,7 @@ def _lazy_run(run: TrackedRun, uri: str, patience_s: float) -> Any:
                     f"MLflow has not answered within {patience_s:g} s, so its functions cannot be used in this node. "
                     "Figures logged through the `tracker` dataset wait for no server, and are sent later."
                 )
-            return mlflow.MlflowClient(uri).get_run(run_id)
+            return MlflowClient(uri).get_run(run_id)
 
         @property
         def info(self) -> Any:

@@ -16,7 +16,9 @@ from eightgig.tracking.process import Process, this_host
 SPOOL_TAG, HOST_TAG, PROCESS_TAG = (f"mlflow.eightgig.{name}" for name in ("spool_id", "host", "process"))
 KILLED_TAG, NOTE_TAG = "eightgig.killed_by", "mlflow.note.content"
 _KIND = {"mlflow.experimentKind": "custom_model_development"}
-"""Opens an experiment's page on runs and figures; without it MLflow asks whether it is about prompts and agents."""
+"""Opens an experiment's page on runs and figures; newer ones, as 3.17, want this in the address too:"""
+_AS_TRAINING = "workflowType=machine_learning"
+_UI = "http://127.0.0.1:5000"  # where `mlflow ui` listens unless it is told otherwise
 _MAX_DIGEST_LENGTH = 36  # MLflow's own limit; the whole hash is in the data set's tag
 _DEFAULTS = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -182,8 +184,8 @@ class TrackingServer:
         """Return where the server answers."""
         self._client.get_run(run_id)
 
-    def end(self, run_id: str, start: Start, status: Status, ms: int, killed_by: str | None) -> str | None:
-        """Set a run's end, and give the address of its page, which a database has not.
+    def end(self, run_id: str, start: Start, status: Status, ms: int, killed_by: str | None) -> str:
+        """Set a run's end, and give the address of its page; of a database's run, the one that `mlflow ui` gives it.
 
         A second run that a lost answer has left is removed, and so is an earlier guess at the end.
         """
@@ -196,9 +198,8 @@ class TrackingServer:
         elif KILLED_TAG in run.data.tags:
             self._client.delete_tag(run_id, KILLED_TAG)
         self._client.set_terminated(run_id, status, ms)
-        if not self.uri.startswith("http"):
-            return None
-        return f"{without_secrets(self.uri).rstrip('/')}/#/experiments/{run.info.experiment_id}/runs/{run_id}"
+        where = without_secrets(self.uri).rstrip("/") if self.uri.startswith("http") else _UI
+        return f"{where}/#/experiments/{run.info.experiment_id}/runs/{run_id}?{_AS_TRAINING}"
 
     def left_running(self) -> Iterator[OrphanRun]:
         """Yield the runs that processes of this machine began and that have not ended."""

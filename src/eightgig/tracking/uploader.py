@@ -164,8 +164,7 @@ class Uploader:
         event: Mapping[str, Any] = written.event or {}
         page = self.server.end(self._run_id, self._start, event["status"], event["ms"], event.get("killed_by"))
         self._note(offset=written.end, ended=True)
-        if page:
-            logger.info("tracking: %s", page)
+        logger.info("tracking: %s%s", "`mlflow ui` shows this run at " if self.server.is_local else "", page)
 
     @property
     def _run_id(self) -> str:
