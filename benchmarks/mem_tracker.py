@@ -16,7 +16,7 @@ from eightgig.vram.tracing.options import StepOptions
 from eightgig.vram.tracing.spec import WorkloadSpec
 
 TOOL = "torch MemTracker"
-_SECONDS = 400  # five times what the slowest took on an idle machine
+_SECONDS = 400  # more than the slowest prediction takes on a loaded machine
 _STEPS = 2  # in the first the optimizer makes its state
 
 

@@ -168,8 +168,9 @@ def _torchao(line: dict[str, str]) -> _Run:
         "activation_checkpointing": "full" if giant else "none",  # its ablations are of the same run
     }
     network = {"network": "vit_giant_patch14_dinov2" if giant else "vit_huge_patch14_224", "side": 224}
-    said = "full BF16" if giant else optimizer
-    return _Run("vision_model", network, steps, said, "allocated", compiled="compiled" in setting)
+    compiled = "compiled" in setting
+    said = f"{'full BF16' if giant else optimizer}{', compiled' if compiled else ''}"
+    return _Run("vision_model", network, steps, said, "allocated", compiled)
 
 
 def _peft(line: dict[str, str]) -> _Run:
