@@ -164,8 +164,12 @@ def predicted_on() -> str:
 
 
 def tracked_of(runs: Sequence[MeasuredRun], number: int, log: Callable[[str], None]) -> dict[str, int | str]:
-    """Return what `MemTracker` says of some runs, which a seed draws, by name; or its kind of error."""
-    chosen = random.Random(0).sample(list(runs), min(number, len(runs)))
+    """Return what `MemTracker` says of some runs, which a seed draws, by name; or its kind of error.
+
+    Runs that offload are not asked of: with all on one device there is nowhere to offload to.
+    """
+    possible = [run for run in runs if not run.asked.options.offload]
+    chosen = random.Random(0).sample(possible, min(number, len(possible)))
     said: dict[str, int | str] = {}
     for run in chosen:
         peak = tracked_peak(run.asked.workload, run.asked.options)

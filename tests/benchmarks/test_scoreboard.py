@@ -159,6 +159,14 @@ def test_the_tracker_is_judged_on_the_rows_it_answered(board, folder):
     assert "| cannot be predicted: T5-small, AdamW, 15, RTX 4060: it cannot be traced | 1 |" in page
 
 
+def test_the_tracker_is_not_asked_of_runs_that_offload(board, folder, monkeypatch):
+    monkeypatch.setattr(board, "tracked_peak", lambda workload, options: 5)
+    first, second, _ = board.measured_runs(folder)
+    offloads = first.asked.options.model_copy(update={"offload": True})
+    runs = [first._replace(asked=first.asked._replace(options=offloads)), second._replace(beside_bytes=2)]
+    assert board.tracked_of(runs, 9, lambda _: None) == {second.asked.name: 7}
+
+
 def test_a_group_that_is_all_of_another_is_not_told_twice(board, folder):
     oracle = board.Oracle(FakePredictor(), lambda _: None)
     rows = list(board.rows_of(board.measured_runs(folder), oracle))
