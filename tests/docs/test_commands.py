@@ -4,6 +4,7 @@ import re
 import tomllib
 from importlib.metadata import entry_points
 from importlib.util import find_spec
+from typing import Any
 
 import pytest
 from kedro.framework.project import pipelines
@@ -43,6 +44,7 @@ def parameters_of(registry):
     def of(env):
         if env not in read:
             with KedroSession.create(project_path=PROJECT, env=env) as session:
+                assert isinstance(session, KedroSession)
                 read[env] = session.load_context().config_loader["parameters"]
         return read[env]
 
@@ -85,7 +87,7 @@ def test_kedro(words, registry, parameters_of):
     assert (PROJECT / "conf" / env).is_dir()
     groups = {text.split(".")[1] for text in registry[name].inputs() if text.startswith(f"params:{name}.")}
     assert set(options["params"].get(name, ())) <= groups
-    merged = OmegaConf.to_container(OmegaConf.merge(parameters_of(env), options["params"]), resolve=True)
+    merged: Any = OmegaConf.to_container(OmegaConf.merge(parameters_of(env), options["params"]), resolve=True)
     ParameterValidator({name: registry[name]}).validate_raw_params(merged)
 
 
