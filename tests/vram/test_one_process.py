@@ -58,7 +58,7 @@ def test_a_debugger_stops_inside_a_trace_by_the_lines_of_the_docs(tmp_path):
     _, script, _, command, _ = section.split("```", maxsplit=4)
     script = script.removeprefix("python\n").replace("mymodel:make", "tiny_workloads:perceptron")
     (tmp_path / "look.py").write_text(script, encoding="utf-8")
-    assert command.strip() == "CUDA_VISIBLE_DEVICES=-1 python -m pdb look.py"
+    assert command.removeprefix("bash\n").strip() == "CUDA_VISIBLE_DEVICES=-1 python -m pdb look.py"
     line = next(
         number
         for number, text in enumerate(Path(timeline.__file__).read_text(encoding="utf-8").splitlines(), start=1)
