@@ -160,7 +160,7 @@ def test_the_tracker_is_judged_on_the_rows_it_answered(board, folder):
 
 
 def test_the_tracker_is_not_asked_of_runs_that_offload(board, folder, monkeypatch):
-    monkeypatch.setattr(board, "tracked_peak", lambda workload, options: 5)
+    monkeypatch.setattr(board, "tracked_peak", lambda *_: 5)
     first, second, _ = board.measured_runs(folder)
     offloads = first.asked.options.model_copy(update={"offload": True})
     runs = [first._replace(asked=first.asked._replace(options=offloads)), second._replace(beside_bytes=2)]
