@@ -12,8 +12,10 @@ import sys
 import tempfile
 import threading
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from typing import IO, Any, BinaryIO, NamedTuple
+
+import psutil
 
 from eightgig.core.errors import EightgigError, PredictionError
 from eightgig.vram.allocator.events import AllocationTrace
@@ -25,8 +27,10 @@ from eightgig.vram.tracing.weights import Weight, WeightsRequest, read_weights
 _LENGTH = struct.Struct(">Q")  # before each value: its length in bytes
 _WATCH_SECONDS = 2.0  # soon enough for a person, and no load
 _LAST_LINES = 6  # of its standard error: the error of a traceback, and the call that raised it
-# Far above what any network takes (a trace takes seconds); a constructor that waits for values would never end.
+# Of a core, far above what any network takes (a trace takes seconds); a constructor that waits for values would never
+# end. Not of the clock: beside other work a trace lasts many times as long.
 _LIMIT_SECONDS = 300
+_IDLE_SHARE = 0.01  # of a core, below which a process waits for what does not come
 # Set in the child: a module that it imports and that predicts in its turn would start processes without end.
 _MARK = "EIGHTGIG_IN_CHILD"
 
@@ -95,6 +99,23 @@ def end_with(parent: int) -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
+def _end_if_it_hangs(process: "subprocess.Popen[bytes]", answered: threading.Event) -> None:
+    """End a process that has used up its time, or that uses none, unless it answers before."""
+    with suppress(psutil.NoSuchProcess):
+        begun = used = _core_seconds(process.pid)
+        while not answered.wait(_LIMIT_SECONDS):
+            before, used = used, _core_seconds(process.pid)
+            # Half of the time counts as all of it: it is looked at so often only.
+            if used - begun > _LIMIT_SECONDS / 2 or used - before < _IDLE_SHARE * _LIMIT_SECONDS:
+                process.kill()
+                return
+
+
+def _core_seconds(pid: int) -> float:
+    times = psutil.Process(pid).cpu_times()
+    return float(times.user + times.system)
+
+
 class ChildProcess:
     """Traces steps in a process of its own, which knows the fake accelerator and no GPU."""
 
@@ -138,15 +159,15 @@ class ChildProcess:
 
     def _ask(self, request: Request | WeightsRequest) -> Any:
         process = self._process or self._start()
-        limit = threading.Timer(_LIMIT_SECONDS, process.kill)
-        limit.start()
+        answered = threading.Event()
+        threading.Thread(target=_end_if_it_hangs, args=(process, answered), daemon=True).start()
         try:
             write_frame(process.stdin, request)  # type: ignore[arg-type]
             answer = read_frame(process.stdout)  # type: ignore[arg-type]
         except BrokenPipeError:
             answer = None
         finally:
-            limit.cancel()
+            answered.set()
         return answer
 
     def _start(self) -> "subprocess.Popen[bytes]":
