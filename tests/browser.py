@@ -1,6 +1,9 @@
 """A page in a real browser: what a reader of it would meet."""
 
+import json
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,28 +15,47 @@ Browse = Callable[[Path], list[str]]
 
 _NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
 _PHONE_PX, _SCREEN_PX = 390, 1200
+_LIMIT_S = 300  # of a page that takes seconds, beside other work
 
 
 @pytest.fixture(scope="session")
-def browse() -> Iterator[Browse]:
-    """Look at pages in Chromium; tests that do are skipped where there is none."""
-    driver = pytest.importorskip("playwright.sync_api")
-    axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
-    chromium = next(filter(None, map(shutil.which, _NAMES)), None)
-    if chromium is None:
+def browse() -> Browse:
+    """Look at pages in Chromium; tests that do are skipped where there is none.
+
+    In a process of its own: Playwright's loop in the main thread is in the way of what else a test process does.
+    """
+    pytest.importorskip("playwright")
+    pytest.importorskip("axe_playwright_python")
+    if _chromium() is None:
         pytest.skip("needs Chromium")
-    with driver.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
 
-        def faults_of(path: Path) -> list[str]:
-            return [
-                f"{width} px, {scheme}: {fault}"
-                for width, scheme in ((_SCREEN_PX, "light"), (_SCREEN_PX, "dark"), (_PHONE_PX, "light"))
-                for fault in _faults(browser, axe, path, width, scheme)
-            ]
+    def faults_of(path: Path) -> list[str]:
+        command = [sys.executable, "-W", "ignore", __file__, str(path)]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=_LIMIT_S, check=False)
+        assert done.returncode == 0, done.stderr
+        faults: list[str] = json.loads(done.stdout)
+        return faults
 
-        yield faults_of
-        browser.close()
+    return faults_of
+
+
+def _chromium() -> str | None:
+    return next(filter(None, map(shutil.which, _NAMES)), None)
+
+
+def look_at(path: Path) -> list[str]:
+    """Return the faults of a page, with where they were met."""
+    from axe_playwright_python.sync_playwright import Axe
+    from playwright.sync_api import sync_playwright
+
+    axe = Axe()
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=_chromium(), args=["--no-sandbox"])
+        return [
+            f"{width} px, {scheme}: {fault}"
+            for width, scheme in ((_SCREEN_PX, "light"), (_SCREEN_PX, "dark"), (_PHONE_PX, "light"))
+            for fault in _faults(browser, axe, path, width, scheme)
+        ]
 
 
 def _faults(browser: Any, axe: Any, path: Path, width: int, scheme: str) -> Iterator[str]:
@@ -68,3 +90,7 @@ def _by_keyboard(page: Any) -> Iterator[str]:
     page.keyboard.press("Enter")
     if page.evaluate(ground) == before:
         yield "the first stop of Tab does not switch between light and dark"
+
+
+if __name__ == "__main__":
+    sys.stdout.write(json.dumps(look_at(Path(sys.argv[1]))))

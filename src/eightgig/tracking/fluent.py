@@ -1,5 +1,6 @@
 """`mlflow.log_metric` and its like in a node's own code: they write into the run that goes on."""
 
+import atexit
 import os
 from functools import cached_property
 from typing import Any
@@ -25,6 +26,8 @@ class FluentRun:
         self._uri = uri
         self._active = _lazy_run(run, uri, patience_s)
         self._earlier_uris = _chosen_uri(), os.environ.get(_URI)
+        # MLflow ends what is active when the process ends, as finished; functions are called last registered first.
+        atexit.register(self.leave)
 
     def enter(self) -> None:
         """Make it the active run; what is there already, of a node around this one, stays below it."""

@@ -5,6 +5,8 @@ import threading
 from collections.abc import Iterator, Mapping
 from typing import Any, Protocol
 
+from eightgig.tracking.server import import_mlflow
+
 logger = logging.getLogger(__name__)
 
 _PREFIX = "system/"  # MLflow's pages show figures of this name on a tab of their own
@@ -53,6 +55,7 @@ class SystemMetrics:
 
 def _monitors() -> Iterator[Any]:
     """Yield MLflow's monitors; that of GPUs only where there are some, and nvidia-ml-py."""
+    import_mlflow()  # in the main thread it is there already
     from mlflow.system_metrics.metrics.cpu_monitor import CPUMonitor
     from mlflow.system_metrics.metrics.disk_monitor import DiskMonitor
     from mlflow.system_metrics.metrics.gpu_monitor import GPUMonitor
