@@ -7,8 +7,7 @@ in a process of its own, with a time limit: what it cannot follow is counted by 
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +40,7 @@ def _peak(workload: WorkloadSpec, options: StepOptions) -> int:
     from torch.distributed._tools.mem_tracker import MemTracker
 
     from eightgig.vram.runtime.autocast import HALF
+    from eightgig.vram.runtime.in_backward import StepsInBackward
     from eightgig.vram.tracing.optimizers import make_optimizer
     from eightgig.vram.tracing.workload import skip_initialization
 
@@ -55,7 +55,7 @@ def _peak(workload: WorkloadSpec, options: StepOptions) -> int:
         batch = made.batch(options.micro_batch)
         tracker.track_external(module, optimizer, batch)
         half = HALF.get(options.precision)
-        with tracker, _in_backward(weights, options):
+        with tracker, StepsInBackward(optimizer).on() if options.optimizer_in_backward else nullcontext():
             for _ in range(_STEPS):
                 tracker.reset_mod_stats()  # it asks for that between steps
                 with torch.autocast("cpu", dtype=half) if half else nullcontext():
@@ -100,23 +100,6 @@ def _as(batch: Any, dtype: Any) -> Any:
         return leaf.to(dtype) if isinstance(leaf, Tensor) and leaf.is_floating_point() else leaf
 
     return batch if dtype is None else tree_map(cast, batch)
-
-
-@contextmanager
-def _in_backward(weights: list[Any], options: StepOptions) -> Iterator[None]:
-    """Step each weight as soon as its gradient is whole, where the run does so."""
-    from eightgig.vram.tracing.optimizers import make_optimizer
-
-    def step(weight: Any) -> None:
-        optimizers[id(weight)].step()
-        weight.grad = None
-
-    chosen = weights if options.optimizer_in_backward else []
-    optimizers = {id(weight): make_optimizer([weight], options) for weight in chosen}
-    hooks = [weight.register_post_accumulate_grad_hook(step) for weight in chosen]
-    yield
-    for hook in hooks:
-        hook.remove()
 
 
 def _main(asked: str) -> None:

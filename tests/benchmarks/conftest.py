@@ -8,6 +8,13 @@ import pytest
 
 
 @pytest.fixture
+def benchmark(project_path, monkeypatch):
+    """Return a benchmark's module by its name."""
+    monkeypatch.syspath_prepend(str(project_path / "benchmarks"))
+    return importlib.import_module
+
+
+@pytest.fixture
 def bench(project_path, monkeypatch):
     """The modules of a day with a card, and a driver with rows of no consequence."""
     for folder in (project_path / "tests" / "benchmarks", project_path / "benchmarks"):

@@ -1,6 +1,5 @@
 """Torch's own memory tracker as a peer: what it says of a step by hand, and how it ends where it cannot."""
 
-import importlib
 import os
 
 import pytest
@@ -23,12 +22,11 @@ def reads_a_value():
 
 
 @pytest.fixture
-def tracked_peak(project_path, monkeypatch, tmp_path):
+def tracked_peak(benchmark, project_path, monkeypatch, tmp_path):
     (tmp_path / "networks.py").write_text(NETWORKS, encoding="utf-8")
-    monkeypatch.syspath_prepend(str(project_path / "benchmarks"))
     paths = (str(tmp_path), str(project_path / "src"), os.environ.get("PYTHONPATH", ""))
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, paths)))
-    return importlib.import_module("mem_tracker").tracked_peak
+    return benchmark("mem_tracker").tracked_peak
 
 
 @pytest.mark.parametrize(

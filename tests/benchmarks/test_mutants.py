@@ -1,7 +1,5 @@
 """The counting around mutmut: what a survivor is called, and which share was killed."""
 
-import importlib
-
 import pytest
 
 SHOWN = """\
@@ -18,9 +16,8 @@ SHOWN = """\
 
 
 @pytest.fixture
-def mutants(project_path, monkeypatch):
-    monkeypatch.syspath_prepend(str(project_path / "benchmarks"))
-    return importlib.import_module("mutants")
+def mutants(benchmark):
+    return benchmark("mutants")
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,6 @@
 """The table of fine-tuning runs: which rows are predicted and as what, and why the others are not."""
 
 import csv
-import importlib
 
 import pytest
 
@@ -60,9 +59,8 @@ ROWS = [
 
 
 @pytest.fixture
-def other_runs(project_path, monkeypatch):
-    monkeypatch.syspath_prepend(str(project_path / "benchmarks"))
-    return importlib.import_module("other_runs")
+def other_runs(benchmark):
+    return benchmark("other_runs")
 
 
 @pytest.fixture

@@ -1,14 +1,11 @@
 """The range of a prediction, by hand: made from one half of the models, held against the other."""
 
-import importlib
-
 import pytest
 
 
 @pytest.fixture
-def ranges(project_path, monkeypatch):
-    monkeypatch.syspath_prepend(str(project_path / "benchmarks"))
-    return importlib.import_module("ranges")
+def ranges(benchmark):
+    return benchmark("ranges")
 
 
 def runs_of(ranges, shares, *, source="there", kind="attention", model="net"):

@@ -28,9 +28,8 @@ NVIDIA GeForce RTX 3060,MnasNet,300,SGD,3100000000,True
 
 
 @pytest.fixture
-def board(project_path, monkeypatch):
-    monkeypatch.syspath_prepend(str(project_path / "benchmarks"))
-    return importlib.import_module("scoreboard")
+def board(benchmark):
+    return benchmark("scoreboard")
 
 
 @pytest.fixture
