@@ -7,10 +7,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 
-from rich.console import Console
 from rich.logging import RichHandler
 
-_WIDTH = 100  # where there is no terminal to ask: a log of CI, a pipe
+from eightgig.core.console import wide_console
+
 _KEPT_LOGS = 20  # of some kilobytes each
 # Notes of libraries to their callers: a person who runs a pipeline can do nothing about them (conf/logging.yml).
 _WARNINGS = logging.getLogger("py.warnings")
@@ -21,7 +21,7 @@ def widen_lines() -> None:
     """Give lines a page's width where there is no terminal to ask, in place of the 80 columns that rich takes there."""
     for handler in logging.getLogger().handlers:
         if isinstance(handler, RichHandler) and not handler.console.is_terminal:
-            handler.console = Console(width=_WIDTH)
+            handler.console = wide_console()
 
 
 class RunLog:

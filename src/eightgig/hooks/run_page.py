@@ -9,7 +9,7 @@ from eightgig.report.memory_metrics import is_comparable, plan_metrics, trace_me
 from eightgig.vram.plan import MemoryPlan
 from eightgig.vram.trace import VramTrace
 
-_DIGITS = 4  # of a figure in a description
+_DIGITS = 4  # of a figure in a text
 
 
 class MainFigures(NamedTuple):
@@ -64,10 +64,10 @@ class RunPage:
         """Take up a result; a page of the run says it better than its figures one by one."""
         if name == "report":
             self._title, self._subtitle, self._page = data.title, data.subtitle, "report/report.html"
-            self._rows = [(fact.label, _shown(fact.value), fact.note) for fact in data.headline]
+            self._rows = [(fact.label, shown(fact.value), fact.note) for fact in data.headline]
         elif self._page is None:
             found = {**figures.numbers, **figures.texts}
-            self._rows += [(key.replace("_", " "), _shown(value), "") for key, value in found.items()]
+            self._rows += [(key.replace("_", " "), shown(value), "") for key, value in found.items()]
 
     def description(self) -> str:
         """Return it as Markdown."""
@@ -114,5 +114,6 @@ def _row(cells: Sequence[str]) -> str:
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
 
-def _shown(value: Any) -> str:
+def shown(value: Any) -> str:
+    """Write a figure for a person."""
     return f"{value:,.{_DIGITS}g}" if isinstance(value, float) else str(value)

@@ -7,13 +7,13 @@ from typing import Any, NamedTuple
 from kedro.framework.hooks import hook_impl
 from kedro.io import DataCatalog
 from kedro.pipeline import Pipeline
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from eightgig.core.console import wide_console
+from eightgig.hooks.run_page import shown
 from eightgig.report.index import write_index
 
-_WIDTH = 100  # where there is no terminal to ask: a log, a pipe
 _ROWS = 5  # of a table of answers: enough to see that they are right
 # Answers of stages that a person asks something, and what of each is shown: rows, or a record's own words.
 _ANSWERS = ("predict_table", "generation_table", "video_report", "tiles_report")
@@ -51,26 +51,25 @@ class SummaryHook:
     @hook_impl
     def after_pipeline_run(self, pipeline: Pipeline) -> None:
         """Print pages; of a run without one, the answers."""
-        console = Console(highlight=False)
-        if not console.is_terminal:
-            console = Console(highlight=False, width=_WIDTH)
+        console = wide_console(highlight=False)
         pages = [made for made in self._made if made.name == "report"]
+        index = write_index(pages[0].path.parent.parent) if pages and pages[0].path.is_file() else None
         for made in pages or self._made:
             console.print()
-            for shown in self._page(made, pipeline) if made.name == "report" else _answer(made):
+            for line in self._page(made, pipeline, index) if made.name == "report" else _answer(made):
                 # A command or a path that is broken over two lines cannot be copied.
-                console.print(shown, soft_wrap=isinstance(shown, str))
+                console.print(line, soft_wrap=isinstance(line, str))
         self._made = []
 
-    def _page(self, made: _Made, pipeline: Pipeline) -> Iterator[Any]:
+    def _page(self, made: _Made, pipeline: Pipeline, index: Path | None) -> Iterator[Any]:
         figures = _columns()
         for fact in made.data.headline:
             figures.add_row(f"[bold]{escape(fact.label)}", f"[bold green]{_shown(fact.value)}", escape(fact.note))
         yield f"[bold]{escape(made.data.title)}[/] ({made.case})"
         yield figures
         yield f"[bold]page[/]  {_near(made.path)}"
-        if made.path.is_file():
-            yield f"      {_near(write_index(made.path.parent.parent))} has all pages"
+        if index is not None:
+            yield f"      {_near(index)} has all pages"
         for number, command in enumerate(self._next(made.case, pipeline)):
             yield f"{'    ' if number else '[bold]next[/]'}  {command}"
 
@@ -128,6 +127,4 @@ def _columns() -> Table:
 
 
 def _shown(value: Any) -> str:
-    if isinstance(value, float):
-        return f"{value:,.4g}"
-    return escape(str(value))
+    return escape(shown(value))

@@ -4,7 +4,8 @@ import json
 import logging
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,8 +16,8 @@ from eightgig.tracking.process import Process, this_host
 # MLflow's pages hide tags whose names begin with `mlflow.`: these are for later processes, not for people.
 SPOOL_TAG, HOST_TAG, PROCESS_TAG = (f"mlflow.eightgig.{name}" for name in ("spool_id", "host", "process"))
 KILLED_TAG, NOTE_TAG = "eightgig.killed_by", "mlflow.note.content"
+# Opens an experiment's page on runs and figures; newer ones, as 3.17, want the second in the address too.
 _KIND = {"mlflow.experimentKind": "custom_model_development"}
-"""Opens an experiment's page on runs and figures; newer ones, as 3.17, want this in the address too:"""
 _AS_TRAINING = "workflowType=machine_learning"
 _UI = "http://127.0.0.1:5000"  # where `mlflow ui` listens unless it is told otherwise
 _MAX_DIGEST_LENGTH = 36  # MLflow's own limit; the whole hash is in the data set's tag
@@ -131,13 +132,8 @@ class TrackingServer:
         metrics = [Metric(each.name, float(each.value), each.ms, each.step) for each in of_kind["metrics"]]
         params = [Param(each.name, str(each.value)) for each in of_kind["params"]]
         tags = [RunTag(each.name, str(each.value)) for each in of_kind["tags"]]
-        try:
+        with self._telling_refusals(run_id, _is_refused):
             self._client.log_batch(run_id, metrics, params, tags)
-        except Exception as error:
-            self._raise_if_gone(run_id, error)
-            if getattr(error, "error_code", None) in _REFUSALS:
-                raise RefusedError(error_message(error)) from error
-            raise
 
     def upload(self, run_id: str, path: Path, folder: str) -> None:
         """Keep a file or a folder.
@@ -146,13 +142,8 @@ class TrackingServer:
             RefusedError: it cannot be taken.
             RunGoneError: the run was deleted.
         """
-        try:
+        with self._telling_refusals(run_id, _is_refused_file):
             self._client.log_artifact(run_id, str(path), folder)
-        except Exception as error:
-            self._raise_if_gone(run_id, error)
-            if getattr(getattr(error, "response", None), "status_code", None) in _REFUSED_FILE:
-                raise RefusedError(error_message(error)) from error
-            raise
 
     def log_dataset(self, run_id: str, dataset: LoggedDataset) -> None:
         """Name data that the run takes; named again it is no second one.
@@ -172,13 +163,8 @@ class TrackingServer:
             profile=json.dumps({"num_rows": dataset.num_samples}),
         )
         tags = [InputTag("mlflow.data.context", dataset.context), InputTag("eightgig.sha256", dataset.sha256)]
-        try:
+        with self._telling_refusals(run_id, _is_refused):
             self._client.log_inputs(run_id, [DatasetInput(told, tags)])
-        except Exception as error:
-            self._raise_if_gone(run_id, error)
-            if getattr(error, "error_code", None) in _REFUSALS:
-                raise RefusedError(error_message(error)) from error
-            raise
 
     def check(self, run_id: str) -> None:
         """Return where the server answers."""
@@ -231,6 +217,16 @@ class TrackingServer:
     def _runs_of(self, experiment_id: str, spool_id: str) -> list[Any]:
         return list(self._client.search_runs([experiment_id], f"tags.`{SPOOL_TAG}` = '{spool_id}'"))
 
+    @contextmanager
+    def _telling_refusals(self, run_id: str, is_refusal: Callable[[Exception], bool]) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:
+            self._raise_if_gone(run_id, error)
+            if is_refusal(error):
+                raise RefusedError(error_message(error)) from error
+            raise
+
     def _raise_if_gone(self, run_id: str, error: Exception) -> None:
         if getattr(error, "error_code", None) not in {*_REFUSALS, _UNKNOWN}:
             return
@@ -242,6 +238,14 @@ class TrackingServer:
             is_there = second.error_code != _UNKNOWN
         if not is_there:
             raise RunGoneError(run_id) from error
+
+
+def _is_refused(error: Exception) -> bool:
+    return getattr(error, "error_code", None) in _REFUSALS
+
+
+def _is_refused_file(error: Exception) -> bool:
+    return getattr(getattr(error, "response", None), "status_code", None) in _REFUSED_FILE
 
 
 def _pages(search: Any, **wanted: Any) -> Iterator[Any]:

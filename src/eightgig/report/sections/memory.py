@@ -73,7 +73,6 @@ def memory_section(
 
 
 def _decided(plan: MemoryPlan, trace: VramTrace, history: Table) -> Facts:
-
     margin = format_bytes(abs(plan.margin_bytes))
     context = f"less {format_bytes(plan.context_bytes)} of CUDA context" if plan.context_bytes else ""
     return Facts(
@@ -171,7 +170,6 @@ def _recovery_words(plan: MemoryPlan, trace: VramTrace) -> list[str]:
 
 
 def _recoveries(trace: VramTrace) -> Iterator[PageTable]:
-
     rows = [(r.phase, r.step, r.failed_batch, r.batch, r.diagnosis.sentence) for r in trace.recovered]
     columns = ("phase", "steps done", "samples at a time", "from then on", "why")
     if rows:
@@ -188,8 +186,7 @@ def _step_caption(plan: MemoryPlan) -> str:
     return f"Who holds the memory over one training step (predicted{drawn})"
 
 
-def _details(plan: MemoryPlan, trace: VramTrace, export: MeasuredPhase) -> "Iterator[Folded]":
-
+def _details(plan: MemoryPlan, trace: VramTrace, export: MeasuredPhase) -> Iterator[Folded]:
     if len(plan.considered) > 1:
         summary = f"What the planner looked at: {len(plan.considered)} ways, in the order of what they cost"
         yield Folded(summary, [_considered_table(plan)])
@@ -200,7 +197,6 @@ def _details(plan: MemoryPlan, trace: VramTrace, export: MeasuredPhase) -> "Iter
 
 
 def _considered_table(plan: MemoryPlan) -> PageTable:
-
     columns = ("micro-batches", "precision", "recomputed", "offloaded", "needs", "fits", "a step", "")
     rows = [
         (
@@ -239,7 +235,6 @@ def _module_and_op(owner: str) -> tuple[str, str]:
 
 
 def _figures_table(plan: MemoryPlan, trace: VramTrace, export: MeasuredPhase) -> PageTable:
-
     columns = ("phase", "predicted", "smallest cap", "reserved uncapped", "measured", "measured reserved", "error")
     seen = {compared.phase: compared for compared in _compared(plan, trace, export)}
     rows = [

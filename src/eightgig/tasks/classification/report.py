@@ -130,7 +130,6 @@ def errors_section(store: ImageStore, predictions: Table) -> Section:
 
 
 def _samples(store: ImageStore, splits: Table) -> Iterator[Image]:
-
     indices = indices_of(splits, "train")
     for index in indices[:: max(1, len(indices) // 12)][:12]:
         yield Image.from_array(store.decode(index), store.classes[int(store.labels[index])])

@@ -33,7 +33,6 @@ class ThroughputResults(ClassificationResults):
 
 
 def _throughput(shown: Mapping[str, Any]) -> Section:
-
     card, plan = shown["trained"].card, shown["plan_of_training"]
     speed = shown["epochs"]["samples_per_second"].median()
     here = f"{card.model} at {card.image_size} px, {plan.precision}, batch {plan.micro_batch}, on {card.trained_on}"

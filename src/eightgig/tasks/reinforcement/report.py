@@ -111,7 +111,6 @@ def _in_words(exploration: Exploration, metrics: ReturnsReport) -> str:
 
 
 def _headline(exploration: Exploration, metrics: ReturnsReport, plan: MemoryPlan, parts: Table) -> list[Fact]:
-
     first = parts.iloc[0]
     return [
         Fact(
@@ -133,7 +132,6 @@ def _headline(exploration: Exploration, metrics: ReturnsReport, plan: MemoryPlan
 
 
 def _environment(environment: EnvironmentParameters, exploration: Exploration) -> Section:
-
     spaces, returns = exploration.spaces, exploration.returns
     columns = (exploration.mean, exploration.std, exploration.low, exploration.high)
     rows = [
@@ -150,7 +148,6 @@ def _environment(environment: EnvironmentParameters, exploration: Exploration) -
 
 
 def _training(train: PPOParameters, history: Table, learning: Figure, signs: Figure) -> Section:
-
     last = history.groupby("seed").last()
     rows = [
         (str(seed), int(row["steps"]), int(row["episodes"]), f"{row['mean_return']:.1f}", f"{row['seconds']:.1f} s")
@@ -170,7 +167,6 @@ def _training(train: PPOParameters, history: Table, learning: Figure, signs: Fig
 
 
 def _results(metrics: ReturnsReport, exploration: Exploration) -> Section:
-
     rows = [
         ("this agent", f"{metrics.num_episodes} fresh episodes, best actions", _interval(metrics)),
         ("at random", f"{exploration.returns.num_episodes} episodes", _interval(exploration.returns)),
@@ -196,14 +192,12 @@ def _interval(returns: ReturnsReport) -> str:
 
 
 def _film(film: bytes) -> Section:
-
     address = f"data:image/gif;base64,{base64.b64encode(film).decode('ascii')}"
     image = Image(address, "As the environment draws it")
     return Section("The agent at work", "The beginning of one episode.", [Gallery([image])])
 
 
 def _memory(plan: MemoryPlan) -> Section:
-
     train = plan.phase("train")
     whole = plan.context_bytes + train.peak_bytes
     rows = [("CUDA context", format_bytes(plan.context_bytes), f"{plan.context_bytes / whole:.1%}")]
@@ -217,7 +211,6 @@ def _memory(plan: MemoryPlan) -> Section:
 
 
 def _speed(parts: Table, latency: Table, figure: Figure) -> Section:
-
     devices = parts.drop_duplicates("device")
     if len(devices) > 1:
         cpu, gpu = (float(rate) for rate in devices["steps_per_second"][:2])
@@ -240,7 +233,6 @@ def _speed(parts: Table, latency: Table, figure: Figure) -> Section:
 
 
 def _exported(parity: PolicyParity) -> Section:
-
     return Section(
         "The exported policy",
         "The ONNX file takes observations as the environment shows them and gives the best action.",
