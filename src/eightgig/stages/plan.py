@@ -15,9 +15,13 @@ from eightgig.vram.plan import MemoryPlan, Precision
 
 if TYPE_CHECKING:
     from eightgig.vram.planning.request import PlanRequest
+    from eightgig.vram.planning.stages import StagesRequest
     from eightgig.vram.planning.target import Target
 
 logger = logging.getLogger(__name__)
+# With as many, less than a fifth of the time is spent waiting for the first and the last micro-batch of a step.
+# Source: Huang et al., GPipe, NeurIPS 2019, section 2.3: negligible from four times the number of stages on.
+_MICRO_BATCHES_A_STAGE = 4
 
 
 def create_pipeline(task: Task) -> Pipeline:
@@ -44,7 +48,8 @@ def plan_memory(
 
     target = target_of(plan, processes=train.distributed.nproc_per_node)
     check_optimizer(train.optimizer, target.device)
-    precisions = allowed_precisions(plan.precision, target.device, spreads=train.distributed.spreads)
+    spreads = train.distributed.spreads or train.distributed.cuts
+    precisions = allowed_precisions(plan.precision, target.device, spreads=spreads)
     request = plan_request(task, model, task.num_outputs(store), train, precisions=precisions, target=target)
     return log_plan(make_plan(request, plan))
 
@@ -73,22 +78,50 @@ def plan_request(
     """
     from eightgig.vram.planning.request import PlanRequest
 
-    share = share_of_one_process(train)
+    share, distributed = share_of_one_process(train), train.distributed
+    # The average of a stage's weights is counted with the stage.
+    traced = train.model_copy(update={"ema_decay": None}) if distributed.cuts else train
     return PlanRequest.from_records(
         target,
         train,
         name=model.name,
-        workload=task.workload(model, num_outputs, train),
+        workload=task.workload(model, num_outputs, traced),
         generation_workload=task.generation_workload(model, num_outputs),
         sample=model.sample,
         effective_batch=share,
-        processes=train.distributed.count,
-        is_sharded=train.distributed.spreads,
-        micro_batch=min(train.batch_size, share),
+        processes=1 if distributed.cuts else distributed.count,
+        is_sharded=distributed.spreads,
+        stages=_stages_request(train) if distributed.cuts else None,
+        micro_batch=_largest_micro_batch(train, share),
         eval_batch=train.eval_batch_size,
         precisions=precisions,
         clips_gradients=train.max_grad_norm is not None,
         channels_last=task.channels_last,
+    )
+
+
+def _largest_micro_batch(train: TrainParameters, share: int) -> int:
+    """Return the most samples that pass at a time: for stages that work side by side, so few that all have work."""
+    if not train.distributed.cuts or train.distributed.strategy == "model":
+        return min(train.batch_size, share)
+    most = min(train.batch_size, max(1, share // (_MICRO_BATCHES_A_STAGE * train.distributed.count)))
+    return max(size for size in range(1, most + 1) if share % size == 0)
+
+
+def _stages_request(train: TrainParameters) -> "StagesRequest":
+    from eightgig.vram.planning.stages import StagesRequest
+
+    distributed = train.distributed
+    if distributed.budgets_gib and len(distributed.budgets_gib) != distributed.count:
+        raise ConfigurationError(
+            f"train.distributed.budgets_gib names {len(distributed.budgets_gib)} cards, and {distributed.count} "
+            "processes train (nproc_per_node x nodes): give one budget for each, or none"
+        )
+    return StagesRequest(
+        count=distributed.count,
+        order=distributed.order,
+        budgets_gib=distributed.budgets_gib,
+        averages=train.ema_decay is not None,
     )
 
 
@@ -98,7 +131,8 @@ def share_of_one_process(train: TrainParameters) -> int:
     Raises:
         ConfigurationError: they cannot be shared out evenly.
     """
-    effective, processes = train.effective_batch, train.distributed.count
+    effective = train.effective_batch
+    processes = 1 if train.distributed.cuts else train.distributed.count
     if effective % processes:
         raise ConfigurationError(
             f"train.batch_size x train.gradient_accumulation_steps = {effective} samples a step cannot be shared out "

@@ -96,9 +96,9 @@ class EpochIterator:
         self, batches: DataLoader[Batch], *, gradient_accumulation_steps: int, process_group: ProcessGroup
     ) -> None:
         self.num_samples = len(batches.sampler)  # type: ignore[arg-type]
-        self._loader = SteadyLoader(share_of(batches, process_group.index, process_group.count))
+        self._loader = SteadyLoader(share_of(batches, process_group.share, process_group.num_shares))
         self._accumulation = gradient_accumulation_steps
-        self._window_samples = (batches.batch_size or 1) * gradient_accumulation_steps * process_group.count
+        self._window_samples = (batches.batch_size or 1) * gradient_accumulation_steps * process_group.num_shares
 
     def windows_after(self, done: int) -> int:
         """Return how many windows of an epoch are left after `done` samples."""

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from eightgig.core.errors import TrainingError
 from eightgig.core.lone_samples import NO_VARIANCE, LoneSamples
 from eightgig.core.seeding import seed_from, seed_step
+from eightgig.training.distributed.pipelined import PipelinedNetwork
 from eightgig.training.distributed.sharding import full_tensor
 from eightgig.training.objective import Batch, Objective
 from eightgig.training.parameters import TrainParameters
@@ -76,13 +77,15 @@ class ForwardBackward:
         seeded = list(self._seeded(batches, splitter))
         if not seeded:
             return self._zero_gradients()
+        if state.parallel.pipelined is not None:
+            return self._clipped(self._pipelined(state.parallel.pipelined, seeded, count))
         losses = []
         for position, (seed, batch) in enumerate(seeded, start=1):
             seed_step(seed)
             with self._exchanging(batch, last=position == len(seeded)), _lone_sample_error():
                 with self._offload.saving() if self._recovery.plan.offload else nullcontext():
                     loss = self._objective.loss_sum(state.module, batch, state.accelerator.device)
-                share = loss * (state.process_group.count / count)
+                share = loss * (state.process_group.num_shares / count)
                 if state.in_backward and self._recovery.plan.optimizer_in_backward:
                     return self._step_in_backward(state.in_backward, share, loss.item())
                 state.accelerator.backward(share)
@@ -90,12 +93,18 @@ class ForwardBackward:
         self._last_batch = batches[-1]
         return self._clipped(torch.stack(losses).sum())
 
+    def _pipelined(
+        self, pipelined: PipelinedNetwork, seeded: Sequence[tuple[int, Batch]], count: int
+    ) -> Tensor:
+        with self.lone_samples.through(min(rows_of(batch) for _, batch in seeded)), _lone_sample_error():
+            return pipelined.run(seeded, self._objective, scale=1 / count)
+
     def _seeded(self, batches: Sequence[Batch], splitter: BatchSplitter) -> Iterator[tuple[int, Batch]]:
         """Yield what goes through the network at a time, with a seed for it."""
         splitter.begin()
         ranks = self._state.process_group
         for number, batch in enumerate(batches):
-            before = (number * ranks.count + ranks.index) * self._loaded_batch  # in the window of all
+            before = (number * ranks.num_shares + ranks.share) * self._loaded_batch  # in the window of all
             for piece in splitter.of(batch):
                 yield seed_from(self._parameters.seed, "step", self._state.num_steps, before), piece
                 before += rows_of(piece)
@@ -127,13 +136,15 @@ class ForwardBackward:
         With a scaler the gradients are unscaled by now, and those that overflowed have left a norm that is not finite.
         The scaler's own check would not do: it calls a fused optimizer's step always, and that decides on the card.
         """
-        norm = full_tensor(self._clipped_norm()).detach()
+        norm = full_tensor(self._clipped_norm()).detach().to(loss_sum.device)
         own_loss, norm_value = torch.stack([loss_sum.double(), norm.double()]).tolist()
         (loss,) = self._state.process_group.summed(own_loss)
         return WindowGradients(loss, norm_value)
 
     def _clipped_norm(self) -> Tensor:
         accelerator, max_norm = self._state.accelerator, self._parameters.max_grad_norm
+        if self._state.parallel.pipelined is not None:
+            return self._state.parallel.pipelined.clip(max_norm)
         weights = self._state.module.parameters()
         if max_norm is not None:
             return accelerator.clip_grad_norm_(weights, max_norm)

@@ -38,12 +38,10 @@ def build_optimizer(module: nn.Module, parameters: TrainParameters, plan: Memory
         ConfigurationError: it does not run here.
     """
     check_optimizer(plan.optimizer, plan.device)
-    trained = [weight for weight in module.parameters() if weight.requires_grad]
     groups = [
-        {"params": [w for w in trained if w.ndim > 1], "weight_decay": parameters.weight_decay},
-        {"params": [w for w in trained if w.ndim <= 1], "weight_decay": 0.0},
+        {"params": weights, "weight_decay": parameters.weight_decay if weights[0].ndim > 1 else 0.0}
+        for weights in decay_groups(module)
     ]
-    groups = [group for group in groups if group["params"]]
     if plan.optimizer == "adamw8bit":
         from bitsandbytes.optim import AdamW8bit
 
@@ -56,6 +54,13 @@ def build_optimizer(module: nn.Module, parameters: TrainParameters, plan: Memory
             groups, momentum=parameters.momentum, nesterov=parameters.nesterov and parameters.momentum > 0, **options
         )
     return (Adam if plan.optimizer == "adam" else AdamW)(groups, **options)
+
+
+def decay_groups(module: nn.Module) -> list[list[nn.Parameter]]:
+    """Return the weights that are trained: those that are decayed, and those of one dimension; no group is empty."""
+    trained = [weight for weight in module.parameters() if weight.requires_grad]
+    groups = [w for w in trained if w.ndim > 1], [w for w in trained if w.ndim <= 1]
+    return [group for group in groups if group]
 
 
 def check_optimizer(name: OptimizerName, device: DeviceKind) -> None:

@@ -9,7 +9,6 @@ from torch import Tensor, nn
 from eightgig.training.average import WeightAverage
 from eightgig.training.checkpointing.checkpoint import size_of
 from eightgig.training.distributed.parallel import Parallel
-from eightgig.training.distributed.sharding import full_copy, gather, reshard
 from eightgig.training.loss_scale import LossScale
 from eightgig.training.optim import build_optimizer
 from eightgig.training.optimizer_warm_up import warm_up_optimizer_state
@@ -38,7 +37,7 @@ class TrainState:
         self.accelerator, self.process_group = self.parallel.accelerator, self.parallel.process_group
         if plan.memory_format == "channels_last":
             module = module.to(memory_format=torch.channels_last)
-        module = self.parallel.sharded(module.to(self.accelerator.device))
+        module = self.parallel.sharded(self.parallel.cut(module).to(self.accelerator.device))
         self._plain_optimizer = build_optimizer(module, parameters, plan)
         self.module, self.optimizer = self.parallel.prepared(module, self._plain_optimizer)
         self.average = None
@@ -65,8 +64,8 @@ class TrainState:
         return {
             "num_steps": self.num_steps,
             "loss_scale_falls": self.loss_scale.falls if self.loss_scale else 0,
-            "weights": gather(self.unwrapped.state_dict()),
-            "optimizer": gather(self.optimizer.state_dict()),
+            "weights": self.parallel.whole_weights(self.unwrapped),
+            "optimizer": self.parallel.whole_optimizer(self.unwrapped, self.optimizer),
             "average": average,
             "scaler": scaler.state_dict() if scaler is not None else None,
         }
@@ -88,7 +87,7 @@ class TrainState:
                 self.parallel.load_weights(self.unwrapped, state["average"]["weights"])
             self.average.num_steps = state["average"]["num_steps"]
         self.parallel.load_weights(self.unwrapped, state["weights"])
-        self.optimizer.load_state_dict(reshard(state["optimizer"], self.optimizer))
+        self.parallel.load_optimizer(self.unwrapped, self.optimizer, state["optimizer"])
         if self.accelerator.scaler is not None and state["scaler"]:
             self.accelerator.scaler.load_state_dict(state["scaler"])
         if self.loss_scale:
@@ -97,8 +96,7 @@ class TrainState:
 
     def weights(self) -> dict[str, Tensor]:
         """Return a copy of the weights and buffers, on the CPU; every process has to call it."""
-        state: dict[str, Tensor] = full_copy(self.unwrapped.state_dict(keep_vars=True))  # tied weights are one tensor
-        return state
+        return self.parallel.copied_weights(self.unwrapped)
 
     def averaged_weights(self) -> AbstractContextManager[None]:
         """Let the module hold what is validated and kept: the average, where there is one."""

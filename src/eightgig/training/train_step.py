@@ -66,7 +66,7 @@ class TrainStep:
             state, objective, recovery=self.recovery, parameters=parameters, loaded_batch=plan.micro_batch
         )
         self._objective, self._parameters, self._num_steps = objective, parameters, steps
-        self._synced_buffers = buffers_of(state.module) if state.process_group.count > 1 else []
+        self._synced_buffers = buffers_of(state.module) if state.process_group.num_shares > 1 else []
         with self.recovery.fatal_oom("before the first step: the optimizer's state and its step do not fit"):
             state.warm_up_optimizer()
 

@@ -213,7 +213,7 @@ class Trainer:
                 yield batch
 
         def evaluate(splitter: BatchSplitter) -> dict[str, float]:
-            return self._objective.evaluate(self.state.module, splitter(watched()), self.state.accelerator.device)
+            return self.state.parallel.evaluate(self._objective, self.state.module, splitter(watched()))
 
         while True:
             try:

@@ -157,6 +157,26 @@ class StepConfig(Record):
         return self.gradient_accumulation_steps > 1 or self.processes > 1
 
 
+class StagePlan(Record):
+    """One process's layers of a network that is spread over several cards.
+
+    Attributes:
+        parts: their names, in the order in which they are called.
+        budget_gib: of its card.
+        expected_bytes: the smallest cap under which it does not run out, as predicted.
+        needed_bytes: what 95 % of runs stay below.
+        handed_bytes: what it hands to the next stage of a micro-batch; as much comes back as gradients.
+        seconds_per_micro_batch: by a roofline of its card; None where no card was named.
+    """
+
+    parts: tuple[str, ...]
+    budget_gib: float
+    expected_bytes: int = 0
+    needed_bytes: int = 0
+    handed_bytes: int = 0
+    seconds_per_micro_batch: float | None = None
+
+
 class CandidateResult(StepConfig):
     """A way of running that the planner looked at, in its order: what it needs, and how long a step takes."""
 
@@ -188,6 +208,7 @@ class MemoryPlan(StepConfig):
         empty_cache_every: optimizer steps after which the allocator's cache is given back; 0 never.
         seconds_per_step: by a roofline of `card`, for an optimizer step; None where no card was named.
         considered: what was looked at before this plan, and this plan.
+        stages: of each process, where each has some layers of the network; `predicted` is of the fullest.
         method: how the prediction was made.
     """
 
@@ -214,6 +235,7 @@ class MemoryPlan(StepConfig):
     seconds_per_step: float | None = None
     bottleneck: Bottleneck | None = None
     considered: tuple[CandidateResult, ...] = ()
+    stages: tuple[StagePlan, ...] = ()
     findings: tuple[Finding, ...] = ()
     method: str
 

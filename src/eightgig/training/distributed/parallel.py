@@ -1,6 +1,6 @@
-"""Several processes on one network: accelerate for DDP, torch's own FSDP2, the same code for one process."""
+"""Several processes on one network: accelerate for DDP, torch's own FSDP2 and pipelining, the same code for one."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from datetime import timedelta
 from typing import Any
@@ -14,10 +14,14 @@ from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 from torch.optim import Optimizer
 
 from eightgig.core.errors import CheckpointError, ConfigurationError
+from eightgig.training.distributed.pipelined import PipelinedNetwork
 from eightgig.training.distributed.process_group import ProcessGroup
-from eightgig.training.distributed.sharding import copy_into
+from eightgig.training.distributed.sharding import copy_into, full_copy, gather, reshard
+from eightgig.training.distributed.whole import WholeNetwork
 from eightgig.training.loss_scale import gradient_scaler
+from eightgig.training.objective import Batch, Objective
 from eightgig.training.parameters import TrainParameters
+from eightgig.vram.pipelining.stage import StageModule
 from eightgig.vram.plan import MemoryPlan, Precision
 from eightgig.vram.runtime.autocast import HALF, autocast_forward
 from eightgig.vram.runtime.recompute import blocks_of
@@ -35,6 +39,7 @@ class Parallel:
         accelerator: precision, gradient scaling, and the process group.
         process_group: which of how many processes this is.
         shards: whether the weights are spread over the processes.
+        pipelined: this process's stage, where the layers are spread over them.
 
     Raises:
         ConfigurationError: the recipe and the number of processes do not go together.
@@ -56,20 +61,52 @@ class Parallel:
         if self.accelerator.scaler is not None:
             self.accelerator.scaler = gradient_scaler(parameters, self.accelerator.device.type)
         self.process_group = ProcessGroup(
-            self.accelerator.process_index, self.accelerator.num_processes, device=self.accelerator.device
+            self.accelerator.process_index,
+            self.accelerator.num_processes,
+            device=self.accelerator.device,
+            shares_batches=not distributed.cuts,
         )
+        self.pipelined: PipelinedNetwork | None = None
+        self._distributed, self._stages = distributed, plan.stages
         self.shards = distributed.strategy == "fsdp" and self.process_group.count > 1
         self._precision = plan.precision
-        if self.shards and plan.precision == "fp16":
+        if (self.shards or distributed.cuts) and plan.precision == "fp16":
             raise ConfigurationError(
-                "train.distributed.strategy: fsdp computes in bf16 or fp32, and the plan says fp16: set plan.precision "
-                "to bf16, or train.distributed.strategy to ddp"
+                f"train.distributed.strategy: {distributed.strategy} computes in bf16 or fp32, and the plan says fp16: "
+                "set plan.precision to bf16, or train.distributed.strategy to ddp"
+            )
+        if distributed.cuts and plan.offload:
+            raise ConfigurationError(
+                f"train.distributed.strategy: {distributed.strategy} does not offload activations: set plan.offload to "
+                "never"
             )
         if self.process_group.count > 1 and plan.optimizer_in_backward:
             raise ConfigurationError(
                 "an optimizer in the backward pass steps before the processes have exchanged gradients: set "
                 "plan.optimizer_in_backward to never"
             )
+
+    def cut(self, module: nn.Module) -> nn.Module:
+        """Return this process's stage of a network, where its layers are spread over the processes.
+
+        Args:
+            module: whole, on the CPU.
+
+        Raises:
+            ConfigurationError: the plan was not made for these processes.
+        """
+        if not self._distributed.cuts:
+            return module
+        group, stages = self.process_group, [stage.parts for stage in self._stages]
+        if len(stages) != group.count:
+            raise ConfigurationError(
+                f"the plan has {len(stages)} stages, and {group.count} processes train: plan for these processes "
+                "(kedro run from the plan stage on)"
+            )
+        whole = WholeNetwork(module, stages, group)
+        stage = StageModule(module, stages[group.index], absent=[name for parts in stages for name in parts])
+        self.pipelined = PipelinedNetwork(stage, whole, group, self._distributed.order)
+        return stage
 
     def sharded(self, module: nn.Module) -> nn.Module:
         """Return the module with its weights spread over the processes, where that was asked for."""
@@ -88,6 +125,9 @@ class Parallel:
         """Return module and optimizer as accelerate runs them."""
         if self.shards:
             return module, self.accelerator.prepare_optimizer(optimizer)
+        if self.pipelined is not None:
+            autocast_forward(module, self.accelerator.device.type, self._precision)
+            return module, self.accelerator.prepare_optimizer(optimizer)
         autocast_forward(module, self.accelerator.device.type, self._precision)
         amp, self.accelerator.native_amp = self.accelerator.native_amp, False  # its own would give float32 outputs
         try:
@@ -99,7 +139,45 @@ class Parallel:
     def unwrapped(self, module: nn.Module) -> nn.Module:
         """Return the network itself."""
         unwrapped: nn.Module = self.accelerator.unwrap_model(module)
-        return unwrapped
+        return unwrapped.network if isinstance(unwrapped, StageModule) else unwrapped
+
+    def whole_weights(self, module: nn.Module) -> dict[str, Tensor]:
+        """Return the whole network's weights and buffers, not copied; every process has to call it.
+
+        Of a network whose layers are spread over processes the first one gets them, and the others their own.
+        """
+        state = module.state_dict()
+        if self.pipelined is not None:
+            return self.pipelined.whole.weights(state)
+        gathered: dict[str, Tensor] = gather(state)
+        return gathered
+
+    def copied_weights(self, module: nn.Module) -> dict[str, Tensor]:
+        """Return them copied, on the CPU; every process has to call it."""
+        state: dict[str, Tensor] = full_copy(module.state_dict(keep_vars=True))  # tied weights are one tensor
+        return self.pipelined.whole.weights(state) if self.pipelined is not None else state
+
+    def whole_optimizer(self, module: nn.Module, optimizer: Optimizer) -> dict[str, Any]:
+        """Return the state of the optimizer of the whole network, likewise."""
+        if self.pipelined is not None:
+            return self.pipelined.whole.optimizer_state(module, optimizer)
+        gathered: dict[str, Any] = gather(optimizer.state_dict())
+        return gathered
+
+    def load_optimizer(self, module: nn.Module, optimizer: Optimizer, state: dict[str, Any]) -> None:
+        """Let the optimizer go on from a state of the whole network's; each process takes its part."""
+        if self.pipelined is not None:
+            optimizer.load_state_dict(self.pipelined.whole.own_optimizer_state(module, optimizer, state))
+        else:
+            optimizer.load_state_dict(reshard(state, optimizer))
+
+    def evaluate(
+        self, objective: Objective, module: nn.Module, batches: Iterable[Batch]
+    ) -> dict[str, float]:
+        """Return what the objective finds."""
+        if self.pipelined is not None:
+            return self.pipelined.evaluate(objective, batches)
+        return objective.evaluate(module, batches, self.accelerator.device)
 
     @contextmanager
     def gradient_sync(self, module: nn.Module, *, last: bool) -> Iterator[None]:
@@ -118,6 +196,9 @@ class Parallel:
             CheckpointError: they are of another network.
         """
         own = module.state_dict()
+        if self.pipelined is not None:
+            copy_into(own, self.pipelined.whole.own_weights(module, weights))
+            return
         strange = own.keys() ^ weights.keys()
         strange |= {name for name in own.keys() & weights.keys() if own[name].shape != weights[name].shape}
         if strange:

@@ -15,16 +15,29 @@ class ProcessGroup:
         index: 0 is the one that saves and tracks.
         count: 1 where nothing is distributed; then nothing below communicates.
         device: where what is exchanged has to lie.
+        shares_batches: whether each process works on its share of every step's samples; False where each has its
+            layers of the network, and all samples pass through all of them.
     """
 
     index: int
     count: int
     device: torch.device
+    shares_batches: bool = True
 
     @property
     def is_first(self) -> bool:
         """Whether this process saves and tracks for all."""
         return self.index == 0
+
+    @property
+    def num_shares(self) -> int:
+        """Among how many processes the samples of a step are shared out."""
+        return self.count if self.shares_batches else 1
+
+    @property
+    def share(self) -> int:
+        """Which of these shares is this process's."""
+        return self.index if self.shares_batches else 0
 
     def summed(self, *values: float) -> list[float]:
         """Return each value's sum over all processes, the same in all of them."""
@@ -44,7 +57,7 @@ class ProcessGroup:
 
     def average_buffers(self, buffers: Iterable[Tensor]) -> None:
         """Let BatchNorm's statistics be the mean of those of all processes, and counters the largest."""
-        if self.count == 1:
+        if self.num_shares == 1:
             return
         tensors = list(buffers)
         _exchange(

@@ -5,9 +5,10 @@ from typing import NamedTuple
 
 from eightgig.vram.cards.roofline import StepTime, step_seconds
 from eightgig.vram.parameters import PlanParameters
-from eightgig.vram.plan import CATEGORIES, Phase, PhaseMemory, StepConfig
+from eightgig.vram.plan import CATEGORIES, Phase, PhaseMemory, StagePlan, StepConfig
 from eightgig.vram.planning.processes import sharded_over
 from eightgig.vram.planning.request import PlanRequest, generation_of
+from eightgig.vram.planning.stages import StagePlanner, step_seconds_of
 from eightgig.vram.tracing.options import StepOptions
 from eightgig.vram.tracing.prediction import Prediction
 from eightgig.vram.tracing.predictor import Predictor
@@ -29,6 +30,25 @@ class PhasePredictor:
     def __init__(self, request: PlanRequest, parameters: PlanParameters, predictor: Predictor) -> None:
         self._request, self._parameters, self._predictor = request, parameters, predictor
         self._generation = generation_of(request)
+        self._stages: StagePlanner | None = None
+
+    def spread(self, budget_gib: float, context_bytes: int) -> None:
+        """Let the stages of a network that is spread over cards be cut for these budgets."""
+        if self._request.stages is not None:
+            self._stages = StagePlanner(
+                self._request.workload,
+                self._request.stages,
+                predictor=self._predictor,
+                generation=self._generation,
+                budget_gib=budget_gib,
+                context_bytes=context_bytes,
+            )
+
+    def stages(self, step: StepConfig) -> tuple[StagePlan, ...]:
+        """Return the stages of a network that is spread over cards; none of another."""
+        if self._stages is None:
+            return ()
+        return self._stages.plans(self._request.options(step), step.gradient_accumulation_steps, self._request.card)
 
     def context_bytes(self) -> int:
         """Return what the CUDA context takes of the card."""
@@ -40,15 +60,42 @@ class PhasePredictor:
 
     def predict(self, step: StepConfig) -> Prediction:
         """Return what a training step takes; of a request without training, its pass without gradients."""
-        return self._of_one_process(self._request.options(step))
+        options = self._request.options(step)
+        if self._stages is not None and options.phase == "train":
+            return self._stages.fullest(options, step.gradient_accumulation_steps)
+        return self._of_one_process(options)
 
     def time(self, step: StepConfig) -> StepTime | None:
         """Return how long an optimizer step lasts; None where no card is named."""
         if self._request.card is None:
             return None
+        if self._stages is not None:
+            return self._pipelined_time(step)
         costs = self._predictor.costs(self._request.workload, self._request.options(step))
         return step_seconds(
             costs, self._request.card, micro_steps=step.gradient_accumulation_steps, tf32=self._parameters.tf32
+        )
+
+    def _pipelined_time(self, step: StepConfig) -> StepTime | None:
+        card, asked = self._request.card, self._request.stages
+        if card is None or asked is None:
+            return None
+        stages = self.stages(step)
+        seconds = step_seconds_of(
+            stages,
+            micro_batches=step.gradient_accumulation_steps,
+            overlapped=asked.order != "one_at_a_time",
+            pcie_gb_per_s=card.pcie_gb_per_s,
+        )
+        if seconds is None:
+            return None
+        computing = step.gradient_accumulation_steps * max(stage.seconds_per_micro_batch or 0.0 for stage in stages)
+        return StepTime(
+            seconds=seconds,
+            compute_seconds=computing,
+            memory_seconds=0.0,
+            launch_seconds=0.0,
+            bottleneck="compute",
         )
 
     def upper_bytes(self, prediction: Prediction) -> int:
@@ -70,7 +117,12 @@ class PhasePredictor:
         return PlannedPhases(eval_batch, phases)
 
     def _validation(self, step: StepConfig, eval_batch: int, train: PhaseMemory) -> PhaseMemory:
-        prediction = self._of_one_process(self._request.options(step).without_gradients(eval_batch))
+        options = self._request.options(step).without_gradients(eval_batch)
+        if self._stages is not None:
+            train_options = self._request.options(step)
+            prediction = self._stages.fullest_validation(options, train_options, step.gradient_accumulation_steps)
+        else:
+            prediction = self._of_one_process(options)
         # Gradients are gone while it validates, the optimizer's state stays.
         return self._phase("validate", prediction, optimizer=train.optimizer)
 

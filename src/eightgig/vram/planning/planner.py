@@ -59,6 +59,7 @@ class _Search:
         self._context_bytes = self._phases.context_bytes() if context is None else bytes_from_gib(context)
         self._budget_gib = self._share_gib()
         self._budget_bytes = bytes_from_gib(self._budget_gib) - self._context_bytes
+        self._phases.spread(self._budget_gib, self._context_bytes)
         self._considered: dict[StepConfig, CandidateResult] = {}
         self._refusal: PredictionError | None = None
 
@@ -122,7 +123,7 @@ class _Search:
         return needed
 
     def _least_bytes(self, step: StepConfig, micro_batch: int) -> int:
-        if self._request.is_sharded or step not in self._considered:
+        if self._request.is_sharded or self._request.stages or step not in self._considered:
             return 0
         return least_of_smaller(self._phases.predict(step), micro_batch / step.micro_batch)
 
@@ -154,6 +155,7 @@ class _Search:
             seconds_per_step=None if time is None else time.seconds,
             bottleneck=None if time is None else time.bottleneck,
             considered=tuple(self._considered.values()),
+            stages=self._phases.stages(step),
             method=METHOD,
         )
         check = PlanCheck(

@@ -8,6 +8,7 @@ from eightgig.core.records import Record
 from eightgig.vram.cards.catalog import Card, card_named
 from eightgig.vram.cards.memory import CardMemory
 from eightgig.vram.plan import Attention, Checkpointing, OptimizerName, Precision, StepConfig
+from eightgig.vram.planning.stages import StagesRequest
 from eightgig.vram.tracing.options import StepOptions
 from eightgig.vram.tracing.spec import WorkloadSpec
 from eightgig.vram.tracing.workspace import Generation, generation_on
@@ -28,6 +29,7 @@ class PlanRequest(Record):
         effective_batch: samples of one process an optimizer step, which no plan changes.
         processes: that train together, each with a card of its own.
         is_sharded: whether weights, gradients and optimizer state are sharded over them (FSDP2).
+        stages: over how many cards its layers are spread; None where each process has the whole network.
         micro_batch: the most samples that pass at a time.
         eval_batch: the most samples at a time where no gradients are kept.
         precisions: those that are allowed; the fastest is taken that goes with the rest of the plan.
@@ -48,6 +50,7 @@ class PlanRequest(Record):
     effective_batch: int
     processes: int = 1
     is_sharded: bool = False
+    stages: StagesRequest | None = None
     micro_batch: int
     eval_batch: int
     precisions: tuple[Precision, ...] = ("fp16",)
@@ -138,7 +141,9 @@ class PlanRequest(Record):
         return made if trains else made.without_gradients(step.micro_batch)
 
     def of_one_process(self, num_bytes: int) -> int:
-        """Return what one process holds of what FSDP2 shards, where it does."""
+        """Return what one process holds at the least of what is spread over all of them, where it is."""
+        if self.stages is not None:
+            return num_bytes // self.stages.count
         return num_bytes // self.processes if self.is_sharded else num_bytes
 
     def precisions_without_scaler(self) -> tuple[Precision, ...]:
@@ -149,6 +154,8 @@ class PlanRequest(Record):
         """Yield what in the recipe needs all gradients at once, each with the way out."""
         if self.effective_batch > self.micro_batch:
             yield "gradients are accumulated over batches (train.gradient_accumulation_steps: 1 does not)"
+        if self.stages is not None:
+            yield "its layers are spread over several cards (train.distributed.strategy: ddp does not)"
         if self.processes > 1:
             yield "several processes exchange gradients before a step (train.distributed.nproc_per_node: 1 does not)"
         if self.clips_gradients:

@@ -19,6 +19,8 @@ import psutil
 
 from eightgig.core.errors import EightgigError, PredictionError
 from eightgig.vram.allocator.events import AllocationTrace
+from eightgig.vram.tracing.stage_facts import FactsRequest, NetworkFacts, read_facts
+from eightgig.vram.plan import Checkpointing
 from eightgig.vram.tracing.failures import failure_of, untraceable
 from eightgig.vram.tracing.options import StepOptions
 from eightgig.vram.tracing.spec import WorkloadSpec
@@ -72,12 +74,20 @@ def serve(requests: BinaryIO, traces: BinaryIO) -> None:
             try:
                 if isinstance(request, WeightsRequest):
                     write_frame(traces, read_weights(request.workload, looks_at_loss=request.looks_at_loss))
+                elif isinstance(request, FactsRequest):
+                    write_frame(traces, read_facts(request))
                 else:
                     write_frame(traces, _trace(request, stack))
             except EightgigError as error:
                 write_frame(traces, error)
             except Exception as error:  # noqa: BLE001  whatever a user's network raises
-                write_frame(traces, failure_of(error, request.workload, request.options))
+                write_frame(traces, failure_of(error, request.workload, _options_of(request)))
+
+
+def _options_of(request: Request | FactsRequest) -> StepOptions:
+    if isinstance(request, Request):
+        return request.options
+    return StepOptions(micro_batch=request.micro_batch, activation_checkpointing=request.checkpointing)
 
 
 def _trace(request: Request, stack: ExitStack) -> Any:
@@ -146,6 +156,21 @@ class ChildProcess:
             self.close()
         return weights or ()
 
+    def facts(self, workload: WorkloadSpec, micro_batch: int, checkpointing: Checkpointing) -> NetworkFacts:
+        """Return what `read_facts` does.
+
+        Raises:
+            ConfigurationError, PredictionError: as for `trace`; or the network cannot be cut.
+        """
+        answer = self._ask(FactsRequest(workload, micro_batch, checkpointing, tuple(sys.path)))
+        if answer is None:
+            message = self._last_lines()
+            self.close()
+            raise PredictionError(f"{workload.factory}: what flows between its parts cannot be found: {message}")
+        if isinstance(answer, EightgigError):
+            raise answer
+        return answer
+
     def close(self) -> None:
         """End the process."""
         process, self._process = self._process, None
@@ -157,7 +182,7 @@ class ChildProcess:
             self._stderr.close()
             self._stderr = None
 
-    def _ask(self, request: Request | WeightsRequest) -> Any:
+    def _ask(self, request: Request | WeightsRequest | FactsRequest) -> Any:
         process = self._process or self._start()
         answered = threading.Event()
         threading.Thread(target=_end_if_it_hangs, args=(process, answered), daemon=True).start()

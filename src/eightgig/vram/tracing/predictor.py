@@ -8,6 +8,7 @@ from pydantic import JsonValue
 
 from eightgig.core.errors import EightgigError
 from eightgig.vram.allocator.events import AllocationTrace, OpCost
+from eightgig.vram.tracing.stage_facts import FactsRequest, NetworkFacts, read_facts
 from eightgig.vram.plan import Checkpointing, Precision
 from eightgig.vram.tracing.child import ChildProcess
 from eightgig.vram.tracing.options import StepOptions, ZeroGrad
@@ -35,6 +36,7 @@ class Predictor:
         self._child = None if in_process else ChildProcess()
         self._traces: dict[str, AllocationTrace | EightgigError] = {}
         self._predictions: dict[tuple[str, str, int | None], Prediction] = {}
+        self._facts: dict[tuple[str, int, Checkpointing], NetworkFacts] = {}
         self._weights: dict[tuple[str, bool], tuple[Weight, ...]] = {}
 
     def __enter__(self) -> "Predictor":
@@ -105,6 +107,21 @@ class Predictor:
             read = read_weights if self._child is None else self._child.weights
             self._weights[key] = read(workload, looks_at_loss=looks_at_loss)
         return self._weights[key]
+
+    def facts(self, workload: WorkloadSpec, micro_batch: int, checkpointing: Checkpointing) -> NetworkFacts:
+        """Return the parts of a network, what each holds, and where it may be cut.
+
+        Raises:
+            ConfigurationError: the workload cannot be built.
+            PredictionError: it cannot be cut into stages.
+        """
+        key = (workload.model_dump_json(), micro_batch, checkpointing)
+        if key not in self._facts:
+            if self._child is not None:
+                self._facts[key] = self._child.facts(workload, micro_batch, checkpointing)
+            else:
+                self._facts[key] = read_facts(FactsRequest(workload, micro_batch, checkpointing, ()))
+        return self._facts[key]
 
     def context_bytes(self, generation: Generation) -> int:
         """Return what the CUDA context takes of a card of a generation."""

@@ -1,0 +1,1 @@
+"""A network over several cards: its parts in the order they are called, where it may be cut, and one stage of it."""

@@ -1,0 +1,101 @@
+"""What a planner has to know of a network to cut it: its parts, what each holds, and what crosses between them.
+
+The records import no torch; `read_facts` is for the child process.
+"""
+
+from typing import NamedTuple
+
+from eightgig.core.errors import PredictionError
+from eightgig.core.records import Record
+from eightgig.vram.plan import Checkpointing
+from eightgig.vram.tracing.spec import WorkloadSpec
+
+
+class CallFacts(Record):
+    """One call of a part.
+
+    Attributes:
+        part: its name.
+        trained_bytes: of its weights that get gradients; a weight that stands in several parts counts in each.
+        frozen_bytes: of its other weights, and buffers.
+        kept_bytes: what its forward pass keeps for the backward pass beyond its input, in float32.
+        crossing_bytes: what would be handed over if the network were cut before this call; 0 of the first.
+        objection: why it cannot be cut there; None where it can.
+    """
+
+    part: str
+    trained_bytes: int
+    frozen_bytes: int
+    kept_bytes: int
+    crossing_bytes: int
+    objection: str | None
+
+
+class NetworkFacts(Record):
+    """The calls of a network's parts in order.
+
+    Attributes:
+        everywhere_bytes: of trained weights that belong to no part, which every stage holds.
+    """
+
+    calls: tuple[CallFacts, ...]
+    everywhere_bytes: int
+
+    @property
+    def cuts(self) -> tuple[int, ...]:
+        """Positions before which it may be cut."""
+        return tuple(position for position, call in enumerate(self.calls) if position and call.objection is None)
+
+
+class FactsRequest(NamedTuple):
+    """The facts to find in the child process; `search_path` is the parent's."""
+
+    workload: WorkloadSpec
+    micro_batch: int
+    checkpointing: Checkpointing
+    search_path: tuple[str, ...]
+
+
+def read_facts(request: FactsRequest) -> NetworkFacts:
+    """Return the facts of a workload that is built for it, without values.
+
+    Raises:
+        PredictionError: the pass of shapes failed, or the network has fewer than two parts.
+    """
+    from eightgig.vram.pipelining.parts import parts_of
+    from eightgig.vram.pipelining.stage import StageModule
+    from eightgig.vram.tracing.workload import skip_initialization
+
+    with skip_initialization():
+        workload = request.workload.build()
+        batch = workload.batch(request.micro_batch)
+    network = workload.checkpoint(workload.module, request.checkpointing).train()
+    everywhere = sum(weight.nbytes for weight in network.parameters() if weight.requires_grad)
+    parts = parts_of(network)
+    everywhere -= sum(
+        weight.nbytes
+        for weight in {id(w): w for part in parts.values() for w in part.parameters() if w.requires_grad}.values()
+    )
+    stage = StageModule(network, list(parts))
+    flow, kept = stage.measured_flow(lambda: workload.loss(stage, batch))
+    if not flow.cuts:
+        raise PredictionError(
+            f"{request.workload.factory}: the network cannot be cut into stages: "
+            + (flow.objection(1) if len(flow.calls) > 1 else "it is one part")  # type: ignore[operator]
+        )
+    calls = []
+    for position, call in enumerate(flow.calls):
+        part = parts[call.part]
+        trained = sum(weight.nbytes for weight in part.parameters() if weight.requires_grad)
+        held = trained + sum(w.nbytes for w in part.parameters() if not w.requires_grad)
+        calls.append(
+            CallFacts(
+                part=call.part,
+                trained_bytes=trained,
+                frozen_bytes=held - trained + sum(buffer.nbytes for buffer in part.buffers()),
+                kept_bytes=kept[position],
+                crossing_bytes=flow.crossing_bytes(position) if position else 0,
+                objection=flow.objection(position) if position else None,
+            )
+        )
+    return NetworkFacts(calls=tuple(calls), everywhere_bytes=everywhere)
