@@ -5,7 +5,12 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
+from torch._subclasses.fake_tensor import (
+    DataDependentOutputException,
+    DynamicOutputShapeException,
+    FakeTensor,
+    FakeTensorMode,
+)
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 from torch.utils._pytree import tree_flatten, tree_leaves, tree_map_only, tree_unflatten
 
@@ -78,10 +83,26 @@ class ShapePass(TorchDispatchMode):
             self._note(given[0], sources)
             return given[0]  # zeros that take no memory cannot be written to, and their values play no part
         output = func(*args, **kwargs)
-        for leaf in tree_leaves(output):
-            if isinstance(leaf, Tensor) and sources:
-                self._note(leaf, sources)
+        if sources:
+            self._note_made(output, self._laid_out(func, args, kwargs), sources)
         return output
+
+    def _laid_out(self, func: Any, args: Any, kwargs: Any) -> Any:
+        """Return the op's outputs laid out as they will be; None where that depends on values."""
+        fake_args, fake_kwargs = tree_map_only(Tensor, self._fake, (args, kwargs))
+        try:
+            with _disable_current_modes(), self._mode:
+                return func(*fake_args, **fake_kwargs)
+        except (DataDependentOutputException, DynamicOutputShapeException):
+            return None
+
+    def _note_made(self, output: Any, laid_out: Any, sources: frozenset[Value]) -> None:
+        layouts = tree_leaves(laid_out)
+        for number, leaf in enumerate(tree_leaves(output)):
+            if isinstance(leaf, Tensor):
+                self._note(leaf, sources)
+                if number < len(layouts) and isinstance(layouts[number], Tensor):
+                    self._layouts[id(leaf)] = layouts[number]
 
     def _run(self, part: nn.Module, forward: Callable[..., Any], args: Any, kwargs: Any) -> Any:
         return _run(part, forward, self._mode, args, kwargs)
