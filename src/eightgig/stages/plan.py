@@ -122,7 +122,17 @@ def _stages_request(train: TrainParameters) -> "StagesRequest":
         order=distributed.order,
         budgets_gib=distributed.budgets_gib,
         averages=train.ema_decay is not None,
+        gb_per_s=_gb_per_s(distributed.pcie),
     )
+
+
+def _gb_per_s(slots: str | None) -> float | None:
+    from eightgig.vram.cards.catalog import pcie_gb_per_s
+
+    if slots is None:
+        return None
+    generation, _, lanes = slots.partition(" x")
+    return pcie_gb_per_s(int(generation), int(lanes))
 
 
 def share_of_one_process(train: TrainParameters) -> int:

@@ -257,6 +257,12 @@ class MemoryPlan(StepConfig):
             update={"gradient_accumulation_steps": self.gradient_accumulation_steps * self.processes, "processes": 1}
         )
 
+    def of_stage(self, number: int) -> "MemoryPlan":
+        """Return the plan as one process of several stages carries it out: within its own card's budget."""
+        if not self.stages:
+            return self
+        return self.model_copy(update={"budget_gib": self.stages[number].budget_gib})
+
     def phase(self, name: str) -> PhaseMemory:
         """Return the prediction of one phase by its name."""
         return next(phase for phase in self.predicted if phase.phase == name)
@@ -265,7 +271,8 @@ class MemoryPlan(StepConfig):
         """Say the plan in one line, for logs and pages."""
         return (
             f"micro-batch {self.micro_batch} x {self.gradient_accumulation_steps} accumulation"
-            f"{f' x {self.processes} processes' if self.processes > 1 else ''}, {self.precision}, "
+            f"{f' x {self.processes} processes' if self.processes > 1 else ''}"
+            f"{f' through {len(self.stages)} stages' if self.stages else ''}, {self.precision}, "
             f"checkpointing {self.activation_checkpointing}{', activations offloaded' if self.offload else ''}"
             f"{', optimizer in the backward pass' if self.optimizer_in_backward else ''}: "
             f"{format_bytes(self.expected_bytes)} expected, {format_bytes(self.needed_bytes)} planned for, of "

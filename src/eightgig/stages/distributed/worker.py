@@ -56,7 +56,7 @@ def _train(config: WorkerConfig, rank: int, folder: Path) -> None:
         train_indices=list(config.train_indices),
         val_indices=list(config.val_indices),
         size=config.size,
-        plan=config.plan,
+        plan=config.plan.of_stage(rank),
         model=task.records["model"](**config.model),
         train=task.records["train"](**config.train),
         checkpoints=config.checkpoints,

@@ -24,6 +24,7 @@ class DistributedParameters(Record):
         schedule: of `pipeline`: `1f1b` holds the activations of as many micro-batches as there are stages, `gpipe`
             those of all.
         budgets_gib: of each process's card, where they differ: `[8, 12]`; empty takes plan.budget_gib for each.
+        pcie: the slots that the cards sit in, as generation and lanes: `3 x8`; for what is predicted of the time.
         timeout_s: seconds without an answer after which a process is taken for dead, and the run ends.
     """
 
@@ -35,6 +36,7 @@ class DistributedParameters(Record):
     strategy: Strategy = "ddp"
     schedule: Literal["1f1b", "gpipe"] = "1f1b"
     budgets_gib: tuple[float, ...] = ()
+    pcie: str | None = Field(default=None, pattern=r"^[1-6] x(1|2|4|8|16)$")
     timeout_s: float = Field(default=30.0, gt=0)
 
     @property

@@ -17,6 +17,11 @@ from eightgig.vram.plan import Precision
 _PCIE_LANE_GB_PER_S = {1: 0.25, 2: 0.5, 3: 0.985, 4: 1.969, 5: 3.938, 6: 7.563}
 
 
+def pcie_gb_per_s(generation: int, lanes: int) -> float:
+    """Return what lanes of PCI Express of a generation move in one direction, in 10^9 bytes a second."""
+    return _PCIE_LANE_GB_PER_S[generation] * lanes
+
+
 class Card(Record):
     """One graphics card. Rates are decimal (10^9 a second), memory is binary (2^30 bytes), as makers write them.
 
@@ -72,7 +77,7 @@ class Card(Record):
     @property
     def pcie_gb_per_s(self) -> float:
         """What its PCI Express lanes move in one direction, in a slot as good as the card."""
-        return _PCIE_LANE_GB_PER_S[self.pcie_generation] * self.pcie_lanes
+        return pcie_gb_per_s(self.pcie_generation, self.pcie_lanes)
 
     def peak_flops(self, precision: Precision, *, tensor_cores: bool) -> float:
         """Return floating-point operations a second at most.

@@ -53,8 +53,8 @@ def data_parallel(
         shared_lanes: whether the cards share one desktop board's 16 lanes.
     """
     nvlink = _nvlink(card, num_cards)
-    lanes_share = min(1.0, _LANES_OF_A_DESKTOP / (card.pcie_lanes * num_cards)) if shared_lanes else 1.0
-    rate = nvlink / 2 if nvlink else card.pcie_gb_per_s * lanes_share
+    pcie = desktop_gb_per_s(card, num_cards) if shared_lanes else card.pcie_gb_per_s
+    rate = nvlink / 2 if nvlink else pcie
     moved = 2 * (num_cards - 1) / num_cards * gradient_bytes
     exchange = moved / (ACHIEVED_LINK * rate * 1e9)
     efficiency = step_seconds / (step_seconds + exchange)
@@ -66,6 +66,11 @@ def data_parallel(
         efficiency=efficiency,
         speed_up=num_cards * efficiency,
     )
+
+
+def desktop_gb_per_s(card: Card, num_cards: int) -> float:
+    """Return what each of several cards moves in one direction where they share one desktop board's 16 lanes."""
+    return card.pcie_gb_per_s * min(1.0, _LANES_OF_A_DESKTOP / (card.pcie_lanes * num_cards))
 
 
 def power_supply_w(card: Card, num_cards: int) -> int:

@@ -162,6 +162,24 @@ def several_processes(asked: PlanCheck) -> str | None:
     )
 
 
+def several_stages(asked: PlanCheck) -> str | None:
+    """Each card has some layers of the network; what crosses between them, and how long cards wait."""
+    stages, request = asked.plan.stages, asked.request.stages
+    if not stages or request is None:
+        return None
+    each = ", ".join(f"{format_bytes(stage.expected_bytes)} of {stage.budget_gib:g} GiB" for stage in stages)
+    crossing = format_bytes(sum(stage.handed_bytes for stage in stages))
+    micro_batches = asked.plan.gradient_accumulation_steps
+    working = 1 / len(stages)
+    if request.order != "one_at_a_time":
+        working = micro_batches / (micro_batches + len(stages) - 1)
+    return (
+        f"the layers are spread over {len(stages)} cards, which need {each}; a micro-batch hands over {crossing}, and "
+        f"as much comes back as gradients; with {micro_batches} micro-batches a step each card waits at least "
+        f"{1 - working:.0%} of the time for the others"
+    )
+
+
 def less_than_the_budget(asked: PlanCheck) -> str | None:
     """The card of this machine has less than the budget, or less of it is free where a full card spills."""
     if asked.request.memory is None:
@@ -246,4 +264,5 @@ FINDINGS: dict[str, Callable[[PlanCheck], str | None]] = {
     "VRAM014": shared_card,
     "VRAM015": predicted_as,
     "VRAM016": fits_barely,
+    "VRAM017": several_stages,
 }

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from eightgig.vram.cards.roofline import StepTime, step_seconds
+from eightgig.vram.cards.scaling import desktop_gb_per_s
 from eightgig.vram.parameters import PlanParameters
 from eightgig.vram.plan import CATEGORIES, Phase, PhaseMemory, StagePlan, StepConfig
 from eightgig.vram.planning.processes import sharded_over
@@ -85,7 +86,7 @@ class PhasePredictor:
             stages,
             micro_batches=step.gradient_accumulation_steps,
             overlapped=asked.order != "one_at_a_time",
-            pcie_gb_per_s=card.pcie_gb_per_s,
+            gb_per_s=asked.gb_per_s or desktop_gb_per_s(card, asked.count),
         )
         if seconds is None:
             return None

@@ -25,6 +25,7 @@ from eightgig.vram.tracing.workspace import Generation
 
 _CORRECTIONS = 3  # the estimate is close after one; more for networks whose stages share weights
 _STATES = {"adamw": 2.0, "adam": 2.0, "sgd": 1.0, "adamw8bit": 0.5, "none": 0.0}  # of the weights' bytes
+_HOPS = 2  # GeForce cards without NVLink exchange through the machine's memory: there, and on from there
 _STAGE = "eightgig.vram.tracing.stage_workload:make_stage"
 
 
@@ -36,12 +37,14 @@ class StagesRequest(Record):
         order: in which micro-batches pass.
         budgets_gib: of each card, where they differ.
         averages: whether a moving average of the weights is kept.
+        gb_per_s: that a card moves in one direction; None takes one desktop board's lanes, shared.
     """
 
     count: int = Field(ge=2)
     order: Literal["1f1b", "gpipe", "one_at_a_time"] = "1f1b"
     budgets_gib: tuple[float, ...] = ()
     averages: bool = False
+    gb_per_s: float | None = None
 
     def in_flight(self, stage: int, micro_batches: int) -> int:
         """Return of how many micro-batches a stage holds the activations at once.
@@ -277,7 +280,7 @@ def best_cut(
 
 
 def step_seconds_of(
-    stages: Sequence[StagePlan], *, micro_batches: int, overlapped: bool, pcie_gb_per_s: float
+    stages: Sequence[StagePlan], *, micro_batches: int, overlapped: bool, gb_per_s: float
 ) -> float | None:
     """Return how long the passes of an optimizer step last over all stages, with what crosses PCI Express.
 
@@ -286,13 +289,13 @@ def step_seconds_of(
         micro_batches: of a step.
         overlapped: whether stages work side by side; then the slowest sets the pace, and the first and the last
             micro-batch have the others wait (the bubble).
-        pcie_gb_per_s: of the slowest card's slot, in one direction.
+        gb_per_s: that the slowest card's slot moves in one direction.
     """
     seconds = [stage.seconds_per_micro_batch for stage in stages]
     if any(value is None for value in seconds):
         return None
-    rate = ACHIEVED_PCIE * pcie_gb_per_s * 1e9
-    # Activations go one way and gradients come back; between two GeForce cards without NVLink through the host.
+    rate = ACHIEVED_PCIE * gb_per_s * 1e9 / _HOPS
+    # Activations go one way and gradients come back.
     passes = [(value or 0.0) + 2 * stage.handed_bytes / rate for value, stage in zip(seconds, stages, strict=True)]
     if not overlapped:
         return micro_batches * sum(passes)
