@@ -12,8 +12,9 @@ from torch import nn
 
 from eightgig.core.errors import TrainingError
 from eightgig.core.tracker import NoTracker
+from eightgig.training.batch_splitter import BatchSplitter, cut
 from eightgig.training.parameters import TrainParameters
-from eightgig.training.recovery import BatchSplitter, StepSnapshot, cut, half_below, reset_gradients
+from eightgig.training.recovery import StepSnapshot, half_below, reset_gradients
 from eightgig.training.trainer import Trainer
 from eightgig.vram.runtime.offload import ActivationOffload
 from eightgig.vram.runtime.recompute import apply_checkpointing

@@ -219,7 +219,7 @@ class PiecewiseRunner:
 
 
 def _cut(batch: Mapping[str, Any], size: int) -> list[Mapping[str, Any]]:
-    from eightgig.training.recovery import cut
+    from eightgig.training.batch_splitter import cut
 
     return [*cut({**batch}, size)]
 

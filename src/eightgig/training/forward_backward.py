@@ -11,11 +11,12 @@ from torch import Tensor, nn
 from eightgig.core.errors import TrainingError
 from eightgig.core.lone_samples import NO_VARIANCE, LoneSamples
 from eightgig.core.seeding import seed_from, seed_step
+from eightgig.training.batch_splitter import BatchSplitter, rows_of
 from eightgig.training.distributed.pipelined import PipelinedNetwork
 from eightgig.training.distributed.sharding import full_tensor
 from eightgig.training.objective import Batch, Objective
 from eightgig.training.parameters import TrainParameters
-from eightgig.training.recovery import BatchSplitter, Recovery, rows_of
+from eightgig.training.recovery import Recovery
 from eightgig.training.train_state import TrainState
 from eightgig.vram.runtime.in_backward import StepsInBackward
 from eightgig.vram.runtime.offload import ActivationOffload
@@ -93,9 +94,7 @@ class ForwardBackward:
         self._last_batch = batches[-1]
         return self._clipped(torch.stack(losses).sum())
 
-    def _pipelined(
-        self, pipelined: PipelinedNetwork, seeded: Sequence[tuple[int, Batch]], count: int
-    ) -> Tensor:
+    def _pipelined(self, pipelined: PipelinedNetwork, seeded: Sequence[tuple[int, Batch]], count: int) -> Tensor:
         with self.lone_samples.through(min(rows_of(batch) for _, batch in seeded)), _lone_sample_error():
             return pipelined.run(seeded, self._objective, scale=1 / count)
 

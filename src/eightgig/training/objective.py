@@ -1,7 +1,8 @@
 """What a training loop needs to know of a task: how a batch reaches the device, its loss, and how good a model is."""
 
-from collections.abc import Iterable, Mapping
-from typing import Any, ClassVar, Protocol
+from collections.abc import Iterable, Mapping, Sequence
+from functools import reduce
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -32,31 +33,59 @@ class Objective(Protocol):
         """Return the mean validation `loss`, the `score` (higher is better) that chooses the best epoch, and more."""
 
 
-class ClassSums:
-    """What the validation of classes adds up, on the device: to read a figure is to wait for the card.
+class JudgedByBatch:
+    """An objective that judges a batch by itself, so that several processes can share a validation out.
 
-    Args:
-        device: of the logits.
+    One that cannot is an `Objective` all the same: each process then judges all batches.
     """
 
-    def __init__(self, device: torch.device) -> None:
-        self._loss = torch.zeros((), dtype=torch.float64, device=device)
-        self._correct = torch.zeros((), dtype=torch.int64, device=device)
-        self._count = 0
+    def judge(self, module: nn.Module, batch: Batch, device: torch.device) -> Any:
+        """Return what one batch adds to the figures: tensors stay on the device, for to read one is to wait for it."""
+        raise NotImplementedError
 
-    def add(self, logits_NK: Tensor, labels_N: Tensor) -> None:
-        """Count a batch in."""
-        self._loss += functional.cross_entropy(logits_NK, labels_N, reduction="sum")
-        self._correct += (logits_NK.argmax(1) == labels_N).sum()
-        self._count += len(labels_N)
+    def figures(self, judged: Sequence[Any]) -> dict[str, float]:
+        """Return the mean `loss`, the `score` and more, of what `judge` gave for all batches in their order."""
+        raise NotImplementedError
 
-    def figures(self) -> dict[str, float]:
+    @torch.no_grad()
+    def evaluate(self, module: nn.Module, batches: Iterable[Batch], device: torch.device) -> dict[str, float]:
+        """Return the figures of all batches."""
+        module.eval()
+        return self.figures([self.judge(module, batch, device) for batch in batches])
+
+
+def is_judged_by_batch(objective: Objective) -> bool:
+    """Tell whether several processes can share out what an objective judges: not where it has its own `evaluate`."""
+    return getattr(objective.evaluate, "__func__", None) is JudgedByBatch.evaluate
+
+
+class JudgedClasses(NamedTuple):
+    """What a batch of classes adds: its summed loss (float64), right answers, and samples."""
+
+    loss: Tensor
+    correct: Tensor
+    count: int
+
+    @classmethod
+    def of(cls, logits_NK: Tensor, labels_N: Tensor) -> "JudgedClasses":
+        """Judge a batch."""
+        loss = functional.cross_entropy(logits_NK, labels_N, reduction="sum").double()
+        return cls(loss, (logits_NK.argmax(1) == labels_N).sum(), len(labels_N))
+
+    @staticmethod
+    def figures(judged: "Sequence[JudgedClasses]") -> dict[str, float]:
         """Return the mean loss, and the accuracy, which is the score."""
-        accuracy = self._correct.item() / self._count
-        return {"loss": self._loss.item() / self._count, "score": accuracy, "accuracy": accuracy}
+        count = sum(batch.count for batch in judged)
+        accuracy = total(batch.correct for batch in judged).item() / count
+        return {"loss": total(batch.loss for batch in judged).item() / count, "score": accuracy, "accuracy": accuracy}
 
 
-class ImageObjective:
+def total(tensors: Iterable[Tensor]) -> Tensor:
+    """Return the sum, added up one after the other."""
+    return reduce(torch.add, tensors)
+
+
+class ImageObjective(JudgedByBatch):
     """What objectives on images share.
 
     Images travel as uint8 (a quarter of the bytes); colour changes and normalisation happen on the device.
@@ -108,11 +137,10 @@ class ClassificationObjective(ImageObjective):
         logits, labels = self.run(module, batch, device)
         return functional.cross_entropy(logits, labels, reduction="sum", label_smoothing=self._label_smoothing)
 
-    @torch.no_grad()
-    def evaluate(self, module: nn.Module, batches: Iterable[Batch], device: torch.device) -> dict[str, float]:
-        """Return mean loss and accuracy, without augmentation."""
-        module.eval()
-        sums = ClassSums(device)
-        for batch in batches:
-            sums.add(*self.run(module, batch, device))
-        return sums.figures()
+    def judge(self, module: nn.Module, batch: Batch, device: torch.device) -> JudgedClasses:
+        """Judge a batch, without augmentation."""
+        return JudgedClasses.of(*self.run(module, batch, device))
+
+    def figures(self, judged: Sequence[JudgedClasses]) -> dict[str, float]:
+        """Return mean loss and accuracy."""
+        return JudgedClasses.figures(judged)

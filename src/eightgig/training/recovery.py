@@ -1,7 +1,7 @@
 """Out of memory in a step: undo what the failed attempt changed, and do the same samples in smaller pieces."""
 
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Literal, TypeVar
 
@@ -12,7 +12,7 @@ from torch.optim import Optimizer
 
 from eightgig.core.errors import RankOutOfMemoryError, TrainingError
 from eightgig.core.tracker import Tracker
-from eightgig.training.objective import Batch
+from eightgig.training.batch_splitter import BatchSplitter
 from eightgig.vram.plan import Finding, MemoryPlan
 from eightgig.vram.runtime.budget import release_memory
 from eightgig.vram.runtime.buffers import BufferCopies
@@ -49,35 +49,6 @@ class StepSnapshot:
         torch.set_rng_state(self._cpu_random)
         if self._cuda_random is not None:
             torch.cuda.set_rng_state(self._cuda_random)
-
-
-class BatchSplitter:
-    """Cuts batches along their first axis to a size that fits.
-
-    Attributes:
-        limit: most samples a piece; None leaves batches as they are loaded.
-        largest: most samples that a piece of the last run had.
-    """
-
-    def __init__(self) -> None:
-        self.limit: int | None = None
-        self.largest = 0
-
-    def __call__(self, batches: Iterable[Batch]) -> Iterator[Batch]:
-        """Begin a run; give the batches, or what they are cut into."""
-        self.begin()
-        for batch in batches:
-            yield from self.of(batch)
-
-    def begin(self) -> None:
-        """Begin a run."""
-        self.largest = 0
-
-    def of(self, batch: Batch) -> Iterator[Batch]:
-        """Yield one batch of the run, or what it is cut into."""
-        for piece in cut(batch, self.limit):
-            self.largest = max(self.largest, rows_of(piece))
-            yield piece
 
 
 class Recovery:
@@ -236,16 +207,6 @@ class Recovery:
         return f"out of memory {where}: {why}. Nothing of this attempt was applied to the weights. {diagnosis}"
 
 
-def cut(batch: Batch, size: int | None) -> Iterator[Batch]:
-    """Yield the batch in pieces of `size` samples along the first axis of each value; the last may have fewer."""
-    rows = rows_of(batch)
-    if size is None or rows <= size:
-        yield batch
-        return
-    for begin in range(0, rows, size):
-        yield {name: values[begin : begin + size] for name, values in batch.items()}
-
-
 def half_below(size: int, failed: int) -> int:
     """Halve `size`, rounding up, until it is smaller than what failed (a short window may fail with less than `size`).
 
@@ -262,11 +223,6 @@ def reset_gradients(accelerator: Accelerator, optimizer: Optimizer) -> None:
     if (scaler := accelerator.scaler) is not None:
         scaler.scale(torch.zeros((), device=accelerator.device))  # makes its tensors, if the attempt did not get so far
         scaler.update(new_scale=scaler.get_scale())  # after this it takes the gradients for not yet unscaled
-
-
-def rows_of(batch: Batch) -> int:
-    """Return the number of samples of a batch."""
-    return len(next(iter(batch.values())))
 
 
 def _diagnosis_of(incident: Incident) -> str:

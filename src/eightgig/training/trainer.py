@@ -14,6 +14,7 @@ from eightgig.core.files import write_text
 from eightgig.core.progress import track
 from eightgig.core.stop import Stopped, StoppedAtOnce, StopRequest, stop_after_step
 from eightgig.core.tracker import Tracker
+from eightgig.training.batch_splitter import BatchSplitter
 from eightgig.training.checkpointing.checkpoint import Checkpoints, size_of
 from eightgig.training.checkpointing.history import EpochRow, TrainingResult
 from eightgig.training.checkpointing.progress import BestEpoch, TrainingProgress, result_state
@@ -21,7 +22,6 @@ from eightgig.training.checkpointing.saver import CheckpointSaver
 from eightgig.training.epoch_iterator import LOADING_ERRORS, AccumulationWindow, EpochIterator, SteadyLoader
 from eightgig.training.objective import Batch, Objective
 from eightgig.training.parameters import TrainParameters
-from eightgig.training.recovery import BatchSplitter
 from eightgig.training.train_step import TrainStep
 from eightgig.vram.plan import MemoryPlan
 from eightgig.vram.runtime.measure import MemoryMeter
@@ -88,7 +88,7 @@ class Trainer:
 
         Args:
             train_batches: of all processes together; the sampler is a `KeyedSampler`.
-            val_batches: every process goes through all of them.
+            val_batches: of all processes together, likewise.
             resume_from: the state of a checkpoint of this run; None begins.
 
         Raises:
@@ -105,7 +105,8 @@ class Trainer:
             gradient_accumulation_steps=self._loaded_accumulation,
             process_group=self._process_group,
         )
-        validation = SteadyLoader(val_batches)
+        self._validation = self.state.parallel.validation_of(val_batches, self._objective)
+        validation = SteadyLoader(self._validation.batches)
         self._saver.timer.start()
         with stop_after_step() as stop:
             try:
@@ -213,7 +214,9 @@ class Trainer:
                 yield batch
 
         def evaluate(splitter: BatchSplitter) -> dict[str, float]:
-            return self.state.parallel.evaluate(self._objective, self.state.module, splitter(watched()))
+            return self.state.parallel.evaluate(
+                self._objective, self.state.module, self._validation, watched(), splitter
+            )
 
         while True:
             try:

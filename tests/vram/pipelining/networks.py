@@ -20,7 +20,14 @@ def resnet() -> tuple[nn.Module, Any, Any]:
 def gpt2() -> tuple[nn.Module, Any, Any]:
     """Return a small GPT-2, whose embedding and head are one weight."""
     config = transformers.GPT2Config(
-        n_layer=6, n_embd=192, n_head=4, vocab_size=5000, n_positions=128, use_cache=False, bos_token_id=0, eos_token_id=0
+        n_layer=6,
+        n_embd=192,
+        n_head=4,
+        vocab_size=5000,
+        n_positions=128,
+        use_cache=False,
+        bos_token_id=0,
+        eos_token_id=0,
     )
 
     def loss(module: nn.Module, ids: Tensor) -> Tensor:

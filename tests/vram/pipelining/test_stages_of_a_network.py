@@ -185,5 +185,8 @@ def test_parts_called_in_another_order_are_refused():
     stage = StageModule(Wanders(), ["one", "two"], ["three"])
     flow = stage.flow(lambda: stage(torch.ones(2, 4)))
     stage.take_over(flow, lambda: ())
-    with pytest.raises(TrainingError, match=r"calls two where it called one before: parts that .* set train.distributed.strategy to ddp"):
+    with pytest.raises(
+        TrainingError,
+        match=r"calls two where it called one before: parts that .* set train.distributed.strategy to ddp",
+    ):
         stage(-torch.ones(2, 4))

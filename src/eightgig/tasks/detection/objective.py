@@ -1,7 +1,7 @@
 """Detection, as the training loop sees it: YOLOv5's loss, and a score of the boxes that are found."""
 
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -13,13 +13,22 @@ from eightgig.tasks.detection.detections import Detections, suppress
 from eightgig.tasks.detection.model import RawMaps, YoloV5, decode_predictions
 from eightgig.tasks.detection.parameters import DetectionLossParameters
 from eightgig.tasks.detection.yolo_loss import DetectionLoss, detection_loss_sum
-from eightgig.training.objective import Batch
+from eightgig.training.objective import Batch, JudgedByBatch
 
 Score = Callable[[list[Detections], list[Boxes], int], float]
 """(detections of each image, its true boxes, number of classes) -> higher is better."""
 
 
-class DetectionObjective:
+class JudgedBoxes(NamedTuple):
+    """What a batch adds: its summed losses, what was found in each image, what is there, and images."""
+
+    losses_3: Tensor
+    detections: list[Detections]
+    targets: list[Boxes]
+    count: int
+
+
+class DetectionObjective(JudgedByBatch):
     """YOLOv5's loss on images with boxes; the score is of the boxes in pixels of the images as they were stored.
 
     Batches hold `images` uint8 N3HW, `boxes` float32 N x M x 4 (xyxy, pixels of the images), `box_labels` int64 N x M
@@ -61,20 +70,18 @@ class DetectionObjective:
         """Return the loss summed over the images."""
         return self._loss(self._run(module, batch, device), batch, device).total
 
-    @torch.no_grad()
-    def evaluate(self, module: nn.Module, batches: Iterable[Batch], device: torch.device) -> dict[str, float]:
+    def judge(self, module: nn.Module, batch: Batch, device: torch.device) -> JudgedBoxes:
+        """Judge a batch."""
+        raw = self._run(module, batch, device)
+        losses_3 = torch.stack(self._loss(raw, batch, device))
+        return JudgedBoxes(losses_3, self._detect(raw, batch), true_boxes(batch), self.count(batch))
+
+    def figures(self, judged: Sequence[JudgedBoxes]) -> dict[str, float]:
         """Return the mean loss and its parts, and the score of the detections."""
-        module.eval()
-        losses, count = [], 0
-        detections: list[Detections] = []
-        targets: list[Boxes] = []
-        for batch in batches:
-            raw = self._run(module, batch, device)
-            losses.append(torch.stack(self._loss(raw, batch, device)))
-            detections += self._detect(raw, batch)
-            targets += true_boxes(batch)
-            count += self.count(batch)
-        box, objectness, classes = (torch.stack(losses).sum(0) / count).tolist()
+        count = sum(batch.count for batch in judged)
+        box, objectness, classes = (torch.stack([batch.losses_3 for batch in judged]).sum(0) / count).tolist()
+        detections = [image for batch in judged for image in batch.detections]
+        targets = [image for batch in judged for image in batch.targets]
         score = self._score(detections, targets, self._num_classes)
         parts = {"box_loss": box, "objectness_loss": objectness, "class_loss": classes}
         return {"loss": box + objectness + classes, "score": score, **parts}

@@ -1,6 +1,7 @@
 """Segmentation, as the training loop sees it: a loss over the pixels of each image, and the mean IoU as the score."""
 
-from collections.abc import Iterable
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -11,7 +12,15 @@ from eightgig.core.device import to_device
 from eightgig.data.images.transforms import DeviceColour
 from eightgig.data.store.masks import VOID
 from eightgig.tasks.segmentation.parameters import SegmentationLossParameters
-from eightgig.training.objective import Batch, ImageObjective
+from eightgig.training.objective import Batch, ImageObjective, total
+
+
+class JudgedPixels(NamedTuple):
+    """What a batch adds: its summed loss (float64), which class was taken for which (int64), and images."""
+
+    loss: Tensor
+    confusion_KK: Tensor
+    count: int
 
 
 class SegmentationObjective(ImageObjective):
@@ -35,20 +44,20 @@ class SegmentationObjective(ImageObjective):
         """Return the loss summed over the images; each image's is a mean over its pixels."""
         return self._loss(*self.run(module, batch, device)).sum()
 
-    @torch.no_grad()
-    def evaluate(self, module: nn.Module, batches: Iterable[Batch], device: torch.device) -> dict[str, float]:
+    def judge(self, module: nn.Module, batch: Batch, device: torch.device) -> JudgedPixels:
+        """Judge a batch."""
+        logits_NKHW, labels_NHW = self.run(module, batch, device)
+        return JudgedPixels(
+            self._loss(logits_NKHW, labels_NHW).sum().double(),
+            confusion_of(logits_NKHW.argmax(1), labels_NHW, len(self._class_weights)),
+            self.count(batch),
+        )
+
+    def figures(self, judged: Sequence[JudgedPixels]) -> dict[str, float]:
         """Return the mean loss, the mean IoU of all pixels together, and the share of pixels that are right."""
-        module.eval()
-        count, num_classes = 0, len(self._class_weights)
-        loss = torch.zeros((), dtype=torch.float64, device=device)  # read at the end: to read is to wait for the card
-        confusion_KK = torch.zeros(num_classes, num_classes, dtype=torch.int64, device=device)
-        for batch in batches:
-            logits_NKHW, labels_NHW = self.run(module, batch, device)
-            loss += self._loss(logits_NKHW, labels_NHW).sum()
-            confusion_KK += confusion_of(logits_NKHW.argmax(1), labels_NHW, num_classes)
-            count += self.count(batch)
-        score = mean_iou(confusion_KK)
-        return {"loss": loss.item() / count, "score": score, "pixel_accuracy": pixel_accuracy(confusion_KK)}
+        confusion_KK = total(batch.confusion_KK for batch in judged)
+        loss = total(batch.loss for batch in judged).item() / sum(batch.count for batch in judged)
+        return {"loss": loss, "score": mean_iou(confusion_KK), "pixel_accuracy": pixel_accuracy(confusion_KK)}
 
     def targets(self, batch: Batch, device: torch.device) -> Tensor:
         """Return labels_NHW as int64."""

@@ -12,14 +12,16 @@ from torch import Tensor, nn
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 from torch.optim import Optimizer
+from torch.utils.data import DataLoader
 
 from eightgig.core.errors import CheckpointError, ConfigurationError
 from eightgig.training.distributed.pipelined import PipelinedNetwork
 from eightgig.training.distributed.process_group import ProcessGroup
 from eightgig.training.distributed.sharding import copy_into, full_copy, gather, reshard
+from eightgig.training.distributed.shared_validation import SharedValidation
 from eightgig.training.distributed.whole import WholeNetwork
 from eightgig.training.loss_scale import gradient_scaler
-from eightgig.training.objective import Batch, Objective
+from eightgig.training.objective import Batch, Objective, is_judged_by_batch
 from eightgig.training.parameters import TrainParameters
 from eightgig.vram.pipelining.stage import StageModule
 from eightgig.vram.plan import MemoryPlan, Precision
@@ -171,13 +173,35 @@ class Parallel:
         else:
             optimizer.load_state_dict(reshard(state, optimizer))
 
+    def validation_of(self, batches: DataLoader[Batch], objective: Objective) -> SharedValidation:
+        """Return the validation that this process takes part in."""
+        is_shared = self.process_group.num_shares > 1 and is_judged_by_batch(objective)
+        if self.shards and len(batches) < self.process_group.count:
+            is_shared = False  # a process without a batch could not take part in what FSDP2 gathers
+        return SharedValidation(batches, self.process_group, is_shared=is_shared, in_step=self.shards)
+
     def evaluate(
-        self, objective: Objective, module: nn.Module, batches: Iterable[Batch]
+        self,
+        objective: Objective,
+        module: nn.Module,
+        validation: SharedValidation,
+        batches: Iterable[Batch],
+        splitter: BatchSplitter,
     ) -> dict[str, float]:
-        """Return what the objective finds."""
+        """Return what the objective finds, the same in every process.
+
+        Args:
+            objective: judges.
+            module: as it runs.
+            validation: of this process.
+            batches: its batches, as they are loaded.
+            splitter: cuts them to what fits.
+        """
         if self.pipelined is not None:
-            return self.pipelined.evaluate(objective, batches)
-        return objective.evaluate(module, batches, self.accelerator.device)
+            return self.pipelined.evaluate(objective, splitter(batches))
+        if validation.is_shared:
+            return validation.figures(objective, module, batches, splitter)
+        return objective.evaluate(module, splitter(batches), self.accelerator.device)
 
     @contextmanager
     def gradient_sync(self, module: nn.Module, *, last: bool) -> Iterator[None]:

@@ -6,7 +6,6 @@ from pydantic import Field
 
 from eightgig.core.records import Record
 
-
 Strategy = Literal["ddp", "fsdp", "pipeline", "model"]
 ScheduleName = Literal["1f1b", "gpipe", "one_at_a_time"]
 

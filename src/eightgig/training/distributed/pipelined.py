@@ -219,9 +219,7 @@ def _signature(batch: Batch) -> Signature:
     return tuple((name, *getattr(value, "shape", ()), getattr(value, "dtype", None)) for name, value in batch.items())
 
 
-def _alike(
-    seeded: Sequence[tuple[int, Batch]], *, alone: bool
-) -> Iterator[tuple[Signature, list[tuple[int, Batch]]]]:
+def _alike(seeded: Sequence[tuple[int, Batch]], *, alone: bool) -> Iterator[tuple[Signature, list[tuple[int, Batch]]]]:
     """Yield runs of micro-batches of the same shapes, as a schedule wants them."""
     if alone:
         yield from ((_signature(batch), [(seed, batch)]) for seed, batch in seeded)

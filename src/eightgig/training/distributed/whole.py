@@ -110,9 +110,7 @@ class WholeNetwork:
         gathered = self._gathered((plain, dict(zip(kinds, groups, strict=True))))
         return self._whole_state(self._collected(tensors), gathered)
 
-    def own_optimizer_state(
-        self, module: nn.Module, optimizer: Optimizer, whole: Mapping[str, Any]
-    ) -> dict[str, Any]:
+    def own_optimizer_state(self, module: nn.Module, optimizer: Optimizer, whole: Mapping[str, Any]) -> dict[str, Any]:
         """Return this stage's part of the state of an optimizer of the whole network."""
         places = [place for group in whole["param_groups"] for place in group["params"]]
         place_of = dict(zip([name for group in self._order for name in group], places, strict=True))

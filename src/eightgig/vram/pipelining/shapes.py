@@ -172,7 +172,9 @@ def _run(part: nn.Module, forward: Callable[..., Any], mode: FakeTensorMode, arg
     if not held:
         return forward(*args, **kwargs)
     fakes = {name: _fake_weight(tensor, mode) for name, tensor in held.items()}
-    return torch.func.functional_call(_Forward(part, forward), {f"part.{name}": t for name, t in fakes.items()}, args, kwargs)
+    return torch.func.functional_call(
+        _Forward(part, forward), {f"part.{name}": t for name, t in fakes.items()}, args, kwargs
+    )
 
 
 class _Forward(nn.Module):

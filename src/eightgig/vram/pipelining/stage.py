@@ -22,7 +22,7 @@ from eightgig.vram.pipelining.shapes import MeasuringPass, ShapePass, fake_like,
 from eightgig.vram.pipelining.watching import WatchedParts
 
 
-class HandedOver(BaseException):  # noqa: N818  no error: it ends a pass, through whatever the user's code catches
+class HandedOver(BaseException):
     """The pass of a stage is over.
 
     Attributes:
@@ -34,7 +34,7 @@ class HandedOver(BaseException):  # noqa: N818  no error: it ends a pass, throug
         self.tensors = tensors
 
 
-class ShapesKnown(BaseException):  # noqa: N818  likewise
+class ShapesKnown(BaseException):
     """A pass of shapes is over, which has no values to go on with.
 
     Attributes:
@@ -137,9 +137,7 @@ class StageModule(nn.Module):
 class _StagePass:
     """One forward pass of a stage."""
 
-    def __init__(
-        self, flow: Flow, own: range, received: Sequence[Tensor], at_start: Callable[[], None]
-    ) -> None:
+    def __init__(self, flow: Flow, own: range, received: Sequence[Tensor], at_start: Callable[[], None]) -> None:
         self._flow, self._own, self._position, self._at_start = flow, own, 0, at_start
         self._values: dict[Value, Tensor] = {
             value: as_used(tensor, flow.spec(value))

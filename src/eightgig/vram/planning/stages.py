@@ -126,9 +126,7 @@ class StagePlanner:
                 handed_bytes=self._handed(facts, options, own),
                 seconds_per_micro_batch=self._seconds(options, facts, number, own, micro_batches, card),
             )
-            for number, (own, budget, prediction) in enumerate(
-                zip(calls, self._budgets_gib, traced.train, strict=True)
-            )
+            for number, (own, budget, prediction) in enumerate(zip(calls, self._budgets_gib, traced.train, strict=True))
         )
 
     def _found(self, options: StepOptions, micro_batches: int) -> TracedStages:
@@ -162,9 +160,7 @@ class StagePlanner:
         )
         return TracedStages(cuts=cuts, train=train)
 
-    def _predict(
-        self, options: StepOptions, facts: NetworkFacts, own: range, in_flight: int, held: int
-    ) -> Prediction:
+    def _predict(self, options: StepOptions, facts: NetworkFacts, own: range, in_flight: int, held: int) -> Prediction:
         spec = self._spec(options, facts, own, in_flight, held)
         return self._predictor.predict(spec, options, generation=self._generation)
 
@@ -251,9 +247,7 @@ class _Estimate:
         )
 
 
-def best_cut(
-    cuts: Sequence[int], num_calls: int, room: Sequence[int], estimate: "_Estimate"
-) -> tuple[int, ...]:
+def best_cut(cuts: Sequence[int], num_calls: int, room: Sequence[int], estimate: "_Estimate") -> tuple[int, ...]:
     """Return the cut whose fullest stage is least full, of all there are.
 
     Args:

@@ -19,11 +19,11 @@ import psutil
 
 from eightgig.core.errors import EightgigError, PredictionError
 from eightgig.vram.allocator.events import AllocationTrace
-from eightgig.vram.tracing.stage_facts import FactsRequest, NetworkFacts, read_facts
 from eightgig.vram.plan import Checkpointing
 from eightgig.vram.tracing.failures import failure_of, untraceable
 from eightgig.vram.tracing.options import StepOptions
 from eightgig.vram.tracing.spec import WorkloadSpec
+from eightgig.vram.tracing.stage_facts import FactsRequest, NetworkFacts, read_facts
 from eightgig.vram.tracing.weights import Weight, WeightsRequest, read_weights
 
 _LENGTH = struct.Struct(">Q")  # before each value: its length in bytes

@@ -8,12 +8,12 @@ from pydantic import JsonValue
 
 from eightgig.core.errors import EightgigError
 from eightgig.vram.allocator.events import AllocationTrace, OpCost
-from eightgig.vram.tracing.stage_facts import FactsRequest, NetworkFacts, read_facts
 from eightgig.vram.plan import Checkpointing, Precision
 from eightgig.vram.tracing.child import ChildProcess
 from eightgig.vram.tracing.options import StepOptions, ZeroGrad
 from eightgig.vram.tracing.prediction import Prediction, predict_from
 from eightgig.vram.tracing.spec import WorkloadSpec
+from eightgig.vram.tracing.stage_facts import FactsRequest, NetworkFacts, read_facts
 from eightgig.vram.tracing.timeline import with_validation
 from eightgig.vram.tracing.weights import Weight, read_weights
 from eightgig.vram.tracing.workspace import Calibration, Generation, load_calibration, with_workspace

@@ -1,15 +1,15 @@
 """What a training loop needs to know of texts in classes: their loss, and how many are right."""
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from eightgig.training.objective import Batch, ClassSums
+from eightgig.training.objective import Batch, JudgedByBatch, JudgedClasses
 
 
-class SequenceObjective:
+class SequenceObjective(JudgedByBatch):
     """Cross-entropy on texts; the score is the accuracy. Batches are as `eightgig.tasks.text.loader` gives them."""
 
     score_name = "accuracy"
@@ -26,14 +26,13 @@ class SequenceObjective:
         logits_NK, labels_N = _run(module, batch, device)
         return functional.cross_entropy(logits_NK, labels_N, reduction="sum", label_smoothing=self._label_smoothing)
 
-    @torch.no_grad()
-    def evaluate(self, module: nn.Module, batches: Iterable[Batch], device: torch.device) -> dict[str, float]:
+    def judge(self, module: nn.Module, batch: Batch, device: torch.device) -> JudgedClasses:
+        """Judge a batch."""
+        return JudgedClasses.of(*_run(module, batch, device))
+
+    def figures(self, judged: Sequence[JudgedClasses]) -> dict[str, float]:
         """Return mean loss and accuracy."""
-        module.eval()
-        sums = ClassSums(device)
-        for batch in batches:
-            sums.add(*_run(module, batch, device))
-        return sums.figures()
+        return JudgedClasses.figures(judged)
 
 
 def _run(module: nn.Module, batch: Batch, device: torch.device) -> tuple[Tensor, Tensor]:

@@ -1,8 +1,8 @@
 """What a training loop needs to know of a language model: its loss, and how well it predicts bytes."""
 
 import math
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -11,12 +11,21 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
-from eightgig.training.objective import Batch
+from eightgig.training.objective import Batch, JudgedByBatch, total
 
 _TOKENS_AT_A_TIME = 256
 
 
-class CausalObjective:
+class JudgedTokens(NamedTuple):
+    """What a batch adds: nats (float64), tokens that were guessed right, tokens, and bytes of the text."""
+
+    nats: Tensor
+    found: Tensor
+    tokens: int
+    num_bytes: float
+
+
+class CausalObjective(JudgedByBatch):
     """Cross-entropy of the next token; the score is the share of tokens that are guessed right.
 
     Args:
@@ -37,22 +46,23 @@ class CausalObjective:
         logits_NTV, targets_NT = next_token_logits(module, batch, device)
         return nats_sum(logits_NTV, targets_NT) / targets_NT.shape[1]
 
-    @torch.no_grad()
-    def evaluate(self, module: nn.Module, batches: Iterable[Batch], device: torch.device) -> dict[str, float]:
+    def judge(self, module: nn.Module, batch: Batch, device: torch.device) -> JudgedTokens:
+        """Judge a batch."""
+        logits_NTV, targets_NT = next_token_logits(module, batch, device)
+        num_bytes = 0.0 if self._num_bytes is None else float(self._num_bytes[batch["indices"].numpy()].sum())
+        return JudgedTokens(
+            nats_sum(logits_NTV, targets_NT).double(),
+            (logits_NTV.argmax(-1) == targets_NT).sum(),
+            targets_NT.numel(),
+            num_bytes,
+        )
+
+    def figures(self, judged: Sequence[JudgedTokens]) -> dict[str, float]:
         """Return the mean loss a token in nats, perplexity, next-token accuracy and bits per byte."""
-        module.eval()
-        # Read at the end: to read is to wait for the card.
-        nats = torch.zeros((), dtype=torch.float64, device=device)
-        found = torch.zeros((), dtype=torch.int64, device=device)
-        tokens = num_bytes = 0.0
-        for batch in batches:
-            logits_NTV, targets_NT = next_token_logits(module, batch, device)
-            nats += nats_sum(logits_NTV, targets_NT)
-            found += (logits_NTV.argmax(-1) == targets_NT).sum()
-            tokens += targets_NT.numel()
-            if self._num_bytes is not None:
-                num_bytes += float(self._num_bytes[batch["indices"].numpy()].sum())
-        loss, right = nats.item(), found.item()
+        loss = total(batch.nats for batch in judged).item()
+        right = total(batch.found for batch in judged).item()
+        tokens = sum(batch.tokens for batch in judged)
+        num_bytes = sum(batch.num_bytes for batch in judged)
         figures = {"loss": loss / tokens, "score": right / tokens, "perplexity": math.exp(min(loss / tokens, 700.0))}
         return figures | ({"bits_per_byte": bits_per_byte(loss, num_bytes)} if num_bytes else {})
 
