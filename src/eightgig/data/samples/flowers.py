@@ -56,7 +56,7 @@ class View:
 
 VIEWS = {
     "portrait": View((0.15, 0.4), 0.16, 0.36, (0, 0, 1, 2), (0.45, 0.75), 0.7, 0.4, (0.68, 1.2)),
-    "garden": View((0.08, 0.24), 0.22, 0.4, (0, 1, 2, 3), (0.5, 0.85), 0.35, 0.6, (0.55, 1.2)),
+    "garden": View((0.07, 0.22), 0.24, 0.4, (1, 1, 2, 3), (0.5, 0.9), 0.35, 0.6, (0.5, 1.2)),
 }
 """`portrait`: one flower fills much of the image. `garden`: smaller, farther from the middle, among others of other
 kinds, hidden in part, and in the shade, which tells networks apart that all know every portrait."""
