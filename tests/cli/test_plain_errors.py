@@ -1,5 +1,6 @@
 """What a person reads where a run cannot go on: the message alone, in a few lines; the traceback is kept."""
 
+import errno
 import os
 import subprocess
 import sys
@@ -43,6 +44,20 @@ def test_an_error_of_ones_own_is_its_message_however_deep_it_lies():
 
 def test_what_nobody_foresaw_has_no_message():
     assert plain_errors.message_of(raised(ZeroDivisionError("division by zero"))) is None
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG])
+def test_a_full_disk_is_told_with_the_file_and_the_way_out(number, monkeypatch, tmp_path):
+    monkeypatch.setenv("EIGHTGIG_DATA", str(tmp_path))
+    of_a_file = OSError(number, "No space left on device", "/data/store.h5")
+    said = plain_errors.message_of(raised(RuntimeError("while saving"), of_a_file))
+    assert said is not None
+    assert said.startswith("/data/store.h5 cannot be written: No space left on device. Free some space,")
+    assert "EIGHTGIG_DATA" in said
+    nowhere = plain_errors.message_of(OSError(number, "No space left on device"))
+    assert nowhere is not None
+    assert nowhere.startswith(f"{tmp_path} cannot be written")
+    assert plain_errors.message_of(OSError(errno.ENOENT, "there is none", "/data/store.h5")) is None
 
 
 def test_refused_parameters_are_named_with_what_was_wanted_and_found():
@@ -116,16 +131,47 @@ def test_who_wants_the_traceback_gets_it(by, monkeypatch):
     ],
 )
 def test_the_terminal_shows_no_traceback(arguments, said, project_path, tmp_path):
-    ended = subprocess.run(
-        [sys.executable, "-m", "kedro", "run", *arguments],
-        cwd=project_path,
-        env={**os.environ, "EIGHTGIG_DATA": str(tmp_path)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    ended = kedro(arguments, project_path, tmp_path)
     lines = ended.stderr.splitlines()
     assert ended.returncode == 1
     assert any(line.startswith(said) for line in lines)
     assert len(lines) <= 8
     assert "Traceback (most" not in ended.stderr + ended.stdout
+
+
+INGEST = ["--pipeline", "flower_classifier", "--tags", "ingest", "--params", "flower_classifier.data.num_images=21"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs ulimit")
+def test_no_disk_is_told_in_few_lines(project_path, tmp_path):
+    files_of_64_kib = ["sh", "-c", 'ulimit -f 128 && exec "$@"', "sh"]
+    ended = kedro(INGEST, project_path, tmp_path, files_of_64_kib)
+    lines = ended.stderr.splitlines()
+    assert ended.returncode == 1
+    assert 1 < len(lines) <= 8
+    assert "ulimit -f" in lines[0]
+    assert "Traceback (most" not in ended.stderr + ended.stdout
+
+
+def test_a_dead_tracking_server_is_told_in_few_lines_and_the_run_goes_on(project_path, tmp_path):
+    ended = kedro(INGEST, project_path, tmp_path)
+    told = [line for line in ended.stdout.splitlines() if "tracking:" in line]
+    assert ended.returncode == 0
+    assert (tmp_path / "05_model_input" / "flower_classifier" / "store.h5").is_file()
+    assert ended.stderr == ""
+    assert len(told) == 2
+    assert "http://127.0.0.1:9 does not take what is logged; it is kept in" in told[0]
+    assert told[1].endswith(f"or by: eightgig replay {tmp_path / '09_tracking'}")
+    assert "Traceback (most" not in ended.stdout
+
+
+def kedro(arguments, project_path, data, prefix=()):
+    """Run a pipeline as a person does, with a tracking server that is dead."""
+    return subprocess.run(
+        [*prefix, sys.executable, "-m", "kedro", "run", *arguments],
+        cwd=project_path,
+        env={**os.environ, "EIGHTGIG_DATA": str(data), "MLFLOW_TRACKING_URI": "http://127.0.0.1:9"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )

@@ -23,6 +23,16 @@ class Tiles(Record):
     found: dict[str, float]
 
 
+class Text(Record):
+    prompt: str
+    text: str
+
+
+class Texts(Record):
+    texts: tuple[Text, ...]
+    seconds: float
+
+
 class Catalog(dict):
     def load(self, name):
         return self[name]
@@ -34,9 +44,9 @@ def pipeline_of(*tags):
 
 @pytest.fixture
 def ended(capsys):
-    def run(saved: dict[str, Any], pipeline=None) -> list[str]:
+    def run(saved: dict[str, Any], pipeline=None, folders=()) -> list[str]:
         hook: Any = SummaryHook()
-        files = {name: SimpleNamespace(_filepath=f"data/{name}") for name in saved}
+        files = {name: SimpleNamespace(_filepath=f"data/{name}") for name in [*saved, *folders]}
         hook.before_pipeline_run(catalog=Catalog({**files, "params:net.predict": Asked()}))
         for name, data in saved.items():
             hook.after_dataset_saved(dataset_name=name, data=data)
@@ -84,7 +94,7 @@ def test_a_case_that_cannot_be_asked_names_no_command_for_it(ended):
 def test_a_stage_that_answers_prints_the_first_answers_and_where_the_rest_lies(ended):
     table = pd.DataFrame({"image": [f"{number}.jpg" for number in range(7)], "probability": [0.98765] * 7})
     lines = ended({"net.predict_table": table})
-    assert lines[1] == "net: predict"
+    assert lines[1] == "net: predict, 7 rows"
     assert lines[2].split() == ["image", "probability"]
     assert lines[3].split() == ["0.jpg", "0.9877"]
     assert lines[-2:] == ["and 2 more", "all of it data/net.predict_table"]
@@ -96,8 +106,30 @@ def test_a_text_of_brackets_is_shown_as_it_is(ended):
 
 
 def test_a_record_shows_its_plain_fields(ended):
-    lines = ended({"net.tiles_report": Tiles(source="BIG.tif", num_tiles=1200, found={"a": 0.5})})
-    assert lines[1:] == ["net: tiles", "source     BIG.tif", "num_tiles  1200", "all of it data/net.tiles_report"]
+    found = {"road": 0.5, **{f"class {number}": 0.01 for number in range(6)}}
+    lines = ended(
+        {"net.tiles_report": Tiles(source="BIG.tif", num_tiles=1200, found=found)}, folders=["net.tiles_folder"]
+    )
+    assert lines[1:] == [
+        "net: tiles",
+        "source     BIG.tif",
+        "num_tiles  1200",
+        "found      road 0.5, class 0 0.01, class 1 0.01, class 2 0.01, class 3 0.01 and 2 more",
+        "all of it data/net.tiles_report",
+        "files in  data/net.tiles_folder",
+    ]
+
+
+def test_written_texts_are_shown_themselves_and_not_how_fast_they_came(ended):
+    texts = tuple(Text(prompt="To be", text=f" or {number}") for number in range(6))
+    lines = ended(
+        {"net.generated": Texts(texts=texts, seconds=1.5), "net.generation_table": pd.DataFrame({"cache": [1]})}
+    )
+    assert lines[1] == "net: generate, 6 rows"
+    assert lines[2].split() == ["prompt", "text"]
+    assert lines[3].split() == ["To", "be", "or", "0"]
+    assert lines[-2:] == ["and 1 more", "all of it data/net.generated"]
+    assert "cache" not in " ".join(lines)
 
 
 def test_a_run_that_makes_nothing_to_look_at_says_nothing(ended):

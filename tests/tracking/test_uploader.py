@@ -10,7 +10,7 @@ import pytest
 
 from eightgig.tracking import server as server_module
 from eightgig.tracking.event_log import EventLog
-from eightgig.tracking.events import LoggedDataset
+from eightgig.tracking.events import LoggedDataset, LoggedModel
 from eightgig.tracking.server import TrackingServer
 from eightgig.tracking.uploader import Uploader
 
@@ -32,6 +32,9 @@ def deliver():
 
 
 PHOTOS = LoggedDataset(name="photos", sha256="c" * 64, source="/photos", num_samples=7)
+NET = LoggedModel(
+    name="onnx_int8", model_type="ONNX Runtime", params={"device": "cpu"}, metrics={"recommended_cpu/accuracy": 0.75}
+)
 
 
 def fill(event_log, folder):
@@ -44,6 +47,9 @@ def fill(event_log, folder):
     (folder / "page.html").write_text("page", encoding="utf-8")
     events.append(event_log.keep(folder / "page.html", "report"))
     events.append({"kind": "dataset", "dataset": PHOTOS.model_dump()})
+    (folder / "int8.onnx").write_bytes(b"network")
+    kept = event_log.keep(folder / "int8.onnx", "")
+    events.append({**kept, "kind": "model", "ms": 2_900, "model": NET.model_dump()})
     events.append({"kind": "tags", "tags": {"env": "ci"}})
     events.append({"kind": "metrics", "ms": 3_000, "step": 0, "metrics": {"seconds": 3.5}})
     events.append({"kind": "end", "ms": 4_000, "status": "FINISHED", "killed_by": None})
@@ -52,7 +58,7 @@ def fill(event_log, folder):
 POINTS = sorted(
     [("loss", epoch, 1 / (epoch + 1), 2_000 + epoch) for epoch in range(4)]
     + [("steady", epoch, 0.5, 2_000 + epoch) for epoch in range(4)]
-    + [("seconds", 0, 3.5, 3_000)]
+    + [("seconds", 0, 3.5, 3_000), ("recommended_cpu/accuracy", 0, 0.75, 2_900)]
 )
 
 
@@ -69,6 +75,7 @@ def assert_whole(held):
     assert "eightgig.killed_by" not in run.data.tags
     (told,) = run.inputs.dataset_inputs
     assert (told.dataset.name, told.dataset.digest) == ("photos", "c" * 36)
+    assert len(run.outputs.model_outputs) == 1
 
 
 def test_all_lands_as_it_was_written(database, make_spool, deliver, held, tmp_path, caplog):
@@ -81,6 +88,19 @@ def test_all_lands_as_it_was_written(database, make_spool, deliver, held, tmp_pa
     assert run.data.tags["mlflow.user"] == "me"
     page = f"#/experiments/{run.info.experiment_id}/runs/{run.info.run_id}?workflowType=machine_learning"
     assert f"`mlflow ui` shows this run at http://127.0.0.1:5000/{page}" in caplog.text
+
+
+def test_a_network_is_listed_with_its_file_and_figures(database, client, make_spool, deliver, held, tmp_path):
+    event_log, start = make_spool(database)
+    fill(event_log, tmp_path)
+    deliver(event_log, start, TrackingServer(database))
+    run = held()[0]
+    (model,) = client.search_logged_models([run.info.experiment_id])
+    assert [output.model_id for output in run.outputs.model_outputs] == [model.model_id]
+    assert (model.name, model.model_type, model.status.to_proto()) == ("onnx_int8", "ONNX Runtime", 2)  # ready
+    assert (model.source_run_id, model.params) == (run.info.run_id, {"device": "cpu"})
+    assert [(metric.key, metric.value) for metric in model.metrics] == [("recommended_cpu/accuracy", 0.75)]
+    assert [item.path for item in client.list_logged_model_artifacts(model.model_id)] == ["int8.onnx"]
 
 
 class KilledError(BaseException):
@@ -105,7 +125,15 @@ class KilledServer(TrackingServer):
 
 @pytest.mark.parametrize(
     ("name", "num_spared"),
-    [("find_or_create_run", 0), ("send", 0), ("send", 1), ("upload", 0), ("log_dataset", 0), ("end", 0)],
+    [
+        ("find_or_create_run", 0),
+        ("send", 0),
+        ("send", 1),
+        ("upload", 0),
+        ("log_dataset", 0),
+        ("log_model", 0),
+        ("end", 0),
+    ],
 )
 def test_a_kill_between_sending_and_noting_doubles_nothing(
     database, make_spool, deliver, held, tmp_path, name, num_spared
@@ -119,6 +147,36 @@ def test_a_kill_between_sending_and_noting_doubles_nothing(
     assert second.hold()
     assert deliver(second, start, TrackingServer(database)).is_complete
     assert_whole(held)
+
+
+@pytest.mark.parametrize(
+    "name", ["create_logged_model", "log_model_artifact", "finalize_logged_model", "log_batch", "log_outputs"]
+)
+def test_a_kill_while_a_network_is_named_doubles_nothing(
+    database, client, make_spool, deliver, held, tmp_path, monkeypatch, name
+):
+    event_log, start = make_spool(database)
+    fill(event_log, tmp_path)
+    server = TrackingServer(database)
+    method, log_model = getattr(server._client, name), server.log_model
+
+    def do_and_die(*arguments, **options):
+        method(*arguments, **options)
+        raise KilledError
+
+    def deadly(*arguments):
+        monkeypatch.setattr(server._client, name, do_and_die)
+        log_model(*arguments)
+
+    monkeypatch.setattr(server, "log_model", deadly)
+    with pytest.raises(KilledError):
+        deliver(event_log, start, server)
+    event_log.let_go()
+    second = EventLog(event_log.folder)
+    assert second.hold()
+    assert deliver(second, start, TrackingServer(database)).is_complete
+    assert_whole(held)
+    assert len(client.search_logged_models([held()[0].info.experiment_id])) == 1
 
 
 def test_progress_that_is_lost_altogether_doubles_nothing(database, make_spool, deliver, held, tmp_path):

@@ -1,6 +1,7 @@
 """The loop: right gradients, guarded steps, the best weights."""
 
 import math
+from contextlib import contextmanager
 from itertools import pairwise
 
 import pytest
@@ -18,10 +19,10 @@ from eightgig.training.parameters import TrainParameters
 from eightgig.training.trainer import Trainer
 
 
-def make_trainer(module, objective, plan, *, checkpoints=None, **recipe):
+def make_trainer(module, objective, plan, *, checkpoints=None, steps=100, **recipe):
     parameters = TrainParameters(**{"epochs": 2, "learning_rate": 0.05, "max_grad_norm": 1e9, **recipe})
     return Trainer(
-        module, objective, plan=plan, parameters=parameters, steps=100, tracker=NoTracker(), checkpoints=checkpoints
+        module, objective, plan=plan, parameters=parameters, steps=steps, tracker=NoTracker(), checkpoints=checkpoints
     )
 
 
@@ -170,3 +171,23 @@ def test_bf16_on_the_cpu_trains(make_module, objective, make_memory_plan, make_l
     result = trainer.fit(make_loader(60, 4), make_loader(30, 30))
     assert result.best_score > 0.8
     assert all(tensor.dtype == torch.float32 for tensor in result.best_state.values())
+
+
+def test_what_is_shown_is_the_whole_with_its_score_and_the_epoch_with_its_loss(
+    make_module, objective, make_memory_plan, make_loader, monkeypatch
+):
+    shown: dict[str, list[tuple[int, int | None, str]]] = {}
+
+    @contextmanager
+    def noting(description, **_):
+        yield lambda done, total, note="": shown.setdefault(description, []).append((done, total, note))
+
+    monkeypatch.setattr("eightgig.training.trainer.progress", noting)
+    trainer = make_trainer(make_module(), objective, make_memory_plan(micro_batch=4), epochs=2, steps=6)
+    result = trainer.fit(make_loader(12, 4), make_loader(8, 4))
+    assert [done for done, _, _ in shown["epoch 2 of 2"]] == [1, 2, 3]
+    assert shown["epoch 1 of 2"][-1] == (3, 3, f"loss {result.history[0].train_loss:.3f}")
+    assert [done for done, _, _ in shown["training"]] == [1, 2, 3, 4, 5, 6]
+    assert {total for _, total, _ in shown["training"]} == {6}
+    assert shown["training"][0][2] == ""
+    assert shown["training"][-1][2] == f"{objective.score_name} {result.history[0].val_score:.3f}"

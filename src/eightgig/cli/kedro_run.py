@@ -54,14 +54,14 @@ def _own_run() -> click.Command:
 
 def run_plainly(*, traceback: bool = False, **options: Any) -> Any:
     """Run as Kedro does, with a log; say plainly what went wrong."""
-    from eightgig.cli.run_log import RunLog, widen_lines
+    from eightgig.cli.run_log import RunLog, write_whole_lines
     from eightgig.core.files import data_folder
 
     if options["pipeline"] and not options["pipelines"]:  # the same to Kedro, which warns of the first
         options |= {"pipeline": "", "pipelines": [options["pipeline"]]}
     _check_pipelines(options["pipelines"])
     callback: Any = kedro_run.callback
-    widen_lines()
+    write_whole_lines()
     with RunLog(data_folder() / "logs") as log:
         try:
             return callback(**options)

@@ -1,14 +1,18 @@
 """Errors of a run as a person reads them: what was found, and the way out. Tracebacks go to the run's log."""
 
+import errno
 import re
 from collections.abc import Iterator
 from difflib import get_close_matches
 
 from eightgig.core.errors import EightgigError
+from eightgig.core.files import data_folder
 
 REPORT_AT = "the project's issues, with this log"
 # A parameter that its record refuses, as Kedro passes on what pydantic says of it.
 _REFUSED = re.compile(r"^- Parameter '(?P<name>[^']+)': (?P<why>.*?)(?=^- Parameter |\Z)", re.MULTILINE | re.DOTALL)
+# The disk, one's share of it, or the largest file that is allowed (ulimit -f).
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _FIELD = re.compile(
     r"^(?P<field>[\w.-]+)\n  (?P<why>[^\n]+?) \[type=(?P<type>\w+), input_value=(?P<found>.*?), input_type=\w+\]",
     re.MULTILINE | re.DOTALL,
@@ -22,6 +26,8 @@ def message_of(error: BaseException) -> str | None:
             return str(link)
         if type(link).__name__ == "ParameterValidationError":
             return "\n".join(_refused_parameters(str(link)))
+        if isinstance(link, OSError) and link.errno in _FULL:
+            return _about_space(link)
     return None
 
 
@@ -37,6 +43,14 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
     while link is not None:
         yield link
         link = link.__cause__ or (None if link.__suppress_context__ else link.__context__)
+
+
+def _about_space(error: OSError) -> str:
+    where = error.filename or data_folder()
+    return (
+        f"{where} cannot be written: {error.strerror}. Free some space, or name a folder on another disk with "
+        "EIGHTGIG_DATA. `kedro run` again takes up what is whole."
+    )
 
 
 def _refused_parameters(said: str) -> Iterator[str]:

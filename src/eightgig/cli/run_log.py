@@ -9,7 +9,7 @@ from types import TracebackType
 
 from rich.logging import RichHandler
 
-from eightgig.core.console import wide_console
+from eightgig.core.console import LogLines
 
 _KEPT_LOGS = 20  # of some kilobytes each
 # Notes of libraries to their callers: a person who runs a pipeline can do nothing about them (conf/logging.yml).
@@ -17,11 +17,13 @@ _WARNINGS = logging.getLogger("py.warnings")
 _LINE = "%(asctime)s %(levelname)-8s %(name)s: %(message)s"
 
 
-def widen_lines() -> None:
-    """Give lines a page's width where there is no terminal to ask, in place of the 80 columns that rich takes there."""
-    for handler in logging.getLogger().handlers:
-        if isinstance(handler, RichHandler) and not handler.console.is_terminal:
-            handler.console = wide_console()
+def write_whole_lines() -> None:
+    """Put lines that are never broken in the place of rich's table, whose columns break whatever is long."""
+    root = logging.getLogger()
+    for handler in root.handlers[:]:
+        if isinstance(handler, RichHandler):
+            root.removeHandler(handler)
+            root.addHandler(LogLines())
 
 
 class RunLog:

@@ -1,6 +1,6 @@
 """What a run made, said at its end: the figures that count, where the page lies, and what can be done next."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,8 +15,8 @@ from eightgig.hooks.run_page import shown
 from eightgig.report.index import write_index
 
 _ROWS = 5  # of a table of answers: enough to see that they are right
-# Answers of stages that a person asks something, and what of each is shown: rows, or a record's own words.
-_ANSWERS = ("predict_table", "generation_table", "video_report", "tiles_report")
+# Answers of stages that a person asks something, and the stage: a table, a record of texts, or one of figures.
+_ANSWERS = {"predict_table": "predict", "generated": "generate", "video_report": "video", "tiles_report": "tiles"}
 # What a trained network is asked by, in the order of what is easiest to type.
 _ASKED_BY = {"prompt": '"To be, or not to be"', "text": '"What a film!"', "source": "FOLDER"}
 
@@ -56,7 +56,7 @@ class SummaryHook:
         index = write_index(pages[0].path.parent.parent) if pages and pages[0].path.is_file() else None
         for made in pages or self._made:
             console.print()
-            for line in self._page(made, pipeline, index) if made.name == "report" else _answer(made):
+            for line in self._page(made, pipeline, index) if made.name == "report" else self._answer(made):
                 # A command or a path that is broken over two lines cannot be copied.
                 console.print(line, soft_wrap=isinstance(line, str))
         self._made = []
@@ -73,6 +73,22 @@ class SummaryHook:
         for number, command in enumerate(self._next(made.case, pipeline)):
             yield f"{'    ' if number else '[bold]next[/]'}  {command}"
 
+    def _answer(self, made: _Made) -> Iterator[Any]:
+        catalog: Any = self._catalog
+        rows, stage = _rows_of(made.data), _ANSWERS[made.name]
+        yield f"[bold]{made.case}: {stage}[/]" + (f", {len(rows):,} rows" if rows else "")
+        if rows:
+            yield from _first_rows(rows)
+        elif hasattr(made.data, "model_dump"):
+            figures = _columns()
+            for name, value in _plain(made.data):
+                figures.add_row(name, value)
+            yield figures
+        yield f"[bold]all of it[/] {_near(made.path)}"
+        folder = f"{made.case}.{stage}_folder"  # of films and drawn images
+        if folder in catalog:
+            yield f"[bold]files in[/]  {_near(Path(str(catalog.get(folder)._filepath)))}"
+
     def _next(self, case: str, pipeline: Pipeline) -> Iterator[str]:
         catalog: Any = self._catalog
         for tag in ("predict", "generate"):
@@ -87,33 +103,32 @@ class SummaryHook:
         yield "mlflow ui --backend-store-uri sqlite:///mlflow.db"
 
 
-def _answer(made: _Made) -> Iterator[Any]:
-    yield f"[bold]{made.case}: {made.name.rpartition('_')[0]}"
-    if hasattr(made.data, "columns"):
-        yield from _first_rows(made.data)
-    else:
-        figures = _columns()
-        for name, value in _plain(made.data):
-            figures.add_row(name, value)
-        yield figures
-    yield f"[bold]all of it[/] {_near(made.path)}"
+def _first_rows(rows: Sequence[Mapping[Any, Any]]) -> Iterator[Any]:
+    table = Table(box=None, pad_edge=False)
+    for column in rows[0]:
+        table.add_column(str(column).replace("_", " "), overflow="fold")
+    for row in rows[:_ROWS]:
+        table.add_row(*map(_shown, row.values()))
+    yield table
+    if len(rows) > _ROWS:
+        yield f"and {len(rows) - _ROWS:,} more"
 
 
-def _first_rows(table: Any) -> Iterator[Any]:
-    rows = Table(box=None, pad_edge=False)
-    for column in table.columns:
-        rows.add_column(str(column).replace("_", " "), overflow="fold")
-    for values in table.head(_ROWS).itertuples(index=False):
-        rows.add_row(*map(_shown, values))
-    yield rows
-    if len(table) > _ROWS:
-        yield f"and {len(table) - _ROWS:,} more"
+def _rows_of(data: Any) -> list[dict[Any, Any]]:
+    """Return the rows of a table, or the texts of a record that has some."""
+    if hasattr(data, "columns"):
+        return list(data.to_dict("records"))
+    return [text.model_dump() for text in getattr(data, "texts", ())]
 
 
-def _plain(record: Any) -> Sequence[tuple[str, str]]:
-    """Return the fields of a record that are one value each."""
-    values = record.model_dump()
-    return [(name, _shown(value)) for name, value in values.items() if isinstance(value, str | int | float)]
+def _plain(record: Any) -> Iterator[tuple[str, str]]:
+    """Yield the fields of a record that are one value each, or a few by name, such as what was found of each class."""
+    for name, value in record.model_dump().items():
+        if isinstance(value, str | int | float):
+            yield name, _shown(value)
+        elif isinstance(value, dict) and value and all(isinstance(each, int | float) for each in value.values()):
+            first = ", ".join(f"{escape(str(key))} {_shown(each)}" for key, each in [*value.items()][:_ROWS])
+            yield name, first + (f" and {len(value) - _ROWS} more" if len(value) > _ROWS else "")
 
 
 def _near(path: Path) -> str:

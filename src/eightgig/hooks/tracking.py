@@ -14,6 +14,7 @@ from kedro.pipeline import Pipeline
 from pydantic import NonNegativeFloat, PositiveFloat
 
 from eightgig.core.records import Record
+from eightgig.hooks.recommended import recommended_models
 from eightgig.hooks.run_page import RunPage, all_figures, leaves, main_figures
 from eightgig.tracking import ShutdownTimeouts, TrackedRun
 from eightgig.tracking.addresses import whole_uri
@@ -118,7 +119,7 @@ class MlflowHook:
         """Keep the file or the numbers of a dataset whose catalog entry asks for it."""
         if self._run is None or self._catalog is None:
             return
-        wanted, name = self._wanted(dataset_name), dataset_name.rpartition(".")[2]
+        wanted, (case, _, name) = self._wanted(dataset_name), dataset_name.rpartition(".")
         if "artifact" in wanted:
             dataset: Any = self._catalog.get(dataset_name)
             self._run.keep_file(Path(str(dataset._filepath)), name)
@@ -129,6 +130,9 @@ class MlflowHook:
         if figures.texts:
             self._run.set_tags(figures.texts)
         self._page.add(name, data, figures)
+        if name == "benchmark_table":
+            for model, path in recommended_models(case, data, self._catalog):
+                self._run.log_model(model, path)
 
     @hook_impl
     def after_pipeline_run(self) -> None:

@@ -55,6 +55,22 @@ class LoggedDataset(Record):
     context: str = "training"
 
 
+class LoggedModel(Record):
+    """A network that a run made, in one form; its file is set aside with the event.
+
+    Attributes:
+        name: of the form.
+        model_type: what runs it.
+        params: what it is.
+        metrics: what was measured of it.
+    """
+
+    name: str
+    model_type: str
+    params: dict[str, str]
+    metrics: dict[str, float]
+
+
 class Written(NamedTuple):
     """An event as it lies in the file.
 

@@ -12,7 +12,7 @@ from eightgig.core.records import Record
 from eightgig.core.stop import Stopped
 from eightgig.tracking.addresses import artifact_location, without_secrets
 from eightgig.tracking.event_log import EventLog, new_spool_id
-from eightgig.tracking.events import Event, EventFile, LoggedDataset, Start, Status
+from eightgig.tracking.events import Event, EventFile, LoggedDataset, LoggedModel, Start, Status
 from eightgig.tracking.old_runs import OldRuns
 from eightgig.tracking.process import Process
 from eightgig.tracking.server import TrackingServer, import_mlflow, tags_of_this_process
@@ -137,10 +137,11 @@ class TrackedRun:
 
     def keep_file(self, path: Path, folder: str) -> None:
         """Keep a file, or a folder of files, as it is now."""
-        try:
-            self._tracker.write(self._event_log.keep(path, folder))
-        except OSError as error:
-            logger.warning("tracking: %s is not kept: %s", path, error)
+        self._keep(path, folder, {})
+
+    def log_model(self, model: LoggedModel, path: Path) -> None:
+        """Name a network that the run made, and keep its file, or its folder of files, as it is now."""
+        self._keep(path, "", {"kind": "model", "ms": _now_ms(), "model": model.model_dump()})
 
     def mlflow_id(self, patience_s: float) -> str | None:
         """Return MLflow's id of the run, which its server gives; None where no answer comes in time."""
@@ -166,6 +167,12 @@ class TrackedRun:
         if not self._upload_thread.finish(silent_s, limit_s):
             self._say_what_is_left()
         self._old_runs.stop(0.0 if status == "KILLED" else max(0.0, begun + silent_s - time.monotonic()))
+
+    def _keep(self, path: Path, folder: str, told: Event) -> None:
+        try:
+            self._tracker.write({**self._event_log.keep(path, folder), **told})
+        except OSError as error:
+            logger.warning("tracking: %s is not kept: %s", path, error)
 
     def _leave(self) -> None:
         """At the exit of a process that did not end its run: `sys.exit`, or a Ctrl-C that nothing caught."""

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from eightgig.tracking.addresses import is_local, without_secrets
-from eightgig.tracking.events import LoggedDataset, Start, Status
+from eightgig.tracking.events import LoggedDataset, LoggedModel, Start, Status
 from eightgig.tracking.process import Process, this_host
 
 # MLflow's pages hide tags whose names begin with `mlflow.`: these are for later processes, not for people.
@@ -166,6 +166,26 @@ class TrackingServer:
         with self._telling_refusals(run_id, _is_refused):
             self._client.log_inputs(run_id, [DatasetInput(told, tags)])
 
+    def log_model(self, run_id: str, model: LoggedModel, path: Path, ms: int) -> None:
+        """Name a network that the run made, with its file and its figures; named again it is no second one.
+
+        Raises:
+            RefusedError: it cannot be taken.
+            RunGoneError: the run was deleted.
+        """
+        import_mlflow()
+        from mlflow.entities import LoggedModelOutput, Metric
+
+        with self._telling_refusals(run_id, lambda error: _is_refused(error) or _is_refused_file(error)):
+            run = self._client.get_run(run_id)
+            known = self._find_or_create_model(run, model)
+            self._client.log_model_artifact(known, str(path))
+            self._client.finalize_logged_model(known, "READY")
+            metrics = [Metric(name, value, ms, 0, model_id=known) for name, value in model.metrics.items()]
+            self._client.log_batch(run_id, metrics)
+            if known not in {output.model_id for output in run.outputs.model_outputs}:
+                self._client.log_outputs(run_id, [LoggedModelOutput(known, step=0)])
+
     def check(self, run_id: str) -> None:
         """Return where the server answers."""
         self._client.get_run(run_id)
@@ -213,6 +233,15 @@ class TrackingServer:
                 if found is None:
                     raise
         return found.experiment_id
+
+    def _find_or_create_model(self, run: Any, model: LoggedModel) -> str:
+        wanted = f"source_run_id = '{run.info.run_id}' AND name = '{model.name}'"
+        for found in self._client.search_logged_models([run.info.experiment_id], wanted):
+            return found.model_id
+        made = self._client.create_logged_model(
+            run.info.experiment_id, model.name, run.info.run_id, params=model.params, model_type=model.model_type
+        )
+        return made.model_id
 
     def _runs_of(self, experiment_id: str, spool_id: str) -> list[Any]:
         return list(self._client.search_runs([experiment_id], f"tags.`{SPOOL_TAG}` = '{spool_id}'"))

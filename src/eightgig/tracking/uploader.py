@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from eightgig.tracking.event_log import EventLog, Progress
-from eightgig.tracking.events import Event, LoggedDataset, Start, Written
+from eightgig.tracking.events import Event, LoggedDataset, LoggedModel, Start, Written
 from eightgig.tracking.server import Entry, RefusedError, RunGoneError, TrackingServer, error_message
 
 logger = logging.getLogger(__name__)
@@ -16,7 +16,7 @@ logger = logging.getLogger(__name__)
 _BATCH_ENTRIES = 1000  # MLflow takes no more at once
 _SLOWEST_UPLOAD = 1e6  # bytes a second
 _NAMED = 8
-_ALONE = ("file", "dataset", "end")
+_ALONE = ("file", "model", "dataset", "end")
 """Kinds of events that are a request of their own."""
 
 
@@ -71,7 +71,7 @@ class Uploader:
         if written is None:
             return False
         match (written.event or {}).get("kind"):
-            case "file":
+            case "file" | "model":
                 self._send_new_file(written)
             case "dataset":
                 self._send_dataset(written)
@@ -155,7 +155,10 @@ class Uploader:
         if not self.server.is_local:
             self.expected_by = time.monotonic() + _num_bytes(path) / _SLOWEST_UPLOAD
         try:
-            self.server.upload(self._run_id, path, event["folder"])
+            if event["kind"] == "model":
+                self.server.log_model(self._run_id, LoggedModel.model_validate(event["model"]), path, event["ms"])
+            else:
+                self.server.upload(self._run_id, path, event["folder"])
         except RefusedError as refusal:
             self.server.check(self._run_id)
             logger.warning("tracking: MLflow refused %s: %s", event["source"], refusal)

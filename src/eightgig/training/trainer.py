@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader
 
 from eightgig.core.errors import TrainingError
 from eightgig.core.files import write_text
-from eightgig.core.progress import track
+from eightgig.core.progress import progress, track
 from eightgig.core.stop import Stopped, StoppedAtOnce, StopRequest, stop_after_step
 from eightgig.core.tracker import Tracker
 from eightgig.training.batch_splitter import BatchSplitter
@@ -71,6 +71,7 @@ class Trainer:
         self._process_group = self.state.process_group
         self._meters = meters or (MemoryMeter("train", plan.device), MemoryMeter("validate", plan.device))
         self._loaded_accumulation = plan.gradient_accumulation_steps
+        self._num_steps, self._report = steps, _say_nothing
         self._saver = CheckpointSaver(
             checkpoints, interval_s=60 * parameters.checkpoint_minutes, is_first=self._process_group.is_first
         )
@@ -108,7 +109,7 @@ class Trainer:
         self._validation = self.state.parallel.validation_of(val_batches, self._objective)
         validation = SteadyLoader(self._validation.batches)
         self._saver.timer.start()
-        with stop_after_step() as stop:
+        with stop_after_step() as stop, progress("training", lines=False) as self._report:
             try:
                 while self.progress.epoch <= self._parameters.epochs and not self._is_out_of_patience():
                     self._run_epoch(iterator, validation, stop)
@@ -126,23 +127,32 @@ class Trainer:
             Stopped: as was asked for, after a whole step.
             TrainingError: too many steps in a row were not finite.
         """
-        progress = self.progress
-        begun = time.perf_counter() - progress.seconds
-        windows = iterator.windows(progress.epoch, progress.samples)
-        for window in track(windows, f"epoch {progress.epoch}", total=iterator.windows_after(progress.samples)):
-            loss, norm = self.train_step.run(window.batches, count=window.count)
-            progress.seconds = time.perf_counter() - begun
-            progress.samples += window.count
-            if norm is None:
-                self._skip(window, loss)
-            else:
-                progress.bad_steps.clear()
-                progress.sums.add(loss, window.count, norm)
-            self._between_steps(stop)
+        done = self.progress
+        begun, left = time.perf_counter() - done.seconds, iterator.windows_after(done.samples)
+        with progress(f"epoch {done.epoch} of {self._parameters.epochs}") as report:
+            for number, window in enumerate(iterator.windows(done.epoch, done.samples), start=1):
+                self._train_window(window)
+                done.seconds = time.perf_counter() - begun
+                report(number, left, f"loss {done.sums.loss / max(1, done.sums.count):.3f}")
+                self._report(self.state.num_steps, self._num_steps, self._last_score())
+                self._between_steps(stop)
 
     def close(self) -> None:
         """Free the device's memory: the network is on the CPU again; nothing can be trained any more."""
         self.state.close()
+
+    def _train_window(self, window: AccumulationWindow) -> None:
+        loss, norm = self.train_step.run(window.batches, count=window.count)
+        self.progress.samples += window.count
+        if norm is None:
+            self._skip(window, loss)
+        else:
+            self.progress.bad_steps.clear()
+            self.progress.sums.add(loss, window.count, norm)
+
+    def _last_score(self) -> str:
+        history = self.progress.history
+        return f"{self._objective.score_name} {history[-1].val_score:.3f}" if history else ""
 
     def _skip(self, window: AccumulationWindow, loss: float) -> None:
         progress, max_skipped = self.progress, self._parameters.max_skipped_steps
@@ -285,3 +295,7 @@ class Trainer:
         )
         self._saver.save_last({"finished": True, "result": result_state(result)}, step=self.state.num_steps)
         return result
+
+
+def _say_nothing(done: int, total: int | None, note: str = "") -> None:
+    """Report nowhere, where nobody waits for all epochs."""

@@ -8,7 +8,8 @@ from tests.present import present
 
 from eightgig.core.errors import ConfigurationError
 from eightgig.core.seeding import seed_from
-from eightgig.data.samples import SPECIES, render_flower, render_flowers
+from eightgig.data.samples import SPECIES, flowers, render_flower, render_flowers
+from eightgig.data.samples.flowers import VIEWS
 
 NUM_IMAGES = 12 * len(SPECIES)
 
@@ -60,7 +61,9 @@ def test_images_come_one_by_one():
     assert first_of_a_million[0] == f"{SPECIES[0]}/{SPECIES[0]}_0001.jpg"
 
 
-def test_mean_colour_alone_does_not_tell_the_kinds_apart(files):
+@pytest.mark.parametrize("view", VIEWS)
+def test_mean_colour_alone_does_not_tell_the_kinds_apart(view):
+    files = dict(render_flowers(NUM_IMAGES, seed=11, view=view))
     colours = np.array([decoded(jpeg).mean(axis=(0, 1)) for jpeg in files.values()])
     kinds = np.array([path.split("/")[0] for path in files])
     numbers = np.array([int(path[-8:-4]) for path in files])
@@ -73,6 +76,28 @@ def test_mean_colour_alone_does_not_tell_the_kinds_apart(files):
 def test_images_of_one_kind_differ_in_colour():
     hues = [render_flower("tulip", seed=seed, image_side_px=(48, 60)).mean(axis=(0, 1)) for seed in range(12)]
     assert np.std(hues, axis=0).min() > 8  # grey levels
+
+
+def test_flowers_of_a_garden_are_smaller_and_more_than_those_of_portraits(monkeypatch):
+    def painted(view: str) -> tuple[float, int]:
+        """Return the mean radius of the flowers in front, and how many are painted in all."""
+        poses: list[list[float]] = []
+        painter = lambda pen, pose, colour: poses[-1].append(pose.radius_px / min(pen.layer.shape[:2]))  # noqa: ARG005, E731
+        monkeypatch.setattr(flowers, "_KINDS", {kind: (painter, [(1, 0, 0)]) for kind in SPECIES})
+        for seed in range(40):
+            poses.append([])
+            render_flower("rose", seed=seed, image_side_px=(40, 48), view=view)
+        return float(np.mean([radii[-1] for radii in poses])), sum(map(len, poses))
+
+    near, few = painted("portrait")
+    far, many = painted("garden")
+    assert far < 0.65 * near
+    assert many > 1.2 * few
+
+
+def test_an_unknown_view_is_refused_with_those_that_exist():
+    with pytest.raises(ConfigurationError, match="no view 'satellite'; there are portrait, garden"):
+        render_flower("rose", seed=0, view="satellite")
 
 
 def test_an_unknown_kind_is_refused_with_those_that_exist():

@@ -65,6 +65,8 @@ class DataParameters(ImageParameters):
         min_images_per_class: different images a class must have; three let each split have one.
         tier: `jpeg` stores files as they are; `decoded` stores pixels: faster to read, about four times the size.
         decoded_side: side, in pixels, of the square images of the decoded tier.
+        view: how drawn flowers are seen, `rendered` only: `portrait`, one fills much of the image; `garden`, smaller,
+            among others, hidden in part, in the shade.
         allow_download: whether `oxford102` may be fetched when it is not below `root`.
     """
 
@@ -73,6 +75,7 @@ class DataParameters(ImageParameters):
     min_images_per_class: int = Field(default=3, ge=3)
     tier: Literal["jpeg", "decoded"] = "jpeg"
     decoded_side: int = Field(default=320, ge=16)
+    view: Literal["portrait", "garden"] = "portrait"
     allow_download: bool = True
 
     @model_validator(mode="before")

@@ -49,8 +49,9 @@ class _Rendered:
 
         target, unfinished = folder / "rendered", folder / ".rendered.tmp"
         shutil.rmtree(unfinished, ignore_errors=True)
-        number = self._parameters.num_images
-        for name, jpeg in track(render_flowers(number, seed=self._parameters.seed), "drawing flowers", total=number):
+        number, seed, view = self._parameters.num_images, self._parameters.seed, self._parameters.view
+        flowers = render_flowers(number, seed=seed, view=view)
+        for name, jpeg in track(flowers, "drawing flowers", total=number):
             path = unfinished / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(jpeg)
@@ -59,7 +60,7 @@ class _Rendered:
         return RawImages(
             source="rendered",
             root=str(target.resolve()),
-            origin=f"{number} flowers drawn by code, seed {self._parameters.seed}",
+            origin=f"{number} flowers drawn by code ({view}), seed {seed}",
         )
 
 

@@ -194,7 +194,13 @@ def occlude(image: Pixels, rng: np.random.Generator) -> None:
     )
 
 
-def illuminate(image: Pixels, rng: np.random.Generator, light: tuple[float, float]) -> Pixels:
+def illuminate(
+    image: Pixels,
+    rng: np.random.Generator,
+    light: tuple[float, float],
+    *,
+    exposure: tuple[float, float] = (0.68, 1.2),
+) -> Pixels:
     """Return the image under its light: direction, warmth, dappled shade, haze, vignette and exposure."""
     height, width = image.shape[:2]
     y, x = np.meshgrid(
@@ -205,7 +211,7 @@ def illuminate(image: Pixels, rng: np.random.Generator, light: tuple[float, floa
     if rng.random() < 0.3:
         gain *= 1 - rng.uniform(0.2, 0.45) * np.clip(1.4 * cloud(rng, height, width, coarsest=4, octaves=2) - 0.2, 0, 1)
     warmth = rng.normal(0, 0.06)
-    tint = np.array([1 + warmth, 1.0, 1 - warmth], np.float32) * np.float32(rng.uniform(0.68, 1.2))
+    tint = np.array([1 + warmth, 1.0, 1 - warmth], np.float32) * np.float32(rng.uniform(*exposure))
     image = image * gain[..., None].astype(np.float32) * tint
     if rng.random() < 0.25:
         glow = rng.uniform(0.1, 0.4) * np.exp(-((1.3 - towards) ** 2))[..., None]

@@ -23,6 +23,7 @@ from pydantic import ValidationError
 
 from eightgig.core.errors import ConfigurationError, TrainingError
 from eightgig.core.files import write_text
+from eightgig.core.progress import NotedReport, progress
 from eightgig.core.stop import stop_after_step
 from eightgig.core.tracker import Tracker
 from eightgig.stages.annotations import TrainingResult
@@ -120,7 +121,7 @@ class _Launch:
         self._folder.mkdir(parents=True, exist_ok=True)
         for old in self._folder.glob("*"):
             old.unlink()
-        self._metrics = _MetricsForwarder(self._folder / "tracked.jsonl", tracker)
+        self._metrics = _MetricsForwarder(self._folder / "tracked.jsonl", tracker, int(config.train["epochs"]))
         path = self._folder / "job.json"
         self._command = torchrun_command(self._distributed, path)
         write_text(path, config.model_dump_json())
@@ -129,7 +130,11 @@ class _Launch:
         """Wait for the end; return why it failed, or None."""
         self._log_join_commands()
         environment = {**os.environ, "OMP_NUM_THREADS": threads_per_process(self._distributed)}
-        with (self._folder / "log.txt").open("wb") as log, stop_after_step() as stop:
+        with (
+            (self._folder / "log.txt").open("wb") as log,
+            stop_after_step() as stop,
+            progress(f"training in {self._distributed.count} processes", lines=False) as report,
+        ):
             # In a session of its own: Ctrl-C reaches this process alone, which asks the others to end after a step.
             process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
                 self._command, stdout=log, stderr=log, env=environment, start_new_session=True
@@ -137,13 +142,13 @@ class _Launch:
             try:
                 requested = False
                 while process.poll() is None:
-                    self._metrics.forward()
+                    self._metrics.forward(report)
                     if stop.number is not None and not requested:
                         requested = self._request_stop(process)
                     time.sleep(_POLL_S)
             finally:
                 _kill(process)
-                self._metrics.forward()
+                self._metrics.forward(report)
             stop.obey()
         return None if process.returncode == 0 else self._failure(process.returncode)
 
@@ -189,11 +194,11 @@ class _Launch:
 class _MetricsForwarder:
     """Passes on what the first process writes down for the tracker."""
 
-    def __init__(self, path: Path, tracker: Tracker) -> None:
-        self._path, self._tracker, self._place = path, tracker, 0
+    def __init__(self, path: Path, tracker: Tracker, epochs: int) -> None:
+        self._path, self._tracker, self._epochs, self._place = path, tracker, epochs, 0
 
-    def forward(self) -> None:
-        """Pass on what is new."""
+    def forward(self, report: NotedReport) -> None:
+        """Pass on what is new; show each epoch here, since the processes themselves write into their own log."""
         if not self._path.exists():
             return
         with self._path.open(encoding="utf-8") as file:
@@ -202,14 +207,14 @@ class _MetricsForwarder:
                 self._place = file.tell()
                 noted = json.loads(line)
                 self._tracker.log_metrics(noted["metrics"], step=noted["step"])
-                _log_epoch(noted["metrics"], noted["step"])
+                self._show(noted["metrics"], noted["step"], report)
 
-
-def _log_epoch(metrics: Mapping[str, float], epoch: int) -> None:
-    """Show an epoch here: the processes themselves write into their own log."""
-    if "val_score" in metrics:
-        shown = [metrics[name] for name in ("train_loss", "val_loss", "val_score", "samples_per_second")]
-        logger.info("epoch %d: loss %.3f, validation loss %.3f, score %.3f, %.0f samples/s", epoch, *shown)
+    def _show(self, metrics: Mapping[str, float], epoch: int, report: NotedReport) -> None:
+        if "val_score" in metrics:
+            loss, val_loss, score = (metrics[name] for name in ("train_loss", "val_loss", "val_score"))
+            report(epoch, self._epochs, f"loss {loss:.3f}, score {score:.3f}")
+            words = "epoch %d of %d: loss %.3f, validation loss %.3f, score %.3f, %.0f samples/s"
+            logger.info(words, epoch, self._epochs, loss, val_loss, score, metrics["samples_per_second"])
 
 
 def _kill(process: "subprocess.Popen[bytes]") -> None:
