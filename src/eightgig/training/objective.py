@@ -64,7 +64,7 @@ class JudgedClasses(NamedTuple):
 
     loss: Tensor
     correct: Tensor
-    count: int
+    num_samples: int
 
     @classmethod
     def of(cls, logits_NK: Tensor, labels_N: Tensor) -> "JudgedClasses":
@@ -75,7 +75,7 @@ class JudgedClasses(NamedTuple):
     @staticmethod
     def figures(judged: "Sequence[JudgedClasses]") -> dict[str, float]:
         """Return the mean loss, and the accuracy, which is the score."""
-        count = sum(batch.count for batch in judged)
+        count = sum(batch.num_samples for batch in judged)
         accuracy = total(batch.correct for batch in judged).item() / count
         return {"loss": total(batch.loss for batch in judged).item() / count, "score": accuracy, "accuracy": accuracy}
 

@@ -5,6 +5,7 @@ import signal
 import threading
 import time
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -50,7 +51,7 @@ def stages_of(job, predictor, count):
     bounds = [0, *cuts, len(facts.calls)]
     return tuple(
         StagePlan(parts=tuple(dict.fromkeys(call.part for call in facts.calls[begin:end])), budget_gib=8)
-        for begin, end in zip(bounds, bounds[1:], strict=False)
+        for begin, end in pairwise(bounds)
     )
 
 
@@ -110,7 +111,7 @@ def test_a_stage_is_killed_and_one_process_goes_on_exactly_and_back(stores, tmp_
 
 @pytest.mark.slow
 def test_memory_runs_out_in_one_stage_and_all_go_on_with_less(stores, tmp_path, predictor):
-    alone, several = jobs("text", stores, tmp_path, predictor, epochs=2)
+    _, several = jobs("text", stores, tmp_path, predictor, epochs=2)
     short = replace(several, task=ShortSentimentClassifier())
     result = short.result(*short.network())
     assert [(one.phase, one.failed_batch, one.batch) for one in result.recovered] == [("train", 4, 2)]

@@ -2,6 +2,7 @@
 
 import copy
 from itertools import pairwise
+from typing import Any
 
 import pytest
 import torch
@@ -15,7 +16,13 @@ from eightgig.vram.pipelining.stage import HandedOver, StageModule
 
 IMAGES = torch.randn(3, 3, 64, 64, generator=torch.Generator().manual_seed(0))
 IDS = torch.randint(0, 90, (2, 12), generator=torch.Generator().manual_seed(0))
-TINY = {"num_hidden_layers": 3, "hidden_size": 16, "num_attention_heads": 2, "intermediate_size": 32, "vocab_size": 90}
+TINY: dict[str, Any] = {
+    "num_hidden_layers": 3,
+    "hidden_size": 16,
+    "num_attention_heads": 2,
+    "intermediate_size": 32,
+    "vocab_size": 90,
+}
 
 
 class Skips(nn.Module):
@@ -40,7 +47,7 @@ def gpt2():
 
 
 NETWORKS = {
-    "resnet18": (lambda: torchvision.models.resnet18(), lambda m: m(IMAGES)),
+    "resnet18": (torchvision.models.resnet18, lambda m: m(IMAGES)),
     "channels last": (
         lambda: torchvision.models.mobilenet_v3_small().to(memory_format=torch.channels_last),
         lambda m: m(IMAGES.to(memory_format=torch.channels_last)),
@@ -73,7 +80,8 @@ def loss_of(output):
 
 def pass_through(stages, run):
     """Return the loss of a network in stages, each of which goes on from the generator's state of the one before."""
-    handed, state = (), None
+    handed: tuple[Any, ...] = ()
+    state = None
     for stage in stages:
         flow = stage.flow(lambda stage=stage: run(stage))
         given = [tensor.detach().requires_grad_() for tensor in handed]

@@ -25,7 +25,7 @@ class JudgedBoxes(NamedTuple):
     losses_3: Tensor
     detections: list[Detections]
     targets: list[Boxes]
-    count: int
+    num_images: int
 
 
 class DetectionObjective(JudgedByBatch):
@@ -78,7 +78,7 @@ class DetectionObjective(JudgedByBatch):
 
     def figures(self, judged: Sequence[JudgedBoxes]) -> dict[str, float]:
         """Return the mean loss and its parts, and the score of the detections."""
-        count = sum(batch.count for batch in judged)
+        count = sum(batch.num_images for batch in judged)
         box, objectness, classes = (torch.stack([batch.losses_3 for batch in judged]).sum(0) / count).tolist()
         detections = [image for batch in judged for image in batch.detections]
         targets = [image for batch in judged for image in batch.targets]

@@ -20,7 +20,7 @@ class JudgedPixels(NamedTuple):
 
     loss: Tensor
     confusion_KK: Tensor
-    count: int
+    num_images: int
 
 
 class SegmentationObjective(ImageObjective):
@@ -56,7 +56,7 @@ class SegmentationObjective(ImageObjective):
     def figures(self, judged: Sequence[JudgedPixels]) -> dict[str, float]:
         """Return the mean loss, the mean IoU of all pixels together, and the share of pixels that are right."""
         confusion_KK = total(batch.confusion_KK for batch in judged)
-        loss = total(batch.loss for batch in judged).item() / sum(batch.count for batch in judged)
+        loss = total(batch.loss for batch in judged).item() / sum(batch.num_images for batch in judged)
         return {"loss": loss, "score": mean_iou(confusion_KK), "pixel_accuracy": pixel_accuracy(confusion_KK)}
 
     def targets(self, batch: Batch, device: torch.device) -> Tensor:

@@ -15,6 +15,7 @@ from torch.optim import Optimizer
 from torch.utils.data import DataLoader
 
 from eightgig.core.errors import CheckpointError, ConfigurationError
+from eightgig.training.batch_splitter import BatchSplitter
 from eightgig.training.distributed.pipelined import PipelinedNetwork
 from eightgig.training.distributed.process_group import ProcessGroup
 from eightgig.training.distributed.sharding import copy_into, full_copy, gather, reshard

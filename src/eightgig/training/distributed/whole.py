@@ -36,7 +36,7 @@ class WholeNetwork:
         self._holders = {name: tuple(sorted(found)) for name, found in holders.items()}
         self._order = [[first_names[id(weight)] for weight in group] for group in decay_groups(network)]
         shared = dict.fromkeys(held for held in self._holders.values() if len(held) > 1)
-        self._groups = {held: torch.distributed.new_group(list(held)) for held in shared}
+        self._groups: dict[tuple[int, ...], Any] = {held: torch.distributed.new_group(list(held)) for held in shared}
 
     def first_names(self, module: nn.Module) -> dict[str, nn.Parameter]:
         """Return a stage's weights by the names that they have in the whole network."""
@@ -69,7 +69,7 @@ class WholeNetwork:
         ]
         norms = torch.zeros(len(names), device=self._group.device)
         if counted:
-            gradients = [own[names[number]].grad for number in counted]
+            gradients: Any = [own[names[number]].grad for number in counted]
             norms[counted] = torch.stack(torch._foreach_norm(gradients)).to(norms.device, norms.dtype)
         torch.distributed.all_reduce(norms)
         # Of as many norms, in the same order, as one process takes it of: the same in every bit.

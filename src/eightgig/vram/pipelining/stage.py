@@ -144,7 +144,8 @@ class _StagePass:
             for value, tensor in zip(flow.crossing(own.start), received, strict=True)
         }
 
-    def call(self, name: str, part: nn.Module, forward: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+    def call(self, name: str, _: nn.Module, forward: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+        """Run a part of the stage's own; give what stands for another's; end the pass after the last."""
         position, self._position = self._position, self._position + 1
         if position >= self._own.stop:
             handed = self._flow.crossing(self._own.stop)

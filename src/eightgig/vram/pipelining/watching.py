@@ -11,7 +11,7 @@ from eightgig.vram.pipelining.parts import parts_of
 class Handler(Protocol):
     """Does what is to be done when a part is called."""
 
-    def call(self, name: str, part: nn.Module, forward: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+    def call(self, name: str, part: nn.Module, forward: Callable[..., Any], args: Any, kwargs: Any, /) -> Any:
         """Return what the network goes on with as the part's output."""
 
 

@@ -81,7 +81,7 @@ def read_facts(request: FactsRequest) -> NetworkFacts:
     if not flow.cuts:
         raise PredictionError(
             f"{request.workload.factory}: the network cannot be cut into stages: "
-            + (flow.objection(1) if len(flow.calls) > 1 else "it is one part")  # type: ignore[operator]
+            + ((len(flow.calls) > 1 and flow.objection(1)) or "it is one part")
         )
     calls = []
     for position, call in enumerate(flow.calls):

@@ -31,7 +31,8 @@ def make_stage(
     what is handed over, have buffers for all micro-batches of a step, as torch's schedules have.
 
     Args:
-        factory: of the whole workload; `options` are its arguments.
+        factory: of the whole workload.
+        options: its arguments.
         parts: of the stage.
         absent: of the other stages.
         micro_batch: samples that pass at a time.
@@ -71,7 +72,7 @@ class _TracedStage:
         self._flow = stage.flow(lambda: self._base.loss(stage, batch))
         if averages:
             for position, weight in enumerate(list(stage.parameters())):
-                stage.registerbuffer(f"average_{position}", torch.empty_like(weight.detach()), persistent=False)
+                stage.register_buffer(f"average_{position}", torch.empty_like(weight.detach()), persistent=False)
         return stage
 
     def loss(self, stage: Any, batches: list[Any]) -> Tensor:
