@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from eightgig.cli import fit_command
 from eightgig.core.errors import DataError, EightgigError
 from eightgig.core.files import data_folder
 
@@ -138,6 +139,8 @@ class _Command(NamedTuple):
 
 
 _COMMANDS = {
+    "fit": _Command(fit_command.FIT_HELP, fit_command.FIT_STATUS, fit_command.fit_options, fit_command.fit),
+    "cards": _Command(fit_command.CARDS_HELP, fit_command.CARDS_STATUS, fit_command.cards_options, fit_command.cards),
     "doctor": _Command(
         "say what this machine can run, and what to change",
         "Ends with 1 where there is a problem.",

@@ -6,6 +6,7 @@ from typing import Any
 
 from pydantic import JsonValue
 
+from eightgig.core.addresses import at_address
 from eightgig.core.errors import EightgigError
 from eightgig.vram.allocator.events import AllocationTrace, OpCost
 from eightgig.vram.plan import Checkpointing, Precision
@@ -105,6 +106,13 @@ class Predictor:
             read = read_weights if self._child is None else self._child.weights
             self._weights[key] = read(workload, looks_at_loss=looks_at_loss)
         return self._weights[key]
+
+    def call(self, address: str, **arguments: Any) -> Any:
+        """Return what the function at `package.module:name` returns in the process that traces.
+
+        What is imported for it is there when a step is traced, and nothing of it is imported here.
+        """
+        return at_address(address)(**arguments) if self._child is None else self._child.call(address, arguments)
 
     def context_bytes(self, generation: Generation) -> int:
         """Return what the CUDA context takes of a card of a generation."""

@@ -6,7 +6,7 @@ import pickle
 import sys
 from collections.abc import Callable
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pydantic import Field, JsonValue, PrivateAttr
 
@@ -15,6 +15,14 @@ from eightgig.core.records import Record
 
 if TYPE_CHECKING:
     from eightgig.vram.tracing.workload import Workload
+
+
+class CallRequest(NamedTuple):
+    """A function to call in the child process; `search_path` is the parent's."""
+
+    address: str
+    arguments: dict[str, Any]
+    search_path: tuple[str, ...]
 
 
 class WorkloadSpec(Record):

@@ -1,0 +1,296 @@
+"""Networks of transformers by their configuration: for the process that traces. No weights are loaded.
+
+A question about one goes through `read_network` first: what it is, and whether its layers are alike, so that few of
+them stand for all (`layers.py`).
+"""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from eightgig.core.errors import ConfigurationError
+from eightgig.core.records import Record
+from eightgig.fitting.libraries import needed
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from eightgig.vram.tracing.workload import Workload
+
+Head = Literal["CausalLM", "Seq2SeqLM", "MaskedLM", "ImageClassification", "SequenceClassification"]
+# In this order: what a configuration can be built as, the richest first.
+_HEADS: tuple[Head, ...] = ("CausalLM", "Seq2SeqLM", "MaskedLM", "ImageClassification", "SequenceClassification")
+# Periods of layers that are looked for: of sliding and full attention (Gemma 3 has 6), of attention among others.
+_LONGEST_PERIOD = 8
+# Beyond the periods that are traced themselves: fewer would not be worth a second trace.
+_FEWEST_LEFT_OUT = 3
+
+
+class NetworkConfig(Record):
+    """What is known of a network of transformers before anything is traced.
+
+    Attributes:
+        config: as `config.json` holds it, with the defaults of its kind.
+        head: what it is built as.
+        num_layers: None where they are not counted in one number.
+        period: of layers that are alike, so that a few stand for all; None where they do not.
+        num_parameters: of the whole network.
+        max_tokens: that its positions go to; None where nothing says.
+    """
+
+    name: str
+    model_type: str
+    config: dict[str, Any]
+    head: Head
+    num_layers: int | None = None
+    period: int | None = None
+    num_parameters: int = 0
+    vocab_size: int = 0
+    max_tokens: int | None = None
+    image_size: int | None = None
+
+
+def read_network(source: str) -> NetworkConfig:
+    """Return what is known of a network by its id at Hugging Face, or by a folder with `config.json`.
+
+    Raises:
+        ConfigurationError: transformers is missing, there is no such configuration, it cannot be read, or its code is
+            not transformers' own.
+    """
+    needed("transformers", "a network of Hugging Face")
+    config = _config_of(source)
+    head = _head_of(config, source)
+    text = config.get_text_config()
+    num_layers = getattr(text, "num_hidden_layers", None)
+    made = NetworkConfig(
+        name=Path(source).resolve().name if Path(source).is_dir() else source,
+        model_type=config.model_type,
+        config=json.loads(config.to_json_string(use_diff=False)),
+        head=head,
+        num_layers=num_layers if isinstance(num_layers, int) else None,
+        num_parameters=_numel(_built(config, head, "float32")),
+        vocab_size=int(getattr(text, "vocab_size", 0) or 0),
+        max_tokens=getattr(text, "max_position_embeddings", None),
+        image_size=_image_size(config),
+    )
+    return made.model_copy(update={"period": _period(made)})
+
+
+def network(
+    config: dict[str, Any],
+    model_type: str,
+    head: Head,
+    *,
+    task: str,
+    weights: str,
+    size: int,
+    keeps_outputs: bool = True,
+    rank: int = 16,
+    num_layers: int | None = None,
+) -> "Workload":
+    """Return a network of transformers with its own loss.
+
+    Args:
+        config: as `read_network` gives it.
+        model_type: of it.
+        head: what it is built as.
+        task: `train`, `lora`, `qlora` or `infer`.
+        weights: what weights that are not quantized are held in: `float32`, `bfloat16` or `float16`.
+        size: tokens of a sample, or pixels of an image's side.
+        keeps_outputs: whether a step's outputs live until the next has made new ones.
+        rank: of LoRA's matrices.
+        num_layers: of all, the first so many; None takes all.
+    """
+    from eightgig.vram.tracing.workload import Workload
+
+    made = _with_layers(_made_config(model_type, config), num_layers)
+    module = _built(made, head, weights)
+    if task in ("lora", "qlora"):
+        from eightgig.fitting.adapters import with_adapters
+
+        module = with_adapters(module, rank=rank, four_bits=task == "qlora", dtype=weights)
+    held: list[Any] = []
+
+    def loss(network: "nn.Module", batch: Any) -> "Tensor":
+        outputs = network(**batch)
+        held[:] = [outputs] if keeps_outputs else []
+        return outputs.loss
+
+    return Workload(module=module, batch=lambda samples: _batch(head, made, samples, size), loss=loss)
+
+
+def _config_of(source: str) -> Any:
+    from transformers import AutoConfig
+
+    if Path(source).is_dir():
+        _check_folder(Path(source))
+    try:
+        return AutoConfig.from_pretrained(source, trust_remote_code=False)
+    except Exception as error:
+        raise ConfigurationError(_why_not(source, error)) from error
+
+
+def _check_folder(folder: Path) -> None:
+    path = folder / "config.json"
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ConfigurationError(
+            f"{path} cannot be read as a configuration ({error}): name a folder with the config.json of transformers"
+        ) from error
+    if not isinstance(content, dict) or not content.get("model_type"):
+        raise ConfigurationError(
+            f"{path} has no model_type: name a folder with the config.json of a network of transformers"
+        )
+
+
+def _why_not(source: str, error: Exception) -> str:
+    """Return one line for what transformers and its hub say in many."""
+    said = f"{type(error).__name__} {error}".lower()
+    if "trust_remote_code" in said or "custom code" in said:
+        return (
+            f"{source} has code of its own, which eightgig never runs: write a factory that builds it, and ask for it as "
+            "package.module:make"
+        )
+    if not Path(source).is_dir() and any(word in said for word in ("404", "not a valid model identifier", "gated")):
+        return (
+            f"there is no {source!r} at Hugging Face, or it wants a login (hf auth login): check the id, or name a folder "
+            "with its config.json"
+        )
+    if not Path(source).is_dir() and any(word in said for word in ("connect", "offline", "resolve", "timed out")):
+        return (
+            f"the configuration of {source!r} is not on this machine, and huggingface.co cannot be reached: name a folder "
+            "with its config.json, which is all that is needed"
+        )
+    first = " ".join(str(error).split())[:300]
+    return (
+        f"{source} cannot be read as a configuration of transformers ({type(error).__name__}: {first}): name an id, or a "
+        "folder with a config.json that this transformers knows"
+    )
+
+
+def _head_of(config: Any, source: str) -> Head:
+    from transformers.models.auto import modeling_auto
+
+    stated = " ".join(getattr(config, "architectures", None) or ())
+    mappings = {
+        head: getattr(modeling_auto, name)
+        for head, name in (
+            ("CausalLM", "MODEL_FOR_CAUSAL_LM_MAPPING_NAMES"),
+            ("Seq2SeqLM", "MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES"),
+            ("MaskedLM", "MODEL_FOR_MASKED_LM_MAPPING_NAMES"),
+            ("ImageClassification", "MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES"),
+            ("SequenceClassification", "MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES"),
+        )
+    }
+    can = [head for head in _HEADS if config.model_type in mappings[head]]
+    for head in can:
+        if mappings[head][config.model_type] in stated:
+            return head
+    if not can:
+        raise ConfigurationError(
+            f"{source} is a {config.model_type}, which has no head with a loss that eightgig knows (language models, "
+            "classifiers of texts and images): write a factory, and ask for it as package.module:make"
+        )
+    return can[0]
+
+
+def _built(config: Any, head: Head, dtype: str) -> "nn.Module":
+    import torch
+    from transformers import models
+
+    config = _without_cache(config)
+    factory = getattr(models.auto, f"AutoModelFor{head}")
+    with torch.device("meta"):
+        module: nn.Module = factory.from_config(config, dtype=getattr(torch, dtype))
+    return module
+
+
+def _without_cache(config: Any) -> Any:
+    if hasattr(config, "use_cache"):
+        config.use_cache = False
+    return config
+
+
+def _made_config(model_type: str, config: dict[str, Any]) -> Any:
+    from transformers.models.auto.configuration_auto import CONFIG_MAPPING
+
+    return CONFIG_MAPPING[model_type].from_dict(config)
+
+
+def _with_layers(config: Any, num_layers: int | None) -> Any:
+    if num_layers is None:
+        return config
+    text = config.get_text_config()
+    whole = text.num_hidden_layers
+    for name, value in list(vars(text).items()):  # what says something of each layer
+        if isinstance(value, list | tuple) and len(value) == whole:
+            setattr(text, name, value[:num_layers])
+    text.num_hidden_layers = num_layers
+    return config
+
+
+def _period(known: NetworkConfig) -> int | None:
+    """Return after how many layers they are alike: two counts of layers foretell all weights; None where none does."""
+    if known.num_layers is None:
+        return None
+    text = _made_config(known.model_type, known.config).get_text_config()
+    for period in range(1, _LONGEST_PERIOD + 1):
+        few, more = traced_layers(period)
+        left, is_odd = divmod(known.num_layers - more, period)
+        if known.num_layers < more + _FEWEST_LEFT_OUT:
+            return None
+        if is_odd or not _repeats(text, known.num_layers, period):
+            continue
+        try:
+            sizes = [_numel(_built(_with_layers(_copy(known), count), known.head, "float32")) for count in (few, more)]
+        except Exception:  # noqa: BLE001  a configuration that cannot be cut is traced whole
+            return None
+        if sizes[1] + left * (sizes[1] - sizes[0]) == known.num_parameters:
+            return period
+    return None
+
+
+def traced_layers(period: int) -> tuple[int, int]:
+    """Return the two numbers of layers that are traced where they are alike after `period`.
+
+    The first may differ from all others in what is alive at the peak, so none is left out of the smaller trace.
+    """
+    few = 2 * period if period == 1 else period
+    return few, few + period
+
+
+def _copy(known: NetworkConfig) -> Any:
+    return _made_config(known.model_type, json.loads(json.dumps(known.config)))
+
+
+def _repeats(text: Any, num_layers: int, period: int) -> bool:
+    lists = (value for value in vars(text).values() if isinstance(value, list | tuple) and len(value) == num_layers)
+    return all(list(value) == list(value[:period]) * (num_layers // period) for value in lists) or (
+        period == 1
+        and not any(True for value in vars(text).values() if isinstance(value, list) and len(value) == num_layers)
+    )
+
+
+def _numel(module: "nn.Module") -> int:
+    return sum(weight.numel() for weight in module.parameters())
+
+
+def _image_size(config: Any) -> int | None:
+    size = getattr(config, "image_size", None)
+    return size if isinstance(size, int) else None
+
+
+def _batch(head: Head, config: Any, samples: int, size: int) -> dict[str, "Tensor"]:
+    import torch
+
+    if head == "ImageClassification":
+        channels = getattr(config, "num_channels", 3)
+        return {
+            "pixel_values": torch.empty(samples, channels, size, size),
+            "labels": torch.zeros(samples, dtype=torch.long),
+        }
+    ids = torch.zeros(samples, size, dtype=torch.long)
+    if head == "SequenceClassification":
+        return {"input_ids": ids, "labels": torch.zeros(samples, dtype=torch.long)}
+    return {"input_ids": ids, "labels": ids.clone()}
