@@ -10,9 +10,12 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from eightgig.core.errors import ConfigurationError
 from eightgig.core.records import Record
+from eightgig.fitting.kv_cache import KvLayers, kv_layers
 from eightgig.fitting.libraries import needed
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from torch import Tensor, nn
 
     from eightgig.vram.tracing.workload import Workload
@@ -36,6 +39,9 @@ class NetworkConfig(Record):
         period: of layers that are alike, so that a few stand for all; None where they do not.
         num_parameters: of the whole network.
         max_tokens: that its positions go to; None where nothing says.
+        num_linear: of the parameters, those of linear layers but for the head.
+        inner_width: the widest that one layer makes of a token.
+        kv_layers: what it keeps of each token while it writes.
     """
 
     name: str
@@ -48,6 +54,10 @@ class NetworkConfig(Record):
     vocab_size: int = 0
     max_tokens: int | None = None
     image_size: int | None = None
+    num_linear: int = 0
+    hidden_size: int = 0
+    inner_width: int = 0
+    kv_layers: tuple[KvLayers, ...] = ()
 
 
 def read_network(source: str) -> NetworkConfig:
@@ -62,16 +72,21 @@ def read_network(source: str) -> NetworkConfig:
     head = _head_of(config, source)
     text = config.get_text_config()
     num_layers = getattr(text, "num_hidden_layers", None)
+    whole = _built(config, head, "float32")
     made = NetworkConfig(
         name=Path(source).resolve().name if Path(source).is_dir() else source,
         model_type=config.model_type,
         config=json.loads(config.to_json_string(use_diff=False)),
         head=head,
         num_layers=num_layers if isinstance(num_layers, int) else None,
-        num_parameters=_numel(_built(config, head, "float32")),
+        num_parameters=_numel(whole),
         vocab_size=int(getattr(text, "vocab_size", 0) or 0),
         max_tokens=getattr(text, "max_position_embeddings", None),
         image_size=_image_size(config),
+        num_linear=_num_linear(whole),
+        hidden_size=int(getattr(text, "hidden_size", 0) or 0),
+        inner_width=_inner_width(whole),
+        kv_layers=kv_layers(config) if head == "CausalLM" else (),
     )
     return made.model_copy(update={"period": _period(made)})
 
@@ -274,6 +289,24 @@ def _repeats(text: Any, num_layers: int, period: int) -> bool:
 
 def _numel(module: "nn.Module") -> int:
     return sum(weight.numel() for weight in module.parameters())
+
+
+def _linears(module: Any) -> "Iterator[Tensor]":
+    """Yield the matrices of linear layers, but for the head's."""
+    from torch import nn
+
+    head = module.get_output_embeddings()
+    for part in module.modules():
+        if part is not head and (isinstance(part, nn.Linear) or type(part).__name__ == "Conv1D"):
+            yield part.weight
+
+
+def _num_linear(module: "nn.Module") -> int:
+    return sum(weight.numel() for weight in _linears(module))
+
+
+def _inner_width(module: "nn.Module") -> int:
+    return max((max(weight.shape) for weight in _linears(module)), default=0)
 
 
 def _image_size(config: Any) -> int | None:

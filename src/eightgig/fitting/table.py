@@ -7,7 +7,8 @@ from rich.text import Text
 from eightgig.fitting.answer import CardAnswer, FitAnswer, FitVerdict, Lever
 
 STYLES: dict[FitVerdict, str] = {"fits": "green", "barely": "yellow", "no": "bold red"}
-WORDS: dict[FitVerdict, str] = {"fits": "fits", "barely": "barely", "no": "no"}
+_THEN: dict[FitVerdict, str] = {"fits": "then it fits", "barely": "then it fits barely", "no": "not enough alone"}
+_ROUNDS_UP = 0.9995  # 999.95 M are 1 B in three digits
 
 
 def rendered(answer: FitAnswer, *, explain: bool = False) -> Group:
@@ -45,7 +46,7 @@ def cells(answer: FitAnswer, row: CardAnswer) -> list[str]:
     return [
         row.card,
         f"{row.usable_gib:g}",
-        WORDS[row.verdict],
+        row.verdict,
         row.needs,
         row.how or "-",
         duration(row.seconds_per_step),
@@ -56,14 +57,15 @@ def cells(answer: FitAnswer, row: CardAnswer) -> list[str]:
 
 def lever_line(lever: Lever) -> str:
     """Return what a lever saves, how, and for what."""
-    then = "" if lever.then is None else f" -> then {WORDS[lever.then]}, {lever.then_gib:.1f} GiB"
-    return f"{lever.saves_gib:6.1f} GiB  {lever.how} (costs: {lever.costs}){then}"
+    then = "" if lever.then is None else f" -> {_THEN[lever.then]}"
+    needs = "" if lever.then_gib is None else f", {lever.then_gib:.1f} GiB"
+    return f"{lever.saves_gib:6.1f} GiB  {lever.how} (costs: {lever.costs}){then}{needs}"
 
 
 def size_of(num_parameters: int) -> str:
     """Write a number of parameters: `25.6 M`, `1.54 B`."""
     for name, size in (("B", 10**9), ("M", 10**6), ("K", 10**3)):
-        if num_parameters >= size:
+        if num_parameters >= _ROUNDS_UP * size:
             return f"{num_parameters / size:.3g} {name}"
     return str(num_parameters)
 

@@ -83,6 +83,16 @@ class WorkloadSpec(Record):
                 f"{name} cannot be sent to the process that predicts ({error}): put it into a module and write it as "
                 "package.module:function, or make what it holds inside of it"
             ) from error
+        return cls.of_pickled(name, pickled)
+
+    @classmethod
+    def of_pickled(cls, name: str, pickled: bytes) -> "WorkloadSpec":
+        """Return what is traced of a function that this program has pickled.
+
+        Args:
+            name: for a person.
+            pickled: the function; it is unpickled in the process that traces.
+        """
         spec = cls(factory=name, function=hashlib.sha256(pickled).hexdigest())
         spec._pickled = pickled
         return spec
@@ -111,7 +121,7 @@ class WorkloadSpec(Record):
 
     def _function(self) -> Callable[..., Any]:
         if self._pickled:
-            sent: Callable[..., Any] = pickle.loads(self._pickled)  # noqa: S301  from `_by_value` of this program
+            sent: Callable[..., Any] = pickle.loads(self._pickled)  # noqa: S301  from `of_pickled` of this program
             return sent
         if self.function is not None:
             raise ConfigurationError(
