@@ -114,7 +114,8 @@ def test_a_case_study_is_asked_for_by_its_name(project_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("name", "near"), [("RTX 307", "RTX 3070"), ("3070", "RTX 3070"), ("RTX4090 Ti", "RTX 4090"), ("rtx 5700", "RTX 5070")]
+    ("name", "near"),
+    [("RTX 307", "RTX 3070"), ("3070", "RTX 3070"), ("RTX4090 Ti", "RTX 4090"), ("rtx 5700", "RTX 5070")],
 )
 def test_a_misspelt_card_is_answered_with_its_nearest(refused, name, near):
     said = refused(asked_cards, name, Question())

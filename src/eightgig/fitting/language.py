@@ -25,8 +25,10 @@ Head = Literal["CausalLM", "Seq2SeqLM", "MaskedLM", "ImageClassification", "Sequ
 _HEADS: tuple[Head, ...] = ("CausalLM", "Seq2SeqLM", "MaskedLM", "ImageClassification", "SequenceClassification")
 # Periods of layers that are looked for: of sliding and full attention (Gemma 3 has 6), of attention among others.
 _LONGEST_PERIOD = 8
-# Beyond the periods that are traced themselves: fewer would not be worth a second trace.
-_FEWEST_LEFT_OUT = 3
+# So many layers are enough for what the allocator holds beside tensors to be that of the whole network.
+_ENOUGH_LAYERS = 8
+# Beyond those that are traced: fewer would not be worth a second trace.
+_FEWEST_LEFT_OUT = 4
 
 
 class NetworkConfig(Record):
@@ -251,28 +253,31 @@ def _period(known: NetworkConfig) -> int | None:
         return None
     text = _made_config(known.model_type, known.config).get_text_config()
     for period in range(1, _LONGEST_PERIOD + 1):
-        few, more = traced_layers(period)
-        left, is_odd = divmod(known.num_layers - more, period)
-        if known.num_layers < more + _FEWEST_LEFT_OUT:
+        few, more = traced_layers(period, known.num_layers)
+        if known.num_layers < few + more + _FEWEST_LEFT_OUT:
             return None
-        if is_odd or not _repeats(text, known.num_layers, period):
+        if not _repeats(text, known.num_layers, period):
             continue
         try:
             sizes = [_numel(_built(_with_layers(_copy(known), count), known.head, "float32")) for count in (few, more)]
         except Exception:  # noqa: BLE001  a configuration that cannot be cut is traced whole
             return None
-        if sizes[1] + left * (sizes[1] - sizes[0]) == known.num_parameters:
+        grown = (known.num_layers - more) * (sizes[1] - sizes[0])
+        if grown == (known.num_parameters - sizes[1]) * (more - few):
             return period
     return None
 
 
-def traced_layers(period: int) -> tuple[int, int]:
+def traced_layers(period: int, num_layers: int) -> tuple[int, int]:
     """Return the two numbers of layers that are traced where they are alike after `period`.
 
-    The first may differ from all others in what is alive at the peak, so none is left out of the smaller trace.
+    Both leave as much of a period over as the whole does. One layer alone differs from all others in what is alive at
+    the peak.
     """
-    few = 2 * period if period == 1 else period
-    return few, few + period
+    left_over = num_layers % period
+    few = next(count for count in range(2, 2 + period) if count % period == left_over)
+    more = max(few + period, next(n for n in range(_ENOUGH_LAYERS, 2 * _ENOUGH_LAYERS) if n % period == left_over))
+    return few, more
 
 
 def _copy(known: NetworkConfig) -> Any:
@@ -281,10 +286,7 @@ def _copy(known: NetworkConfig) -> Any:
 
 def _repeats(text: Any, num_layers: int, period: int) -> bool:
     lists = (value for value in vars(text).values() if isinstance(value, list | tuple) and len(value) == num_layers)
-    return all(list(value) == list(value[:period]) * (num_layers // period) for value in lists) or (
-        period == 1
-        and not any(True for value in vars(text).values() if isinstance(value, list) and len(value) == num_layers)
-    )
+    return all(list(value) == (list(value[:period]) * num_layers)[:num_layers] for value in lists)
 
 
 def _numel(module: "nn.Module") -> int:

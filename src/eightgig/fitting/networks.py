@@ -133,7 +133,7 @@ def _of_transformers(what: str, question: Question, predictor: StackPredictor) -
     shared = {"what": what, "name": config.name, "config": config, "num_parameters": config.num_parameters}
     stack = None
     if config.period and config.num_layers:
-        few, more = traced_layers(config.period)
+        few, more = traced_layers(config.period, config.num_layers)
         stack = Stack(num_layers=config.num_layers, few=few, more=more)
     if config.head == "ImageClassification":
         _check_sizes(what, tokens=question.tokens)
