@@ -9,7 +9,7 @@ import pytest
 
 from eightgig.cli import main
 
-SUBCOMMANDS = ("doctor", "snapshot", "calibrate", "replay", "join")
+SUBCOMMANDS = ("fit", "cards", "doctor", "snapshot", "calibrate", "replay", "join")
 _HELP_OF_ALL = """
 import sys
 from eightgig.cli import main
@@ -37,7 +37,7 @@ def test_help_of_every_part_imports_nothing_heavy():
         assert f"usage: eightgig {name} " in said
 
 
-@pytest.mark.parametrize("arguments", [[], ["fit"]])
+@pytest.mark.parametrize("arguments", [[], ["fits"]])
 def test_what_it_does_not_know_ends_with_the_names_that_it_knows(arguments, capsys):
     with pytest.raises(SystemExit) as left:
         main(arguments)

@@ -20,8 +20,16 @@ TINY = {
     "pad_token_id": 0,
 }
 LATENT = {
-    **{"kv_lora_rank": 16, "qk_rope_head_dim": 8, "qk_nope_head_dim": 16, "v_head_dim": 16, "q_lora_rank": 16},
-    **{"n_routed_experts": 4, "first_k_dense_replace": 4, "num_key_value_heads": 4, "n_group": 1, "topk_group": 1},
+    "kv_lora_rank": 16,
+    "qk_rope_head_dim": 8,
+    "qk_nope_head_dim": 16,
+    "v_head_dim": 16,
+    "q_lora_rank": 16,
+    "n_routed_experts": 4,
+    "first_k_dense_replace": 4,
+    "num_key_value_heads": 4,
+    "n_group": 1,
+    "topk_group": 1,
 }
 NETWORKS = {
     "llama": {"num_key_value_heads": 2},

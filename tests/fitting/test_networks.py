@@ -1,7 +1,5 @@
 """What a network's name may be, and what is said of one that is none: one line, with the way out."""
 
-import json
-
 import pytest
 
 from eightgig.core.errors import ConfigurationError

@@ -113,7 +113,9 @@ def test_a_workstation_card_has_the_full_tensor_rate(driver):
             "NVIDIA RTX A9000", 49140, nvmlDeviceGetNumGpuCores=10752, nvmlDeviceGetMaxClockInfo={1: 1800, 2: 8001}
         )
     )
-    assert present(card_found()).fp16_tflops == pytest.approx(154.8, abs=0.1)  # as of an RTX A6000: GA102 whitepaper, table 3
+    assert present(card_found()).fp16_tflops == pytest.approx(
+        154.8, abs=0.1
+    )  # as of an RTX A6000: GA102 whitepaper, table 3
 
 
 def test_a_card_without_tensor_cores_computes_half_precision_as_float32(driver):

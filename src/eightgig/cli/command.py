@@ -1,6 +1,7 @@
 """The command `eightgig`: what is asked of this project outside of Kedro. A part is imported when it is run."""
 
 import argparse
+import json
 import logging
 import sys
 from collections.abc import Callable, Sequence
@@ -53,6 +54,7 @@ def _doctor(options: argparse.Namespace) -> int:
 def _snapshot_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("files", nargs="+", type=Path, metavar="FILE", help="of torch.cuda.memory._dump_snapshot")
     parser.add_argument("--device", type=int, help="default: the device with the longest trace")
+    parser.add_argument("--json", action="store_true", help="each comparison on a line of its own, for programs")
 
 
 def _snapshot(options: argparse.Namespace) -> int:
@@ -65,7 +67,7 @@ def _snapshot(options: argparse.Namespace) -> int:
         except DataError as error:
             status = _refuse(error)
         else:
-            sys.stdout.write(f"{comparison.sentence()}\n")
+            sys.stdout.write(f"{comparison.model_dump_json() if options.json else comparison.sentence()}\n")
             status = max(status, 0 if comparison.exact else 1)
     return status
 
@@ -73,6 +75,7 @@ def _snapshot(options: argparse.Namespace) -> int:
 def _calibrate_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, required=True, help="the calibration to write")
     parser.add_argument("--base", type=Path, help="for what is not measured; default: the packaged constants")
+    parser.add_argument("--json", action="store_true", help="the file and what was found, for programs")
 
 
 def _calibrate(options: argparse.Namespace) -> int:
@@ -82,7 +85,10 @@ def _calibrate(options: argparse.Namespace) -> int:
         lines = calibrate(options.out, options.base)
     except EightgigError as error:
         return _refuse(error)
-    sys.stdout.writelines(f"{line}\n" for line in lines)
+    if options.json:
+        _write_json(file=str(options.out), found=lines)
+    else:
+        sys.stdout.writelines(f"{line}\n" for line in lines)
     return 0
 
 
@@ -90,16 +96,21 @@ def _replay_options(parser: argparse.ArgumentParser) -> None:
     default = data_folder() / "09_tracking"
     parser.add_argument("folder", nargs="?", type=Path, default=default, help="where runs are kept (%(default)s)")
     parser.add_argument("--to", metavar="URI", help="send all of them there, and not where each was meant for")
+    parser.add_argument("--json", action="store_true", help="how many were sent and are left, for programs")
 
 
 def _replay(options: argparse.Namespace) -> int:
     from eightgig.tracking.replay import replay_all
 
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
+    stream = sys.stderr if options.json else sys.stdout
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=stream)
     logging.getLogger("eightgig.tracking").setLevel(logging.INFO)
     done = replay_all(options.folder, options.to)
     left = done.kept + done.held
-    sys.stdout.write(f"{options.folder}: {done.sent} runs sent, {left} left\n")
+    if options.json:
+        _write_json(folder=str(options.folder), sent=done.sent, left=left)
+    else:
+        sys.stdout.write(f"{options.folder}: {done.sent} runs sent, {left} left\n")
     return 1 if left else 0
 
 
@@ -117,6 +128,10 @@ def _join(options: argparse.Namespace) -> int:
     except EightgigError as error:
         _refuse(error)
         return 1
+
+
+def _write_json(**values: object) -> None:
+    sys.stdout.write(json.dumps(values, indent=2) + "\n")
 
 
 def _refuse(error: EightgigError) -> int:

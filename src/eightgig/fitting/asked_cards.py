@@ -46,8 +46,8 @@ def _usable_gib(card: Card, question: Question) -> float:
     left = card.memory_gib - question.display_gib
     if left <= 0:
         raise ConfigurationError(
-            f"--display {question.display_gib:g} leaves nothing of the {card.memory_gib:g} GiB of the {card.name}: it is "
-            "in GiB, and a desktop takes about 0.5 to 1"
+            f"--display {question.display_gib:g} leaves nothing of the {card.memory_gib:g} GiB of the {card.name}: it "
+            "is in GiB, and a desktop takes about 0.5 to 1"
         )
     return left if question.budget_gib is None else min(left, question.budget_gib)
 

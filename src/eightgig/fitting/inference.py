@@ -146,5 +146,5 @@ def _levers(
     return tuple(sorted((lever for lever in found if lever.saves_gib > 0), key=lambda lever: -lever.saves_gib))
 
 
-def _lever(name: str, saves: int, how: str, costs: str, fits: bool) -> Lever:  # noqa: FBT001
+def _lever(name: str, saves: int, how: str, costs: str, fits: bool) -> Lever:
     return Lever(name=name, saves_gib=rounded_gib(saves), how=how, costs=costs, then="fits" if fits else "no")

@@ -1,6 +1,6 @@
 """Keys and values that a network keeps while it writes, by a closed form: 2 x layers x heads x width x tokens x bytes.
 
-Which layers keep all tokens, a window or none is transformers' own rule, asked of its cache; what one token takes follows
+Which layers keep all tokens, a window or none is transformers' own rule, asked of its cache; what a token takes follows
 from the configuration: grouped heads, widths of their own, latent attention.
 tests/fitting/test_kv_cache.py holds this against the tensors of transformers' DynamicCache.
 """

@@ -166,23 +166,24 @@ def _why_not(source: str, error: Exception) -> str:
     said = f"{type(error).__name__} {error}".lower()
     if "trust_remote_code" in said or "custom code" in said:
         return (
-            f"{source} has code of its own, which eightgig never runs: write a factory that builds it, and ask for it as "
-            "package.module:make"
+            f"{source} has code of its own, which eightgig never runs: write a factory that builds it, and ask for it "
+            "as package.module:make"
         )
     if not Path(source).is_dir() and any(word in said for word in ("404", "not a valid model identifier", "gated")):
         return (
-            f"there is no {source!r} at Hugging Face, or it wants a login (hf auth login): check the id, or name a folder "
-            "with its config.json"
+            f"there is no {source!r} at Hugging Face, or it wants a login (hf auth login): check the id (torchvision's "
+            "and timm's networks are torchvision:NAME and timm:NAME), or name a folder with its config.json"
         )
     if not Path(source).is_dir() and any(word in said for word in ("connect", "offline", "resolve", "timed out")):
         return (
-            f"the configuration of {source!r} is not on this machine, and huggingface.co cannot be reached: name a folder "
-            "with its config.json, which is all that is needed"
+            f"the configuration of {source!r} is not on this machine, and huggingface.co cannot be reached: name a "
+            "folder with its config.json, which is all that is needed (names of torchvision and timm are written "
+            "torchvision:NAME and timm:NAME)"
         )
     first = " ".join(str(error).split())[:300]
     return (
-        f"{source} cannot be read as a configuration of transformers ({type(error).__name__}: {first}): name an id, or a "
-        "folder with a config.json that this transformers knows"
+        f"{source} cannot be read as a configuration of transformers ({type(error).__name__}: {first}): name an id, or "
+        "a folder with a config.json that this transformers knows"
     )
 
 

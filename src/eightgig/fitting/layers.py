@@ -1,9 +1,9 @@
 """Networks whose layers are alike: two short ones are traced, and the whole one follows from them in a straight line.
 
 Every layer of such a network takes the same ops on the same sizes, so what a step holds and does grows by as much with
-each. What is once a network (embeddings, the head, its loss) is in both traces. What the allocator holds beside tensors does not grow
-so: it is that of the longer trace, which is long enough for the blocks of a loss to find room among those of layers. Held
-against whole traces (benchmarks/fit_layers.py, tests/fitting/test_layers.py): tensors to 0.1 %, the smallest cap to 1 %.
+each. What is once a network (embeddings, the head, its loss) is in both traces. What the allocator holds beside tensors
+does not grow so: it is that of the longer trace, which is long enough for the blocks of a loss to find room among those
+of layers. tests/fitting/test_layers.py holds this against whole traces.
 """
 
 from collections import Counter

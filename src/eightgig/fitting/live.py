@@ -35,8 +35,8 @@ def _samples(module: Any, loss: Any, batch: Any) -> int:
     tensors = [leaf for leaf in tree_leaves(batch) if isinstance(leaf, Tensor) and leaf.dim()]
     if not isinstance(module, nn.Module) or not callable(loss) or not tensors:
         raise ConfigurationError(
-            f"a live module is asked for as fit(module, loss=..., batch=...), with loss(module, batch) giving one number "
-            f"and a batch of tensors; found {type(module).__name__}, {type(loss).__name__} and {type(batch).__name__}"
+            f"a live module is asked for as fit(module, loss=..., batch=...), with loss(module, batch) giving one "
+            "number and a batch of tensors; found {type(module).__name__}, {type(loss).__name__} and {type(batch).__name__}"
         )
     return len(tensors[0])
 
@@ -68,7 +68,7 @@ class _WithoutWeights(cloudpickle.Pickler):  # type: ignore[misc]
         return super().reducer_override(obj)
 
 
-def _made(shape: tuple[int, ...], dtype: torch.dtype, requires_grad: bool, is_weight: bool) -> Tensor:  # noqa: FBT001
+def _made(shape: tuple[int, ...], dtype: torch.dtype, requires_grad: bool, is_weight: bool) -> Tensor:
     tensor = torch.empty(shape, dtype=dtype, device="meta")
     return nn.Parameter(tensor, requires_grad=requires_grad) if is_weight else tensor.requires_grad_(requires_grad)
 

@@ -103,8 +103,8 @@ def _own(what: str, spec: WorkloadSpec, question: Question) -> Network:
             raise ConfigurationError(f"--{name} is not for {what}, whose batches its own function makes: set it there")
     if question.task in ("lora", "qlora"):
         raise ConfigurationError(
-            f"--task {question.task} is for networks of transformers: let {what} make the adapters itself, and ask with "
-            "--task train"
+            f"--task {question.task} is for networks of transformers: let {what} make the adapters itself, and ask "
+            "with --task train"
         )
     return Network(what=what, name=what, kind="own", sample="one sample", spec=spec)
 
@@ -143,8 +143,8 @@ def _of_transformers(what: str, question: Question, predictor: StackPredictor) -
     tokens = question.tokens or min(DEFAULT_TOKENS, config.max_tokens or DEFAULT_TOKENS)
     if config.max_tokens and tokens > config.max_tokens and question.task != "infer":
         raise ConfigurationError(
-            f"{what} has positions for {config.max_tokens:,} tokens, fewer than the {tokens:,} that were asked for: lower "
-            "--tokens"
+            f"{what} has positions for {config.max_tokens:,} tokens, fewer than the {tokens:,} that were asked for: "
+            "lower --tokens"
         )
     return Network(**shared, kind="tokens", stack=stack, sample=f"{tokens:,} tokens", tokens=tokens)
 

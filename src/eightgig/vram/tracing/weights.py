@@ -118,11 +118,13 @@ def _bytes_of(weight: "Tensor") -> int:
 
 def _reached(workload: "Workload") -> set[int]:
     """Return the ids of the weights that the loss depends on: those whose gradients are at the ends of its graph."""
+    import torch
     from torch._subclasses.fake_tensor import FakeTensorMode
 
     sparse = {id(part.weight) for part in workload.module.modules() if getattr(part, "sparse", False)}
     try:
-        with FakeTensorMode(allow_non_fake_inputs=True):
+        is_bare = any(weight.is_meta for weight in workload.module.parameters())
+        with FakeTensorMode(allow_non_fake_inputs=True), torch.device("meta" if is_bare else "cpu"):
             loss = workload.loss(workload.module.train(), workload.batch(_SAMPLES))
             return {id(weight) for weight in _ends(loss.grad_fn)} - sparse  # sparse gradients have few of the rows
     except Exception:  # noqa: BLE001  whatever a user's network raises
