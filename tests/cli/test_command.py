@@ -9,7 +9,7 @@ import pytest
 
 from eightgig.cli import main
 
-SUBCOMMANDS = ("fit", "cards", "doctor", "snapshot", "calibrate", "replay", "join")
+SUBCOMMANDS = ("fit", "cards", "doctor", "snapshot", "calibrate", "replay", "completion", "join")
 _HELP_OF_ALL = """
 import sys
 from eightgig.cli import main
@@ -60,3 +60,19 @@ def test_no_text_names_a_module_where_there_is_a_command(project_path, name):
     past = project_path / "docs" / "decisions"
     found = [file for file in files if past not in file.parents and "python -m eightgig" in file.read_text("utf-8")]
     assert found == []
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_a_shell_completes_commands_and_their_options(shell, capsys):
+    assert main(["completion", shell]) == 0
+    said = capsys.readouterr().out
+    options = ("-l card", "-l node-rank") if shell == "fish" else ("--card", "--node-rank")
+    assert all(word in said for word in (*SUBCOMMANDS, *options, "qlora"))
+
+
+def test_bash_takes_the_script(capsys):
+    assert main(["completion", "bash"]) == 0
+    script = capsys.readouterr().out
+    asked = 'COMP_WORDS=(eightgig fit --to); COMP_CWORD=2; _eightgig; printf "%s\\n" "${COMPREPLY[@]}"'
+    done = subprocess.run(["bash", "-c", script + asked], capture_output=True, text=True, check=True)
+    assert "--tokens" in done.stdout.split()

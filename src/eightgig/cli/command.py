@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from eightgig.cli import fit_command
+from eightgig.cli import completion, fit_command
 from eightgig.core.errors import DataError, EightgigError
 from eightgig.core.files import data_folder
 
@@ -21,10 +21,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     parser = argparse.ArgumentParser("eightgig", description="What is asked of eightgig outside of Kedro.")
     subparsers = parser.add_subparsers(required=True, metavar="COMMAND")
+    parsers: dict[str, argparse.ArgumentParser] = {}
     for name, command in _COMMANDS.items():
         subparser = subparsers.add_parser(name, help=command.help, description=command.help, epilog=command.status)
         command.add_options(subparser)
-        subparser.set_defaults(run=command.run)
+        subparser.set_defaults(run=command.run, parsers=parsers)
+        parsers[name] = subparser
     options = parser.parse_args(arguments)
     run: Callable[[argparse.Namespace], int] = options.run
     return run(options)
@@ -134,6 +136,10 @@ def _write_json(**values: object) -> None:
     sys.stdout.write(json.dumps(values, indent=2) + "\n")
 
 
+def _completion(options: argparse.Namespace) -> int:
+    return completion.write(options.shell, options.parsers)
+
+
 def _refuse(error: EightgigError) -> int:
     sys.stderr.write(f"{error}\n")
     return 2
@@ -179,6 +185,12 @@ _COMMANDS = {
         "Ends with 1 where something is left.",
         _replay_options,
         _replay,
+    ),
+    "completion": _Command(
+        'write a script that completes these commands: eval "$(eightgig completion bash)"',
+        "Ends with 0.",
+        completion.completion_options,
+        _completion,
     ),
     "join": _Command(
         "let this machine take part in a run of several", "Ends with 1 where no run ended well.", _join_options, _join

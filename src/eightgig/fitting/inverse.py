@@ -2,7 +2,7 @@
 
 What lasts stays, and what passes grows with the samples, which is nearly a straight line; of tokens too, for fused
 attention holds no matrix of all against all. One trace says how steep it is where activations are most of what passes;
-else a second one does. So it is "about"; asked again with that size, the answer is traced.
+else one with more samples is looked at, too. So it is "about"; asked again with that size, the answer is traced.
 """
 
 from math import log2
@@ -10,13 +10,13 @@ from math import log2
 from eightgig.fitting.networks import Network
 from eightgig.vram.plan import MemoryPlan
 from eightgig.vram.planning.request import PlanRequest, generation_of
-from eightgig.vram.tracing.prediction import Prediction
 from eightgig.vram.tracing.predictor import Predictor
 
 _LASTING = ("parameters", "gradients", "optimizer")
 _WITH_SAMPLES = ("activations", "batch")
 _MOSTLY = 0.6  # of what passes: then its growth is that of the samples
-_WORTH_A_TRACE = 1.1
+_WORTH_A_LOOK = 2  # times as many samples
+_LOOKS = 4
 _ROUND_TOKENS = 64
 
 
@@ -37,27 +37,21 @@ def longest_context(request: PlanRequest, plan: MemoryPlan, predictor: Predictor
 
 
 def _room(request: PlanRequest, plan: MemoryPlan, predictor: Predictor) -> float | None:
-    """Return how many times as much may pass."""
-    prediction = predictor.predict(request.workload, request.options(plan), generation=generation_of(request))
-    usable = int(plan.budget_bytes / (1 + prediction.error_above))
-    lasting = sum(prediction.at_peak.get(name, 0) for name in _LASTING)
-    passing = prediction.min_memory_limit - lasting
-    if passing <= 0:
-        return None
-    times = max(1.0, (usable - lasting) / passing)
-    kept = sum(prediction.at_peak.get(name, 0) for name in _WITH_SAMPLES)
-    if kept >= _MOSTLY * passing or times < _WORTH_A_TRACE:
-        return times
-    return _between(request, plan, predictor, prediction, times, usable)
+    """Return how many times as much may pass.
 
-
-def _between(
-    request: PlanRequest, plan: MemoryPlan, predictor: Predictor, prediction: Prediction, times: float, usable: int
-) -> float:
-    """Return the same from a second trace, where what does not grow with the samples hides at the peak."""
-    doubled = 2 ** max(1, int(log2(times)))  # so that cards of about one size share a trace
-    more = plan.model_copy(update={"micro_batch": plan.micro_batch * doubled})
-    other = predictor.predict(request.workload, request.options(more), generation=generation_of(request))
-    grown = other.min_memory_limit - prediction.min_memory_limit
-    share = (usable - prediction.min_memory_limit) / grown if grown > 0 else 0.0
-    return 1 + share * (more.micro_batch / plan.micro_batch - 1)
+    What is taken to grow holds what does not, so each look says too little, and the next, with more samples, less so.
+    """
+    grown = 1
+    for _ in range(_LOOKS):
+        step = plan.model_copy(update={"micro_batch": plan.micro_batch * grown})
+        prediction = predictor.predict(request.workload, request.options(step), generation=generation_of(request))
+        lasting = sum(prediction.at_peak.get(name, 0) for name in _LASTING)
+        passing = prediction.min_memory_limit - lasting
+        if passing <= 0:
+            return None
+        times = (plan.budget_bytes / (1 + prediction.error_above) - lasting) / passing
+        kept = sum(prediction.at_peak.get(name, 0) for name in _WITH_SAMPLES)
+        if kept >= _MOSTLY * passing or times < _WORTH_A_LOOK:
+            break
+        grown *= 2 ** int(log2(times))  # so that cards of about one size share a trace
+    return grown * max(1.0, times)

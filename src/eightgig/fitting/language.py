@@ -25,6 +25,7 @@ Head = Literal["CausalLM", "Seq2SeqLM", "MaskedLM", "ImageClassification", "Sequ
 _HEADS: tuple[Head, ...] = ("CausalLM", "Seq2SeqLM", "MaskedLM", "ImageClassification", "SequenceClassification")
 # Periods of layers that are looked for: of sliding and full attention (Gemma 3 has 6), of attention among others.
 _LONGEST_PERIOD = 8
+_FEWEST_LAYERS = 4
 # So many layers are enough for what the allocator holds beside tensors to be that of the whole network.
 _ENOUGH_LAYERS = 8
 # Beyond those that are traced: fewer would not be worth a second trace.
@@ -272,13 +273,14 @@ def _period(known: NetworkConfig) -> int | None:
 def traced_layers(period: int, num_layers: int) -> tuple[int, int]:
     """Return the two numbers of layers that are traced where they are alike after `period`.
 
-    Both leave as much of a period over as the whole does. One layer alone differs from all others in what is alive at
-    the peak.
+    Both leave as much of a period over as the whole does. In fewer than four the peak may lie at another moment.
     """
-    left_over = num_layers % period
-    few = next(count for count in range(2, 2 + period) if count % period == left_over)
-    more = max(few + period, next(n for n in range(_ENOUGH_LAYERS, 2 * _ENOUGH_LAYERS) if n % period == left_over))
-    return few, more
+
+    def at_least(least: int) -> int:
+        return least + (num_layers - least) % period
+
+    few = at_least(_FEWEST_LAYERS)
+    return few, at_least(max(_ENOUGH_LAYERS, few + period))
 
 
 def _copy(known: NetworkConfig) -> Any:

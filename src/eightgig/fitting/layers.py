@@ -17,6 +17,8 @@ from eightgig.vram.tracing.spec import WorkloadSpec
 from eightgig.vram.tracing.workspace import Generation
 
 _OPTION = "num_layers"  # of the factory
+# Of whole traces' smallest cap, four ways of training Qwen2.5-1.5B: docs/fit.md.
+_LINE_ERROR = 0.01
 _GROWING = ("peak_allocated", "peak_reserved", "min_memory_limit")
 
 
@@ -92,6 +94,7 @@ def _extended(few: Prediction, more: Prediction, steps: float) -> Prediction:
         update={
             **{name: getattr(more, name) + grown for name in _GROWING},
             "at_peak": {name: max(0, line(few.at_peak[name], size)) for name, size in more.at_peak.items()},
+            "error_above": more.error_above + _LINE_ERROR,
             "timeline": (),  # of the shorter network: its course would mislead
         }
     )

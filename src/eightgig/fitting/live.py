@@ -35,8 +35,8 @@ def _samples(module: Any, loss: Any, batch: Any) -> int:
     tensors = [leaf for leaf in tree_leaves(batch) if isinstance(leaf, Tensor) and leaf.dim()]
     if not isinstance(module, nn.Module) or not callable(loss) or not tensors:
         raise ConfigurationError(
-            f"a live module is asked for as fit(module, loss=..., batch=...), with loss(module, batch) giving one "
-            "number and a batch of tensors; found {type(module).__name__}, {type(loss).__name__} and {type(batch).__name__}"
+            "a live module is asked for as fit(module, loss=..., batch=...), with loss(module, batch) giving one number "
+            f"and a batch of tensors; found {type(module).__name__}, {type(loss).__name__}, {type(batch).__name__}"
         )
     return len(tensors[0])
 
