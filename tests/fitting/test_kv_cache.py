@@ -1,5 +1,7 @@
 """Keys and values by the closed form are those that transformers' own cache holds."""
 
+from typing import Any
+
 import pytest
 import torch
 from transformers import AutoModelForCausalLM
@@ -46,7 +48,8 @@ NETWORKS = {
 
 @pytest.mark.parametrize("kind", NETWORKS)
 def test_the_closed_form_is_what_the_cache_holds(kind):
-    config = CONFIG_MAPPING[kind](**{**TINY, **NETWORKS[kind]})
+    settings: Any = {**TINY, **NETWORKS[kind]}
+    config = CONFIG_MAPPING[kind](**settings)
     network = AutoModelForCausalLM.from_config(config).eval()
     with torch.no_grad():
         made = network(input_ids=torch.ones(SAMPLES, TOKENS, dtype=torch.long), use_cache=True)
@@ -57,6 +60,7 @@ def test_the_closed_form_is_what_the_cache_holds(kind):
 
 
 def test_layers_with_a_state_of_their_own_keep_nothing_of_each_token():
-    config = CONFIG_MAPPING["qwen3_next"](**{**TINY, "num_key_value_heads": 2, "head_dim": 16})
+    settings: Any = {**TINY, "num_key_value_heads": 2, "head_dim": 16}
+    config = CONFIG_MAPPING["qwen3_next"](**settings)
     (layers,) = kv_layers(config)
     assert (layers.count, layers.values, layers.window) == (1, 2 * 2 * 16, None)

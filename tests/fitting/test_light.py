@@ -17,16 +17,16 @@ _IMPORTED_AS = {
 }
 _BLOCKER = """
 import sys
+from importlib.machinery import PathFinder
 
 
-class Blocker:
-    def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in {blocked!r}:
-            raise ModuleNotFoundError(f"No module named {{name!r}}, which is blocked", name=name)
-        return None
+class Blocker(PathFinder):
+    @classmethod
+    def find_spec(cls, name, path=None, target=None):
+        return None if name.partition(".")[0] in {blocked!r} else PathFinder.find_spec(name, path, target)
 
 
-sys.meta_path.insert(0, Blocker())
+sys.meta_path[:] = [Blocker if finder is PathFinder else finder for finder in sys.meta_path]
 """
 _SAYS_WHAT_IS_IMPORTED = """
 import sys

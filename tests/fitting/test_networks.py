@@ -1,5 +1,7 @@
 """What a network's name may be, and what is said of one that is none: one line, with the way out."""
 
+from typing import Any
+
 import pytest
 
 from eightgig.core.errors import ConfigurationError
@@ -10,6 +12,9 @@ from eightgig.fitting.language import network, read_network
 from eightgig.fitting.networks import network_of
 from eightgig.fitting.question import Question
 from eightgig.fitting.weight_kinds import KINDS, weight_kind
+
+
+NOBODY: Any = None  # is asked: what is wrong is seen before
 
 
 @pytest.fixture
@@ -92,7 +97,7 @@ def test_a_missing_library_is_named_with_its_command(refused, monkeypatch):
     ],
 )
 def test_parts_that_contradict_each_other(refused, what, asked, said):
-    assert said in refused(network_of, what, Question(**asked), None)
+    assert said in refused(network_of, what, Question(**asked), NOBODY)
 
 
 def test_sizes_that_a_network_does_not_have(network_folder, refused):
@@ -107,7 +112,7 @@ def test_sizes_that_a_network_does_not_have(network_folder, refused):
 
 def test_a_case_study_is_asked_for_by_its_name(project_path, monkeypatch):
     monkeypatch.chdir(project_path)
-    found = network_of("flower_classifier", Question(), None)
+    found = network_of("flower_classifier", Question(), NOBODY)
     assert (found.name, found.sample) == ("EfficientNet-B3, 300 px", "300 px")
 
 

@@ -28,7 +28,7 @@ def with_adapters(module: "nn.Module", *, rank: int, four_bits: bool, dtype: str
 
     _takes_gradients(module)
     adapters = peft.LoraConfig(r=rank, lora_alpha=2 * rank, target_modules="all-linear")
-    return peft.get_peft_model(module, adapters)  # type: ignore[arg-type]
+    return peft.get_peft_model(module, adapters)
 
 
 def _in_four_bits(module: Any, dtype: str) -> Any:

@@ -1,5 +1,6 @@
 """Networks for images by name, from torchvision and timm: for the process that traces. No weights are loaded."""
 
+import inspect
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 # Of torchvision, whose classifiers say none; its weights are of 224 pixels but for these, which fail on fewer.
 _SIZES = {"inception_v3": 299}
 _SIZE = 224
+_SLOW_TO_DRAW = ("googlenet", "inception_v3")  # their constructors draw values for seconds
 
 
 class ImageNetwork(Record):
@@ -39,14 +41,14 @@ def read_image_network(library: str, name: str) -> ImageNetwork:
     if name not in known:
         near = get_close_matches(name, known, n=3)
         meant = f"did you mean {' or '.join(near)}?" if near else f"see {library}'s list of models"
-        raise ConfigurationError(f"{library} has no network {name!r}: {meant}")
+        raise ConfigurationError(f"{library} has no classifier or segmenter {name!r}: {meant}")
     module = _made(library, name, None)
     size = _SIZES.get(name, _SIZE) if library == "torchvision" else int(module.default_cfg["input_size"][-1])
     return ImageNetwork(image_size=size, num_parameters=sum(weight.numel() for weight in module.parameters()))
 
 
 def image_network(library: str, name: str, image_size: int) -> "Workload":
-    """Return a network with cross-entropy over its classes, or where it is torchvision's, with its own losses."""
+    """Return a network with cross-entropy over its classes: of images, of pixels where it gives maps."""
     import torch
     from torch.nn import functional
 
@@ -68,9 +70,9 @@ def _names(library: str) -> list[str]:
         import timm
 
         return [*timm.list_models(), *timm.list_models(pretrained=True)]
-    from torchvision.models import list_models
+    from torchvision import models
 
-    return list_models()
+    return [*models.list_models(module=models), *models.list_models(module=models.segmentation)]
 
 
 def _made(library: str, name: str, image_size: int | None) -> Any:
@@ -79,23 +81,21 @@ def _made(library: str, name: str, image_size: int | None) -> Any:
     if library == "timm":
         import timm
 
+        sized: dict[str, Any] = {} if image_size is None else {"img_size": image_size}
         with torch.device("meta"):
             try:
-                return timm.create_model(name, **({} if image_size is None else {"img_size": image_size}))
+                return timm.create_model(name, **sized)
             except TypeError:  # only networks with positions take a size
                 return timm.create_model(name)
-    from torchvision.models import get_model
+    from torchvision.models import get_model, get_model_builder
 
-    extra: dict[str, Any] = {} if "vit_" not in name or image_size is None else {"image_size": image_size}
-    extra |= {"init_weights": False} if name in ("googlenet", "inception_v3") else {}  # which draws values for long
+    takes = inspect.signature(get_model_builder(name)).parameters
+    asked = {"weights": None, "weights_backbone": None, "image_size": image_size}
+    extra: dict[str, Any] = {key: value for key, value in asked.items() if key in takes}
+    extra |= {"image_size": image_size} if "vit_" in name and image_size else {}
+    extra |= {"init_weights": False} if name in _SLOW_TO_DRAW else {}
     with torch.device("meta"):
-        return get_model(
-            name, weights=None, **({"weights_backbone": None} if "_" in name and _is_dense(name) else {}), **extra
-        )
-
-
-def _is_dense(name: str) -> bool:
-    return name.startswith(("deeplabv3", "fcn_", "lraspp"))
+        return get_model(name, **extra)
 
 
 def _outputs(made: Any) -> "list[Tensor]":

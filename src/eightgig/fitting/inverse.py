@@ -8,12 +8,12 @@ else one with more samples is looked at, too. So it is "about"; asked again with
 from math import log2
 
 from eightgig.fitting.networks import Network
-from eightgig.vram.plan import MemoryPlan
+from eightgig.vram.plan import Category, MemoryPlan
 from eightgig.vram.planning.request import PlanRequest, generation_of
 from eightgig.vram.tracing.predictor import Predictor
 
-_LASTING = ("parameters", "gradients", "optimizer")
-_WITH_SAMPLES = ("activations", "batch")
+_LASTING: tuple[Category, ...] = ("parameters", "gradients", "optimizer")
+_WITH_SAMPLES: tuple[Category, ...] = ("activations", "batch")
 _MOSTLY = 0.6  # of what passes: then its growth is that of the samples
 _WORTH_A_LOOK = 2  # times as many samples
 _LOOKS = 4

@@ -35,8 +35,8 @@ def _samples(module: Any, loss: Any, batch: Any) -> int:
     tensors = [leaf for leaf in tree_leaves(batch) if isinstance(leaf, Tensor) and leaf.dim()]
     if not isinstance(module, nn.Module) or not callable(loss) or not tensors:
         raise ConfigurationError(
-            "a live module is asked for as fit(module, loss=..., batch=...), with loss(module, batch) giving one number "
-            f"and a batch of tensors; found {type(module).__name__}, {type(loss).__name__}, {type(batch).__name__}"
+            "a live module is asked for as fit(module, loss=..., batch=...), with loss(module, batch) giving one "
+            f"number and a batch of tensors; found {', '.join(type(each).__name__ for each in (module, loss, batch))}"
         )
     return len(tensors[0])
 
@@ -57,7 +57,7 @@ def _spec(module: nn.Module, loss: Callable[..., Any], make_batch: Callable[[int
     return WorkloadSpec.of_pickled(f"{type(module).__module__}:{type(module).__name__}", pickled)
 
 
-class _WithoutWeights(cloudpickle.Pickler):  # type: ignore[misc]
+class _WithoutWeights(cloudpickle.Pickler):
     """Sends shapes in place of large tensors; tied ones stay tied, as pickle's memo has it."""
 
     def reducer_override(self, obj: Any) -> Any:

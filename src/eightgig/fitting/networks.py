@@ -52,7 +52,7 @@ class Network(Record):
         if self.spec is not None:
             return self.spec
         if self.config is None:
-            options = {"library": self.library, "name": self.name, "image_size": self.image_size}
+            options: dict[str, Any] = {"library": self.library, "name": self.name, "image_size": self.image_size}
             return WorkloadSpec(factory=f"{_HERE}.images:image_network", options=options)
         options = {
             "config": self.config.config,

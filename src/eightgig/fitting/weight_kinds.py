@@ -2,10 +2,11 @@
 
 GGUF: `tools/quantize/README.md` of ggml-org/llama.cpp at 311c2c9, measured on Llama-3.1-8B with embeddings and norms in
 the file: what a kind mixes differs a little by network. `Q4_0` and the other kinds of one block size are their block's
-bytes: 18 B for 32 weights and so on (`ggml-common.h`, block_q4_0 to block_q5_1). NF4, doubly quantized, is 4 bits, 8
-for the scale of 64 weights and 32 for that of 256 scales (Dettmers et al., QLoRA, section 3); int8 has a float32 for each
-row (`Int8Params` of bitsandbytes), which is left out. Those two are of linear layers: the rest stays in 16 bits, as
-`load_in_4bit` and `load_in_8bit` of transformers leave it.
+bytes: 18 B for 32 weights and so on (`ggml-common.h`, block_q4_0 to block_q5_1).
+
+NF4, doubly quantized, is 4 bits, 8 for the scale of 64 weights and 32 for that of 256 scales (Dettmers et al., QLoRA,
+section 3); int8 has a float32 for each row (`Int8Params` of bitsandbytes), which is left out. Those two are of linear
+layers: the rest stays in 16 bits, as `load_in_4bit` and `load_in_8bit` of transformers leave it.
 """
 
 from difflib import get_close_matches

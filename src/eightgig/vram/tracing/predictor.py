@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 from pydantic import JsonValue
 
@@ -38,7 +38,7 @@ class Predictor:
         self._predictions: dict[tuple[str, str, int | None], Prediction] = {}
         self._weights: dict[tuple[str, bool], tuple[Weight, ...]] = {}
 
-    def __enter__(self) -> "Predictor":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
