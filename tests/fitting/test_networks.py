@@ -13,7 +13,6 @@ from eightgig.fitting.networks import network_of
 from eightgig.fitting.question import Question
 from eightgig.fitting.weight_kinds import KINDS, weight_kind
 
-
 NOBODY: Any = None  # is asked: what is wrong is seen before
 
 

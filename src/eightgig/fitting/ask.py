@@ -68,11 +68,24 @@ def fit(
     question = Question(batch=samples, **asked)
     cards = asked_cards(card, question)
     with StackPredictor() as predictor:
-        say(f"reads {what if isinstance(what, str) else 'the network'}")
-        found = network_of(what, question, predictor)
-        predictor.stack = found.stack
-        answer = _answer(found, question, cards, predictor, say, explain=explain)
+        answer = answer_with(predictor, what, question, cards, say, explain=explain)
     return answer.model_copy(update={"seconds": round(time.monotonic() - begun, 1)})
+
+
+def answer_with(
+    predictor: StackPredictor,
+    what: "str | WorkloadSpec | Callable[..., Any]",
+    question: Question,
+    cards: tuple[AskedCard, ...],
+    say: Say = lambda _: None,
+    *,
+    explain: bool = False,
+) -> FitAnswer:
+    """Return the answer to a question, by a predictor that may answer several."""
+    say(f"reads {what if isinstance(what, str) else 'the network'}")
+    found = network_of(what, question, predictor)
+    predictor.stack = found.stack
+    return _answer(found, question, cards, predictor, say, explain=explain)
 
 
 def _live(network: Any, loss: Any, batch: Any) -> tuple[Any, int | None]:
