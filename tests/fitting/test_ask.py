@@ -118,12 +118,14 @@ def test_the_function_and_its_package_do_not_hide_each_other():
     assert sys.modules["eightgig.fitting"] is eightgig.fitting
 
 
-def test_one_trace_answers_all_cards(monkeypatch):
+def test_traces_are_shared_by_all_cards(monkeypatch):
     traced = []
     made = Predictor._made
     monkeypatch.setattr(Predictor, "_made", lambda self, *asked: traced.append(asked[1].phase) or made(self, *asked))
     eightgig.fit(OWN, card="all-8gb", batch=64)
-    assert sorted(traced) == ["train", "train", "validate"]  # one more says how many samples would fit
+    assert traced.count("validate") == 1
+    # Beside the step itself: one that says how memory grows, and its end for each size of a CUDA context.
+    assert traced.count("train") <= 4
 
 
 @pytest.mark.parametrize(

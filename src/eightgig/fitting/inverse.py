@@ -39,8 +39,8 @@ def longest_context(request: PlanRequest, plan: MemoryPlan, predictor: Predictor
 def _room(request: PlanRequest, plan: MemoryPlan, predictor: Predictor) -> float:
     """Return how many times as much may pass.
 
-    What is taken to grow holds what does not, so one look says too little. Where it would, looks at more samples follow,
-    up to where they grow in a line, and one at its end.
+    What is taken to grow holds what does not, so one look says too little. Where it would, looks at more samples
+    follow, up to where memory grows in a line, and one at its end.
     """
 
     def look(times: int) -> Prediction:
