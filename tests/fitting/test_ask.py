@@ -136,4 +136,4 @@ def test_parameters_are_counted_in_words(number, said):
 
 
 def test_times_are_about():
-    assert [duration(value) for value in (None, 0.0652, 1.23)] == ["-", "about 65 ms", "about 1.2 s"]
+    assert [duration(value) for value in (None, 0.0652, 1.23)] == ["-", "~65 ms", "~1.2 s"]

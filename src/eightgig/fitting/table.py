@@ -34,15 +34,15 @@ def headline(answer: FitAnswer) -> str:
 
 def columns(answer: FitAnswer) -> list[str]:
     """Return the heads of the columns that this answer has."""
-    longest = ["longest context"] if any(row.longest_context for row in answer.rows) else []
-    largest = ["largest batch"] if any(row.largest_batch for row in answer.rows) else []
+    longest = ["tokens up to"] if any(row.longest_context for row in answer.rows) else []
+    largest = ["batch up to"] if any(row.largest_batch for row in answer.rows) else []
     return ["card", "GiB", "fits?", "needs GiB", "how", "a step", "limit", *largest, *longest]
 
 
 def cells(answer: FitAnswer, row: CardAnswer) -> list[str]:
     """Return a row's cells, for these columns."""
     shown = columns(answer)
-    counts = {"largest batch": row.largest_batch, "longest context": row.longest_context}
+    counts = {"batch up to": row.largest_batch, "tokens up to": row.longest_context}
     return [
         row.card,
         f"{row.usable_gib:g}",
@@ -51,7 +51,7 @@ def cells(answer: FitAnswer, row: CardAnswer) -> list[str]:
         row.how or "-",
         duration(row.seconds_per_step),
         row.limit or "-",
-        *(f"about {counts[name]:,}" if counts[name] else "-" for name in shown if name in counts),
+        *(f"~{counts[name]:,}" if counts[name] else "-" for name in shown if name in counts),
     ]
 
 
@@ -71,16 +71,16 @@ def size_of(num_parameters: int) -> str:
 
 
 def duration(seconds: float | None) -> str:
-    """Write a time that is a prediction: `about 65 ms`, `about 1.2 s`."""
+    """Write a time that is a prediction: `~65 ms`, `~1.2 s`."""
     if seconds is None:
         return "-"
-    return f"about {seconds * 1000:.2g} ms" if seconds < 0.1 else f"about {seconds:.2g} s"
+    return f"~{seconds * 1000:.2g} ms" if seconds < 0.1 else f"~{seconds:.2g} s"
 
 
 def _table(answer: FitAnswer) -> Table:
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
     for name in columns(answer):
-        table.add_column(name, no_wrap=name in ("card", "fits?", "needs GiB"))
+        table.add_column(name, no_wrap=name != "how")
     for row in answer.rows:
         card, memory, verdict, *others = cells(answer, row)
         table.add_row(card, memory, Text(verdict, STYLES[row.verdict]), *others)
