@@ -1,5 +1,6 @@
 """The command `eightgig`: it is installed, begins at once, and asks only what it runs."""
 
+import json
 import subprocess
 import sys
 import tomllib
@@ -76,3 +77,26 @@ def test_bash_takes_the_script(capsys):
     asked = 'COMP_WORDS=(eightgig fit --to); COMP_CWORD=2; _eightgig; printf "%s\\n" "${COMPREPLY[@]}"'
     done = subprocess.run(["bash", "-c", script + asked], capture_output=True, text=True, check=True)
     assert "--tokens" in done.stdout.split()
+
+
+def test_replay_says_in_json_how_many_are_left(tmp_path, capsys):
+    assert main(["replay", str(tmp_path), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {"folder": str(tmp_path), "sent": 0, "left": 0}
+
+
+def test_calibrate_says_in_json_what_was_found(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("eightgig.vram.tracing.calibrate.calibrate", lambda out, base: ["one", "two"])
+    assert main(["calibrate", "--out", str(tmp_path / "card.json"), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {"file": str(tmp_path / "card.json"), "found": ["one", "two"]}
+
+
+def test_snapshot_gives_a_line_of_json_a_file(tmp_path, capsys, monkeypatch):
+    class Compared:
+        exact = False
+
+        def model_dump_json(self):
+            return '{"exact": false}'
+
+    monkeypatch.setattr("eightgig.vram.allocator.snapshot.compare_snapshot", lambda path, device: Compared())
+    assert main(["snapshot", "a.pickle", "b.pickle", "--json"]) == 1
+    assert [json.loads(line) for line in capsys.readouterr().out.splitlines()] == [{"exact": False}] * 2
