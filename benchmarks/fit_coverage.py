@@ -84,13 +84,13 @@ def kept() -> list[dict[str, Any]]:
 
 def networks(folder: Path, done: set[str]) -> Iterator[tuple[str, str]]:
     """Yield each network by its name, and by what it is asked for as."""
-    for library, names in _IMAGES.items():
-        yield from ((f"{library}:{name}", f"{library}:{name}") for name in names if f"{library}:{name}" not in done)
     from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
     for kind in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
         if kind not in done:
             yield kind, str(_scaled(kind, folder / kind))
+    for library, names in _IMAGES.items():
+        yield from ((f"{library}:{name}", f"{library}:{name}") for name in names if f"{library}:{name}" not in done)
 
 
 def asked(predictor: StackPredictor, name: str, what: str) -> dict[str, Any]:

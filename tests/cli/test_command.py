@@ -85,7 +85,7 @@ def test_replay_says_in_json_how_many_are_left(tmp_path, capsys):
 
 
 def test_calibrate_says_in_json_what_was_found(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("eightgig.vram.tracing.calibrate.calibrate", lambda out, base: ["one", "two"])
+    monkeypatch.setattr("eightgig.vram.tracing.calibrate.calibrate", lambda *_: ["one", "two"])
     assert main(["calibrate", "--out", str(tmp_path / "card.json"), "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == {"file": str(tmp_path / "card.json"), "found": ["one", "two"]}
 
@@ -97,6 +97,6 @@ def test_snapshot_gives_a_line_of_json_a_file(tmp_path, capsys, monkeypatch):
         def model_dump_json(self):
             return '{"exact": false}'
 
-    monkeypatch.setattr("eightgig.vram.allocator.snapshot.compare_snapshot", lambda path, device: Compared())
+    monkeypatch.setattr("eightgig.vram.allocator.snapshot.compare_snapshot", lambda *_: Compared())
     assert main(["snapshot", "a.pickle", "b.pickle", "--json"]) == 1
     assert [json.loads(line) for line in capsys.readouterr().out.splitlines()] == [{"exact": False}] * 2
