@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from eightgig.core.errors import ConfigurationError
+from eightgig.core.errors import ConfigurationError, PredictionError
 from eightgig.core.units import gib
 from eightgig.fitting.answer import CardAnswer, FitAnswer, rounded_gib
 from eightgig.fitting.asked_cards import AskedCard, asked_cards
@@ -143,6 +143,8 @@ def _row(
     except NoPlanError as error:
         row = _short(card, error, gib(predictor.context_bytes(card.generation)))
         return verified(row, question, lambda other: fit(network.what, card.name, **other), say) if explain else row
+    except PredictionError as error:
+        raise PredictionError(str(error).replace(request.workload.factory, network.name)) from error
     return _fitting(request, card, plan, predictor, network)
 
 
@@ -222,12 +224,16 @@ def _precisions(network: Network, question: Question, card: AskedCard) -> tuple[
     asked = question.precision
     if asked in ("bf16", "bf16-true") and not has_bf16:
         raise ConfigurationError(f"{card.name} has no bf16 (Ampere is the first that has): --precision fp16")
-    if asked == "bf16-true":
+    if asked == "bf16-true" or (asked == "auto" and has_bf16 and network.has_experts and not _adapts(question)):
         return "fp32", "bf16"  # nothing is cast: all is bf16 already
-    adapters = question.task in ("lora", "qlora")
+    adapters = _adapts(question)
     if asked == "auto":
         computed: Precision = half if network.kind == "tokens" else "fp16"
         return computed, computed if adapters else "fp32"
     if asked == "fp32":
         return "fp32", "fp32"
     return ("bf16" if asked == "bf16" else "fp16"), (asked if adapters else "fp32")
+
+
+def _adapts(question: Question) -> bool:
+    return question.task in ("lora", "qlora")

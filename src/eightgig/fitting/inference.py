@@ -94,6 +94,10 @@ def _row(
     config, tokens = network.config, network.tokens
     if config is None or tokens is None:
         raise ConfigurationError(f"{network.what} has no tokens to write: ask without --task infer")
+    if not config.kv_layers:
+        raise ConfigurationError(
+            f"what {network.what} keeps of each token is not known: a {config.model_type} has a cache of its own"
+        )
     usable, above = bytes_from_gib(card.usable_gib), 1 + load_accuracy().kinds["attention"].above
     sizes = sizes_of(config, question, kind, tokens)
     middle, upper = context + sizes.total, context + int(sizes.total * above)

@@ -6,10 +6,10 @@ them stand for all (`layers.py`).
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
-from eightgig.core.errors import ConfigurationError
 from eightgig.core.records import Record
+from eightgig.fitting.configurations import Head, config_of, head_of
 from eightgig.fitting.kv_cache import KvLayers, kv_layers
 from eightgig.fitting.libraries import needed
 
@@ -20,11 +20,9 @@ if TYPE_CHECKING:
 
     from eightgig.vram.tracing.workload import Workload
 
-Head = Literal["CausalLM", "Seq2SeqLM", "MaskedLM", "ImageClassification", "SequenceClassification"]
-# In this order: what a configuration can be built as, the richest first.
-_HEADS: tuple[Head, ...] = ("CausalLM", "Seq2SeqLM", "MaskedLM", "ImageClassification", "SequenceClassification")
 # Periods of layers that are looked for: of sliding and full attention (Gemma 3 has 6), of attention among others.
 _LONGEST_PERIOD = 8
+_EXPERTS = ("num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts")
 _FEWEST_LAYERS = 4
 # So many layers are enough for what the allocator holds beside tensors to be that of the whole network.
 _ENOUGH_LAYERS = 8
@@ -45,6 +43,8 @@ class NetworkConfig(Record):
         num_linear: of the parameters, those of linear layers but for the head.
         inner_width: the widest that one layer makes of a token.
         kv_layers: what it keeps of each token while it writes.
+        has_experts: of which each token takes some; their products are grouped, which kernels do in half
+            precision alone.
     """
 
     name: str
@@ -61,6 +61,7 @@ class NetworkConfig(Record):
     hidden_size: int = 0
     inner_width: int = 0
     kv_layers: tuple[KvLayers, ...] = ()
+    has_experts: bool = False
 
 
 def read_network(source: str) -> NetworkConfig:
@@ -71,8 +72,8 @@ def read_network(source: str) -> NetworkConfig:
             not transformers' own.
     """
     needed("transformers", "a network of Hugging Face")
-    config = _config_of(source)
-    head = _head_of(config, source)
+    config = config_of(source)
+    head = head_of(config, source)
     text = config.get_text_config()
     num_layers = getattr(text, "num_hidden_layers", None)
     whole = _built(config, head, "float32")
@@ -89,7 +90,8 @@ def read_network(source: str) -> NetworkConfig:
         num_linear=_num_linear(whole),
         hidden_size=int(getattr(text, "hidden_size", 0) or 0),
         inner_width=_inner_width(whole),
-        kv_layers=kv_layers(config) if head == "CausalLM" else (),
+        kv_layers=_kv_layers(config, head),
+        has_experts=any(getattr(text, name, None) for name in _EXPERTS),
     )
     return made.model_copy(update={"period": _period(made)})
 
@@ -135,83 +137,6 @@ def network(
         return outputs.loss
 
     return Workload(module=module, batch=lambda samples: _batch(head, made, samples, size), loss=loss)
-
-
-def _config_of(source: str) -> Any:
-    from transformers import AutoConfig
-
-    if Path(source).is_dir():
-        _check_folder(Path(source))
-    try:
-        return AutoConfig.from_pretrained(source, trust_remote_code=False)
-    except Exception as error:
-        raise ConfigurationError(_why_not(source, error)) from error
-
-
-def _check_folder(folder: Path) -> None:
-    path = folder / "config.json"
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ConfigurationError(
-            f"{path} cannot be read as a configuration ({error}): name a folder with the config.json of transformers"
-        ) from error
-    if not isinstance(content, dict) or not content.get("model_type"):
-        raise ConfigurationError(
-            f"{path} has no model_type: name a folder with the config.json of a network of transformers"
-        )
-
-
-def _why_not(source: str, error: Exception) -> str:
-    """Return one line for what transformers and its hub say in many."""
-    said = f"{type(error).__name__} {error}".lower()
-    if "trust_remote_code" in said or "custom code" in said:
-        return (
-            f"{source} has code of its own, which eightgig never runs: write a factory that builds it, and ask for it "
-            "as package.module:make"
-        )
-    if not Path(source).is_dir() and any(word in said for word in ("404", "not a valid model identifier", "gated")):
-        return (
-            f"there is no {source!r} at Hugging Face, or it wants a login (hf auth login): check the id (torchvision's "
-            "and timm's networks are torchvision:NAME and timm:NAME), or name a folder with its config.json"
-        )
-    if not Path(source).is_dir() and any(word in said for word in ("connect", "offline", "resolve", "timed out")):
-        return (
-            f"the configuration of {source!r} is not on this machine, and huggingface.co cannot be reached: name a "
-            "folder with its config.json, which is all that is needed (names of torchvision and timm are written "
-            "torchvision:NAME and timm:NAME)"
-        )
-    first = " ".join(str(error).split())[:300]
-    return (
-        f"{source} cannot be read as a configuration of transformers ({type(error).__name__}: {first}): name an id, or "
-        "a folder with a config.json that this transformers knows"
-    )
-
-
-def _head_of(config: Any, source: str) -> Head:
-    from transformers.models.auto import modeling_auto
-
-    stated = " ".join(getattr(config, "architectures", None) or ())
-    mappings = {
-        head: getattr(modeling_auto, name)
-        for head, name in (
-            ("CausalLM", "MODEL_FOR_CAUSAL_LM_MAPPING_NAMES"),
-            ("Seq2SeqLM", "MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES"),
-            ("MaskedLM", "MODEL_FOR_MASKED_LM_MAPPING_NAMES"),
-            ("ImageClassification", "MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES"),
-            ("SequenceClassification", "MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES"),
-        )
-    }
-    can = [head for head in _HEADS if config.model_type in mappings[head]]
-    for head in can:
-        if mappings[head][config.model_type] in stated:
-            return head
-    if not can:
-        raise ConfigurationError(
-            f"{source} is a {config.model_type}, which has no head with a loss that eightgig knows (language models, "
-            "classifiers of texts and images): write a factory, and ask for it as package.module:make"
-        )
-    return can[0]
 
 
 def _built(config: Any, head: Head, dtype: str) -> "nn.Module":
@@ -312,6 +237,15 @@ def _num_linear(module: "nn.Module") -> int:
 
 def _inner_width(module: "nn.Module") -> int:
     return max((max(weight.shape) for weight in _linears(module)), default=0)
+
+
+def _kv_layers(config: Any, head: Head) -> tuple[KvLayers, ...]:
+    if head != "CausalLM":
+        return ()
+    try:
+        return kv_layers(config)
+    except Exception:  # noqa: BLE001  a kind that keeps otherwise: training is answered all the same
+        return ()
 
 
 def _image_size(config: Any) -> int | None:

@@ -42,6 +42,11 @@ class Network(Record):
     tokens: int | None = None
     spec: WorkloadSpec | None = None
 
+    @property
+    def has_experts(self) -> bool:
+        """Whether each token takes some of many experts."""
+        return self.config is not None and self.config.has_experts
+
     def workload(self, question: Question, weights: Precision) -> WorkloadSpec:
         """Return what is traced of it.
 
