@@ -120,7 +120,7 @@ def _scaled(kind: str, folder: Path) -> Path:
         config = CONFIG_MAPPING[kind]()
         text = config.get_text_config()
         text.num_hidden_layers = _layers(config, text)
-        path.write_text(config.to_json_string(use_diff=False), encoding="utf-8")
+        path.write_text(json.dumps(config.to_dict(), default=str), encoding="utf-8")
     except Exception as error:  # noqa: BLE001  its default configuration cannot be built: the question says why
         path.write_text(json.dumps({"model_type": kind, "default_fails": str(error)}), encoding="utf-8")
     return folder

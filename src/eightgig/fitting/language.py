@@ -8,6 +8,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from eightgig.core.errors import ConfigurationError
 from eightgig.core.records import Record
 from eightgig.fitting.configurations import Head, config_of, head_of
 from eightgig.fitting.kv_cache import KvLayers, kv_layers
@@ -74,13 +75,23 @@ def read_network(source: str) -> NetworkConfig:
     needed("transformers", "a network of Hugging Face")
     config = config_of(source)
     head = head_of(config, source)
+    try:
+        return _known(source, config, head)
+    except Exception as error:
+        raise ConfigurationError(
+            f"{source} cannot be built as a network of transformers ({type(error).__name__}: "
+            f"{' '.join(str(error).split())[:300]}): write a factory, and ask for it as package.module:make"
+        ) from error
+
+
+def _known(source: str, config: Any, head: Head) -> NetworkConfig:
     text = config.get_text_config()
     num_layers = getattr(text, "num_hidden_layers", None)
     whole = _built(config, head, "float32")
     made = NetworkConfig(
         name=Path(source).resolve().name if Path(source).is_dir() else source,
         model_type=config.model_type,
-        config=json.loads(config.to_json_string(use_diff=False)),
+        config=json.loads(json.dumps(config.to_dict(), default=str)),
         head=head,
         num_layers=num_layers if isinstance(num_layers, int) else None,
         num_parameters=_numel(whole),

@@ -17,9 +17,9 @@ from eightgig.vram.tracing.spec import WorkloadSpec
 from eightgig.vram.tracing.workspace import Generation
 
 _OPTION = "num_layers"  # of the factory
-# Of the smallest cap: up to 1 % below whole traces of Qwen2.5-1.5B (docs/fit.md), 2 % in the test's small network. The
+# Of the smallest cap: up to 1 % below whole traces of Qwen2.5-1.5B (docs/fit.md), 3 % in the test's small network. The
 # peak may lie at another moment in the whole, so that the line is never too steep.
-_LINE_ERROR = 0.02
+_LINE_ERROR = 0.03
 _GROWING = ("peak_allocated", "peak_reserved", "min_memory_limit")
 
 
