@@ -139,7 +139,7 @@ calibrate: environment  ## measure the constants of workspace memory on the GPU 
 	$(BIN)/eightgig calibrate --out $(OUT)
 
 lock: environment  ## resolve requirements.lock anew
-	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --extra dev --extra lora --extra notebooks --extra viz \
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --extra pipelines --extra dev --extra lora --extra notebooks --extra viz \
 		--no-annotate --no-header --no-emit-index-url --upgrade pyproject.toml --output-file requirements.lock
 
 clean:  ## remove the environment; data and tracked runs stay

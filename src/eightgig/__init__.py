@@ -16,6 +16,7 @@ __all__ = [
     "PlanRequest",
     "TokenStore",
     "WorkloadSpec",
+    "fit",
     "load_weights",
     "make_plan",
     "predict_memory",
@@ -29,6 +30,7 @@ _HOMES = {
     "PlanRequest": "eightgig.vram.planning.request",
     "TokenStore": "eightgig.data.store.tokens",
     "WorkloadSpec": "eightgig.vram.tracing.spec",
+    "fit": "eightgig.fitting.ask",
     "load_weights": "eightgig.models.weights_file",
     "make_plan": "eightgig.vram.planning.planner",
     "predict_memory": "eightgig.vram.tracing.predictor",
@@ -39,6 +41,7 @@ if TYPE_CHECKING:
     from eightgig.core.errors import EightgigError
     from eightgig.data.store.reader import ImageStore
     from eightgig.data.store.tokens import TokenStore
+    from eightgig.fitting.ask import fit
     from eightgig.models.weights_file import load_weights
     from eightgig.vram.parameters import PlanParameters
     from eightgig.vram.plan import read_plan

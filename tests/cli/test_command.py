@@ -1,5 +1,6 @@
 """The command `eightgig`: it is installed, begins at once, and asks only what it runs."""
 
+import json
 import subprocess
 import sys
 import tomllib
@@ -9,7 +10,7 @@ import pytest
 
 from eightgig.cli import main
 
-SUBCOMMANDS = ("doctor", "snapshot", "calibrate", "replay", "join")
+SUBCOMMANDS = ("fit", "cards", "doctor", "snapshot", "calibrate", "replay", "completion", "join")
 _HELP_OF_ALL = """
 import sys
 from eightgig.cli import main
@@ -37,7 +38,7 @@ def test_help_of_every_part_imports_nothing_heavy():
         assert f"usage: eightgig {name} " in said
 
 
-@pytest.mark.parametrize("arguments", [[], ["fit"]])
+@pytest.mark.parametrize("arguments", [[], ["fits"]])
 def test_what_it_does_not_know_ends_with_the_names_that_it_knows(arguments, capsys):
     with pytest.raises(SystemExit) as left:
         main(arguments)
@@ -60,3 +61,42 @@ def test_no_text_names_a_module_where_there_is_a_command(project_path, name):
     past = project_path / "docs" / "decisions"
     found = [file for file in files if past not in file.parents and "python -m eightgig" in file.read_text("utf-8")]
     assert found == []
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_a_shell_completes_commands_and_their_options(shell, capsys):
+    assert main(["completion", shell]) == 0
+    said = capsys.readouterr().out
+    options = ("-l card", "-l node-rank") if shell == "fish" else ("--card", "--node-rank")
+    assert all(word in said for word in (*SUBCOMMANDS, *options, "qlora"))
+
+
+def test_bash_takes_the_script(capsys):
+    assert main(["completion", "bash"]) == 0
+    script = capsys.readouterr().out
+    asked = 'COMP_WORDS=(eightgig fit --to); COMP_CWORD=2; _eightgig; printf "%s\\n" "${COMPREPLY[@]}"'
+    done = subprocess.run(["bash", "-c", script + asked], capture_output=True, text=True, check=True)
+    assert "--tokens" in done.stdout.split()
+
+
+def test_replay_says_in_json_how_many_are_left(tmp_path, capsys):
+    assert main(["replay", str(tmp_path), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {"folder": str(tmp_path), "sent": 0, "left": 0}
+
+
+def test_calibrate_says_in_json_what_was_found(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("eightgig.vram.tracing.calibrate.calibrate", lambda *_: ["one", "two"])
+    assert main(["calibrate", "--out", str(tmp_path / "card.json"), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {"file": str(tmp_path / "card.json"), "found": ["one", "two"]}
+
+
+def test_snapshot_gives_a_line_of_json_a_file(tmp_path, capsys, monkeypatch):
+    class Compared:
+        exact = False
+
+        def model_dump_json(self):
+            return '{"exact": false}'
+
+    monkeypatch.setattr("eightgig.vram.allocator.snapshot.compare_snapshot", lambda *_: Compared())
+    assert main(["snapshot", "a.pickle", "b.pickle", "--json"]) == 1
+    assert [json.loads(line) for line in capsys.readouterr().out.splitlines()] == [{"exact": False}] * 2

@@ -96,7 +96,7 @@ def test_eightgig(words, monkeypatch):
     """Its options are parsed as they are typed; `[FOLDER]` stands for what may be left out."""
     passed = {name: part._replace(run=lambda _: 0) for name, part in command._COMMANDS.items()}
     monkeypatch.setattr(command, "_COMMANDS", passed)
-    required = ["--out", "calibration.json"] if words[1:] == ("calibrate",) else []
+    required = {("calibrate",): ["--out", "calibration.json"], ("fit",): ["WHAT"]}.get(words[1:], [])
     assert main([*(word for word in words[1:] if not word.startswith("[")), *required]) == 0
 
 

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from eightgig.core.errors import BudgetError
 from eightgig.core.units import format_bytes
 from eightgig.vram.parameters import PlanParameters
 from eightgig.vram.plan import StepConfig
@@ -27,10 +28,11 @@ _LEAST_SHARE = 0.01  # of the shortfall: what saves less is not worth a line
 
 
 class Saving(NamedTuple):
-    """A way to save memory, in words, and the bytes that it saves."""
+    """A way to save memory, in words, the bytes that it saves, and the name of the function that says so."""
 
     num_bytes: int
     way: str
+    name: str = ""
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,24 @@ class Shortfall:
     prediction: Prediction | None = None
 
 
+class NoPlanError(BudgetError):
+    """Nothing fits.
+
+    Attributes:
+        needed_bytes: of what comes nearest, beside the CUDA context; where not even that was traced, what is held at
+            the least.
+        step: the way of running that comes nearest; None where none was traced.
+        prediction: of that.
+        savings: what would save, the most first.
+    """
+
+    def __init__(self, message: str, short: Shortfall, budget_bytes: int) -> None:
+        super().__init__(message)
+        self.needed_bytes = budget_bytes + short.missing_bytes
+        self.step, self.prediction = short.step, short.prediction
+        self.savings = tuple(savings(short))
+
+
 def advice(short: Shortfall) -> str:
     """Return the sentence that names what would save, the most first; empty where nothing is known to."""
     named = "; ".join(f"{format_bytes(saving.num_bytes)} by {saving.way}" for saving in savings(short))
@@ -62,7 +82,7 @@ def advice(short: Shortfall) -> str:
 
 def savings(short: Shortfall) -> list[Saving]:
     """Return the ways that apply, the one that saves most first."""
-    found = [saving for way in WAYS if (saving := way(short)) is not None]
+    found = [saving._replace(name=way.__name__) for way in WAYS if (saving := way(short)) is not None]
     worth = [saving for saving in found if saving.num_bytes > _LEAST_SHARE * short.missing_bytes]
     return sorted(worth, key=lambda saving: -saving.num_bytes)
 

@@ -2,12 +2,12 @@
 
 from math import floor
 
-from eightgig.core.errors import BudgetError, ConfigurationError, PredictionError
+from eightgig.core.errors import ConfigurationError, PredictionError
 from eightgig.core.units import bytes_from_gib, format_bytes, gib
 from eightgig.vram.cards.catalog import cards
 from eightgig.vram.parameters import PlanParameters
 from eightgig.vram.plan import CandidateResult, MemoryPlan, Numerics, StepConfig
-from eightgig.vram.planning.advice import Shortfall, advice
+from eightgig.vram.planning.advice import NoPlanError, Shortfall, advice
 from eightgig.vram.planning.candidates import Candidates, first_candidate
 from eightgig.vram.planning.findings import PlanCheck, findings_of, limit_of_budget
 from eightgig.vram.planning.lower_bound import LeastMemory, hopeless, least_memory, least_of_smaller
@@ -38,7 +38,7 @@ def make_plan(request: PlanRequest, parameters: PlanParameters, *, predictor: Pr
         predictor: shared by plans for several cards, so that each step is traced once; None makes one for this plan.
 
     Raises:
-        BudgetError: nothing fits; the message names what comes nearest, what would save how much, and the card on
+        NoPlanError: nothing fits; the message names what comes nearest, what would save how much, and the card on
             which it would fit. Where weights, gradients and optimizer state alone are too much, no step is traced.
         ConfigurationError: the workload cannot be built, or a way of saving was asked for that does not go with the
             recipe.
@@ -67,7 +67,7 @@ class _Search:
         self._check_optimizer_in_backward()
         least = hopeless(self._request, self._parameters, self._predictor, self._budget_bytes)
         if least is not None:
-            raise BudgetError(self._not_even(least))
+            raise self._not_even(least)
         candidates = Candidates(
             self._request,
             self._parameters,
@@ -84,7 +84,7 @@ class _Search:
                 return self._as_plan(candidate)
         if not self._considered and self._refusal is not None:
             raise self._refusal
-        raise BudgetError(self._nothing_fits())
+        raise self._nothing_fits()
 
     def _check_optimizer_in_backward(self) -> None:
         hindrances = list(self._request.against_optimizer_in_backward())
@@ -167,24 +167,25 @@ class _Search:
         )
         return plan.model_copy(update={"findings": findings_of(check)})
 
-    def _nothing_fits(self) -> str:
+    def _nothing_fits(self) -> NoPlanError:
         self._needed_bytes(self._smallest(self._nearest()))
         step = self._nearest()
         nearest = self._considered[step]
         parts = ", ".join(
             f"{name} {format_bytes(size)}" for name, size in self._phases.predict(step).at_peak.items() if size
         )
-        gap = nearest.needed_bytes - self._budget_bytes
-        return (
+        short = self._shortfall(nearest.needed_bytes - self._budget_bytes, step)
+        message = (
             f"{self._too_much()}: the "
             f"nearest, micro-batch {nearest.micro_batch} x {nearest.gradient_accumulation_steps}, "
             f"{nearest.precision}, checkpointing "
             f"{nearest.activation_checkpointing}{' with offloading' if nearest.offload else ''}"
             f"{', optimizer in the backward pass' if nearest.optimizer_in_backward else ''}, needs "
             f"{format_bytes(nearest.needed_bytes)} ({parts}); usable are {format_bytes(self._budget_bytes)}, short of "
-            f"{format_bytes(gap)}. {self._advice(gap, step)}It fits "
+            f"{format_bytes(short.missing_bytes)}. {_advice(short)}It fits "
             f"{_smallest_card(nearest.needed_bytes + self._context_bytes)}; or take a smaller model."
         )
+        return NoPlanError(message, short, self._budget_bytes)
 
     def _nearest(self) -> StepConfig:
         return min(self._considered, key=lambda step: self._considered[step].needed_bytes)
@@ -196,14 +197,16 @@ class _Search:
         samples = {"micro_batch": 1, "gradient_accumulation_steps": self._request.effective_batch}
         return step.model_copy(update=samples)
 
-    def _not_even(self, least: LeastMemory) -> str:
+    def _not_even(self, least: LeastMemory) -> NoPlanError:
         parts = ", ".join(f"{name} {format_bytes(size)}" for name, size in least._asdict().items() if size)
-        gap = least.total - self._budget_bytes
-        return (
+        short = self._shortfall(least.total - self._budget_bytes)
+        message = (
             f"{self._too_much()}, whatever the batch: {format_bytes(least.total)} are held at the least ({parts}); "
-            f"usable are {format_bytes(self._budget_bytes)}, short of {format_bytes(gap)}. {self._advice(gap)}These "
-            f"alone fit {_smallest_card(least.total + self._context_bytes)}; or take a smaller model."
+            f"usable are {format_bytes(self._budget_bytes)}, short of {format_bytes(short.missing_bytes)}. "
+            f"{_advice(short)}These alone fit {_smallest_card(least.total + self._context_bytes)}; or take a smaller "
+            "model."
         )
+        return NoPlanError(message, short, self._budget_bytes)
 
     def _too_much(self) -> str:
         why = None
@@ -212,20 +215,22 @@ class _Search:
         name, sample = self._request.name, self._request.sample
         return f"{name} at {sample} does not fit {self._budget_gib:g} GiB{f' ({why})' if why else ''}"
 
-    def _advice(self, missing_bytes: int, step: StepConfig | None = None) -> str:
+    def _shortfall(self, missing_bytes: int, step: StepConfig | None = None) -> Shortfall:
         weights = self._predictor.weights(self._request.workload)
-        said = advice(
-            Shortfall(
-                request=self._request,
-                parameters=self._parameters,
-                missing_bytes=missing_bytes,
-                weights=weights,
-                least=least_memory(self._request, self._parameters, weights),
-                step=step,
-                prediction=None if step is None else self._phases.predict(step),
-            )
+        return Shortfall(
+            request=self._request,
+            parameters=self._parameters,
+            missing_bytes=missing_bytes,
+            weights=weights,
+            least=least_memory(self._request, self._parameters, weights),
+            step=step,
+            prediction=None if step is None else self._phases.predict(step),
         )
-        return f"{said} " if said else ""
+
+
+def _advice(short: Shortfall) -> str:
+    said = advice(short)
+    return f"{said} " if said else ""
 
 
 def _smallest_card(needed_bytes: int) -> str:

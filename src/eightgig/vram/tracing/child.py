@@ -17,13 +17,12 @@ from typing import IO, Any, BinaryIO, NamedTuple
 
 import psutil
 
+from eightgig.core.addresses import at_address
 from eightgig.core.errors import EightgigError, PredictionError
 from eightgig.vram.allocator.events import AllocationTrace
-from eightgig.vram.plan import Checkpointing
 from eightgig.vram.tracing.failures import failure_of, untraceable
 from eightgig.vram.tracing.options import StepOptions
-from eightgig.vram.tracing.spec import WorkloadSpec
-from eightgig.vram.tracing.stage_facts import FactsRequest, NetworkFacts, read_facts
+from eightgig.vram.tracing.spec import CallRequest, WorkloadSpec
 from eightgig.vram.tracing.weights import Weight, WeightsRequest, read_weights
 
 _LENGTH = struct.Struct(">Q")  # before each value: its length in bytes
@@ -72,22 +71,22 @@ def serve(requests: BinaryIO, traces: BinaryIO) -> None:
         while (request := read_frame(requests)) is not None:
             sys.path[:] = [*dict.fromkeys((*request.search_path, *sys.path))]
             try:
-                if isinstance(request, WeightsRequest):
+                if isinstance(request, CallRequest):
+                    write_frame(traces, at_address(request.address)(**request.arguments))
+                elif isinstance(request, WeightsRequest):
                     write_frame(traces, read_weights(request.workload, looks_at_loss=request.looks_at_loss))
-                elif isinstance(request, FactsRequest):
-                    write_frame(traces, read_facts(request))
                 else:
                     write_frame(traces, _trace(request, stack))
             except EightgigError as error:
                 write_frame(traces, error)
             except Exception as error:  # noqa: BLE001  whatever a user's network raises
-                write_frame(traces, failure_of(error, request.workload, _options_of(request)))
+                write_frame(traces, _failure(error, request))
 
 
-def _options_of(request: Request | FactsRequest) -> StepOptions:
-    if isinstance(request, Request):
-        return request.options
-    return StepOptions(micro_batch=request.micro_batch, activation_checkpointing=request.checkpointing)
+def _failure(error: Exception, request: Request | CallRequest) -> PredictionError:
+    if isinstance(request, CallRequest):
+        return PredictionError(f"{request.address}: {type(error).__name__}: {error}")
+    return failure_of(error, request.workload, request.options)
 
 
 def _trace(request: Request, stack: ExitStack) -> Any:
@@ -156,17 +155,17 @@ class ChildProcess:
             self.close()
         return weights or ()
 
-    def facts(self, workload: WorkloadSpec, micro_batch: int, checkpointing: Checkpointing) -> NetworkFacts:
-        """Return what `read_facts` does.
+    def call(self, address: str, arguments: dict[str, Any]) -> Any:
+        """Return what a function returns there, which is not None.
 
         Raises:
-            ConfigurationError, PredictionError: as for `trace`; or the network cannot be cut.
+            EightgigError: what it raises; PredictionError where the process ended over it.
         """
-        answer = self._ask(FactsRequest(workload, micro_batch, checkpointing, tuple(sys.path)))
+        answer = self._ask(CallRequest(address, arguments, tuple(sys.path)))
         if answer is None:
             message = self._last_lines()
             self.close()
-            raise PredictionError(f"{workload.factory}: what flows between its parts cannot be found: {message}")
+            raise PredictionError(f"{address} ended the process that predicts: {message}")
         if isinstance(answer, EightgigError):
             raise answer
         return answer
@@ -182,7 +181,7 @@ class ChildProcess:
             self._stderr.close()
             self._stderr = None
 
-    def _ask(self, request: Request | WeightsRequest | FactsRequest) -> Any:
+    def _ask(self, request: Request | WeightsRequest | CallRequest) -> Any:
         process = self._process or self._start()
         answered = threading.Event()
         threading.Thread(target=_end_if_it_hangs, args=(process, answered), daemon=True).start()

@@ -8,7 +8,7 @@ from eightgig.core.errors import PredictionError
 from eightgig.vram.tracing.options import StepOptions
 from eightgig.vram.tracing.spec import WorkloadSpec
 
-_PLANNER = Path(__file__).parents[1]
+_OURS = (Path(__file__).parents[1], Path(__file__).parents[2] / "fitting")
 # Of nobody's network: what is called from it.
 _LIBRARIES = tuple(str(Path(sysconfig.get_path(name))) for name in ("purelib", "platlib", "stdlib", "platstdlib"))
 _READS_VALUES = (
@@ -53,7 +53,7 @@ def _line_of(error: Exception) -> str:
 
 
 def _is_ours(filename: str) -> bool:
-    return Path(filename).is_relative_to(_PLANNER)
+    return any(Path(filename).is_relative_to(folder) for folder in _OURS)
 
 
 def _said_by(error: Exception) -> str:

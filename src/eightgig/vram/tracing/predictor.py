@@ -2,10 +2,11 @@
 
 from collections.abc import Callable, Mapping
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 from pydantic import JsonValue
 
+from eightgig.core.addresses import at_address
 from eightgig.core.errors import EightgigError
 from eightgig.vram.allocator.events import AllocationTrace, OpCost
 from eightgig.vram.plan import Checkpointing, Precision
@@ -13,10 +14,12 @@ from eightgig.vram.tracing.child import ChildProcess
 from eightgig.vram.tracing.options import StepOptions, ZeroGrad
 from eightgig.vram.tracing.prediction import Prediction, predict_from
 from eightgig.vram.tracing.spec import WorkloadSpec
-from eightgig.vram.tracing.stage_facts import FactsRequest, NetworkFacts, read_facts
+from eightgig.vram.tracing.stage_facts import NetworkFacts
 from eightgig.vram.tracing.timeline import with_validation
 from eightgig.vram.tracing.weights import Weight, read_weights
 from eightgig.vram.tracing.workspace import Calibration, Generation, load_calibration, with_workspace
+
+_FACTS = "eightgig.vram.tracing.stage_facts:read_facts"
 
 
 class Predictor:
@@ -39,7 +42,7 @@ class Predictor:
         self._facts: dict[tuple[str, int, Checkpointing], NetworkFacts] = {}
         self._weights: dict[tuple[str, bool], tuple[Weight, ...]] = {}
 
-    def __enter__(self) -> "Predictor":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
@@ -117,11 +120,16 @@ class Predictor:
         """
         key = (workload.model_dump_json(), micro_batch, checkpointing)
         if key not in self._facts:
-            if self._child is not None:
-                self._facts[key] = self._child.facts(workload, micro_batch, checkpointing)
-            else:
-                self._facts[key] = read_facts(FactsRequest(workload, micro_batch, checkpointing, ()))
+            asked = {"workload": workload, "micro_batch": micro_batch, "checkpointing": checkpointing}
+            self._facts[key] = self.call(_FACTS, **asked)
         return self._facts[key]
+
+    def call(self, address: str, **arguments: Any) -> Any:
+        """Return what the function at `package.module:name` returns in the process that traces.
+
+        What is imported for it is there when a step is traced, and nothing of it is imported here.
+        """
+        return at_address(address)(**arguments) if self._child is None else self._child.call(address, arguments)
 
     def context_bytes(self, generation: Generation) -> int:
         """Return what the CUDA context takes of a card of a generation."""

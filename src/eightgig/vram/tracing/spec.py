@@ -6,7 +6,7 @@ import pickle
 import sys
 from collections.abc import Callable
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pydantic import Field, JsonValue, PrivateAttr
 
@@ -15,6 +15,14 @@ from eightgig.core.records import Record
 
 if TYPE_CHECKING:
     from eightgig.vram.tracing.workload import Workload
+
+
+class CallRequest(NamedTuple):
+    """A function to call in the child process; `search_path` is the parent's."""
+
+    address: str
+    arguments: dict[str, Any]
+    search_path: tuple[str, ...]
 
 
 class WorkloadSpec(Record):
@@ -75,6 +83,16 @@ class WorkloadSpec(Record):
                 f"{name} cannot be sent to the process that predicts ({error}): put it into a module and write it as "
                 "package.module:function, or make what it holds inside of it"
             ) from error
+        return cls.of_pickled(name, pickled)
+
+    @classmethod
+    def of_pickled(cls, name: str, pickled: bytes) -> "WorkloadSpec":
+        """Return what is traced of a function that this program has pickled.
+
+        Args:
+            name: for a person.
+            pickled: the function; it is unpickled in the process that traces.
+        """
         spec = cls(factory=name, function=hashlib.sha256(pickled).hexdigest())
         spec._pickled = pickled
         return spec
@@ -103,7 +121,7 @@ class WorkloadSpec(Record):
 
     def _function(self) -> Callable[..., Any]:
         if self._pickled:
-            sent: Callable[..., Any] = pickle.loads(self._pickled)  # noqa: S301  from `_by_value` of this program
+            sent: Callable[..., Any] = pickle.loads(self._pickled)  # noqa: S301  from `of_pickled` of this program
             return sent
         if self.function is not None:
             raise ConfigurationError(

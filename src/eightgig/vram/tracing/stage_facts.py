@@ -3,11 +3,11 @@
 The records import no torch; `read_facts` is for the child process.
 """
 
-from typing import NamedTuple
-
-from eightgig.core.errors import PredictionError
+from eightgig.core.errors import EightgigError, PredictionError
 from eightgig.core.records import Record
 from eightgig.vram.plan import Checkpointing
+from eightgig.vram.tracing.failures import failure_of
+from eightgig.vram.tracing.options import StepOptions
 from eightgig.vram.tracing.spec import WorkloadSpec
 
 
@@ -47,29 +47,30 @@ class NetworkFacts(Record):
         return tuple(position for position, call in enumerate(self.calls) if position and call.objection is None)
 
 
-class FactsRequest(NamedTuple):
-    """The facts to find in the child process; `search_path` is the parent's."""
-
-    workload: WorkloadSpec
-    micro_batch: int
-    checkpointing: Checkpointing
-    search_path: tuple[str, ...]
-
-
-def read_facts(request: FactsRequest) -> NetworkFacts:
+def read_facts(workload: WorkloadSpec, micro_batch: int, checkpointing: Checkpointing) -> NetworkFacts:
     """Return the facts of a workload that is built for it, without values.
 
     Raises:
-        PredictionError: the pass of shapes failed, or the network has fewer than two parts.
+        PredictionError: the pass of shapes failed, or the network cannot be cut.
     """
+    try:
+        return _facts(workload, micro_batch, checkpointing)
+    except EightgigError:
+        raise
+    except Exception as error:
+        options = StepOptions(micro_batch=micro_batch, activation_checkpointing=checkpointing)
+        raise failure_of(error, workload, options) from error
+
+
+def _facts(spec: WorkloadSpec, micro_batch: int, checkpointing: Checkpointing) -> NetworkFacts:
     from eightgig.vram.pipelining.parts import parts_of
     from eightgig.vram.pipelining.stage import StageModule
     from eightgig.vram.tracing.workload import skip_initialization
 
     with skip_initialization():
-        workload = request.workload.build()
-        batch = workload.batch(request.micro_batch)
-    network = workload.checkpoint(workload.module, request.checkpointing).train()
+        workload = spec.build()
+        batch = workload.batch(micro_batch)
+    network = workload.checkpoint(workload.module, checkpointing).train()
     everywhere = sum(weight.nbytes for weight in network.parameters() if weight.requires_grad)
     parts = parts_of(network)
     everywhere -= sum(
@@ -80,7 +81,7 @@ def read_facts(request: FactsRequest) -> NetworkFacts:
     flow, kept = stage.measured_flow(lambda: workload.loss(stage, batch))
     if not flow.cuts:
         raise PredictionError(
-            f"{request.workload.factory}: the network cannot be cut into stages: "
+            f"{spec.factory}: the network cannot be cut into stages: "
             + ((len(flow.calls) > 1 and flow.objection(1)) or "it is one part")
         )
     calls = []

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from eightgig.vram.tracing.workload import Workload
 
 WeightKind = Literal["linear", "embedding", "other"]
+# Of a value on the card, by bitsandbytes' class: its scales come on top.
+_QUANTIZED_BYTES = {"Params4bit": 0.5, "Int8Params": 1}
 # One would do, but that BatchNorm refuses to train on it where images have shrunk to one pixel.
 _SAMPLES = 2
 
@@ -24,7 +26,8 @@ class Weight(Record):
     """One weight of a network; tied ones are one.
 
     Attributes:
-        num_bytes: as the network holds it; 0 of a tensor subclass, which may hold itself otherwise on a card.
+        num_bytes: as the network holds it; 0 of a tensor subclass that is not known, which may hold itself otherwise on
+            a card.
         kind: of the layer that it belongs to; `linear` are matrices alone.
         is_trainable: whether it wants a gradient.
         is_reached: whether the loss gives it one; what was not looked at counts as reached.
@@ -108,16 +111,20 @@ def _is_plain(weight: "Tensor") -> bool:
 
 
 def _bytes_of(weight: "Tensor") -> int:
-    return min(weight.nbytes, weight.untyped_storage().nbytes()) if _is_plain(weight) else 0
+    if not _is_plain(weight):
+        return int(_QUANTIZED_BYTES.get(type(weight).__name__, 0) * weight.numel())
+    return min(weight.nbytes, weight.untyped_storage().nbytes())
 
 
 def _reached(workload: "Workload") -> set[int]:
     """Return the ids of the weights that the loss depends on: those whose gradients are at the ends of its graph."""
+    import torch
     from torch._subclasses.fake_tensor import FakeTensorMode
 
     sparse = {id(part.weight) for part in workload.module.modules() if getattr(part, "sparse", False)}
     try:
-        with FakeTensorMode(allow_non_fake_inputs=True):
+        is_bare = any(weight.is_meta for weight in workload.module.parameters())
+        with FakeTensorMode(allow_non_fake_inputs=True), torch.device("meta" if is_bare else "cpu"):
             loss = workload.loss(workload.module.train(), workload.batch(_SAMPLES))
             return {id(weight) for weight in _ends(loss.grad_fn)} - sparse  # sparse gradients have few of the rows
     except Exception:  # noqa: BLE001  whatever a user's network raises

@@ -1,0 +1,1 @@
+"""Will it fit: one question for any network by its name, answered a row a card."""
