@@ -27,7 +27,8 @@ def stores(tmp_path_factory):
 @pytest.mark.parametrize("kind", small_cases.KINDS)
 def test_shares_come_together_as_one_process_has_them(stores, tmp_path, monkeypatch, kind, limit):
     job = make_job(kind, stores, tmp_path)
-    network, objective = job.network()
+    network, made = job.network()
+    objective: Any = made
     assert is_judged_by_batch(objective)
 
     def batches():
@@ -62,7 +63,7 @@ def test_shares_come_together_as_one_process_has_them(stores, tmp_path, monkeypa
 @pytest.mark.parametrize(("kind", "strategy"), [("text", "ddp"), ("text", "fsdp")])
 def test_two_processes_score_as_one(stores, tmp_path, kind, strategy):
     recipe: dict[str, Any] = {"epochs": 2, "ema_decay": None, "max_grad_norm": None}
-    plan = {"optimizer_kernel": "foreach"}
+    plan: dict[str, Any] = {"optimizer_kernel": "foreach"}
     alone = make_job(kind, stores, tmp_path / "one", plan=plan, **recipe)
     plan |= {"gradient_accumulation_steps": 1, "processes": 2, "eval_batch": 2}
     distributed = {"nproc_per_node": 2, "strategy": strategy}
