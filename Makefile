@@ -8,7 +8,7 @@ DATA ?= data
 SAMPLE ?= 60
 SEED ?= 1
 
-.PHONY: help demo test test-all check doctor environment bench-data bench-train bench-vram bench-scoreboard bench-gpu gpu-day bench-int8 bench-runners bench-compression bench-video bench-ingest bench-tiles bench-padding bench-levers bench-several-cards bench-agents bench-checkpoints docs pictures faults mutants soak replay calibrate lock clean
+.PHONY: help demo test test-all check doctor environment bench-data bench-train bench-vram bench-scoreboard bench-gpu gpu-day bench-int8 bench-runners bench-compression bench-video bench-ingest bench-tiles bench-padding bench-levers bench-several-cards bench-distributed bench-agents bench-checkpoints docs pictures faults mutants soak replay calibrate lock clean
 
 help:  ## say what can be made
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed 's/:.*## /\t/' | expand -t 16
@@ -109,6 +109,9 @@ bench-padding: environment  ## training on texts of about one length against pad
 
 bench-levers: environment  ## what each lever of the plan saves for GPT-2 medium, predicted
 	$(BIN)/python benchmarks/levers.py
+
+bench-distributed: environment  ## what two processes send in a step, by strategy, beside what the planner says
+	$(BIN)/python benchmarks/distributed.py
 
 bench-several-cards: environment  ## what networks take on two cards of 8 GB, by strategy, predicted
 	$(BIN)/python benchmarks/several_cards.py
