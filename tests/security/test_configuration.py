@@ -71,7 +71,8 @@ def test_mlflow_loads_no_pickles():
 
 
 def requirements() -> dict[str, Requirement]:
-    listed = tomllib.loads((PROJECT / "pyproject.toml").read_text("utf-8"))["project"]["dependencies"]
+    project = tomllib.loads((PROJECT / "pyproject.toml").read_text("utf-8"))["project"]
+    listed = [*project["dependencies"], *project["optional-dependencies"]["pipelines"]]
     return {one.name.lower(): one for one in map(Requirement, listed)}
 
 

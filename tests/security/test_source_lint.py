@@ -11,8 +11,9 @@ SOURCE = Path(__file__).parents[2] / "src" / "eightgig"
 TREES = {path.relative_to(SOURCE).as_posix(): ast.parse(path.read_text("utf-8")) for path in SOURCE.rglob("*.py")}
 
 # Unpicklers of this project's own, which import nothing of a file; the pipe to a child process of its own; and a
-# function of this program that goes through that pipe (no data bring one: tests/vram/test_own_functions.py).
+# function or module of this program that goes through that pipe (no data bring one: tests/vram/test_own_functions.py).
 MAY_IMPORT_PICKLE = {
+    "fitting/live.py",
     "tasks/detection/pickled_network.py",
     "vram/allocator/snapshot_file.py",
     "vram/tracing/child.py",

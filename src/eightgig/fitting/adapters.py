@@ -8,6 +8,18 @@ if TYPE_CHECKING:
     from torch import nn
 
 
+def check_libraries(task: str) -> None:
+    """Check, before anything is read, that what a task asks for is installed.
+
+    Raises:
+        ConfigurationError: peft or bitsandbytes is not.
+    """
+    if task in ("lora", "qlora"):
+        needed("peft", "LoRA")
+    if task == "qlora":
+        needed("bitsandbytes", "QLoRA")
+
+
 def with_adapters(module: "nn.Module", *, rank: int, four_bits: bool, dtype: str) -> "nn.Module":
     """Return a network of transformers with peft's LoRA beside all its linear layers but the head.
 
@@ -17,11 +29,7 @@ def with_adapters(module: "nn.Module", *, rank: int, four_bits: bool, dtype: str
         four_bits: whether the linear layers are held in NF4, doubly quantized, as QLoRA's recipes have it; embeddings,
             norms and the head stay as they are.
         dtype: that weights of 4 bits are made whole in.
-
-    Raises:
-        ConfigurationError: peft or bitsandbytes is not installed.
     """
-    needed("peft", "LoRA")
     if four_bits:
         module = _in_four_bits(module, dtype)
     import peft
@@ -32,7 +40,6 @@ def with_adapters(module: "nn.Module", *, rank: int, four_bits: bool, dtype: str
 
 
 def _in_four_bits(module: Any, dtype: str) -> Any:
-    needed("bitsandbytes", "QLoRA")
     import torch
     from transformers import BitsAndBytesConfig
     from transformers.integrations.bitsandbytes import replace_with_bnb_linear

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from eightgig.core.errors import ConfigurationError, PredictionError
 from eightgig.core.units import gib
+from eightgig.fitting.adapters import check_libraries
 from eightgig.fitting.answer import CardAnswer, FitAnswer, rounded_gib
 from eightgig.fitting.asked_cards import AskedCard, asked_cards
 from eightgig.fitting.inverse import largest_batch, longest_context
@@ -82,6 +83,7 @@ def answer_with(
     explain: bool = False,
 ) -> FitAnswer:
     """Return the answer to a question, by a predictor that may answer several."""
+    check_libraries(question.task)
     say(f"reads {what if isinstance(what, str) else 'the network'}")
     found = network_of(what, question, predictor)
     predictor.stack = found.stack

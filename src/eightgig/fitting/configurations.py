@@ -12,17 +12,21 @@ _HEADS: tuple[Head, ...] = ("CausalLM", "Seq2SeqLM", "MaskedLM", "ImageClassific
 
 
 def config_of(source: str) -> Any:
-    """Return the configuration of an id, or of a folder.
+    """Return the configuration of an id, `owner/name` or `owner/name@revision`, or of a folder.
 
     Raises:
         ConfigurationError: there is none, it cannot be read, or its code is not transformers' own.
     """
     from transformers import AutoConfig
 
+    name, revision = source, ""
     if Path(source).is_dir():
         _check_folder(Path(source))
+    else:
+        name, _, revision = source.partition("@")
     try:
-        return AutoConfig.from_pretrained(source, trust_remote_code=False)
+        # Shapes are all that is read of it: a branch that moves cannot bring code, only another answer.
+        return AutoConfig.from_pretrained(name, revision=revision or "main", trust_remote_code=False)
     except Exception as error:
         raise ConfigurationError(_why_not(source, error)) from error
 
