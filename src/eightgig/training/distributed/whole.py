@@ -56,6 +56,13 @@ class WholeNetwork:
                     weight.grad = torch.zeros_like(weight) if weight.grad is None else weight.grad
                     torch.distributed.all_reduce(weight.grad, group=group)
 
+    def exchanged_bytes(self, module: nn.Module) -> int:
+        """Return what all processes send for the gradients of weights that this stage shares with others (a ring)."""
+        own = self.first_names(module)
+        return sum(
+            2 * (len(held) - 1) * own[name].nbytes for name, held in self._holders.items() if name in own and held[1:]
+        )
+
     def norm(self, module: nn.Module) -> Tensor:
         """Return the norm of the gradients of the whole network, the same in every process.
 
