@@ -138,3 +138,14 @@ def test_budgets_are_one_for_each_process():
             precisions=("fp32",),
             target=target_of(PlanParameters(device="cpu", budget_gib=8)),
         )
+
+
+@pytest.mark.parametrize("strategy", ["pipeline", "model"])
+def test_what_trains_in_one_process_is_whole_whatever_the_recipe_says(stores, tmp_path, strategy):
+    """As the compress stage trains: a recipe of several processes, and one that does it."""
+    plain = make_job("text", stores, tmp_path / "plain", epochs=1)
+    asked = make_job(
+        "text", stores, tmp_path / "asked", epochs=1, distributed={"nproc_per_node": 2, "strategy": strategy}
+    )
+    alone = replace(asked, single_process=True)
+    assert alone.result(*alone.network()).history[0].train_loss == plain.result(*plain.network()).history[0].train_loss

@@ -63,27 +63,27 @@ class Parallel:
         )
         if self.accelerator.scaler is not None:
             self.accelerator.scaler = gradient_scaler(parameters, self.accelerator.device.type)
+        count = self.accelerator.num_processes
+        # One process has it whole, whatever its recipe says of several: as the compress stage trains.
+        self._cuts = distributed.cuts and count > 1
         self.process_group = ProcessGroup(
-            self.accelerator.process_index,
-            self.accelerator.num_processes,
-            device=self.accelerator.device,
-            shares_batches=not distributed.cuts,
+            self.accelerator.process_index, count, device=self.accelerator.device, shares_batches=not self._cuts
         )
         self.pipelined: PipelinedNetwork | None = None
         self._distributed, self._stages = distributed, plan.stages
-        self.shards = distributed.strategy == "fsdp" and self.process_group.count > 1
+        self.shards = distributed.strategy == "fsdp" and count > 1
         self._precision = plan.precision
-        if (self.shards or distributed.cuts) and plan.precision == "fp16":
+        if (self.shards or self._cuts) and plan.precision == "fp16":
             raise ConfigurationError(
                 f"train.distributed.strategy: {distributed.strategy} computes in bf16 or fp32, and the plan says fp16: "
                 "set plan.precision to bf16, or train.distributed.strategy to ddp"
             )
-        if distributed.cuts and plan.offload:
+        if self._cuts and plan.offload:
             raise ConfigurationError(
                 f"train.distributed.strategy: {distributed.strategy} does not offload activations: set plan.offload to "
                 "never"
             )
-        if self.process_group.count > 1 and plan.optimizer_in_backward:
+        if count > 1 and plan.optimizer_in_backward:
             raise ConfigurationError(
                 "an optimizer in the backward pass steps before the processes have exchanged gradients: set "
                 "plan.optimizer_in_backward to never"
@@ -98,7 +98,7 @@ class Parallel:
         Raises:
             ConfigurationError: the plan was not made for these processes.
         """
-        if not self._distributed.cuts:
+        if not self._cuts:
             return module
         group, stages = self.process_group, [stage.parts for stage in self._stages]
         if len(stages) != group.count:
