@@ -89,7 +89,7 @@ def plan_request(
         generation_workload=task.generation_workload(model, num_outputs),
         sample=model.sample,
         effective_batch=share,
-        processes=1 if distributed.cuts else distributed.count,
+        processes=distributed.num_shares,
         is_sharded=distributed.spreads,
         stages=_stages_request(train) if distributed.cuts else None,
         micro_batch=_largest_micro_batch(train, share),
@@ -141,8 +141,7 @@ def share_of_one_process(train: TrainParameters) -> int:
     Raises:
         ConfigurationError: they cannot be shared out evenly.
     """
-    effective = train.effective_batch
-    processes = 1 if train.distributed.cuts else train.distributed.count
+    effective, processes = train.effective_batch, train.distributed.num_shares
     if effective % processes:
         raise ConfigurationError(
             f"train.batch_size x train.gradient_accumulation_steps = {effective} samples a step cannot be shared out "

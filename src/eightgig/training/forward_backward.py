@@ -135,7 +135,7 @@ class ForwardBackward:
         With a scaler the gradients are unscaled by now, and those that overflowed have left a norm that is not finite.
         The scaler's own check would not do: it calls a fused optimizer's step always, and that decides on the card.
         """
-        norm = full_tensor(self._clipped_norm()).detach().to(loss_sum.device)
+        norm = full_tensor(self._clipped_norm()).detach()
         own_loss, norm_value = torch.stack([loss_sum.double(), norm.double()]).tolist()
         (loss,) = self._state.process_group.summed(own_loss)
         return WindowGradients(loss, norm_value)

@@ -74,6 +74,12 @@ NETWORKS = {
 }
 
 
+def parts_between(flow, *cuts):
+    """Return the names of the parts of each stage."""
+    ends = pairwise((0, *cuts, len(flow.calls)))
+    return [tuple(dict.fromkeys(call.part for call in flow.calls[begin:end])) for begin, end in ends]
+
+
 def loss_of(output):
     return output.float().square().mean()
 
@@ -131,7 +137,7 @@ def test_two_stages_compute_what_the_whole_does_at_every_cut(name):
     cuts = flow.cuts if len(flow.cuts) < 6 else flow.cuts[1 :: len(flow.cuts) // 4]
     assert cuts
     for cut in cuts:
-        parts = [flow.parts(own) for own in flow.stages((cut,))]
+        parts = parts_between(flow, cut)
         everything = [part for own in parts for part in own]
         stages = [StageModule(copy.deepcopy(network), own, everything) for own in parts]
         found_loss, found = gradients_in(stages, run)
@@ -146,7 +152,7 @@ def test_a_stage_holds_its_own_weights_alone():
     network = torchvision.models.resnet18()
     probe = StageModule(copy.deepcopy(network), parts_of(network))
     flow = probe.flow(lambda: probe(IMAGES))
-    parts = [flow.parts(own) for own in flow.stages((4, 8))]
+    parts = parts_between(flow, 4, 8)
     everything = [part for own in parts for part in own]
     stages = [StageModule(copy.deepcopy(network), own, everything) for own in parts]
     names = [set(stage.network.state_dict()) for stage in stages]
@@ -164,7 +170,11 @@ def test_what_may_not_be_cut_says_why():
     assert [value.call for value in flow.crossing(3)] == [0, 2]  # the skip is carried
     network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(inplace=True), nn.Conv2d(4, 4, 3))
     probe = StageModule(network, parts_of(network))
-    assert probe.flow(lambda: probe(IMAGES)).objection(2) == "what 1 gives is changed in place after it"
+    flow = probe.flow(lambda: probe(IMAGES))
+    assert flow.objection(2) == "what 1 gives is changed in place after it"
+    measured, kept_bytes = probe.measured_flow(lambda: probe(IMAGES))
+    assert measured == flow
+    assert len(kept_bytes) == len(flow.calls)
 
 
 def test_a_pass_of_shapes_changes_nothing_and_takes_no_memory():

@@ -20,7 +20,7 @@ from eightgig.training.distributed.pipelined import PipelinedNetwork
 from eightgig.training.distributed.process_group import ProcessGroup
 from eightgig.training.distributed.sharding import copy_into, full_copy, gather, reshard
 from eightgig.training.distributed.shared_validation import SharedValidation
-from eightgig.training.distributed.whole import WholeNetwork
+from eightgig.training.distributed.whole import WholeNetwork, shapes_of
 from eightgig.training.loss_scale import gradient_scaler
 from eightgig.training.objective import Batch, Objective, is_judged_by_batch
 from eightgig.training.parameters import TrainParameters
@@ -126,12 +126,10 @@ class Parallel:
 
     def prepared(self, module: nn.Module, optimizer: Optimizer) -> tuple[Any, Any]:
         """Return module and optimizer as accelerate runs them."""
-        if self.shards:
-            return module, self.accelerator.prepare_optimizer(optimizer)
-        if self.pipelined is not None:
+        if not self.shards:  # FSDP2 casts by itself
             autocast_forward(module, self.accelerator.device.type, self._precision)
+        if self.shards or self.pipelined is not None:
             return module, self.accelerator.prepare_optimizer(optimizer)
-        autocast_forward(module, self.accelerator.device.type, self._precision)
         amp, self.accelerator.native_amp = self.accelerator.native_amp, False  # its own would give float32 outputs
         try:
             prepared: tuple[Any, Any] = self.accelerator.prepare(module, optimizer)
@@ -221,12 +219,9 @@ class Parallel:
             CheckpointError: they are of another network.
         """
         own = module.state_dict()
-        if self.pipelined is not None:
-            copy_into(own, self.pipelined.whole.own_weights(module, weights))
-            return
-        strange = own.keys() ^ weights.keys()
-        strange |= {name for name in own.keys() & weights.keys() if own[name].shape != weights[name].shape}
-        if strange:
+        whole = self.pipelined.whole.shapes if self.pipelined is not None else shapes_of(own)
+        found = shapes_of(weights)
+        if strange := {name for name in whole.keys() | found.keys() if whole.get(name) != found.get(name)}:
             raise CheckpointError(
                 f"the checkpoint is of another network: {', '.join(sorted(strange)[:3])} differ"
                 f"{' and more' if len(strange) > 3 else ''}"

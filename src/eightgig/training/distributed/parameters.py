@@ -54,6 +54,11 @@ class DistributedParameters(Record):
         return self.count > 1 and self.strategy in ("pipeline", "model")
 
     @property
+    def num_shares(self) -> int:
+        """Among how many processes the samples of a step are shared out: stages each see all of them."""
+        return 1 if self.cuts else self.count
+
+    @property
     def order(self) -> ScheduleName:
         """In which order micro-batches pass through layers on several cards."""
         return "one_at_a_time" if self.strategy == "model" else self.schedule

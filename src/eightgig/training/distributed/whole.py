@@ -1,6 +1,7 @@
 """The whole network from processes that hold a stage of it each: weights, optimizer state, norms, shared weights."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
 from typing import Any
 
 import torch
@@ -8,7 +9,6 @@ from torch import Tensor, nn
 from torch.distributed import ReduceOp
 from torch.optim import Optimizer
 
-from eightgig.core.errors import CheckpointError
 from eightgig.training.distributed.process_group import ProcessGroup
 from eightgig.training.optim import decay_groups
 
@@ -23,11 +23,14 @@ class WholeNetwork:
         network: whole, before a stage of it is made.
         stages: names of the parts of each stage.
         process_group: whose numbers are those of the stages.
+
+    Attributes:
+        shapes: of the weights and buffers.
     """
 
     def __init__(self, network: nn.Module, stages: Sequence[Sequence[str]], process_group: ProcessGroup) -> None:
         self._group = process_group
-        self._shapes = {name: tensor.shape for name, tensor in network.state_dict().items()}
+        self.shapes = shapes_of(network.state_dict())
         first_names = {id(weight): name for name, weight in network.named_parameters()}
         self._first_name, holders = dict[str, str](), dict[str, set[int]]()
         for name, weight in network.named_parameters(remove_duplicate=False):
@@ -35,6 +38,8 @@ class WholeNetwork:
             holders.setdefault(first, set()).update(_stages_of(name, stages))
         self._holders = {name: tuple(sorted(found)) for name, found in holders.items()}
         self._order = [[first_names[id(weight)] for weight in group] for group in decay_groups(network)]
+        # As torch numbers weights in an optimizer's state: one after the other, group by group.
+        self._place_of = {name: place for place, name in enumerate(chain.from_iterable(self._order))}
         shared = dict.fromkeys(held for held in self._holders.values() if len(held) > 1)
         self._groups: dict[tuple[int, ...], Any] = {held: torch.distributed.new_group(list(held)) for held in shared}
 
@@ -89,18 +94,7 @@ class WholeNetwork:
             state: of this process's stage; every process has to call it.
         """
         found = self._collected(dict(state))
-        return {name: found[name] for name in self._shapes if name in found}
-
-    def own_weights(self, module: nn.Module, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Return this stage's part of whole weights.
-
-        Raises:
-            CheckpointError: they are of another network.
-        """
-        shapes = {name: tensor.shape for name, tensor in weights.items()}
-        if strange := [name for name in {**shapes, **self._shapes} if shapes.get(name) != self._shapes.get(name)]:
-            raise CheckpointError(f"the checkpoint is of another network: {', '.join(sorted(strange)[:3])} differ")
-        return {name: weights[name] for name in module.state_dict()}
+        return {name: found[name] for name in self.shapes if name in found}
 
     def optimizer_state(self, module: nn.Module, optimizer: Optimizer) -> dict[str, Any]:
         """Return the state of an optimizer of the whole network in the first process; every process has to call it."""
@@ -112,26 +106,25 @@ class WholeNetwork:
                     tensors[f"{name}\n{key}"] = value
                 else:
                     plain.setdefault(name, {})[key] = value
-        groups = [{**group, "params": len(found["params"])} for group, found in _with_weights(state, optimizer)]
-        kinds = [_is_decayed(group) for group in optimizer.param_groups]
-        gathered = self._gathered((plain, dict(zip(kinds, groups, strict=True))))
+        groups = {
+            bool(held["params"][0].ndim > 1): group
+            for held, group in zip(optimizer.param_groups, state["param_groups"], strict=True)
+        }
+        gathered = self._gathered((plain, groups))
         return self._whole_state(self._collected(tensors), gathered)
 
     def own_optimizer_state(self, module: nn.Module, optimizer: Optimizer, whole: Mapping[str, Any]) -> dict[str, Any]:
         """Return this stage's part of the state of an optimizer of the whole network."""
-        places = [place for group in whole["param_groups"] for place in group["params"]]
-        place_of = dict(zip([name for group in self._order for name in group], places, strict=True))
-        own = optimizer.state_dict()
-        names = self._names_in(module, optimizer)
-        states = {n: whole["state"][place_of[name]] for n, name in enumerate(names) if place_of[name] in whole["state"]}
-        return {**own, "state": states}
+        places = [self._place_of[name] for name in self._names_in(module, optimizer)]
+        states = {own: whole["state"][place] for own, place in enumerate(places) if place in whole["state"]}
+        return {**optimizer.state_dict(), "state": states}
 
     def _names_in(self, module: nn.Module, optimizer: Optimizer) -> list[str]:
         names = {id(weight): name for name, weight in self.first_names(module).items()}
         return [names[id(weight)] for group in optimizer.param_groups for weight in group["params"]]
 
     def _whole_state(self, tensors: Mapping[str, Tensor], gathered: Sequence[Any]) -> dict[str, Any]:
-        place_of = {name: place for place, name in enumerate(name for group in self._order for name in group)}
+        place_of = self._place_of
         states: dict[int, dict[str, Any]] = {}
         for key, tensor in tensors.items():
             name, _, field = key.partition("\n")
@@ -168,15 +161,12 @@ class WholeNetwork:
         return collected
 
 
+def shapes_of(tensors: Mapping[str, Tensor]) -> dict[str, torch.Size]:
+    """Return the shapes of tensors by name."""
+    return {name: tensor.shape for name, tensor in tensors.items()}
+
+
 def _stages_of(name: str, stages: Sequence[Sequence[str]]) -> Iterable[int]:
     """Return the stages that hold a weight: those of its part, or all if it belongs to none."""
     found = [number for number, parts in enumerate(stages) if any(name.startswith(f"{part}.") for part in parts)]
     return found or range(len(stages))
-
-
-def _is_decayed(group: Mapping[str, Any]) -> bool:
-    return bool(group["params"][0].ndim > 1)
-
-
-def _with_weights(state: Mapping[str, Any], optimizer: Optimizer) -> Iterable[tuple[dict[str, Any], dict[str, Any]]]:
-    return zip(state["param_groups"], optimizer.param_groups, strict=True)

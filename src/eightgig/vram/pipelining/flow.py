@@ -1,6 +1,6 @@
 """What flows between the parts of a network: their calls in order, and which of their outputs later calls need."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
@@ -87,6 +87,14 @@ class Flow:
 
     def crossing(self, cut: int) -> tuple[Value, ...]:
         """Return what calls before `cut` give and calls from `cut` on need: what is handed over there."""
+        return self._crossings[cut]
+
+    @cached_property
+    def _crossings(self) -> tuple[tuple[Value, ...], ...]:
+        # Once for all passes: each looks up where it begins and where it ends.
+        return tuple(self._crossing(cut) for cut in range(len(self.calls) + 1))
+
+    def _crossing(self, cut: int) -> tuple[Value, ...]:
         needed = self.result_needs.union(*(call.needs for call in self.calls[cut:]))
         return tuple(sorted(value for value in needed if value.call < cut))
 
@@ -123,15 +131,6 @@ class Flow:
             return f"what {self.calls[min(overwritten).call].part} gives is changed in place after it"
         return None
 
-    def stages(self, cuts: tuple[int, ...]) -> tuple[range, ...]:
-        """Return the positions of the calls of each stage."""
-        ends = (*cuts, len(self.calls))
-        return tuple(range(begin, end) for begin, end in zip((0, *cuts), ends, strict=True))
-
-    def parts(self, calls: range) -> tuple[str, ...]:
-        """Return the names of the parts that are called at these positions."""
-        return tuple(dict.fromkeys(self.calls[position].part for position in calls))
-
     def calls_of(self, parts: frozenset[str]) -> range:
         """Return the positions of the calls of a stage's parts, which follow each other.
 
@@ -142,7 +141,3 @@ class Flow:
         if not own or own != list(range(own[0], own[-1] + 1)):
             raise ValueError(f"the parts of a stage are not called one after the other: {', '.join(sorted(parts)[:3])}")
         return range(own[0], own[-1] + 1)
-
-    def names(self) -> Mapping[int, str]:
-        """Return the part that each position calls."""
-        return {position: call.part for position, call in enumerate(self.calls)}

@@ -38,7 +38,7 @@ class ShapePass(TorchDispatchMode):
     def call(self, name: str, part: nn.Module, forward: Callable[..., Any], args: Any, kwargs: Any) -> Any:
         """Note a call; return zeros of the shapes of what it would give."""
         given = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
-        fakes = {id(tensor): self._fake(tensor) for tensor in given}
+        fakes = {id(tensor): self._entering(tensor) for tensor in given}
         versions = {id(tensor): fakes[id(tensor)]._version for tensor in given}
         fake_args, fake_kwargs = tree_map_only(Tensor, lambda tensor: fakes[id(tensor)], (args, kwargs))
         with _disable_current_modes(), self._mode:
@@ -104,6 +104,10 @@ class ShapePass(TorchDispatchMode):
                 if number < len(layouts) and isinstance(layouts[number], Tensor):
                     self._layouts[id(leaf)] = layouts[number]
 
+    def _entering(self, tensor: Tensor) -> Tensor:
+        """Return what enters a part in a tensor's place."""
+        return self._fake(tensor)
+
     def _run(self, part: nn.Module, forward: Callable[..., Any], args: Any, kwargs: Any) -> Any:
         return _run(part, forward, self._mode, args, kwargs)
 
@@ -131,9 +135,14 @@ class MeasuringPass(ShapePass):
         super().__init__(mode)
         self.kept_bytes: list[int] = []
 
+    def _entering(self, tensor: Tensor) -> Tensor:
+        fake = self._fake(tensor)
+        if not fake.is_floating_point():
+            return fake
+        with _disable_current_modes(), self._mode, torch.enable_grad():
+            return fake.detach().requires_grad_() + 0  # no leaf: a part may write into what the one before it gives
+
     def _run(self, part: nn.Module, forward: Callable[..., Any], args: Any, kwargs: Any) -> Any:
-        # Not leaves, so that a part may write into them, as it may into what the part before gives.
-        args, kwargs = tree_map_only(Tensor, _wanting_gradient, (args, kwargs))
         inputs = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
         own = {tensor.untyped_storage()._cdata for tensor in inputs}
         kept: dict[int, Tensor] = {}
@@ -147,13 +156,6 @@ class MeasuringPass(ShapePass):
             output = super()._run(part, forward, args, kwargs)
         self.kept_bytes.append(sum(tensor.untyped_storage().nbytes() for tensor in kept.values()))
         return tree_map_only(Tensor, Tensor.detach, output)
-
-
-def _wanting_gradient(tensor: Tensor) -> Tensor:
-    if not tensor.is_floating_point():
-        return tensor
-    with torch.enable_grad():
-        return tensor.detach().requires_grad_() + 0
 
 
 def fake_like(tensor: Tensor, mode: FakeTensorMode) -> Tensor:

@@ -90,8 +90,8 @@ class StageModule(nn.Module):
 
     def measured_flow(self, run: Callable[[], Any]) -> tuple[Flow, tuple[int, ...]]:
         """Return the flow, and the bytes that each call keeps for the backward pass beyond its inputs."""
-        self._known(run, measured := MeasuringPass(self._fake))
-        return self.flow(run), tuple(measured.kept_bytes)
+        known = self._known(run, measured := MeasuringPass(self._fake))
+        return known.flow, tuple(measured.kept_bytes)
 
     def _known(self, run: Callable[[], Any], shapes: ShapePass) -> ShapesKnown:
         self._pass = partial(self._shapes, shapes)

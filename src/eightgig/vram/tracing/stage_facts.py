@@ -87,13 +87,12 @@ def _facts(spec: WorkloadSpec, micro_batch: int, checkpointing: Checkpointing) -
     calls = []
     for position, call in enumerate(flow.calls):
         part = parts[call.part]
-        trained = sum(weight.nbytes for weight in part.parameters() if weight.requires_grad)
-        held = trained + sum(w.nbytes for w in part.parameters() if not w.requires_grad)
+        held = (*part.parameters(), *part.buffers())
         calls.append(
             CallFacts(
                 part=call.part,
-                trained_bytes=trained,
-                frozen_bytes=held - trained + sum(buffer.nbytes for buffer in part.buffers()),
+                trained_bytes=sum(tensor.nbytes for tensor in held if tensor.requires_grad),
+                frozen_bytes=sum(tensor.nbytes for tensor in held if not tensor.requires_grad),
                 kept_bytes=kept[position],
                 crossing_bytes=flow.crossing_bytes(position) if position else 0,
                 objection=flow.objection(position) if position else None,
